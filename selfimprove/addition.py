@@ -1,0 +1,98 @@
+"""Column addition: how its rationale is written, and how each of its lines is checked.
+
+    4821+67=        the prompt
+    1+7+0=08        digit, digit, carry in, two-digit sum, from the right
+    2+6+0=08
+    8+0+0=08
+    4+0+0=04
+    0+0+0=00        always one column more than digits, so that a final carry has its place
+    #4888           the answer
+"""
+
+import re
+
+from selfimprove.records import Step
+
+_QUESTION = re.compile(r"(\d{1,40})\+(\d{1,40})=?")
+_COLUMN = re.compile(r"(\d)\+(\d)\+(\d)=(\d)(\d)")
+_ANSWER = re.compile(r"#(\d{1,41})")
+
+
+def parse_addition(question: str) -> tuple[str, str] | None:
+    """The two operands' digits, or None where the question is not an addition."""
+    found = _QUESTION.fullmatch(question.strip())
+    return (found[1], found[2]) if found else None
+
+
+def write_rationale(a: int, b: int) -> str:
+    """The rationale of a+b, column by column."""
+    first, second = str(a)[::-1], str(b)[::-1]
+    lines, carry = [], 0
+    for column in range(max(len(first), len(second)) + 1):
+        x, y = _digit(first, column), _digit(second, column)
+        total = x + y + carry
+        lines.append(f"{x}+{y}+{carry}={total:02d}")
+        carry = total // 10
+    return "\n".join([*lines, f"#{a + b}"])
+
+
+def _digit(reversed_digits: str, column: int) -> int:
+    return int(reversed_digits[column]) if column < len(reversed_digits) else 0
+
+
+def extract_answer(text: str) -> str | None:
+    """The digits of the last line `#…`, exactly as written, or None."""
+    found = _ANSWER.fullmatch(text.rsplit("\n", 1)[-1])
+    return found[1] if found else None
+
+
+def check_rationale(question: str, text: str) -> tuple[Step, ...]:
+    """Check every line against the question and the lines before it; an error is blamed on one line only."""
+    operands = parse_addition(question)
+    if operands is None:
+        return ()
+    first, second = operands[0][::-1], operands[1][::-1]
+    needed = max(len(first), len(second)) + 1
+    steps: list[Step] = []
+    carry, digits, start, number = 0, "", 0, 0
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        end = start + len(line)
+        last = at == len(lines) - 1
+        column = _COLUMN.fullmatch(line)
+        if last and not column:
+            reason = _check_answer(line, digits, needed - number)
+        elif column is None:
+            reason = "not a column such as 1+7+0=08"
+        else:
+            reason = _check_column(column, _digit(first, number), _digit(second, number), carry, number, needed)
+            if last and not reason:
+                reason = "the answer is missing"
+            carry, digits = int(column[4]), column[5] + digits
+            number += 1
+        steps.append(Step(start=start, end=end, outcome="incorrect" if reason else "correct", reason=reason or "checked"))
+        start = end + 1
+    return tuple(steps)
+
+
+def _check_column(column: re.Match[str], x: int, y: int, carry: int, number: int, needed: int) -> str:
+    a, b, c = int(column[1]), int(column[2]), int(column[3])
+    if number >= needed:
+        return f"the sum has only {needed} columns"
+    if (a, b) != (x, y):
+        return f"column {number + 1} holds the digits {x} and {y}, not {a} and {b}"
+    if c != carry:
+        return f"the carry is {carry}, not {c}"
+    if a + b + c != int(column[4] + column[5]):
+        return f"{a}+{b}+{c} is {a + b + c:02d}, not {column[4]}{column[5]}"
+    return ""
+
+
+def _check_answer(line: str, digits: str, missing: int) -> str:
+    answer = _ANSWER.fullmatch(line)
+    if answer is None:
+        return "not an answer such as #4888"
+    if missing > 0:
+        return f"{missing} column{'s are' if missing > 1 else ' is'} missing before the answer"
+    expected = digits.lstrip("0") or "0"
+    return "" if answer[1] == expected else f"the columns give {expected}, not {answer[1]}"

@@ -1,0 +1,218 @@
+"""What the stages of a run share: the folder, the tasks, the prompts, one engine at a time, and the clock."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from selfimprove.engines import Completion, Engine, Request, Score, load_engine
+from selfimprove.plan import Key, PlannedStage, start_stage
+from selfimprove.prompts import PromptFormat, load_exemplars
+from selfimprove.recipe import Recipe, Sampling
+from selfimprove.records import Checkpoint, Problem, Promotion, Record, digest
+from selfimprove.store import Manifest, RunFolder
+from selfimprove.tasks import Task, check_disjoint, load_task
+from selfimprove.verifiers import VERIFIERS, Verifier
+
+Loader = Callable[[Checkpoint, "Context"], Engine]
+
+
+class Report(Protocol):
+    """What a run tells whoever watches; `done` and `total` count a stage's records or training steps."""
+
+    def begin(self, stage: PlannedStage) -> None: ...
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+    def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None: ...
+
+
+class Silent:
+    """A report that nobody reads."""
+
+    def begin(self, stage: PlannedStage) -> None: ...
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+    def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None: ...
+
+
+@dataclass
+class Clock:
+    """Where the time goes: `lap` gives what was spent since the last lap."""
+
+    model: float = 0.0
+    imports: float = 0.0
+    tokens: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    _wall: float = field(default_factory=time.perf_counter)
+    _cpu: float = field(default_factory=time.process_time)
+
+    @contextmanager
+    def time_model(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.model += time.perf_counter() - started
+
+    @contextmanager
+    def time_imports(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.imports += time.perf_counter() - started
+
+    def count(self, **tokens: int) -> None:
+        for name, count in tokens.items():
+            self.tokens[name] = self.tokens.get(name, 0) + count
+
+    def lap(self) -> dict[str, Any]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        lap = {
+            "wall": wall - self._wall,
+            "model": self.model,
+            "imports": self.imports,
+            "cpu": cpu - self._cpu,
+            "tokens": self.tokens,
+            "metrics": self.metrics,
+        }
+        self._wall, self._cpu = wall, cpu
+        self.model, self.imports, self.tokens, self.metrics = 0.0, 0.0, {}, {}
+        return lap
+
+
+class ClockedEngine:
+    """An engine whose time and tokens are counted."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self.engine, self.clock = engine, clock
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        completions = iter(self.engine.generate(requests, sampling, stop))
+        while True:
+            with self.clock.time_model():
+                completion = next(completions, None)
+            if completion is None:
+                return
+            self.clock.count(written=completion.tokens)
+            yield completion
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        with self.clock.time_model():
+            scores = self.engine.score(pairs)
+        self.clock.count(scored=sum(score.tokens for score in scores))
+        return scores
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class Context:
+    """The run's surroundings; raises TaskError where training and held-out problems overlap."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        *,
+        load: Loader | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.report: Report = report or Silent()
+        self.clock = Clock()
+        self.plan: dict[Key, PlannedStage] = {}
+        self._load = load or load_with_recipe
+        self._engine: tuple[str, ClockedEngine] | None = None
+        self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
+        self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
+        self.task: Task = load_task(recipe.train)
+        self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
+        self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
+        check_disjoint([self.task], self.held_out)
+        self._verifiers = {task.name: VERIFIERS[task.verifier] for task in [*self.held_out_tasks, self.task]}
+
+    def data(self) -> str:
+        """The hash of everything that comes from data files."""
+        tasks = [task.fingerprint() for task in [self.task, *self.held_out_tasks]]
+        return digest(tasks, [one.model_dump() for one in self.exemplars])
+
+    @cached_property
+    def prompts(self) -> PromptFormat:
+        """The prompt format, with the model's chat template where it has one and the recipe lets it be used."""
+        chat = None
+        if self.recipe.prompt.chat == "auto" and self.recipe.model.path:
+            with self.clock.time_imports():
+                from selfimprove.models import load_chat
+            chat = load_chat(self.recipe.model.path)
+        return PromptFormat(self.recipe.prompt, self.exemplars, chat)
+
+    def verifier(self, problem: Problem) -> Verifier:
+        return self._verifiers[problem.task]
+
+    def read(self, key: Key, kind: type[Any]) -> list[Any]:
+        """A stage's records, read once."""
+        if (key, kind) not in self._records:
+            stage = self.plan[key]
+            self._records[key, kind] = self.folder.stage(stage.round, stage.name, stage.fingerprint).read(kind)
+        return self._records[key, kind]
+
+    def forget(self, round_: int) -> None:
+        """Drop what was read of rounds before `round_`, but for round 0."""
+        self._records = {(key, kind): found for (key, kind), found in self._records.items() if not 0 < key[0] < round_}
+
+    def first_checkpoint(self) -> Checkpoint:
+        found: Checkpoint = self.read((0, start_stage(self.recipe)), Checkpoint)[0]
+        return found
+
+    def incumbent(self, round_: int) -> Checkpoint:
+        """The checkpoint that a round starts from."""
+        if round_ == 1:
+            return self.first_checkpoint()
+        promotion: Promotion = self.read((round_ - 1, "promote"), Promotion)[0]
+        for before in range(round_ - 1, 0, -1):
+            checkpoint: Checkpoint = self.read((before, "sft"), Checkpoint)[0]
+            if checkpoint.id == promotion.checkpoint:
+                return checkpoint
+        return self.first_checkpoint()
+
+    def weights(self, checkpoint: Checkpoint) -> str:
+        """Where a checkpoint lies: relative paths are the run's own."""
+        return str(self.locate(checkpoint.path))
+
+    def locate(self, path: str) -> Path | str:
+        inside = self.folder.path / path
+        return inside if inside.exists() else path
+
+    def engine(self, checkpoint: Checkpoint) -> Engine:
+        """The engine with a checkpoint; the one before is closed first, so that two never share the memory."""
+        if self._engine and self._engine[0] == checkpoint.id:
+            return self._engine[1]
+        self.close_engine()
+        with self.clock.time_imports():
+            import selfimprove.engines.transformers  # noqa: F401
+        with self.clock.time_model():
+            loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
+        self._engine = (checkpoint.id, loaded)
+        return loaded
+
+    def close_engine(self) -> None:
+        if self._engine:
+            self._engine[1].close()
+            self._engine = None
+
+
+def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
+    """Load a checkpoint with the recipe's engine."""
+    recipe = context.recipe
+    base = None if checkpoint.base is None else str(context.locate(checkpoint.base))
+    return load_engine(
+        recipe.engine, recipe.model, context.weights(checkpoint), base=base, chat=context.prompts.chat is not None
+    )

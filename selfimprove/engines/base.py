@@ -1,0 +1,74 @@
+"""What an engine is asked and what it answers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from selfimprove.recipe import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to write; equal requests give equal completions, whatever else is asked with them."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The answer to request number `index`.
+
+    `tokens` counts the end token too; `logprob` sums the tokens' natural log-probabilities at temperature 1;
+    `too_long` says that the prompt leaves no room, and that nothing was written.
+    """
+
+    index: int
+    text: str
+    tokens: int
+    logprob: float
+    finish: Literal["stop", "length", "too_long"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The log-probability of a continuation and its number of tokens."""
+
+    logprob: float
+    tokens: int
+
+
+class Engine(Protocol):
+    """Writes and scores text with one checkpoint."""
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        """Yield each completion as it finishes, in any order."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Score (prompt, continuation) pairs, in order."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ScriptedEngine:
+    """An engine whose completions are a function of the prompt and the seed: for tests and dry runs."""
+
+    def __init__(self, write: Callable[[str, int], str]) -> None:
+        self.write = write
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        for index, request in enumerate(requests):
+            text = self.write(request.prompt, request.seed)
+            yield Completion(index, text, len(text) + 1, -0.1 * (len(text) + 1), "stop")
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        return [Score(-0.1 * len(continuation), len(continuation)) for _, continuation in pairs]
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,25 @@
+"""What a user can put right: each error is one line that says where, what, and what to do next."""
+
+
+class SelfImproveError(Exception):
+    """A mistake or a fault that is not a bug; the command line prints it in one line and exits with 2."""
+
+
+class RecipeError(SelfImproveError):
+    """A recipe, an override or an exemplar file is not valid."""
+
+
+class TaskError(SelfImproveError):
+    """Problems could not be loaded, or training and held-out problems overlap."""
+
+
+class ModelError(SelfImproveError):
+    """A model or its tokenizer could not be loaded or built."""
+
+
+class TrainingError(SelfImproveError):
+    """A training stage ended without a usable checkpoint."""
+
+
+class StoreError(SelfImproveError):
+    """A run on disk is locked, damaged, full, or belongs to another recipe."""

@@ -1,0 +1,36 @@
+"""The graph of records: an edge goes from a parent to what was made from it."""
+
+from collections.abc import Iterable
+
+import networkx as nx
+
+Node = tuple[str, str, tuple[str, ...]]  # id, kind, parents
+
+
+def build_graph(nodes: Iterable[Node]) -> "nx.DiGraph[str]":
+    """Build the graph of records; a parent that is not a record itself is a node without a kind."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for identity, kind, parents in nodes:
+        graph.add_node(identity, kind=kind)
+        graph.add_edges_from((parent, identity) for parent in parents)
+    return graph
+
+
+def ancestors(graph: "nx.DiGraph[str]", identity: str) -> set[str]:
+    """All records that a record was made from."""
+    return set(nx.ancestors(graph, identity))
+
+
+def descendants(graph: "nx.DiGraph[str]", identity: str) -> set[str]:
+    """All records that were made from a record."""
+    return set(nx.descendants(graph, identity))
+
+
+def orphans(graph: "nx.DiGraph[str]") -> set[str]:
+    """Ids that are named as parents and are not records of the run."""
+    return {identity for identity, data in graph.nodes(data=True) if "kind" not in data}
+
+
+def cycles(graph: "nx.DiGraph[str]") -> list[list[str]]:
+    """Cycles, of which a graph of content hashes has none unless a file was edited."""
+    return [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]

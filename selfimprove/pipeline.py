@@ -1,0 +1,330 @@
+"""How each stage is fed: its inputs from the store, cut into parts, and its plain function to run on each part."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from selfimprove.context import Context
+from selfimprove.errors import StoreError
+from selfimprove.plan import PlannedStage, rationalizes, start_stage
+from selfimprove.recipe import Sampling
+from selfimprove.records import (
+    Checkpoint,
+    Decision,
+    Evaluation,
+    Example,
+    Frontier,
+    Problem,
+    Promotion,
+    Rationale,
+    Record,
+    Verdict,
+    by_id,
+    derive_seed,
+)
+from selfimprove.stages.evaluate import evaluate
+from selfimprove.stages.frontier import frontier, measure_yields
+from selfimprove.stages.generate import Writer, generate
+from selfimprove.stages.promote import promote
+from selfimprove.stages.rationalize import failed_problems, rationalize
+from selfimprove.stages.select import check_no_hint, select
+from selfimprove.stages.verify import verify
+from selfimprove.training import train_round, warm_up
+
+Records = Iterable[Record]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage's parts: `run` makes the records of one part, of which `unit` is what progress counts."""
+
+    parts: Sequence[Sequence[Any]]
+    run: Callable[[Sequence[Any]], Records]
+    unit: type[Record]
+    per_item: int = 1
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.parts)) * self.per_item
+
+
+def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Cut into parts; no items make one empty part, so that a stage that ran is seen to have run."""
+    return [items[start : start + size] for start in range(0, len(items), size)] or [[]]
+
+
+def arrange(part: Sequence[Any], records: Sequence[Record]) -> list[Record]:
+    """Put the rationales of a part, which come as they finish, in the order of its problems."""
+    place = {item.id: at for at, item in enumerate(part) if isinstance(item, Problem)}
+
+    def order(record: Record) -> tuple[int, int]:
+        return (place[record.problem], record.sample) if isinstance(record, Rationale) else (len(place), 0)
+
+    return sorted(records, key=order) if place else list(records)
+
+
+def prepare(stage: PlannedStage, context: Context) -> Work:
+    """The work of a stage."""
+    return PREPARE[stage.name](stage, context)
+
+
+def _problems(stage: PlannedStage, context: Context) -> Work:
+    return Work([context.held_out], lambda part: part, Problem)
+
+
+def _base(stage: PlannedStage, context: Context) -> Work:
+    def run(_: Sequence[Any]) -> Records:
+        from selfimprove.models import hash_weights, resolve_folder
+
+        path = str(context.recipe.model.path)
+        yield Checkpoint(path=path, method="base", weights=hash_weights(resolve_folder(path)))
+
+    return Work([[None]], run, Checkpoint)
+
+
+def _warmup(stage: PlannedStage, context: Context) -> Work:
+    return Work([[None]], lambda _: warm_up(stage, context), Checkpoint)
+
+
+def _frontier(stage: PlannedStage, context: Context) -> Work:
+    task, round_, settings = context.task, stage.round, context.recipe.stages.frontier
+    held_out = {problem.question for problem in context.held_out}
+
+    def run(_: Sequence[Any]) -> Records:
+        before: list[Frontier] = []
+        yields: dict[str, tuple[int, int]] = {}
+        if round_ > 1:
+            before = context.read((round_ - 1, "frontier"), Frontier)
+            yields = measure_yields(
+                context.read((round_ - 1, "frontier"), Problem),
+                context.read((round_ - 1, "generate"), Rationale),
+                context.read((round_ - 1, "verify"), Verdict),
+                steps=context.recipe.stages.select.require == "steps",
+            )
+        decisions = frontier(
+            task=task.name,
+            levels=task.levels,
+            leads_to=task.leads_to,
+            known=task.known,
+            before=before,
+            yields=yields,
+            settings=settings,
+            round_=round_,
+        )
+        yield from decisions
+        for decision in decisions:
+            seed = derive_seed(context.recipe.seed, "draw", round_, decision.group)
+            for problem in task.draw(decision.group, decision.draw, seed):
+                if problem.question in held_out:
+                    raise StoreError(f"{stage}: the held-out problem {problem.question!r} was drawn for training")
+                yield problem
+
+    return Work([[None]], run, Problem, per_item=settings.problems)
+
+
+def _writer(round_: int, context: Context, checkpoint: Checkpoint) -> Writer:
+    return Writer(
+        engine=context.engine(checkpoint),
+        checkpoint=checkpoint.id,
+        extract_answer=lambda problem, text: context.verifier(problem).extract_answer(text),
+        stop=context.recipe.prompt.stop,
+        round=round_,
+        seed=context.recipe.seed,
+    )
+
+
+def _generate(stage: PlannedStage, context: Context) -> Work:
+    settings = context.recipe.stages.generate
+
+    def run(problems: Sequence[Problem]) -> Records:
+        return generate(
+            problems,
+            writer=_writer(stage.round, context, context.incumbent(stage.round)),
+            render=context.prompts.render,
+            sampling=settings,
+            samples=settings.samples,
+        )
+
+    drawn = context.read((stage.round, "frontier"), Problem)
+    return Work(chunks(drawn, settings.part_size), run, Rationale, settings.samples)
+
+
+def _verify(stage: PlannedStage, context: Context) -> Work:
+    problems = by_id(context.read((stage.round, "frontier"), Problem))
+
+    def run(rationales: Sequence[Rationale]) -> Records:
+        return verify(rationales, problems=problems, verifier=context.verifier)
+
+    rationales = context.read((stage.round, "generate"), Rationale)
+    return Work(chunks(rationales, context.recipe.stages.verify.part_size), run, Verdict)
+
+
+def _rationalize(stage: PlannedStage, context: Context) -> Work:
+    settings = context.recipe.stages.rationalize
+    assert settings is not None
+    round_, sampled = stage.round, context.recipe.stages.generate
+    failed = failed_problems(
+        context.read((round_, "frontier"), Problem),
+        context.read((round_, "generate"), Rationale),
+        context.read((round_, "verify"), Verdict),
+    )
+    temperature = sampled.temperature if settings.temperature is None else settings.temperature
+    sampling = Sampling(temperature=temperature, top_p=sampled.top_p, max_tokens=sampled.max_tokens)
+
+    def run(problems: Sequence[Problem]) -> Records:
+        rationales = []
+        for rationale in rationalize(
+            problems,
+            writer=_writer(round_, context, context.incumbent(round_)),
+            render_hint=context.prompts.render_hint,
+            sampling=sampling,
+            samples=settings.samples,
+        ):
+            rationales.append(rationale)
+            yield rationale
+        yield from verify(rationales, problems=by_id(problems), verifier=context.verifier)
+
+    return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
+
+
+def _trained_examples(stage: PlannedStage, context: Context, *, up_to: int) -> list[Example]:
+    """The examples that a round trains on: its own or all rounds', with or without the seed rationales."""
+    settings = context.recipe.stages.select
+    rounds = range(1, up_to + 1) if settings.pool == "cumulative" else range(stage.round, up_to + 1)
+    seeds: list[Example] = []
+    if settings.sources != "samples" and context.recipe.stages.warmup:
+        seeds = context.read((0, start_stage(context.recipe)), Example)
+    if settings.sources == "seed":
+        return seeds
+    return [*seeds, *chain.from_iterable(context.read((one, "select"), Example) for one in rounds)]
+
+
+def _select(stage: PlannedStage, context: Context) -> Work:
+    round_, recipe = stage.round, context.recipe
+    sources = [(round_, "generate")] + ([(round_, "rationalize")] if rationalizes(recipe) else [])
+    rationales = [one for key in sources for one in context.read(key, Rationale)]
+    judged = [(round_, "verify")] + sources[1:]
+    verdicts = {one.rationale: one for key in judged for one in context.read(key, Verdict)}
+    problems = by_id(context.read((round_, "frontier"), Problem))
+
+    def run(part: Sequence[Rationale]) -> Records:
+        examples = []
+        for record in select(
+            part,
+            problems=problems,
+            verdicts=verdicts,
+            earlier=_trained_examples(stage, context, up_to=round_ - 1),
+            prompts=context.prompts,
+            shown=recipe.stages.sft.prompt == "shown",
+            settings=recipe.stages.select,
+        ):
+            if isinstance(record, Example):
+                examples.append(record)
+            yield record
+        hinted = check_no_hint(examples, context.prompts, problems)
+        if hinted:
+            raise StoreError(f"{stage}: {hinted} examples hold a prompt with the hint; this is a fault of the program")
+        context.clock.metrics["prompts checked for hints"] = len(examples)
+
+    return Work([rationales], run, Decision)
+
+
+def _sft(stage: PlannedStage, context: Context) -> Work:
+    def run(_: Sequence[Any]) -> Records:
+        yield train_round(stage, context, _trained_examples(stage, context, up_to=stage.round))
+
+    return Work([[None]], run, Checkpoint)
+
+
+def _evaluate(stage: PlannedStage, context: Context) -> Work:
+    key = (stage.round, "sft" if stage.round else start_stage(context.recipe))
+    checkpoint: Checkpoint = context.read(key, Checkpoint)[0]
+    problems = context.read((0, "problems"), Problem)
+    settings = context.recipe.stages.evaluate
+    sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens or context.recipe.stages.generate.max_tokens)
+    parts = [*chunks(problems, settings.part_size), []]
+
+    def run(part: Sequence[Problem]) -> Records:
+        if part:
+            yield from generate(
+                part,
+                writer=_writer(stage.round, context, checkpoint),
+                render=context.prompts.render,
+                sampling=sampling,
+                samples=1,
+                purpose="evaluate",
+            )
+            return
+        # The last part holds what follows from all the others.
+        written = context.folder.stage(*stage.key, stage.fingerprint).read(Rationale)
+        verdicts = list(verify(written, problems=by_id(problems), verifier=context.verifier))
+        yield from verdicts
+        yield from evaluate(problems, written, {one.rationale: one for one in verdicts}, checkpoint.id)
+
+    return Work(parts, run, Rationale)
+
+
+def _promote(stage: PlannedStage, context: Context) -> Work:
+    def outcomes(checkpoint: Checkpoint) -> dict[str, Any]:
+        for round_ in range(stage.round, -1, -1):
+            rationales = context.read((round_, "evaluate"), Rationale)
+            if rationales and rationales[0].checkpoint == checkpoint.id:
+                verdicts = {one.rationale: one for one in context.read((round_, "evaluate"), Verdict)}
+                return {one.problem: verdicts[one.id].outcome for one in rationales}
+        raise StoreError(f"{stage}: no evaluation of the checkpoint {checkpoint.id}")
+
+    def run(_: Sequence[Any]) -> Records:
+        candidate: Checkpoint = context.read((stage.round, "sft"), Checkpoint)[0]
+        incumbent = context.incumbent(stage.round)
+        yield promote(
+            candidate.id,
+            incumbent.id,
+            now=outcomes(candidate),
+            before=outcomes(incumbent),
+            settings=context.recipe.stages.promote,
+        )
+
+    return Work([[None]], run, Promotion)
+
+
+PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
+    "problems": _problems,
+    "base": _base,
+    "warmup": _warmup,
+    "frontier": _frontier,
+    "generate": _generate,
+    "verify": _verify,
+    "rationalize": _rationalize,
+    "select": _select,
+    "sft": _sft,
+    "evaluate": _evaluate,
+    "promote": _promote,
+}
+
+
+def summarize(stage: PlannedStage, context: Context) -> str:
+    """One line on what a stage brought."""
+    key = stage.key
+    if stage.name == "evaluate":
+        found = context.read(key, Evaluation)
+        correct, n = sum(one.correct for one in found), sum(one.n for one in found)
+        undecided = sum(one.undecided for one in found)
+        return f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
+            f", {undecided} undecided" if undecided else ""
+        )
+    if stage.name == "promote":
+        return str(context.read(key, Promotion)[0].reason)
+    if stage.name in ("verify", "rationalize"):
+        verdicts = context.read(key, Verdict)
+        correct = sum(one.outcome == "correct" for one in verdicts)
+        wrong = sum(one.wrong_reason for one in verdicts)
+        undecided = sum(one.outcome == "undecided" for one in verdicts)
+        return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided"
+    if stage.name == "select":
+        return f"{sum(one.kept for one in context.read(key, Decision))} kept of {len(context.read(key, Decision))}"
+    if stage.name == "frontier":
+        states = [one.state for one in context.read(key, Frontier)]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
+        return f"{len(context.read(key, Problem))} problems; groups: {counts}"
+    return ""

@@ -1,0 +1,146 @@
+"""The graph of a run's stages: what each reads, and the fingerprint that says whether it must be done again."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+
+from selfimprove.recipe import Recipe, hashed_settings
+from selfimprove.records import digest
+from selfimprove.stages import evaluate, frontier, generate, promote, rationalize, select, verify
+
+Key = tuple[int, str]  # round, stage
+VERSIONS = {
+    "problems": 1,
+    "base": 1,
+    "warmup": 1,
+    "frontier": frontier.VERSION,
+    "generate": generate.VERSION,
+    "verify": verify.VERSION,
+    "rationalize": rationalize.VERSION,
+    "select": select.VERSION,
+    "sft": 1,
+    "evaluate": evaluate.VERSION,
+    "promote": promote.VERSION,
+}
+ORDER = tuple(VERSIONS)
+MAIN = {
+    "problems": "problem",
+    "base": "checkpoint",
+    "warmup": "checkpoint",
+    "frontier": "problem",
+    "generate": "rationale",
+    "verify": "verdict",
+    "rationalize": "rationale",
+    "select": "decision",
+    "sft": "checkpoint",
+    "evaluate": "rationale",
+    "promote": "promotion",
+}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of one round; `main` is the kind of record whose file finishes a part."""
+
+    round: int
+    name: str
+    reads: tuple[Key, ...]
+    settings: Mapping[str, Any] = field(compare=False)
+    fingerprint: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.round, self.name
+
+    @property
+    def version(self) -> int:
+        return VERSIONS[self.name]
+
+    @property
+    def main(self) -> str:
+        return MAIN[self.name]
+
+    def __str__(self) -> str:
+        return f"round-{self.round:02d}/{self.name}"
+
+
+def start_stage(recipe: Recipe) -> str:
+    """The stage of round 0 that gives the first checkpoint."""
+    return "warmup" if recipe.stages.warmup else "base"
+
+
+def rationalizes(recipe: Recipe) -> bool:
+    return bool(recipe.stages.rationalize and recipe.stages.rationalize.enabled)
+
+
+def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
+    """What each stage of a round reads; a stage that is not named does not run in that round."""
+    start = (0, start_stage(recipe))
+    if round_ == 0:
+        return {"problems": [], start_stage(recipe): [(0, "problems")], "evaluate": [(0, "problems"), start]}
+    before = round_ - 1
+    incumbent = (before, "promote") if before else start
+    drawn = (round_, "frontier")
+    samples = [drawn, (round_, "generate"), (round_, "verify")]
+    hinted = [(round_, "rationalize")] if rationalizes(recipe) else []
+    first = 1 if recipe.stages.select.pool == "cumulative" else round_
+    seeds = [start] if recipe.stages.warmup else []
+    last_samples = [(before, name) for name in ("frontier", "generate", "verify")] if before else []
+    stages: dict[str, list[Key]] = {
+        "frontier": [(0, "problems"), *last_samples],
+        "generate": [drawn, incumbent],
+        "verify": [drawn, (round_, "generate")],
+    }
+    if hinted:
+        stages["rationalize"] = [*samples, incumbent]
+    stages["select"] = [*samples, *hinted, *((one, "select") for one in range(first, round_)), *seeds]
+    stages["sft"] = [start, incumbent, *((one, "select") for one in range(first, round_ + 1))]
+    stages["evaluate"] = [(0, "problems"), (round_, "sft")]
+    stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
+    return stages
+
+
+def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
+    """The settings that each stage's records depend on; `data` is the hash of all problems and exemplars."""
+    stages = recipe.stages
+    own = {name: hashed_settings(one) for name, one in stages if one is not None}
+    shown = {"prompt": hashed_settings(recipe.prompt), "model": hashed_settings(recipe.model)}
+    return {
+        "problems": {"data": data},
+        "base": shown,
+        "warmup": {**own.get("warmup", {}), **shown},
+        "frontier": {**own["frontier"], "require": stages.select.require},
+        "generate": {**own["generate"], **shown},
+        "verify": {"part_size": stages.verify.part_size},
+        "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
+        "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
+        "sft": own["sft"],
+        "evaluate": {**own["evaluate"], "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens, **shown},
+        "promote": own["promote"],
+    }
+
+
+def build_plan(recipe: Recipe, data: str) -> "nx.DiGraph[Key]":
+    """All stages of all rounds, each node with its PlannedStage; edges go from what is read to what reads it."""
+    graph: nx.DiGraph[Key] = nx.DiGraph()
+    settings = _settings(recipe, data)
+    fingerprints: dict[Key, str] = {}
+    for round_ in range(recipe.rounds + 1):
+        for name, reads in _reads(recipe, round_).items():
+            key = (round_, name)
+            graph.add_node(key)
+            graph.add_edges_from((read, key) for read in reads)
+            parents = {f"{read[0]}/{read[1]}": fingerprints[read] for read in reads}
+            fingerprints[key] = digest(name, VERSIONS[name], round_, recipe.seed, settings[name], parents)
+            graph.nodes[key]["stage"] = PlannedStage(
+                round_, name, tuple(dict.fromkeys(reads)), settings[name], fingerprints[key]
+            )
+    return graph
+
+
+def in_order(graph: "nx.DiGraph[Key]") -> Iterator[PlannedStage]:
+    """The stages so that each comes after all that it reads, round by round."""
+    for key in nx.lexicographical_topological_sort(graph, key=lambda key: (key[0], ORDER.index(key[1]))):
+        yield graph.nodes[key]["stage"]

@@ -1,0 +1,348 @@
+"""The recipe file: how a model improves, as pydantic models with every policy switch that papers differ in."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def unhashed(default: Any, description: str) -> Any:
+    """Declare a setting that changes how fast a run goes and not what it computes: it may change between starts."""
+    return Field(default, description=description, json_schema_extra={"hashed": False})
+
+
+class Settings(BaseModel):
+    """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+# --- the model -----------------------------------------------------------------------------------------------
+
+
+class Build(Settings):
+    """A Llama of this shape with random weights and a character-level tokenizer, both plain transformers objects."""
+
+    hidden_size: PositiveInt = 64
+    intermediate_size: PositiveInt = 256
+    layers: PositiveInt = 2
+    heads: PositiveInt = 2
+    head_size: PositiveInt = 32
+    """At least 32, so that vLLM can serve the model."""
+    rope_theta: float = 10000.0
+    max_positions: PositiveInt = 512
+    alphabet: str = "0123456789+=#?\n"
+    """Every character that prompts and rationales use."""
+
+
+class Model(Settings):
+    """The model to start from: `path` (a folder or a hub name) or `build`."""
+
+    path: str | None = None
+    build: Build | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = unhashed("auto", "auto, cpu, cuda, cuda:1, …")
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------
+
+
+class ArithmeticTask(Settings):
+    """Addition with a column-by-column rationale; a group is a shape such as `4+3` (digits of each operand)."""
+
+    name: Literal["arithmetic"] = "arithmetic"
+    max_digits: PositiveInt = 5
+    """Operands have 1 to this many digits."""
+    seed_total_digits: PositiveInt = 6
+    """The two operands of a seed rationale have at most this many digits together."""
+    held_out: PositiveInt = 20
+    """Held-out problems of each shape; one pair of operands in ten is held out, whatever the seed."""
+
+
+class PoolTask(Settings):
+    """What tasks with a fixed pool of problems share."""
+
+    path: str | None = unhashed(None, "a local file or folder; without it the hub's copy is loaded")
+    held_out: PositiveInt = 200
+    """Problems kept for evaluation, chosen by a hash of the question (the test split where the data has one)."""
+    limit: PositiveInt | None = None
+    """At most this many training problems."""
+
+
+class Gsm8kTask(PoolTask):
+    """Grade-school word problems (openai/gsm8k), with their own train and test splits."""
+
+    name: Literal["gsm8k"] = "gsm8k"
+
+
+class SvampTask(PoolTask):
+    """SVAMP word problems; groups are the four types of operation."""
+
+    name: Literal["svamp"] = "svamp"
+
+
+class AsdivTask(PoolTask):
+    """ASDiv word problems with one number as the answer; levels are school grades."""
+
+    name: Literal["asdiv"] = "asdiv"
+    grades: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+
+
+class JsonlTask(PoolTask):
+    """A user's own problems: one JSON object a line."""
+
+    name: Literal["jsonl"] = "jsonl"
+    question: str = "question"
+    """The key of the question."""
+    answer: str = "answer"
+    """The key of the answer."""
+    level: str | None = None
+    """The key of a whole number that orders problems from easy to hard; all are level 0 without it."""
+    compare: Literal["number", "text"] = "number"
+    """Answers are compared as numbers, or as text without surrounding space."""
+    evaluate_path: str | None = None
+    """A file of held-out problems; without it `held_out` problems of `path` are set aside."""
+
+
+Task = Annotated[
+    ArithmeticTask | Gsm8kTask | SvampTask | AsdivTask | JsonlTask,
+    Field(discriminator="name"),
+]
+
+
+# --- prompts and engines -------------------------------------------------------------------------------------
+
+
+class Prompting(Settings):
+    """How a problem is shown to the model."""
+
+    style: Literal["zero-shot", "zero-shot-cot", "few-shot", "few-shot-cot"] = "zero-shot"
+    question: str = "{question}"
+    """The template of a question."""
+    hint: str = "{question} (the answer is {answer})"
+    """The template of a question with its answer, for rationalization (STaR, section 3.2)."""
+    cue: str = ""
+    """What stands between the question and the completion, such as "\\nA:"."""
+    trigger: str = "Let's think step by step."
+    """Zero-shot CoT's trigger (Kojima et al., 2022)."""
+    exemplars: str | None = unhashed(
+        None, "a YAML file of exemplars (question, rationale, answer), beside the recipe or by path"
+    )
+    shots: PositiveInt | None = None
+    """Use only the first so many exemplars."""
+    answer: str = "{answer}"
+    """How an exemplar states its answer, such as "The answer is {answer}."."""
+    stop: tuple[str, ...] = ()
+    """A completion ends before any of these."""
+    chat: Literal["auto", "never"] = "auto"
+    """Use the tokenizer's chat template where it has one."""
+
+
+class EngineSettings(Settings):
+    """Who writes the text."""
+
+    name: Literal["transformers"] = "transformers"
+    batch_size: PositiveInt = unhashed(64, "rows decoded together")
+    threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; torch decides without it")
+
+
+class Sampling(Settings):
+    """How completions are sampled."""
+
+    temperature: NonNegativeFloat = 0.7
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_tokens: PositiveInt = 256
+
+
+# --- stages --------------------------------------------------------------------------------------------------
+
+
+class Lora(Settings):
+    """Train a low-rank adapter (Hu et al., 2021) through peft instead of all weights."""
+
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    dropout: Share = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class Training(Settings):
+    """An SFT run through TRL."""
+
+    steps: PositiveInt | None = None
+    """Optimiser steps; without it `epochs` counts."""
+    steps_growth: float = 1.0
+    """Steps are multiplied by this each round (STaR, section 4.1: 40 steps, 20% more each iteration)."""
+    epochs: float = 1.0
+    batch_size: PositiveInt = 32
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are summed before a step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: torch.optim.Muon for the hidden matrices, AdamW for embeddings, norms and biases."""
+    learning_rate: float = 1e-4
+    adamw_share: float = 0.15
+    """With muon: AdamW's learning rate as a share of Muon's."""
+    weight_decay: NonNegativeFloat = 0.01
+    momentum: Share = 0.95
+    """Muon's momentum."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_share: Share = 0.1
+    """The cosine ends at this share of the learning rate."""
+    warmup_steps: NonNegativeInt = 0
+    clip: float = 1.0
+    """The largest gradient norm."""
+    max_length: PositiveInt = 512
+    """Longer rows are left out and counted, never cut."""
+    lora: Lora | None = None
+    gradient_checkpointing: bool = False
+    launch: Literal["process", "accelerate"] = unhashed(
+        "process", "train in this process, or in a child under `accelerate launch`"
+    )
+    launch_arguments: tuple[str, ...] = unhashed((), "arguments of `accelerate launch`")
+    checkpoint_every: PositiveInt | None = unhashed(
+        None, "save the trainer's state every so many steps, to continue from after a kill; a fifth of the run without it"
+    )
+
+
+class Warmup(Training):
+    """Teach a model built from nothing by seed rationales of the task."""
+
+    examples: PositiveInt = 800
+    """Seed rationales."""
+    hinted: Share = 0.0
+    """The share of them that is also shown with the hint, so that the model knows rationalization's prompt."""
+    steps: PositiveInt | None = 350
+
+
+class FrontierSettings(Settings):
+    """Which problems a round draws from, decided by the yields so far."""
+
+    problems: PositiveInt = 1000
+    """Problems a round."""
+    policy: Literal["yields", "all"] = "yields"
+    """yields: by the rule below, per group; all: evenly over all groups."""
+    open_at: Share = 0.3
+    """A group opens once a group that leads to it has at least this yield."""
+    mastered_at: Share = 0.97
+    """A group with at least this yield is drawn from at `mastered_weight`."""
+    mastered_weight: Share = 0.25
+    """The weight of a mastered group against an open one."""
+
+
+class Generate(Sampling):
+    """Sample rationales (STaR, section 3.1)."""
+
+    samples: PositiveInt = 2
+    """Rationales a problem."""
+    part_size: PositiveInt = 256
+    """Problems a part: what a kill can lose."""
+
+
+class Verify(Settings):
+    """Give each rationale a verdict."""
+
+    part_size: PositiveInt = 4096
+    """Rationales a part."""
+
+
+class Rationalize(Settings):
+    """Show the answer as a hint where no sample was correct (STaR, section 3.2)."""
+
+    enabled: bool = True
+    samples: PositiveInt = 1
+    temperature: NonNegativeFloat | None = None
+    """Generation's own without it."""
+    part_size: PositiveInt = 256
+
+
+class Select(Settings):
+    """Turn rationales into SFT examples."""
+
+    require: Literal["answer", "steps"] = "answer"
+    """answer: a correct answer suffices (STaR); steps: no step may be wrong either."""
+    per_problem: PositiveInt | None = None
+    """Keep at most so many rationales a problem (STaR keeps 1, RFT all distinct ones)."""
+    rationalized_cap: Share | None = None
+    """Rationalized examples are at most this share of a round's kept ones; no cap without it (STaR has none)."""
+    hard_below: Share = 0.0
+    """In groups whose yield is below this, only problems with at most `hard_share` correct samples are kept. Where a
+    wrong rule is right on some problems by coincidence, it is right on all samples of them, and would be rewarded."""
+    hard_share: Share = 0.5
+    pool: Literal["fresh", "cumulative"] = "fresh"
+    """Train on this round's examples (STaR), or on all rounds' (as in expert iteration)."""
+    sources: Literal["samples", "seed+samples", "seed"] = "samples"
+    """seed+samples mixes the warm-up's rationales in; seed alone is the control: the same steps, nothing new."""
+
+
+class Sft(Training):
+    """Train the round's checkpoint."""
+
+    start: Literal["base", "last"] = "base"
+    """base: restart from the model before round 1 (STaR, section 3.1); last: continue from the best checkpoint."""
+    prompt: Literal["question", "shown"] = "question"
+    """question: rows hold the question alone; shown: with the exemplars or trigger that the sample was given."""
+    steps: PositiveInt | None = None
+
+
+class Evaluate(Settings):
+    """Answer all held-out problems greedily."""
+
+    max_tokens: PositiveInt | None = None
+    """Generation's own without it."""
+    part_size: PositiveInt = 512
+
+
+class Promote(Settings):
+    """Keep the better checkpoint by the paired McNemar test on held-out problems."""
+
+    rule: Literal["not-worse", "better", "always"] = "not-worse"
+    """not-worse: roll back only if the test says worse; better: keep only if it says better; always: no test."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+
+
+class Stages(Settings):
+    """The stages in order, with their settings; a stage that is left out does not run."""
+
+    warmup: Warmup | None = None
+    frontier: FrontierSettings = FrontierSettings()
+    generate: Generate = Generate()
+    verify: Verify = Verify()
+    rationalize: Rationalize | None = None
+    select: Select = Select()
+    sft: Sft = Sft()
+    evaluate: Evaluate = Evaluate()
+    promote: Promote = Promote()
+
+
+STAGES = tuple(Stages.model_fields)
+
+
+class Recipe(Settings):
+    """How a model improves itself."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """The run's name, and its folder under `runs/`."""
+    description: str = ""
+    seed: NonNegativeInt = 0
+    rounds: NonNegativeInt = unhashed(4, "rounds after the first evaluation; raise it to go on with a finished run")
+    model: Model
+    train: Task
+    evaluate_on: tuple[Task, ...] = ()
+    """Tasks whose held-out problems are evaluated; the training task's own without it."""
+    prompt: Prompting = Prompting()
+    engine: EngineSettings = EngineSettings()
+    stages: Stages = Stages()
+
+
+def hashed_settings(settings: BaseModel) -> dict[str, Any]:
+    """The settings that decide what is computed, for a fingerprint; those declared by `unhashed` are left out."""
+    result: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("hashed") is False:
+            continue
+        value = getattr(settings, name)
+        result[name] = hashed_settings(value) if isinstance(value, BaseModel) else value
+    return result

@@ -1,0 +1,123 @@
+"""Reading a recipe: by path or by name, with overrides, and with the files that it names made absolute."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfimprove.errors import RecipeError
+from selfimprove.recipe import STAGES, Recipe
+from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
+
+POLICIES = Path(__file__).resolve().parent.parent / "policies"
+
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe by path, or by name under `policies/recipes`; raises RecipeError with the nearest name."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe{suggest(path.stem, _recipe_names())}")
+        return path
+    for folder in (Path("policies"), POLICIES):
+        found = folder / "recipes" / f"{name}.yaml"
+        if found.is_file():
+            return found
+    raise RecipeError(f"no recipe '{name}' in policies/recipes{suggest(name, _recipe_names())}")
+
+
+def _recipe_names() -> set[str]:
+    return {path.stem for folder in (Path("policies"), POLICIES) for path in (folder / "recipes").glob("*.yaml")}
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and validate a recipe; each override is `key=value`, a stage's key may leave out `stages.`."""
+    path = find_recipe(name)
+    document = read_document(path)
+    for override in overrides:
+        _override(document, override)
+    _check_order(document)
+    _resolve_paths(document.data, path.parent)
+    recipe = validate(Recipe, document)
+    _check(recipe, document)
+    return recipe
+
+
+def _override(document: Document, override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
+    if parts[0] in STAGES:
+        parts = ["stages", *parts]
+    elif parts[0] not in Recipe.model_fields:
+        raise RecipeError(f"--set {key}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *STAGES])}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
+    target: dict[str, Any] = document.data
+    for part in parts[:-1]:
+        if target.get(part) is None:
+            target[part] = {}
+        target = target[part]
+        if not isinstance(target, dict):
+            raise RecipeError(f"--set {key}: '{part}' is not a group of settings")
+    target[parts[-1]] = value
+    # A mistake in the value is then reported as of the override and not of a line of the file.
+    location = tuple(parts)
+    document.lines = {at: line for at, line in document.lines.items() if at[: len(location)] != location}
+    document.overridden[location] = f"--set {override}"
+
+
+def _check_order(document: Document) -> None:
+    stages = document.data.get("stages")
+    if not isinstance(stages, dict):
+        return
+    known = [name for name in stages if name in STAGES and ("stages", name) in document.lines]
+    for before, after in zip(known, known[1:], strict=False):
+        if STAGES.index(before) > STAGES.index(after):
+            raise RecipeError(
+                f"{document.where(('stages', after))}: stage '{after}' stands after '{before}', which comes later "
+                f"in a round; the order is {', '.join(STAGES)}"
+            )
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the files that a recipe names absolute, so that the run's own copy of the recipe finds them too."""
+    tasks = [data.get("train"), *(data.get("evaluate_on") or ())]
+    for owner, key in [*((task, "path") for task in tasks), *((task, "evaluate_path") for task in tasks),
+                       (data.get("prompt"), "exemplars"), (data.get("model"), "path")]:  # fmt: skip
+        if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
+            continue
+        for candidate in (folder / owner[key], Path(owner[key]).expanduser()):
+            if candidate.exists():
+                owner[key] = str(candidate.resolve())
+                break
+
+
+def _check(recipe: Recipe, document: Document) -> None:
+    if (recipe.model.path is None) == (recipe.model.build is None):
+        raise RecipeError(
+            f"{document.where(('model',))}: a model needs either 'path' (a folder or a hub name) or 'build'"
+        )
+    if recipe.model.build and recipe.stages.warmup is None:
+        raise RecipeError(f"{document.where(('stages',))}: a model built from nothing needs the stage 'warmup'")
+    if recipe.stages.warmup and recipe.train.name != "arithmetic":
+        raise RecipeError(
+            f"{document.where(('stages', 'warmup'))}: only the task 'arithmetic' has seed rationales; "
+            f"leave 'warmup' out and start from a pretrained model"
+        )
+    if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None:
+        raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")
+    for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
+        template = getattr(recipe.prompt, name)
+        missing = [field for field in sorted(fields) if "{" + field + "}" not in template]
+        if missing:
+            raise RecipeError(f"{document.where(('prompt', name))}: 'prompt.{name}' lacks {{{missing[0]}}}")
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """A recipe as YAML with every default written out."""
+    return dump(recipe.model_dump(mode="json"))

@@ -1,0 +1,234 @@
+"""Every kind of record that a run keeps.
+
+Records are frozen, their ids are hashes of their content, and `parents` is the only place where
+provenance is stored: from any record the way back to the problem is a walk over `parents`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+ID_LENGTH = 20  # hex digits, 80 bits: a billion records collide with a chance under one in a million
+
+Outcome = Literal["correct", "incorrect", "undecided"]
+Origin = Literal["sampled", "rationalized", "revised"]
+
+
+def digest(*parts: object) -> str:
+    """Hash JSON-able values into a hex id of `ID_LENGTH` digits."""
+    payload = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(payload.encode(), digest_size=ID_LENGTH // 2).hexdigest()
+
+
+def derive_seed(*parts: object) -> int:
+    """Derive a 63-bit seed from values, so that a sample's draw depends on what it is and not on when it ran."""
+    return int(digest(*parts)[:16], 16) >> 1
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 and so Parquet cannot hold, by U+FFFD."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+class Record(BaseModel):
+    """One row of a run; equal content means equal id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str]
+
+    parents: tuple[str, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        return digest(self.kind, self.model_dump(mode="json"))
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Problem(Record):
+    """A question, with its answer where one is known; `group` is the unit that the frontier opens and closes."""
+
+    kind: ClassVar[str] = "problem"
+    question: str
+    answer: str | None
+    task: str
+    level: int = 0
+    group: str = ""
+
+
+class Rationale(Record):
+    """A text that a checkpoint wrote for a problem (STaR, section 3.1); parents: problem, checkpoint.
+
+    `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
+    at temperature 1. `sample` numbers the samples of one problem in one stage.
+    """
+
+    kind: ClassVar[str] = "rationale"
+    prompt: str
+    text: str
+    answer: str | None
+    origin: Origin
+    round: int
+    sample: int
+    seed: int
+    temperature: float
+    top_p: float
+    tokens: int
+    logprob: float
+    finish: Literal["stop", "length", "too_long"]
+
+    @property
+    def problem(self) -> str:
+        return self.parents[0]
+
+    @property
+    def checkpoint(self) -> str:
+        return self.parents[1]
+
+
+class Step(BaseModel):
+    """The verdict on one step of a rationale; `start` and `end` are character offsets into its text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    start: int
+    end: int
+    outcome: Outcome
+    reason: str
+
+
+class Verdict(Record):
+    """What a verifier says of a rationale; parents: rationale. `outcome` is that of the answer alone."""
+
+    kind: ClassVar[str] = "verdict"
+    outcome: Outcome
+    reason: str
+    steps: tuple[Step, ...] = ()
+    verifier: str
+    version: int
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
+
+    @property
+    def reasoning(self) -> Outcome:
+        """The outcome of the steps: incorrect if one is, correct if all are, undecided where nothing was checked."""
+        outcomes = {step.outcome for step in self.steps}
+        if "incorrect" in outcomes:
+            return "incorrect"
+        return "correct" if outcomes == {"correct"} else "undecided"
+
+    @property
+    def wrong_reason(self) -> bool:
+        """Whether a right answer was reached by a wrong step (the paper's wrong-reason-right-answer)."""
+        return self.outcome == "correct" and self.reasoning == "incorrect"
+
+
+class Decision(Record):
+    """Why a rationale was kept for training or turned away; parents: rationale, verdict."""
+
+    kind: ClassVar[str] = "decision"
+    kept: bool
+    reason: str
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
+
+
+class Example(Record):
+    """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale."""
+
+    kind: ClassVar[str] = "example"
+    prompt: str
+    completion: str
+    origin: Literal["seed", "sampled", "rationalized", "revised"]
+
+
+class Checkpoint(Record):
+    """Weights on disk, relative to the run's folder or absolute; parents: the checkpoint before and the examples."""
+
+    kind: ClassVar[str] = "checkpoint"
+    path: str
+    method: Literal["base", "warmup", "sft"]
+    weights: str
+    base: str | None = None
+
+
+class Evaluation(Record):
+    """Accuracy on one group of held-out problems with its Wilson 95% interval; parents: checkpoint, verdicts.
+
+    `n` counts decided problems; undecided ones are counted beside it and lower nothing.
+    """
+
+    kind: ClassVar[str] = "evaluation"
+    task: str
+    level: int
+    group: str
+    n: int
+    correct: int
+    undecided: int
+    wrong_reason: int
+    low: float
+    high: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.n if self.n else 0.0
+
+
+class Promotion(Record):
+    """Whether the round's checkpoint replaces the one before; parents: candidate, incumbent.
+
+    `won` and `lost` count held-out problems that only the candidate, or only the incumbent, solves.
+    """
+
+    kind: ClassVar[str] = "promotion"
+    promoted: bool
+    won: int
+    lost: int
+    p_value: float
+    reason: str
+
+    @property
+    def checkpoint(self) -> str:
+        """The checkpoint that the next round starts from."""
+        return self.parents[0] if self.promoted else self.parents[1]
+
+
+class Frontier(Record):
+    """How many problems of a group a round draws, and why; attempts and correct are the last ones sampled."""
+
+    kind: ClassVar[str] = "frontier"
+    round: int
+    task: str
+    level: int
+    group: str
+    attempts: int
+    correct: int
+    state: Literal["closed", "open", "mastered"]
+    draw: int
+    reason: str
+
+    @property
+    def share(self) -> float:
+        """The yield: the share of the last samples that passed."""
+        return self.correct / self.attempts if self.attempts else 0.0
+
+
+KINDS: dict[str, type[Record]] = {
+    record.kind: record
+    for record in (
+        Problem, Rationale, Verdict, Decision, Example, Checkpoint, Evaluation, Promotion, Frontier,
+    )
+}  # fmt: skip
+
+
+def by_id(records: Iterable[AnyRecord]) -> dict[str, AnyRecord]:
+    """Index records by their ids."""
+    return {record.id: record for record in records}

@@ -1,0 +1,111 @@
+"""Turn rationales into SFT examples, with a reason for each one that is kept or turned away."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from selfimprove.prompts import PromptFormat
+from selfimprove.recipe import Select
+from selfimprove.records import Decision, Example, Problem, Rationale, Verdict
+
+VERSION = 1
+
+
+def select(
+    rationales: Sequence[Rationale],
+    *,
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    earlier: Iterable[Example],
+    prompts: PromptFormat,
+    shown: bool,
+    settings: Select,
+) -> Iterator[Decision | Example]:
+    """Decide on each rationale, in order; a kept one is followed by its example.
+
+    `verdicts` is by rationale; `earlier` holds the examples that would be trained too, for duplicates; `shown` keeps
+    the exemplars or the trigger in the trained prompt. Samples come before rationalizations, so that a cap per
+    problem prefers what the model reached without the hint.
+    """
+    render = prompts.render if shown else prompts.render_question
+    seen = {(one.prompt, one.completion) for one in earlier}
+    kept_of: Counter[str] = Counter()
+    hinted_room = _hinted_room(rationales, verdicts, settings)
+    suspicious = _suspicious(rationales, problems, verdicts, settings)
+    for rationale in sorted(rationales, key=lambda one: one.origin == "rationalized"):
+        verdict, problem = verdicts[rationale.id], problems[rationale.problem]
+        prompt = render(problem)
+        hint = prompts.finds_hint(problem, rationale.text)
+        reason = _why_not(rationale, verdict, settings)
+        if not reason and rationale.problem in suspicious:
+            reason = (
+                f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
+                f"in a group with a yield below {settings.hard_below:.0%}"
+            )
+        if not reason and hint:
+            reason = f"hint text in the rationale: {hint[:60]!r}"
+        if not reason and (prompt, rationale.text) in seen:
+            reason = "duplicate of an example that is trained already"
+        if not reason and settings.per_problem is not None and kept_of[problem.id] >= settings.per_problem:
+            reason = f"over the cap of {settings.per_problem} a problem"
+        if not reason and rationale.origin == "rationalized":
+            if hinted_room <= 0:
+                reason = "over the cap on rationalized examples"
+            else:
+                hinted_room -= 1
+        yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or "kept")
+        if not reason:
+            seen.add((prompt, rationale.text))
+            kept_of[problem.id] += 1
+            yield Example(
+                parents=(rationale.id, verdict.id), prompt=prompt, completion=rationale.text, origin=rationale.origin
+            )
+
+
+def _why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
+    if verdict.outcome != "correct":
+        return f"{verdict.outcome}: {verdict.reason}"
+    if rationale.finish != "stop":
+        return "cut off at the length limit, so its end would be learned wrong"
+    if settings.require == "steps" and verdict.reasoning != "correct":
+        wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
+        return f"right answer, wrong step: {wrong.reason}" if wrong else "right answer, no step could be checked"
+    return ""
+
+
+def _suspicious(
+    rationales: Sequence[Rationale],
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    settings: Select,
+) -> set[str]:
+    """Problems of groups with a low yield that are right too often to be more than a coincidence of a wrong rule."""
+    outcomes: dict[str, list[bool]] = defaultdict(list)
+    by_group: dict[str, list[bool]] = defaultdict(list)
+    for rationale in rationales:
+        if rationale.origin == "sampled":
+            correct = verdicts[rationale.id].outcome == "correct"
+            outcomes[rationale.problem].append(correct)
+            by_group[problems[rationale.problem].group].append(correct)
+    hard = {group for group, found in by_group.items() if sum(found) / len(found) < settings.hard_below}
+    return {
+        problem
+        for problem, found in outcomes.items()
+        if problems[problem].group in hard and sum(found) / len(found) > settings.hard_share
+    }
+
+
+def _hinted_room(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict], settings: Select) -> int:
+    """How many rationalized examples the cap leaves room for: a share of the round's kept samples in all."""
+    if settings.rationalized_cap is None:
+        return len(rationales)
+    own = sum(
+        1 for one in rationales if one.origin == "sampled" and not _why_not(one, verdicts[one.id], settings)
+    )
+    share = settings.rationalized_cap
+    return len(rationales) if share >= 1.0 else int(own * share / (1.0 - share))
+
+
+def check_no_hint(examples: Iterable[Example], prompts: PromptFormat, problems: Mapping[str, Problem]) -> int:
+    """Count trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
+    allowed = {render(problem) for problem in problems.values() for render in (prompts.render, prompts.render_question)}
+    return sum(example.prompt not in allowed for example in examples)

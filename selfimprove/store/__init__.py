@@ -1,0 +1,6 @@
+"""Runs on disk: Parquet parts, stage manifests, queries."""
+
+from selfimprove.store.run import RunFolder, find_run
+from selfimprove.store.stage import Manifest, StageFolder
+
+__all__ = ["Manifest", "RunFolder", "StageFolder", "find_run"]

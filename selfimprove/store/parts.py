@@ -1,0 +1,121 @@
+"""Files that exist whole or not at all, and records as Parquet."""
+
+import errno
+import hashlib
+import os
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from selfimprove.errors import StoreError
+from selfimprove.records import Record
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PARTIAL = ".partial"
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden file into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StoreError(
+                f"{path}: no room left on the disk; free some and run the same command again, all finished parts are kept"
+            ) from None
+        raise StoreError(f"{path}: {error.strerror or error}") from None
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write under a temporary name, fsync, rename, fsync the folder."""
+    partial = path.with_name(path.name + PARTIAL)
+    with named_errors(path):
+        try:
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def hash_file(path: Path) -> str:
+    """The hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def schema_of(kind: type[Record]) -> pa.Schema:
+    """The Parquet schema of a kind of record: `id` first, then its fields."""
+    fields = [pa.field("id", pa.string(), nullable=False)]
+    fields += [pa.field(name, _arrow_type(field.annotation)) for name, field in kind.model_fields.items()]
+    return pa.schema(fields)
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return pa.string()
+    if origin in (typing.Union, types.UnionType):
+        return _arrow_type(next(one for one in arguments if one is not type(None)))
+    if origin is tuple:
+        return pa.list_(_arrow_type(arguments[0]))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return pa.struct([(name, _arrow_type(field.annotation)) for name, field in annotation.model_fields.items()])
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    return plain[annotation]
+
+
+def write_part(path: Path, kind: type[Record], records: Sequence[Record]) -> None:
+    """Write records of one kind as a Parquet file."""
+    rows = [{"id": record.id, **record.model_dump(mode="json")} for record in records]
+    table = pa.Table.from_pylist(rows, schema=schema_of(kind))
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def count_rows(path: Path) -> int:
+    """The number of records in a Parquet file, from its footer."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, (str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def read_part(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """Read the records of a Parquet file; raises StoreError that names it where it is damaged."""
+    try:
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row.pop("id")
+        return [kind.model_validate(row) for row in rows]
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise damaged(path, reason) from None
+
+
+def damaged(path: Path, reason: str) -> StoreError:
+    """The error that names a damaged file and says how to have it made again."""
+    return StoreError(
+        f"{path}: damaged ({reason[:120]}); move it away and run the same command again: only this part is made again"
+    )

@@ -1,0 +1,178 @@
+"""One stage of one round on disk: its parts, and the manifest that closes it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selfimprove.errors import StoreError
+from selfimprove.records import KINDS, Record
+from selfimprove.store.parts import damaged, hash_file, named_errors, read_part, write_part, write_text
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+MANIFEST = "stage.json"
+OPEN = "open.json"
+
+
+class Seconds(BaseModel):
+    """Where a stage's time went; `model` is loading, generating, scoring and training, and is part of `wall`."""
+
+    model_config = ConfigDict(extra="forbid")
+    wall: float = 0.0
+    model: float = 0.0
+    imports: float = 0.0
+    cpu: float = 0.0
+
+
+class Manifest(BaseModel):
+    """What closes a stage. Seconds and tokens sum over all processes that worked on it, up to what a kill took."""
+
+    model_config = ConfigDict(extra="forbid")
+    round: int
+    stage: str
+    version: int
+    fingerprint: str
+    settings: dict[str, Any]
+    main: str
+    counts: dict[str, int]
+    parts: int
+    seconds: Seconds
+    tokens: dict[str, int]
+    metrics: dict[str, Any]
+    packages: dict[str, str]
+    files: dict[str, str]
+    """The hash of each file."""
+    sizes: dict[str, int]
+
+
+class StageFolder:
+    """The folder of a stage."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self._checked = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Round and stage."""
+        return int(self.path.parent.name.removeprefix("round-")), self.path.name
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, whether or not its files are all there; raises StoreError where it cannot be read."""
+        path = self.path / MANIFEST
+        if not path.exists():
+            return None
+        try:
+            return Manifest.model_validate_json(path.read_text())
+        except (ValidationError, ValueError, OSError) as error:
+            raise StoreError(
+                f"{path}: damaged ({type(error).__name__}); move it away and run the same command again: "
+                f"the stage's parts are kept"
+            ) from None
+
+    def opened_as(self) -> str | None:
+        """The fingerprint under which the stage was begun, closed or not."""
+        manifest = self.manifest()
+        if manifest:
+            return manifest.fingerprint
+        try:
+            return str(json.loads((self.path / OPEN).read_text())["fingerprint"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stage is finished and its files are all there in their right sizes.
+
+        A missing file opens the stage again, and only that part is made again; a file of another size is an error.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            return False
+        for name, size in manifest.sizes.items():
+            file = self.path / name
+            if not file.exists():
+                return False
+            if file.stat().st_size != size:
+                raise damaged(file, f"{file.stat().st_size} bytes instead of {size}")
+        return True
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Create the folder and note under which settings its parts are made."""
+        with named_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / OPEN).exists():
+            note = {"fingerprint": self.fingerprint, "settings": settings}
+            write_text(self.path / OPEN, json.dumps(note, indent=1, default=str))
+
+    def file(self, kind: str, part: int) -> Path:
+        return self.path / f"{kind}-{part:05d}.parquet"
+
+    def has_part(self, main: str, part: int) -> bool:
+        """Whether a part is finished: its file of the main kind is renamed last."""
+        return self.file(main, part).exists()
+
+    def write_part(self, main: str, part: int, records: Iterable[Record]) -> dict[str, int]:
+        """Write a part, a file a kind, the main kind last; gives the counts by kind."""
+        kinds: dict[str, list[Record]] = {}
+        for record in records:
+            kinds.setdefault(record.kind, []).append(record)
+        for kind in [*(kind for kind in kinds if kind != main), main]:
+            write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []))
+        return {kind: len(found) for kind, found in kinds.items()}
+
+    def add_usage(self, part: int, usage: dict[str, Any]) -> None:
+        """Note what a part cost, so that a kill does not lose the account."""
+        with (self.path / "usage.jsonl").open("a") as file:
+            file.write(json.dumps({"part": part, **usage}) + "\n")
+
+    def usage(self) -> list[dict[str, Any]]:
+        """What the parts cost so far; a torn last line is passed over."""
+        path = self.path / "usage.jsonl"
+        rows = []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+    def close(self, manifest: Manifest) -> None:
+        """Write the manifest; raises StoreError where a part that was made again is not what it was."""
+        before = self.manifest()
+        if before:
+            changed = [name for name, hash_ in manifest.files.items() if before.files.get(name, hash_) != hash_]
+            if changed:
+                raise StoreError(
+                    f"{self.path / changed[0]}: was made again and differs from the one that later stages were made "
+                    f"from (another machine, batch size or number of threads?); run again with --redo {self.name}"
+                )
+        write_text(self.path / MANIFEST, manifest.model_dump_json(indent=1))
+        (self.path / OPEN).unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """The finished parts."""
+        return sorted(self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"))
+
+    def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        """All records of a kind, in order; raises StoreError where a file is not what was written."""
+        self._check_hashes()
+        return [record for file in self.files_of(kind) for record in read_part(file, kind)]
+
+    def files_of(self, kind: type[Record]) -> Sequence[Path]:
+        return [file for file in self.files() if file.name.rsplit("-", 1)[0] == kind.kind]
+
+    def _check_hashes(self) -> None:
+        manifest = None if self._checked else self.manifest()
+        for name, expected in manifest.files.items() if manifest else ():
+            file = self.path / name
+            if file.suffix == ".parquet" and file.exists() and hash_file(file) != expected:
+                raise damaged(file, "its hash is not the one in stage.json")
+        self._checked = manifest is not None or self._checked

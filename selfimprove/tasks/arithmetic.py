@@ -1,0 +1,84 @@
+"""Addition of operands of any lengths: training problems are drawn without end, held-out pairs can never be drawn."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from selfimprove.addition import parse_addition, write_rationale
+from selfimprove.recipe import ArithmeticTask
+from selfimprove.records import Problem, derive_seed, digest
+
+HELD_OUT_SHARE = 10  # one pair of operands in so many is held out
+
+
+def is_held_out(a: int, b: int) -> bool:
+    """Whether a pair, in either order, belongs to the held-out set: a fixed property of the pair, not of a seed."""
+    return derive_seed("held out", min(a, b), max(a, b)) % HELD_OUT_SHARE == 0
+
+
+def draw_operand(rng: random.Random, digits: int) -> int:
+    """A number of exactly so many digits (0 has one)."""
+    return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
+
+
+class Arithmetic:
+    """Addition problems by shape, such as `4+3`; a shape's level is its digits in total."""
+
+    name = "arithmetic"
+    verifier = "addition"
+
+    def __init__(self, settings: ArithmeticTask) -> None:
+        self.settings = settings
+        sizes = range(1, settings.max_digits + 1)
+        shapes = sorted(((m, n) for m in sizes for n in sizes), key=lambda shape: (sum(shape), shape))
+        self.levels = {f"{m}+{n}": m + n for m, n in shapes}
+        self.leads_to = {
+            f"{m}+{n}": tuple(f"{x}+{y}" for x, y in ((m - 1, n), (m, n - 1)) if min(x, y) > 0) for m, n in shapes
+        }
+        self.known = {shape for shape, level in self.levels.items() if level <= settings.seed_total_digits}
+
+    def _problem(self, a: int, b: int) -> Problem:
+        shape = f"{len(str(a))}+{len(str(b))}"
+        return Problem(question=f"{a}+{b}=", answer=str(a + b), task=self.name, level=self.levels[shape], group=shape)
+
+    def _pairs(self, group: str, rng: random.Random, *, held_out: bool) -> Iterator[tuple[int, int]]:
+        """Pairs of a shape without repeats, until it is likely that there are no more."""
+        m, n = map(int, group.split("+"))
+        seen: set[tuple[int, int]] = set()
+        misses = 0
+        while misses < 2000:
+            pair = (draw_operand(rng, m), draw_operand(rng, n))
+            if pair in seen or is_held_out(*pair) != held_out:
+                misses += 1
+                continue
+            misses = 0
+            seen.add(pair)
+            yield pair
+
+    def held_out(self) -> Sequence[Problem]:
+        """The same problems for every seed, so that runs can be compared."""
+        problems = []
+        for group in self.levels:
+            rng = random.Random(derive_seed("held-out problems", group))
+            pairs = self._pairs(group, rng, held_out=True)
+            problems += [self._problem(*pair) for _, pair in zip(range(self.settings.held_out), pairs, strict=False)]
+        return problems
+
+    def draw(self, group: str, count: int, seed: int) -> list[Problem]:
+        pairs = self._pairs(group, random.Random(seed), held_out=False)
+        return [self._problem(*pair) for _, pair in zip(range(count), pairs, strict=False)]
+
+    def seed_rationales(self, count: int, seed: int) -> list[tuple[Problem, str]]:
+        """Problems of the known shapes in equal parts, with their rationales."""
+        known = sorted(self.known)
+        rows = []
+        for at, group in enumerate(known):
+            share = count // len(known) + (at < count % len(known))
+            for problem in self.draw(group, share, derive_seed(seed, "seed rationales", group)):
+                operands = parse_addition(problem.question)
+                assert operands is not None
+                rows.append((problem, write_rationale(*map(int, operands))))
+        return rows
+
+    def fingerprint(self) -> str:
+        settings = self.settings
+        return digest(self.name, settings.max_digits, settings.seed_total_digits, settings.held_out, HELD_OUT_SHARE)

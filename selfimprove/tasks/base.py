@@ -1,0 +1,136 @@
+"""What a task offers, and the task of a fixed pool of problems."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, Protocol
+
+from selfimprove.errors import TaskError
+from selfimprove.records import Problem, derive_seed, digest
+
+Comparison = str  # "addition", "number" or "text": which verifier judges the answers
+
+
+class Task(Protocol):
+    """Problems in groups, with held-out ones that training can never draw."""
+
+    name: str
+    verifier: Comparison
+    levels: Mapping[str, int]
+    """The level of each group."""
+    leads_to: Mapping[str, tuple[str, ...]]
+    """For each group, the groups that come directly before it: the frontier opens it after them."""
+    known: Set[str]
+    """The groups that the frontier opens first."""
+
+    def held_out(self) -> Sequence[Problem]: ...
+
+    def draw(self, group: str, count: int, seed: int) -> list[Problem]:
+        """Draw at most `count` different training problems of a group; the same seed draws the same ones."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash of all problems that can be drawn or are held out."""
+        ...
+
+
+class PoolTask:
+    """A task of fixed problems."""
+
+    def __init__(
+        self, name: str, train: Iterable[Problem], test: Iterable[Problem], *, verifier: Comparison = "number"
+    ) -> None:
+        self.name = name
+        self.verifier = verifier
+        self._test = list({problem.id: problem for problem in test}.values())
+        self._pools: dict[str, list[Problem]] = {}
+        for problem in {problem.id: problem for problem in train}.values():
+            self._pools.setdefault(problem.group, []).append(problem)
+        every = [problem for pool in self._pools.values() for problem in pool] + self._test
+        self.levels = {problem.group: problem.level for problem in sorted(every, key=lambda one: one.level)}
+        self.leads_to = {
+            group: tuple(other for other, below in self.levels.items() if below == self._level_below(level))
+            for group, level in self.levels.items()
+        }
+
+    @property
+    def known(self) -> Set[str]:
+        """The groups of the lowest level."""
+        lowest = min(self.levels.values(), default=0)
+        return {group for group, level in self.levels.items() if level == lowest}
+
+    def _level_below(self, level: int) -> int | None:
+        return max((other for other in self.levels.values() if other < level), default=None)
+
+    def held_out(self) -> Sequence[Problem]:
+        return self._test
+
+    def draw(self, group: str, count: int, seed: int) -> list[Problem]:
+        pool = self._pools.get(group, [])
+        return random.Random(seed).sample(pool, min(count, len(pool)))
+
+    def train(self) -> list[Problem]:
+        """All training problems."""
+        return [problem for pool in self._pools.values() for problem in pool]
+
+    def fingerprint(self) -> str:
+        return digest(self.name, *(one.id for one in self.train()), "held out", *(one.id for one in self._test))
+
+
+def question_key(question: str) -> str:
+    """What makes two questions the same: their words, whatever the case and the spaces."""
+    return " ".join(question.casefold().split())
+
+
+def split_pool(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], list[Problem]]:
+    """Set problems aside by a hash of the question, so that the split depends on neither order nor seed."""
+    first = {question_key(one.question): one for one in reversed(problems)}
+    unique = sorted(first.values(), key=lambda one: derive_seed("held out", question_key(one.question)))
+    test = {one.id for one in unique[: min(held_out, len(unique) // 2)]}
+    kept = {one.id for one in unique}
+    ordered = [one for one in problems if one.id in kept]
+    return [one for one in ordered if one.id not in test], [one for one in ordered if one.id in test]
+
+
+def take(problems: Sequence[Problem], count: int | None) -> list[Problem]:
+    """The first `count` problems by a hash of the question, in their own order."""
+    if count is None or count >= len(problems):
+        return list(problems)
+    chosen = sorted(problems, key=lambda one: derive_seed("take", question_key(one.question)))[:count]
+    ids = {one.id for one in chosen}
+    return [one for one in problems if one.id in ids]
+
+
+def check_disjoint(train: Sequence[Task], held_out: Sequence[Problem]) -> None:
+    """Check that no held-out question can be drawn for training; raises TaskError with one that can."""
+    questions = {question_key(problem.question) for problem in held_out}
+    for task in train:
+        if not isinstance(task, PoolTask):
+            continue  # arithmetic keeps its two sets apart by construction, and the loop checks each draw
+        for problem in task.train():
+            if question_key(problem.question) in questions:
+                raise TaskError(
+                    f"task '{task.name}': a training problem is held out too: {problem.question[:80]!r}; "
+                    f"take it out of one of the two files"
+                )
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of problems; raises TaskError with the reason."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TaskError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise TaskError(f"{path}: not a UTF-8 text file") from None
+
+
+def load_hub(name: str, split: str, load: Callable[..., Any] | None = None, **options: Any) -> Iterable[dict[str, Any]]:
+    """Load a split of a data set from the hub; raises TaskError that says how to use a local copy."""
+    from datasets import load_dataset
+
+    try:
+        return (load or load_dataset)(name, split=split, **options)  # type: ignore[no-any-return]
+    except Exception as error:  # the hub's client raises dozens of types for "not reachable"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TaskError(f"{name}: cannot be loaded from the hub ({reason[:120]}); set 'path' to a local copy") from None

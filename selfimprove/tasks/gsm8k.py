@@ -1,0 +1,46 @@
+"""GSM8K (Cobbe et al., 2021): grade-school word problems, whose gold answer follows `####`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TaskError
+from selfimprove.recipe import Gsm8kTask
+from selfimprove.records import Problem
+from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
+
+MAX_LEVEL = 8
+
+
+def _problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Levels are the number of steps of the gold solution, 8 and more together."""
+    problems = []
+    for row in rows:
+        solution, _, answer = row["answer"].rpartition("####")
+        level = min(len(solution.strip().splitlines()), MAX_LEVEL)
+        problems.append(
+            Problem(
+                question=row["question"].strip(),
+                answer=answer.strip().replace(",", ""),
+                task="gsm8k",
+                level=level,
+                group=f"{level} steps" if level < MAX_LEVEL else f"{level}+ steps",
+            )
+        )
+    return problems
+
+
+def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
+    """Load GSM8K from a folder with train.jsonl and test.jsonl, or from the hub."""
+
+    def split(name: str) -> list[Problem]:
+        if settings.path is None:
+            return _problems(load_hub("openai/gsm8k", name, name="main"))
+        path = Path(settings.path) / f"{name}.jsonl"
+        try:
+            return _problems(json.loads(line) for line in read_text(path).splitlines() if line.strip())
+        except (ValueError, KeyError, TypeError) as error:
+            raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
+
+    return PoolTask("gsm8k", take(split("train"), settings.limit), take(split("test"), settings.held_out))

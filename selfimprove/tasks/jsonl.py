@@ -1,0 +1,60 @@
+"""A user's own problems: a JSON object a line."""
+
+import json
+from pathlib import Path
+
+from selfimprove.errors import TaskError
+from selfimprove.recipe import JsonlTask
+from selfimprove.records import Problem, replace_surrogates
+from selfimprove.tasks.base import PoolTask, read_text, split_pool, take
+
+
+def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
+    if not isinstance(row, dict):
+        raise TaskError(f"{where}: expected an object such as {{\"question\": …, \"answer\": …}}")
+    for key in (settings.question, settings.answer):
+        if key not in row:
+            names = ", ".join(map(repr, row)) or "none"
+            raise TaskError(f"{where}: no key '{key}' (keys: {names}); name yours with 'train.question' and 'train.answer'")
+    question, answer = row[settings.question], row[settings.answer]
+    if not isinstance(question, str) or not question.strip():
+        raise TaskError(f"{where}: '{settings.question}' is not a text")
+    level = row.get(settings.level, 0) if settings.level else 0
+    if not isinstance(level, int):
+        raise TaskError(f"{where}: '{settings.level}' is not a whole number")
+    return Problem(
+        question=replace_surrogates(question.strip()),
+        answer=None if answer is None else replace_surrogates(str(answer).strip()),
+        task="jsonl",
+        level=level,
+        group=f"level {level}",
+    )
+
+
+def _read(path: Path, settings: JsonlTask) -> list[Problem]:
+    problems = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TaskError(f"{path}:{number}: not JSON ({error})") from None
+        problems.append(_problem(row, settings, f"{path}:{number}"))
+    if not problems:
+        raise TaskError(f"{path}: holds no problem")
+    return problems
+
+
+def load_jsonl(settings: JsonlTask) -> PoolTask:
+    """Load problems from a file; raises TaskError with the file and the line."""
+    if settings.path is None:
+        raise TaskError("task 'jsonl': set 'path' to your file of questions and answers")
+    problems = _read(Path(settings.path), settings)
+    if settings.evaluate_path:
+        train, test = problems, _read(Path(settings.evaluate_path), settings)[: settings.held_out]
+    else:
+        train, test = split_pool(problems, settings.held_out)
+    if not train or not test:
+        raise TaskError(f"{settings.path}: {len(problems)} problems are too few to train on some and hold others out")
+    return PoolTask("jsonl", take(train, settings.limit), test, verifier=settings.compare)

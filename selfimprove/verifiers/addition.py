@@ -1,0 +1,26 @@
+"""Addition: the answer as an exact string (so `09244` is not 9244), and every line of the rationale."""
+
+from selfimprove.addition import check_rationale, extract_answer
+from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
+
+
+class AdditionVerifier:
+    """Compares the canonical string and checks the columns."""
+
+    name = "addition"
+    version = 1
+
+    def extract_answer(self, text: str) -> str | None:
+        return extract_answer(text) if len(text) <= MAX_TEXT else None
+
+    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
+        steps = check_rationale(problem.question, rationale.text) if len(rationale.text) <= MAX_TEXT else ()
+        refused = refuse(problem, rationale)
+        if refused:
+            return make_verdict(self, rationale, *refused, steps)
+        if rationale.answer == problem.answer:
+            return make_verdict(self, rationale, "correct", f"the answer is {problem.answer}", steps)
+        return make_verdict(
+            self, rationale, "incorrect", f"answered {rationale.answer}, expected {problem.answer}", steps
+        )

@@ -1,0 +1,46 @@
+"""What a verifier offers, and what all verifiers do before they look at an answer."""
+
+from typing import Protocol
+
+from selfimprove.records import Outcome, Problem, Rationale, Step, Verdict
+
+MAX_TEXT = 50_000  # characters; longer texts are not parsed at all
+
+
+class Verifier(Protocol):
+    """Judges rationales; `version` changes whenever a verdict may."""
+
+    name: str
+    version: int
+
+    def extract_answer(self, text: str) -> str | None: ...
+
+    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict: ...
+
+
+def refuse(problem: Problem, rationale: Rationale) -> tuple[Outcome, str] | None:
+    """The verdict that needs no look at the answer, or None: what cannot be judged is undecided, not incorrect."""
+    if rationale.finish == "too_long":
+        return "undecided", "the prompt was too long for the model, nothing was written"
+    if problem.answer is None:
+        return "undecided", "the problem has no answer to compare with"
+    if len(rationale.text) > MAX_TEXT:
+        return "undecided", f"the text has {len(rationale.text)} characters, over the limit of {MAX_TEXT}"
+    if rationale.answer is None:
+        cut = " before the length limit" if rationale.finish == "length" else ""
+        return "incorrect", f"no answer found{cut}"
+    return None
+
+
+def make_verdict(
+    verifier: Verifier, rationale: Rationale, outcome: Outcome, reason: str, steps: tuple[Step, ...] = ()
+) -> Verdict:
+    """A verdict that names the verifier and its version."""
+    return Verdict(
+        parents=(rationale.id,),
+        outcome=outcome,
+        reason=reason,
+        steps=steps,
+        verifier=verifier.name,
+        version=verifier.version,
+    )

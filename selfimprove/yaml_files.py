@@ -1,0 +1,156 @@
+"""YAML files as pydantic models: every mistake is one line with the file, the line and the nearest right name."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from selfimprove.errors import RecipeError
+
+Model = TypeVar("Model", bound=BaseModel)
+Location = tuple[str | int, ...]
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is nearest, or list the known ones where they are few."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""
+
+
+class Document:
+    """A parsed YAML file with the line of each key; raises RecipeError where it is not a mapping of unique keys."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source = source
+        self.lines: dict[Location, int] = {}
+        self.overridden: dict[Location, str] = {}
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f":{mark.line + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or "not valid YAML"
+            raise RecipeError(f"{source}{where}: {problem}") from None
+        if not isinstance(node, yaml.MappingNode):
+            raise RecipeError(f"{source}:1: expected a mapping of settings such as 'name: my-run'")
+        self._index(node, ())
+        self.data: dict[str, Any] = yaml.safe_load(text)
+
+    def _index(self, node: yaml.Node, location: Location) -> None:
+        self.lines.setdefault(location, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*location, key.value)
+                if inner in self.lines:
+                    raise RecipeError(
+                        f"{self.source}:{key.start_mark.line + 1}: '{key.value}' is set twice "
+                        f"(first in line {self.lines[inner]})"
+                    )
+                self.lines[inner] = key.start_mark.line + 1
+                self._index(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                self._index(value, (*location, number))
+
+    def where(self, location: Location) -> str:
+        """Name the override, or the file and the line, of the innermost part of `location` that was given."""
+        for end in range(len(location), 0, -1):
+            if location[:end] in self.overridden:
+                return self.overridden[location[:end]]
+            if location[:end] in self.lines:
+                return f"{self.source}:{self.lines[location[:end]]}"
+        return self.source
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file; raises RecipeError with the reason where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not a UTF-8 text file") from None
+    return Document(text, str(path))
+
+
+def validate(model: type[Model], document: Document) -> Model:
+    """Validate a document against a model; raises RecipeError for the first mistake, in the file's order."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        mistakes = [(document, _real_location(model, item["loc"]), item) for item in error.errors()]
+        mistakes.sort(key=lambda mistake: document.lines.get(mistake[1], 0))
+        _, location, item = mistakes[0]
+        raise RecipeError(f"{document.where(location)}: {_describe(model, location, item)}") from None
+
+
+def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
+    name = ".".join(str(part) for part in location)
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        parent = _model_at(model, item["loc"][:-1])
+        known = parent.model_fields if parent else ()
+        return f"unknown key '{location[-1]}'{suggest(str(location[-1]), known)}"
+    if kind == "missing":
+        return f"'{name}' is missing"
+    if kind == "union_tag_invalid":
+        tag = str(item["ctx"]["tag"])
+        expected = [text.strip(" '") for text in item["ctx"]["expected_tags"].split(",")]
+        return f"unknown {location[-1] if location else 'name'} '{tag}'{suggest(tag, expected)}"
+    if kind == "union_tag_not_found":
+        return f"'{name}' needs a name"
+    if kind == "literal_error":
+        value = str(item["input"])
+        expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"'{name}' is '{value}'{suggest(value, expected)}"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = repr(item["input"])
+    return f"'{name}' {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _variants(annotation: Any) -> list[type[BaseModel]]:
+    if get_origin(annotation) in (Union, tuple, list) or type(annotation).__name__ == "UnionType":
+        return [found for inner in get_args(annotation) for found in _variants(inner)]
+    if hasattr(annotation, "__metadata__"):
+        return _variants(annotation.__origin__)
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[type[BaseModel] | None, Location]:
+    """Follow pydantic's location, leaving out the tags that it adds for unions."""
+    current: list[type[BaseModel]] = [model]
+    real: list[str | int] = []
+    for part in location:
+        tagged = [one for one in current if len(current) > 1 and _tag(one) == part]
+        if tagged:
+            current = tagged
+            continue
+        real.append(part)
+        if isinstance(part, str):
+            fields = [one.model_fields[part] for one in current if part in one.model_fields]
+            current = [found for field in fields for found in _variants(field.annotation)]
+    return (current[0] if current else None), tuple(real)
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    field = model.model_fields.get("name")
+    return field.default if field else None
+
+
+def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    return _walk(model, location)[0]
+
+
+def _real_location(model: type[BaseModel], location: Sequence[str | int]) -> Location:
+    return _walk(model, location)[1]
+
+
+def dump(data: Any) -> str:
+    """Write plain data as YAML in its own order, with multi-line texts readable."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
