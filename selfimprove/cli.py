@@ -66,6 +66,101 @@ def run(
 
 
 @app.command()
+def status(
+    run: Annotated[str, typer.Argument(help=RUN)],
+    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show rounds, accuracy with intervals, the funnel from sampled to trained, time and tokens."""
+    import json
+
+    from selfimprove.status import print_status, to_json
+    from selfimprove.store import find_run
+
+    folder = find_run(run, runs)
+    if json_:
+        typer.echo(json.dumps(to_json(folder), indent=2))
+    else:
+        print_status(folder)
+
+
+@app.command()
+def traces(
+    run: Annotated[str, typer.Argument(help=RUN)],
+    round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
+    stage: Annotated[str | None, typer.Option(help="generate, rationalize or evaluate.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    level: Annotated[int | None, typer.Option(help="Only this level.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group, such as 4+3.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="correct, incorrect or undecided.")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="The same, of the steps.")] = None,
+    origin: Annotated[str | None, typer.Option(help="sampled or rationalized.")] = None,
+    kept: Annotated[bool | None, typer.Option("--kept/--turned-away", help="Trained on, or not.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only texts that hold this.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """List what the model wrote, what was kept and why the rest was turned away."""
+    from selfimprove.store import find_run
+    from selfimprove.store.query import Query
+    from selfimprove.traces import check_choices, print_traces
+
+    chosen = {"round": round_, "stage": stage, "task": task, "level": level, "group": group, "outcome": outcome,
+              "reasoning": reasoning, "origin": origin, "kept": kept, "text": text}  # fmt: skip
+    check_choices(chosen)
+    print_traces(Query(find_run(run, runs)), chosen, limit, json_)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help=RUN)],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any record's id.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show one record and all that hangs on it: problem, samples, verdict, training, checkpoint."""
+    from selfimprove.show import print_record
+    from selfimprove.store import find_run
+    from selfimprove.store.query import Query
+
+    print_record(Query(find_run(run, runs)), id_)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help=RECIPE)] = "arithmetic",
+    set_: Overrides = None,
+    model: ModelOption = None,
+    name: NameOption = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
+    from selfimprove.estimate import print_plan
+    from selfimprove.recipe_file import load_recipe
+    from selfimprove.store import RunFolder
+
+    loaded = load_recipe(recipe, _overrides(set_, model, name))
+    print_plan(loaded, RunFolder(runs / loaded.name))
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help=RUN)],
+    out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.")],
+    what: Annotated[str, typer.Option(help="sft: what was trained; traces: all that was written.")] = "sft",
+    round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write SFT rows or all traces to a file that `datasets` loads."""
+    from selfimprove.store import find_run
+    from selfimprove.store.query import Query
+    from selfimprove.traces import export_rows
+
+    count = export_rows(Query(find_run(run, runs)), out, what, round_)
+    typer.echo(f"{count} rows in {out}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json

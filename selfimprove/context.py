@@ -15,7 +15,7 @@ from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Problem, Promotion, Record, digest
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.tasks import Task, check_disjoint, load_task
-from selfimprove.verifiers import VERIFIERS, Verifier
+from selfimprove.verifiers import Verifier, make_verifier
 
 Loader = Callable[[Checkpoint, "Context"], Engine]
 
@@ -137,7 +137,9 @@ class Context:
         self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
         self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
         check_disjoint([self.task], self.held_out)
-        self._verifiers = {task.name: VERIFIERS[task.verifier] for task in [*self.held_out_tasks, self.task]}
+        stated = recipe.stages.verify.answer == "stated"
+        tasks = [*self.held_out_tasks, self.task]
+        self._verifiers = {task.name: make_verifier(task.verifier, stated=stated) for task in tasks}
 
     def data(self) -> str:
         """The hash of everything that comes from data files."""
@@ -149,8 +151,9 @@ class Context:
         """The prompt format, with the model's chat template where it has one and the recipe lets it be used."""
         chat = None
         if self.recipe.prompt.chat == "auto" and self.recipe.model.path:
-            with self.clock.time_imports():
-                from selfimprove.models import load_chat
+            from selfimprove.models import load_chat
+
+            self.import_models()
             chat = load_chat(self.recipe.model.path)
         return PromptFormat(self.recipe.prompt, self.exemplars, chat)
 
@@ -196,12 +199,19 @@ class Context:
         if self._engine and self._engine[0] == checkpoint.id:
             return self._engine[1]
         self.close_engine()
-        with self.clock.time_imports():
-            import selfimprove.engines.transformers  # noqa: F401
+        self.import_models()
         with self.clock.time_model():
             loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
         self._engine = (checkpoint.id, loaded)
         return loaded
+
+    def import_models(self) -> None:
+        """Import what loads models, on the imports' account."""
+        with self.clock.time_imports():
+            import torch  # noqa: F401
+            from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
+
+            import selfimprove.engines.transformers  # noqa: F401
 
     def close_engine(self) -> None:
         if self._engine:

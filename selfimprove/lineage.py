@@ -21,9 +21,13 @@ def ancestors(graph: "nx.DiGraph[str]", identity: str) -> set[str]:
     return set(nx.ancestors(graph, identity))
 
 
-def descendants(graph: "nx.DiGraph[str]", identity: str) -> set[str]:
-    """All records that were made from a record."""
-    return set(nx.descendants(graph, identity))
+def descendants(graph: "nx.DiGraph[str]", identity: str, *, up_to: str | None = None) -> set[str]:
+    """All records that were made from a record; with `up_to` nothing that was made from records of that kind."""
+    if up_to is None:
+        return set(nx.descendants(graph, identity))
+    ends = {one for one, kind in graph.nodes(data="kind") if kind == up_to and one != identity}
+    visible = nx.restricted_view(graph, [], [edge for end in ends for edge in graph.out_edges(end)])
+    return set(nx.descendants(visible, identity))
 
 
 def orphans(graph: "nx.DiGraph[str]") -> set[str]:

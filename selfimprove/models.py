@@ -80,6 +80,7 @@ def load_chat(model: str) -> Chat | None:
 def build_model(shape: Build, folder: Path, seed: int) -> None:
     """Write a Llama with random weights and its character-level tokenizer to a folder that any tool loads."""
     import torch
+    import transformers
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -111,6 +112,7 @@ def build_model(shape: Build, folder: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -106,14 +106,14 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
     """The settings that each stage's records depend on; `data` is the hash of all problems and exemplars."""
     stages = recipe.stages
     own = {name: hashed_settings(one) for name, one in stages if one is not None}
-    shown = {"prompt": hashed_settings(recipe.prompt), "model": hashed_settings(recipe.model)}
+    shown = {"answer": stages.verify.answer, "prompt": hashed_settings(recipe.prompt), "model": hashed_settings(recipe.model)}
     return {
         "problems": {"data": data},
         "base": shown,
         "warmup": {**own.get("warmup", {}), **shown},
         "frontier": {**own["frontier"], "require": stages.select.require},
         "generate": {**own["generate"], **shown},
-        "verify": {"part_size": stages.verify.part_size},
+        "verify": own["verify"],
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
         "sft": own["sft"],

@@ -243,6 +243,9 @@ class Generate(Sampling):
 class Verify(Settings):
     """Give each rationale a verdict."""
 
+    answer: Literal["any", "stated"] = "any"
+    """any: the last number counts where no answer is announced; stated: it must be, by `####`, a box or "the answer
+    is". A base model that copies the question ends on a number too."""
     part_size: PositiveInt = 4096
     """Rationales a part."""
 

@@ -1,6 +1,203 @@
-"""What a run reached."""
-from selfimprove.store import RunFolder
+"""What a run reached: accuracy with intervals, the funnel from sampled to trained, time and tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfimprove.plan import ORDER
+from selfimprove.records import Evaluation, Promotion
+from selfimprove.stats import wilson
+from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.query import Query
 
 
-def print_status(folder: RunFolder) -> None:
-    print(folder.path)
+@dataclass(frozen=True)
+class Funnel:
+    """How many rationales of a round came how far."""
+
+    sampled: int
+    correct: int
+    steps_valid: int
+    wrong_reason: int
+    rationalized: int
+    rationalized_correct: int
+    kept: int
+    kept_rationalized: int
+    undecided: int
+
+
+def read_funnels(query: Query) -> dict[int, Funnel]:
+    """The funnel of each round."""
+    rows = query.rows(
+        """
+        SELECT r.round,
+               count(*) FILTER (r.origin = 'sampled') AS sampled,
+               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct') AS correct,
+               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND NOT w.wrong) AS steps_valid,
+               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND w.wrong) AS wrong_reason,
+               count(*) FILTER (r.origin = 'rationalized') AS rationalized,
+               count(*) FILTER (r.origin = 'rationalized' AND v.outcome = 'correct') AS rationalized_correct,
+               count(*) FILTER (d.kept) AS kept,
+               count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
+               count(*) FILTER (v.outcome = 'undecided') AS undecided
+        FROM rationale r
+        JOIN verdict v ON v.parents[1] = r.id
+        JOIN (SELECT id, len(list_filter(steps, lambda s: s.outcome = 'incorrect')) > 0 AS wrong FROM verdict) w
+          ON w.id = v.id
+        LEFT JOIN decision d ON d.parents[1] = r.id
+        WHERE r.stage <> 'evaluate'
+        GROUP BY r.round ORDER BY r.round
+        """
+    )
+    return {row.pop("round"): Funnel(**row) for row in rows}
+
+
+def read_manifests(folder: RunFolder) -> list[Manifest]:
+    """The manifests of closed stages, in the order of the run."""
+    found = [manifest for stage in folder.stages() if (manifest := stage.manifest())]
+    return sorted(found, key=lambda one: (one.round, ORDER.index(one.stage) if one.stage in ORDER else 99))
+
+
+def outside_model(manifests: list[Manifest]) -> tuple[float, float]:
+    """Seconds of orchestration, store and verification, and seconds in all, imports aside."""
+    wall = sum(one.seconds.wall - one.seconds.imports for one in manifests)
+    model = sum(one.seconds.model for one in manifests)
+    return wall - model, wall
+
+
+def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
+    """The evaluations of each round."""
+    return {
+        stage.key[0]: stage.read(Evaluation)
+        for stage in folder.stages()
+        if stage.path.name == "evaluate" and stage.manifest()
+    }
+
+
+def to_json(folder: RunFolder) -> dict[str, Any]:
+    """The status as plain data."""
+    manifests = read_manifests(folder)
+    outside, wall = outside_model(manifests)
+    return {
+        "run": folder.path.name,
+        "working": folder.working(),
+        "evaluations": {
+            round_: [{**one.model_dump(exclude={"parents"}), "accuracy": one.accuracy} for one in found]
+            for round_, found in read_evaluations(folder).items()
+        },
+        "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
+        "promotions": [one.model_dump() for one in _promotions(folder).values()],
+        "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
+        "seconds": {"wall": wall, "outside the model": outside},
+    }
+
+
+def _promotions(folder: RunFolder) -> dict[int, Promotion]:
+    return {
+        stage.key[0]: stage.read(Promotion)[0]
+        for stage in folder.stages()
+        if stage.path.name == "promote" and stage.manifest()
+    }
+
+
+def print_status(folder: RunFolder, console: Console | None = None) -> None:
+    """Print the tables of a run."""
+    console = console or Console()
+    console.print(_state(folder), highlight=False, markup=False)
+    evaluations = read_evaluations(folder)
+    if evaluations:
+        console.print(_rounds_table(folder, evaluations))
+        console.print(_levels_table(evaluations))
+        console.print(_funnel_table(folder))
+    manifests = read_manifests(folder)
+    if manifests:
+        console.print(_stages_table(manifests))
+        outside, wall = outside_model(manifests)
+        cpu = sum(one.seconds.cpu for one in manifests)
+        console.print(
+            f"{wall:.1f} s in all ({cpu:.1f} CPU s of this program), outside the model {outside:.1f} s "
+            f"({outside / wall if wall else 0:.1%}: orchestration, store, verification), "
+            f"imports {sum(one.seconds.imports for one in manifests):.1f} s beside",
+            highlight=False,
+        )
+
+
+def _state(folder: RunFolder) -> str:
+    working = folder.working()
+    last = next((one for one in reversed(list(folder.stages())) if one.manifest() is None), None)
+    recipe = folder.recipe()
+    finished = (folder.stage(recipe.rounds, "promote" if recipe.rounds else "evaluate")).manifest() is not None
+    if working:
+        state = f"process {working} is at work"
+    elif finished:
+        state = "finished"
+    else:
+        state = f"stopped{' in ' + last.name if last else ''}"
+    return f"{folder.path}: {state}, {recipe.rounds} rounds, seed {recipe.seed}"
+
+
+def _table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in names:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
+def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -> Table:
+    table = _table("Rounds", "round", "held-out accuracy", "95% interval", "promotion", left=("promotion",))
+    promotions = _promotions(folder)
+    for round_, found in evaluations.items():
+        correct, n = sum(one.correct for one in found), sum(one.n for one in found)
+        low, high = wilson(correct, n)
+        promotion = promotions.get(round_)
+        accuracy = f"{correct / n if n else 0:.1%} of {n}"
+        table.add_row(str(round_), accuracy, f"{low:.1%} to {high:.1%}", Text(promotion.reason if promotion else ""))
+    return table
+
+
+def _funnel_table(folder: RunFolder) -> Table:
+    table = _table("From sampled to trained", "round", "sampled", "correct", "steps ok", "wrong step", "hinted", "correct",
+                   "kept", "hinted", "undecided")  # fmt: skip
+    for round_, one in read_funnels(Query(folder)).items():
+        numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.rationalized,
+                   one.rationalized_correct, one.kept, one.kept_rationalized, one.undecided)  # fmt: skip
+        table.add_row(str(round_), *map(str, numbers))
+    return table
+
+
+def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
+    levels = sorted({(one.task, one.level) for found in evaluations.values() for one in found})
+    table = _table("Held-out accuracy by level", "round")
+    for task, level in levels:
+        table.add_column(f"{task} {level}" if len({one for one, _ in levels}) > 1 else str(level), justify="right")
+    for round_, found in evaluations.items():
+        cells = []
+        for key in levels:
+            mine = [one for one in found if (one.task, one.level) == key]
+            n = sum(one.n for one in mine)
+            cells.append(f"{sum(one.correct for one in mine) / n:.0%}" if n else "")
+        table.add_row(str(round_), *cells)
+    return table
+
+
+def _stages_table(manifests: list[Manifest]) -> Table:
+    columns = ("stage", "seconds", "in the model", "CPU seconds", "tokens", "tokens/s")
+    table = _table("Time and tokens by stage", *columns, left=("stage",))
+    for name in dict.fromkeys(one.stage for one in manifests):
+        mine = [one for one in manifests if one.stage == name]
+        wall = sum(one.seconds.wall - one.seconds.imports for one in mine)
+        model = sum(one.seconds.model for one in mine)
+        tokens = sum(sum(one.tokens.values()) for one in mine)
+        table.add_row(
+            name,
+            f"{wall:.1f}",
+            f"{model:.1f}",
+            f"{sum(one.seconds.cpu for one in mine):.1f}",
+            str(tokens) if tokens else "",
+            f"{tokens / model:.0f}" if tokens and model else "",
+        )
+    return table

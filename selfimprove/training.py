@@ -7,6 +7,7 @@ from typing import Literal
 
 from selfimprove.context import Context
 from selfimprove.errors import TrainingError
+from selfimprove.models import build_model, hash_weights
 from selfimprove.plan import PlannedStage
 from selfimprove.recipe import Training
 from selfimprove.records import Checkpoint, Example, Problem, Record, derive_seed
@@ -38,8 +39,7 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
         examples += [Example(parents=(problem.id,), prompt=one, completion=rationale, origin="seed") for one in prompts]
     model = recipe.model.path
     if recipe.model.build:
-        with context.clock.time_imports():
-            from selfimprove.models import build_model
+        context.import_models()
         build_model(recipe.model.build, folder / "initial", derive_seed(recipe.seed, "weights"))
         model = str(folder / "initial")
     assert model is not None
@@ -98,8 +98,6 @@ def _train(
         context.clock.count(trained=result.tokens)
     shutil.rmtree(job.workspace, ignore_errors=True)
     context.clock.metrics.update(result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens"}))
-    with context.clock.time_imports():
-        from selfimprove.models import hash_weights
     return Checkpoint(
         parents=(*([parent.id] if parent else []), *(one.id for one in examples)),
         path=str(output.relative_to(context.folder.path)),
@@ -118,6 +116,6 @@ def _run(job: SftJob, context: Context) -> TrainResult:
         from selfimprove.trainers.launch import launch_sft
 
         return launch_sft(job, report)
-    with context.clock.time_imports():
-        from selfimprove.trainers.sft import train_sft
+    from selfimprove.trainers.sft import train_sft
+
     return train_sft(job, report)

@@ -1,0 +1,197 @@
+"""What a run would do before it does it: stages to reuse and to do, with their tokens and time."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from selfimprove.context import Context
+from selfimprove.models import resolve_folder
+from selfimprove.plan import PlannedStage, build_plan, in_order
+from selfimprove.recipe import Recipe
+from selfimprove.status import read_manifests
+from selfimprove.store import Manifest, RunFolder
+
+WRITES = ("generate", "rationalize", "evaluate")
+TRAINS = ("warmup", "sft")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured, by this run or by another one of the same model; None where nothing was."""
+
+    length: dict[str, float]  # tokens a completion, by stage
+    written: float | None  # tokens a second
+    trained: float | None
+    row: float | None  # trained tokens a row
+    source: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    tokens: int
+    seconds: float | None
+    bound: bool  # tokens are an upper bound
+
+
+def measure(recipe: Recipe, folder: RunFolder) -> Rates:
+    """Rates from this run's closed stages, else from the newest run beside it with the same model and device."""
+    candidates = [folder]
+    others = [RunFolder(path.parent) for path in folder.path.parent.glob("*/recipe.yaml") if path.parent != folder.path]
+    candidates += sorted(others, key=lambda one: one.path.stat().st_mtime, reverse=True)[:10]
+    for candidate in candidates:
+        if not candidate.has_recipe():
+            continue
+        same = candidate is folder or candidate.recipe().model == recipe.model
+        manifests = read_manifests(candidate) if same else []
+        if any(one.stage in WRITES for one in manifests):
+            return _rates(manifests, candidate.path.name)
+    return Rates({}, None, None, None, "")
+
+
+def _rates(manifests: list[Manifest], source: str) -> Rates:
+    def total(stages: tuple[str, ...], tokens: str) -> tuple[int, float]:
+        mine = [one for one in manifests if one.stage in stages]
+        return sum(one.tokens.get(tokens, 0) for one in mine), sum(one.seconds.model for one in mine)
+
+    length = {}
+    for name in WRITES:
+        tokens, _ = total((name,), "written")
+        count = sum(one.counts.get("rationale", 0) for one in manifests if one.stage == name)
+        if count:
+            length[name] = tokens / count
+    written, writing = total(WRITES, "written")
+    trained, training = total(TRAINS, "trained")
+    rows = [one for one in manifests if one.stage in TRAINS and one.tokens.get("trained")]
+    row = rows[-1].metrics["curve"] and rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
+    return Rates(
+        length, written / writing if writing else None, trained / training if training else None, row, source
+    )
+
+
+def _rows_seen(manifest: Manifest) -> int:
+    settings = manifest.settings
+    steps = manifest.metrics["steps"] - manifest.metrics["resumed_from"]
+    return int(steps * settings["batch_size"] * settings["accumulate"])
+
+
+def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, kept: float) -> Estimate:
+    """The tokens and seconds of one stage; without a measurement tokens are the most there can be."""
+    stages = recipe.stages
+    generate, problems = stages.generate, stages.frontier.problems
+    asked = {
+        "generate": (problems * generate.samples, generate.max_tokens),
+        "rationalize": (problems * (stages.rationalize.samples if stages.rationalize else 0), generate.max_tokens),
+        "evaluate": (held_out, stages.evaluate.max_tokens or generate.max_tokens),
+    }
+    if stage.name in asked:
+        count, longest = asked[stage.name]
+        length = rates.length.get(stage.name) or rates.length.get("generate")
+        tokens = round(count * (length or longest))
+        return Estimate(tokens, tokens / rates.written if rates.written else None, length is None)
+    if stage.name in TRAINS:
+        training = stages.warmup if stage.name == "warmup" and stages.warmup else stages.sft
+        batch = training.batch_size * training.accumulate
+        if training.steps:
+            rows = training.steps * training.steps_growth ** max(0, stage.round - 1) * batch
+        else:
+            rounds = stage.round if stages.select.pool == "cumulative" else 1
+            rows = kept * rounds * training.epochs
+        tokens = round(rows * (rates.row or training.max_length))
+        return Estimate(tokens, tokens / rates.trained if rates.trained else None, rates.row is None)
+    return Estimate(0, 0.0, False)
+
+
+def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
+    """Print the stages of a run with what each would cost."""
+    console = console or Console()
+    context = Context(recipe, folder)
+    rates = measure(recipe, folder)
+    kept = float(recipe.stages.frontier.problems * (recipe.stages.select.per_problem or recipe.stages.generate.samples))
+    table = Table(title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("stage", "state", "tokens", "time"):
+        table.add_column(name, justify="left" if name in ("stage", "state") else "right")
+    tokens, seconds, known, bound = 0, 0.0, True, False
+    for stage in in_order(build_plan(recipe, context.data())):
+        state = describe_state(stage, folder)
+        if state == "done":
+            table.add_row(str(stage), state, "", "")
+            continue
+        one = estimate(stage, recipe, len(context.held_out), rates, kept)
+        tokens, bound = tokens + one.tokens, bound or one.bound
+        known, seconds = known and one.seconds is not None, seconds + (one.seconds or 0.0)
+        shown = f"{'at most ' if one.bound else ''}{one.tokens:,}" if one.tokens else ""
+        table.add_row(str(stage), state, shown, show_time(one.seconds) if one.tokens else "")
+    console.print(table)
+    total = f"{'at most ' if bound else 'about '}{tokens:,} tokens"
+    if known:
+        source = f" at the speed of run '{rates.source}'" if rates.source else ""
+        console.print(f"{total}, {show_time(seconds)}{source}", highlight=False, markup=False)
+    else:
+        rough = guess_seconds(recipe, tokens)
+        console.print(
+            f"{total}, roughly {show_time(rough)} at most by the model's size and this machine's speed; "
+            f"nothing was measured yet with this model (a first round gives better figures)",
+            highlight=False,
+            markup=False,
+        )
+
+
+def describe_state(stage: PlannedStage, folder: RunFolder) -> str:
+    """done, to do, how many parts are there, or that it was made with other settings."""
+    disk = folder.stage(*stage.key, stage.fingerprint)
+    opened = disk.opened_as()
+    if opened is None:
+        return "to do"
+    if opened != stage.fingerprint:
+        return "made with another recipe"
+    parts = sum(file.name.startswith(f"{stage.main}-") for file in disk.files())
+    return "done" if disk.closed else f"to do, {parts} parts are there"
+
+
+def show_time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def guess_seconds(recipe: Recipe, tokens: int) -> float:
+    """A rough time from the number of parameters and a short matrix product: 6 operations a parameter and token."""
+    import time
+
+    import torch
+
+    size = 1024
+    matrix = torch.rand(size, size)
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.2:
+        matrix @ matrix
+        rounds += 1
+    speed = rounds * 2 * size**3 / (time.perf_counter() - started)
+    # Small models are bound by the calls and not by the arithmetic: 20,000 tokens a second at best.
+    return tokens * max(6 * count_parameters(recipe) / (0.3 * speed), 1 / 20_000)
+
+
+def count_parameters(recipe: Recipe) -> int:
+    """Parameters of the recipe's model, from its shape or its files."""
+    build = recipe.model.build
+    if build:
+        attention = 4 * build.hidden_size * build.heads * build.head_size
+        return build.layers * (attention + 3 * build.hidden_size * build.intermediate_size)
+    folder = resolve_folder(str(recipe.model.path))
+    count = 0
+    for file in Path(folder).glob("*.safetensors"):
+        with file.open("rb") as handle:
+            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                size = 1
+                for one in tensor["shape"]:
+                    size *= one
+                count += size
+    return count

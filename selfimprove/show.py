@@ -1,0 +1,158 @@
+"""One record and what hangs on it, as a tree."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from selfimprove.lineage import build_graph, descendants
+from selfimprove.records import KINDS
+from selfimprove.store.query import TRACES, Query
+from selfimprove.terminal import one_line, printable
+
+COLORS = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
+MAX_SAMPLES = 40
+
+
+def print_record(query: Query, prefix: str, console: Console | None = None) -> None:
+    """Print the tree of the record whose id begins with `prefix`; raises StoreError."""
+    identity, kind = query.find(prefix)
+    shown = {"problem": _problem, "rationale": _rationale, "checkpoint": _checkpoint}
+    if kind in shown:
+        tree = shown[kind](query, identity)
+    elif kind in ("verdict", "decision", "example"):
+        record = query.record(kind, identity)
+        parent = record["parents"][0]
+        parent_kind = query.find(parent)[1]
+        tree = _heading(kind, identity, _fields(record))
+        if parent_kind in shown:
+            tree.add(shown[parent_kind](query, parent))
+    else:
+        tree = _heading(kind, identity, _fields(query.record(kind, identity)))
+    (console or Console()).print(tree)
+
+
+def _heading(kind: str, identity: str, detail: str = "") -> Tree:
+    return Tree(Text.assemble((kind, "bold"), f" {identity} ", detail))
+
+
+def _fields(record: dict[str, Any]) -> str:
+    hidden = {"id", "parents", "stage", "steps", "prompt", "completion"}
+    return ", ".join(f"{name} {one_line(str(value))}" for name, value in record.items() if name not in hidden)
+
+
+def _traces(query: Query, where: str, *values: Any) -> list[dict[str, Any]]:
+    return query.rows(f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY round, stage, origin DESC, sample", *values)
+
+
+def _problem(query: Query, identity: str) -> Tree:
+    record = query.record("problem", identity)
+    detail = f"{record['task']}, level {record['level']}, group {record['group']}"
+    tree = _heading("problem", identity, detail)
+    tree.add(Text(f"{printable(record['question'])}  expected: {printable(str(record['answer']))}"))
+    traces = _traces(query, "problem = ?", identity)
+    for row in traces[:MAX_SAMPLES]:
+        tree.add(_sample_line(row))
+    if len(traces) > MAX_SAMPLES:
+        tree.add(Text(f"… {len(traces) - MAX_SAMPLES} more samples"))
+    return tree
+
+
+def _sample_line(row: dict[str, Any]) -> Text:
+    outcome = row["outcome"] or "not judged"
+    fate = "" if row["kept"] is None else ", kept" if row["kept"] else f", turned away: {row['decision']}"
+    return Text.assemble(
+        f"{row['id'][:10]} round {row['round']} {row['stage']} {row['origin']}: ",
+        (outcome, COLORS.get(outcome, "")),
+        f" ({one_line(row['reason'] or '')}){one_line(fate, 160)}",
+    )
+
+
+def _rationale(query: Query, identity: str) -> Tree:
+    row = _traces(query, "id = ?", identity)[0]
+    detail = f"round {row['round']}, {row['stage']}, {row['origin']}, sample {row['sample']}"
+    tree = _heading("rationale", identity, detail)
+    problem = tree.add(Text.assemble(("problem", "bold"), f" {row['problem']} {one_line(row['question'] or '')}"))
+    problem.add(Text(f"expected: {printable(str(row['expected']))}"))
+    hint = " (with the answer as a hint)" if row["origin"] == "rationalized" else ""
+    tree.add(Text.assemble((f"prompt{hint}", "bold"), "\n", printable(row["prompt"])))
+    tree.add(Text.assemble(("written", "bold"), "\n", _marked(row["text"], row["steps"] or [])))
+    tree.add(
+        Text(
+            f"{row['tokens']} tokens, log-probability {row['logprob']:.3f}, temperature {row['temperature']}, "
+            f"seed {row['seed']}, ended by {row['finish']}, checkpoint {row['checkpoint'][:10]}"
+        )
+    )
+    if row["outcome"]:
+        verdict = tree.add(
+            Text.assemble(("verdict", "bold"), f" {row['verdict'][:10]} ", (row["outcome"], COLORS[row["outcome"]]),
+                          f": {printable(row['reason'])}; steps: {row['reasoning']}")
+        )  # fmt: skip
+        for step in row["steps"] or []:
+            if step["outcome"] != "correct":
+                part = one_line(row["text"][step["start"] : step["end"]])
+                verdict.add(Text.assemble((part, "red"), f"  {printable(step['reason'])}"))
+    if row["kept"] is not None:
+        tree.add(Text.assemble(("decision", "bold"), f" {'kept' if row['kept'] else 'turned away'}: ",
+                               printable(row["decision"])))  # fmt: skip
+    _add_trained(query, tree, identity)
+    siblings = [one for one in _traces(query, "problem = ? AND round = ?", row["problem"], row["round"])
+                if one["id"] != identity and one["stage"] != "evaluate"]  # fmt: skip
+    if siblings and row["stage"] != "evaluate":
+        branch = tree.add(Text("other samples of this problem in this round", "bold"))
+        for one in siblings[:MAX_SAMPLES]:
+            branch.add(_sample_line(one))
+    return tree
+
+
+def _marked(text: str, steps: list[dict[str, Any]]) -> Text:
+    """The text with each step in the colour of its outcome."""
+    marked, at = Text(), 0
+    for step in sorted(steps, key=lambda one: int(one["start"])):
+        if step["start"] < at:
+            continue
+        marked.append(printable(text[at : step["start"]]))
+        marked.append(printable(text[step["start"] : step["end"]]), style=COLORS[step["outcome"]])
+        at = step["end"]
+    marked.append(printable(text[at:]))
+    return marked
+
+
+def _add_trained(query: Query, tree: Tree, identity: str) -> None:
+    """What a rationale was trained into: its example, the checkpoints, and whether they were promoted."""
+    graph = build_graph(query.nodes())
+    for one in sorted(descendants(graph, identity, up_to="checkpoint"), key=lambda one: str(graph.nodes[one]["kind"])):
+        kind = graph.nodes[one]["kind"]
+        if kind == "example":
+            example = query.record(kind, one)
+            branch = tree.add(Text.assemble(("example", "bold"), f" {one}"))
+            branch.add(Text(f"trained prompt: {one_line(example['prompt'])}"))
+        elif kind == "checkpoint":
+            record = query.record(kind, one)
+            promotions = query.rows("SELECT * FROM promotion WHERE parents[1] = ?", one)
+            fate = f", {printable(promotions[0]['reason'])}" if promotions else ""
+            tree.add(Text.assemble(("checkpoint", "bold"), f" {one} round {record['round']} {record['path']}{fate}"))
+
+
+def _checkpoint(query: Query, identity: str) -> Tree:
+    record = query.record("checkpoint", identity)
+    tree = _heading("checkpoint", identity, f"round {record['round']}, {record['method']}, {printable(record['path'])}")
+    tree.add(Text(f"weights {record['weights']}"))
+    base = [one for one in record["parents"] if query.rows("SELECT id FROM checkpoint WHERE id = ?", one)]
+    tree.add(Text(f"trained from checkpoint {base[0]}" if base else "trained from nothing or from the given model"))
+    origins = query.rows(
+        "SELECT origin, count(*) AS rows FROM (SELECT DISTINCT ON (id) * FROM example) "
+        "WHERE id IN (SELECT unnest(parents) FROM checkpoint WHERE id = ?) GROUP BY origin ORDER BY origin",
+        identity,
+    )
+    for row in origins:
+        tree.add(Text(f"{row['rows']} examples: {row['origin']}"))
+    for row in query.rows("SELECT * FROM evaluation WHERE parents[1] = ? ORDER BY task, level, \"group\"", identity):
+        share = row["correct"] / row["n"] if row["n"] else 0
+        tree.add(Text(f"{row['task']} {row['group']}: {share:.0%} of {row['n']} ({row['low']:.0%} to {row['high']:.0%})"))
+    for row in query.rows("SELECT * FROM promotion WHERE parents[1] = ?", identity):
+        tree.add(Text(printable(row["reason"])))
+    return tree
+
+

@@ -1,0 +1,76 @@
+"""Listing and exporting what the model wrote."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from selfimprove.errors import SelfImproveError
+from selfimprove.store.parts import named_errors
+from selfimprove.store.query import TRACES, Query
+from selfimprove.terminal import one_line, printable
+from selfimprove.yaml_files import suggest
+
+CHOICES = {
+    "stage": ("generate", "rationalize", "evaluate"),
+    "outcome": ("correct", "incorrect", "undecided"),
+    "reasoning": ("correct", "incorrect", "undecided"),
+    "origin": ("sampled", "rationalized", "revised"),
+}
+SFT = """
+    SELECT e.id, e.prompt, e.completion, e.origin, e.round, e.parents
+    FROM (SELECT DISTINCT ON (id) * FROM example) e
+"""
+
+
+def check_choices(filters: Mapping[str, Any]) -> None:
+    """Check filters that have few values; raises SelfImproveError with the nearest one."""
+    for name, known in CHOICES.items():
+        value = filters.get(name)
+        if value is not None and value not in known:
+            raise SelfImproveError(f"--{name} {value}: no such {name}{suggest(value, known)}")
+
+
+def print_traces(query: Query, filters: Mapping[str, Any], limit: int, as_json: bool) -> None:
+    """Print traces, a JSON object a line or a short block each."""
+    if as_json:
+        for row in query.traces(limit, **filters):
+            sys.stdout.write(json.dumps(row) + "\n")  # ASCII, so that nothing in it can steer a terminal
+        return
+    console = Console()
+    for row in query.traces(limit, **filters):
+        console.print(_block(row), highlight=False, soft_wrap=True)
+    found = query.count(**filters)
+    shown = f"{limit} of {found} traces; --limit shows more" if found > limit else f"{found} traces"
+    console.print(f"{shown}; a whole one: selfimprove show {query.folder.path.name} ID", highlight=False, markup=False)
+
+
+def _block(row: Mapping[str, Any]) -> Text:
+    colors = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
+    outcome = row["outcome"] or "not judged"
+    fate = "" if row["kept"] is None else "kept" if row["kept"] else f"turned away: {row['decision']}"
+    return Text.assemble(
+        (row["id"][:10], "bold"),
+        f"  round {row['round']} {row['stage']}, {row['origin']}, {row['task']} {row['group']}  ",
+        (outcome, colors.get(outcome, "")),
+        f" {one_line(row['reason'] or '')}  {one_line(fate, 160)}\n",
+        f"  {one_line(row['question'] or '', 200)}\n",
+        *(f"    {line}\n" for line in printable(row["text"], 600).split("\n")),
+    )
+
+
+def export_rows(query: Query, out: Path, what: str, round_: int | None) -> int:
+    """Write SFT rows or traces to a Parquet or JSONL file; raises SelfImproveError; gives the number of rows."""
+    tables = {"sft": SFT, "traces": TRACES}
+    if what not in tables:
+        raise SelfImproveError(f"--what {what}: no such export{suggest(what, tables)}")
+    if out.suffix not in (".parquet", ".jsonl"):
+        raise SelfImproveError(f"{out}: name a .parquet or a .jsonl file")
+    where = "" if round_ is None else f" WHERE round = {int(round_)}"
+    with named_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return query.copy(f"SELECT * FROM ({tables[what]}){where} ORDER BY round, id", out)
