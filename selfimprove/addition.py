@@ -1,12 +1,12 @@
 """Column addition: how its rationale is written, and how each of its lines is checked.
 
-    4821+67=        the prompt
-    1+7+0=08        digit, digit, carry in, two-digit sum, from the right
-    2+6+0=08
-    8+0+0=08
-    4+0+0=04
-    0+0+0=00        always one column more than digits, so that a final carry has its place
-    #4888           the answer
+4821+67=        the prompt
+1+7+0=08        digit, digit, carry in, two-digit sum, from the right
+2+6+0=08
+8+0+0=08
+4+0+0=04
+0+0+0=00        always one column more than digits, so that a final carry has its place
+#4888           the answer
 """
 
 import re
@@ -70,7 +70,9 @@ def check_rationale(question: str, text: str) -> tuple[Step, ...]:
                 reason = "the answer is missing"
             carry, digits = int(column[4]), column[5] + digits
             number += 1
-        steps.append(Step(start=start, end=end, outcome="incorrect" if reason else "correct", reason=reason or "checked"))
+        steps.append(
+            Step(start=start, end=end, outcome="incorrect" if reason else "correct", reason=reason or "checked")
+        )
         start = end + 1
     return tuple(steps)
 

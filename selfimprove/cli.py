@@ -44,7 +44,7 @@ def run(
     name: NameOption = None,
     runs: Runs = Path("runs"),
     redo: Annotated[
-        list[str] | None, typer.Option(help="Do a stage again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
+        list[str] | None, typer.Option(help="Do again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
     ] = None,
 ) -> None:
     """Run a recipe; the same command again continues where it stopped."""

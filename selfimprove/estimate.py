@@ -67,9 +67,7 @@ def _rates(manifests: list[Manifest], source: str) -> Rates:
     trained, training = total(TRAINS, "trained")
     rows = [one for one in manifests if one.stage in TRAINS and one.tokens.get("trained")]
     row = rows[-1].metrics["curve"] and rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    return Rates(
-        length, written / writing if writing else None, trained / training if training else None, row, source
-    )
+    return Rates(length, written / writing if writing else None, trained / training if training else None, row, source)
 
 
 def _rows_seen(manifest: Manifest) -> int:
@@ -110,8 +108,11 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console = console or Console()
     context = Context(recipe, folder)
     rates = measure(recipe, folder)
-    kept = float(recipe.stages.frontier.problems * (recipe.stages.select.per_problem or recipe.stages.generate.samples))
-    table = Table(title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    stages = recipe.stages
+    kept = float(stages.frontier.problems * (stages.select.per_problem or stages.generate.samples))
+    table = Table(
+        title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in ("stage", "state", "tokens", "time"):
         table.add_column(name, justify="left" if name in ("stage", "state") else "right")
     tokens, seconds, known, bound = 0, 0.0, True, False

@@ -25,7 +25,7 @@ def descendants(graph: "nx.DiGraph[str]", identity: str, *, up_to: str | None = 
     """All records that were made from a record; with `up_to` nothing that was made from records of that kind."""
     if up_to is None:
         return set(nx.descendants(graph, identity))
-    ends = {one for one, kind in graph.nodes(data="kind") if kind == up_to and one != identity}
+    ends = {one for one, data in graph.nodes(data=True) if data.get("kind") == up_to and one != identity}
     visible = nx.restricted_view(graph, [], [edge for end in ends for edge in graph.out_edges(end)])
     return set(nx.descendants(visible, identity))
 

@@ -1,6 +1,6 @@
 """How each stage is fed: its inputs from the store, cut into parts, and its plain function to run on each part."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -204,7 +204,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
     round_, recipe = stage.round, context.recipe
     sources = [(round_, "generate")] + ([(round_, "rationalize")] if rationalizes(recipe) else [])
     rationales = [one for key in sources for one in context.read(key, Rationale)]
-    judged = [(round_, "verify")] + sources[1:]
+    judged = [(round_, "verify"), *sources[1:]]
     verdicts = {one.rationale: one for key in judged for one in context.read(key, Verdict)}
     problems = by_id(context.read((round_, "frontier"), Problem))
 

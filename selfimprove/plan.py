@@ -106,7 +106,11 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
     """The settings that each stage's records depend on; `data` is the hash of all problems and exemplars."""
     stages = recipe.stages
     own = {name: hashed_settings(one) for name, one in stages if one is not None}
-    shown = {"answer": stages.verify.answer, "prompt": hashed_settings(recipe.prompt), "model": hashed_settings(recipe.model)}
+    shown = {
+        "answer": stages.verify.answer,
+        "prompt": hashed_settings(recipe.prompt),
+        "model": hashed_settings(recipe.model),
+    }
     return {
         "problems": {"data": data},
         "base": shown,
@@ -117,7 +121,11 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
         "sft": own["sft"],
-        "evaluate": {**own["evaluate"], "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens, **shown},
+        "evaluate": {
+            **own["evaluate"],
+            "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,
+            **shown,
+        },
         "promote": own["promote"],
     }
 

@@ -18,7 +18,7 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
     written, trained = manifest.tokens.get("written", 0), manifest.tokens.get("trained", 0)
     if written or trained:
         parts.append(f"{written or trained} tokens {'written' if written else 'trained'}")
-    if "curve" in manifest.metrics and manifest.metrics["curve"]:
+    if manifest.metrics.get("curve"):
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
         parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")

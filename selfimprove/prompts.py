@@ -1,4 +1,4 @@
-"""Zero-shot, few-shot, chain-of-thought and hint prompts, and the text-to-token rule that generation and training share."""
+"""Zero-shot, few-shot, CoT and hint prompts, and the text-to-token rule that generation and training share."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +105,8 @@ class PromptFormat:
         whole = fill(self.settings.hint, {"question": "\0", "answer": problem.answer or ""})
         plain = fill(self.settings.question, {"question": "\0"})
         added = [part for part in _difference(whole, plain) if part]
-        opening = [part for part in _difference(fill(self.settings.hint, {"question": "\0", "answer": "\1"}), plain)]
-        openings = [piece.strip() for part in opening for piece in part.split("\1")]
+        open_ended = fill(self.settings.hint, {"question": "\0", "answer": "\1"})
+        openings = [piece.strip() for part in _difference(open_ended, plain) for piece in part.split("\1")]
         markers = added + [piece for piece in openings if len(piece) >= MARKER_LENGTH]
         lowered = text.casefold()
         return next((marker for marker in markers if marker.casefold() in lowered), None)
@@ -120,7 +120,7 @@ def _difference(whole: str, plain: str) -> list[str]:
 
 
 def neutralize_special_tokens(text: str, specials: Sequence[str]) -> str:
-    """Break up special tokens in a text that a person or a model wrote, so that a chat template's own stay the only ones."""
+    """Break up special tokens in a text that people or models wrote, so that only the chat template's own stay."""
     for special in sorted(specials, key=len, reverse=True):
         if len(special) > 1 and special in text:
             text = text.replace(special, f"{special[0]} {special[1:]}")

@@ -202,7 +202,7 @@ class Training(Settings):
     )
     launch_arguments: tuple[str, ...] = unhashed((), "arguments of `accelerate launch`")
     checkpoint_every: PositiveInt | None = unhashed(
-        None, "save the trainer's state every so many steps, to continue from after a kill; a fifth of the run without it"
+        None, "save the trainer's state every so many steps, for a kill; a fifth of the run without it"
     )
 
 

@@ -1,6 +1,7 @@
 """Reading a recipe: by path or by name, with overrides, and with the files that it names made absolute."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _check_order(document: Document) -> None:
     if not isinstance(stages, dict):
         return
     known = [name for name in stages if name in STAGES and ("stages", name) in document.lines]
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         if STAGES.index(before) > STAGES.index(after):
             raise RecipeError(
                 f"{document.where(('stages', after))}: stage '{after}' stands after '{before}', which comes later "

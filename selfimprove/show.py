@@ -7,7 +7,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from selfimprove.lineage import build_graph, descendants
-from selfimprove.records import KINDS
 from selfimprove.store.query import TRACES, Query
 from selfimprove.terminal import one_line, printable
 
@@ -148,11 +147,11 @@ def _checkpoint(query: Query, identity: str) -> Tree:
     )
     for row in origins:
         tree.add(Text(f"{row['rows']} examples: {row['origin']}"))
-    for row in query.rows("SELECT * FROM evaluation WHERE parents[1] = ? ORDER BY task, level, \"group\"", identity):
+    for row in query.rows('SELECT * FROM evaluation WHERE parents[1] = ? ORDER BY task, level, "group"', identity):
         share = row["correct"] / row["n"] if row["n"] else 0
-        tree.add(Text(f"{row['task']} {row['group']}: {share:.0%} of {row['n']} ({row['low']:.0%} to {row['high']:.0%})"))
+        tree.add(
+            Text(f"{row['task']} {row['group']}: {share:.0%} of {row['n']} ({row['low']:.0%} to {row['high']:.0%})")
+        )
     for row in query.rows("SELECT * FROM promotion WHERE parents[1] = ?", identity):
         tree.add(Text(printable(row["reason"])))
     return tree
-
-

@@ -160,8 +160,10 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
 
 
 def _funnel_table(folder: RunFolder) -> Table:
-    table = _table("From sampled to trained", "round", "sampled", "correct", "steps ok", "wrong step", "hinted", "correct",
-                   "kept", "hinted", "undecided")  # fmt: skip
+    table = _table(
+        "From sampled to trained", "round", "sampled", "correct", "steps ok", "wrong step", "hinted", "correct",
+                   "kept", "hinted", "undecided"
+    )  # fmt: skip
     for round_, one in read_funnels(Query(folder)).items():
         numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.rationalized,
                    one.rationalized_correct, one.kept, one.kept_rationalized, one.undecided)  # fmt: skip

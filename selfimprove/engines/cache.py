@@ -6,7 +6,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class BufferLayer(CacheLayerMixin):
+class BufferLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's keys and values [rows, heads, capacity, size] with a fill level, instead of a copy each step.
 
     It holds all positions, also for sliding-window layers: the mask that the model builds hides what is too old.
@@ -41,7 +41,8 @@ class BufferLayer(CacheLayerMixin):
     def select(self, rows: torch.Tensor, capacity: int) -> "BufferLayer":
         """A copy that holds the given rows (repeated ones too) with room for `capacity` positions."""
         copy = BufferLayer(capacity)
-        copy.lazy_initialization(self.keys[:1].expand(len(rows), -1, -1, -1), self.values[:1].expand(len(rows), -1, -1, -1))
+        like = (len(rows), -1, -1, -1)
+        copy.lazy_initialization(self.keys[:1].expand(like), self.values[:1].expand(like))
         copy.keys[:, :, : self.length] = self.keys[rows, :, : self.length]
         copy.values[:, :, : self.length] = self.values[rows, :, : self.length]
         copy.length = self.length

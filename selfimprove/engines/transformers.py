@@ -273,7 +273,7 @@ def choose(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None)
         return logits.argmax(1)
     probabilities = (logits / sampling.temperature).softmax(1)
     if sampling.top_p < 1.0:
-        ordered, order = probabilities.sort(1, descending=True, stable=True)
+        ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
         outside = ordered.cumsum(1) - ordered >= sampling.top_p
         probabilities = probabilities.masked_fill(outside.scatter(1, order, outside), 0.0)
     cumulative = probabilities.double().cumsum(1)

@@ -96,7 +96,10 @@ def _decide(
     if ready:
         return "open", f"{ready[0]} has a yield of {share(ready[0]):.0%}, at least {settings.open_at:.0%}"
     best = max(leads_to, key=share, default=None)
-    return "closed", f"{best} has a yield of {share(best):.0%}, below {settings.open_at:.0%}" if best else "no way to it"
+    return (
+        "closed",
+        f"{best} has a yield of {share(best):.0%}, below {settings.open_at:.0%}" if best else "no way to it",
+    )
 
 
 def _weight(state: str, settings: FrontierSettings) -> float:

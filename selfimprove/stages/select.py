@@ -98,9 +98,7 @@ def _hinted_room(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict
     """How many rationalized examples the cap leaves room for: a share of the round's kept samples in all."""
     if settings.rationalized_cap is None:
         return len(rationales)
-    own = sum(
-        1 for one in rationales if one.origin == "sampled" and not _why_not(one, verdicts[one.id], settings)
-    )
+    own = sum(1 for one in rationales if one.origin == "sampled" and not _why_not(one, verdicts[one.id], settings))
     share = settings.rationalized_cap
     return len(rationales) if share >= 1.0 else int(own * share / (1.0 - share))
 

@@ -30,7 +30,7 @@ def named_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise StoreError(
-                f"{path}: no room left on the disk; free some and run the same command again, all finished parts are kept"
+                f"{path}: no room left on the disk; free some and run the same command again, nothing is lost"
             ) from None
         raise StoreError(f"{path}: {error.strerror or error}") from None
 

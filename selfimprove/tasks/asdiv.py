@@ -52,7 +52,7 @@ def _parse(path: Path) -> list[dict[str, str]]:
 def load_asdiv(settings: AsdivTask) -> PoolTask:
     """Load ASDiv from ASDiv.xml (or its folder), or from the hub, whose copy has no grades."""
     if settings.path is None:
-        rows: Iterable[Mapping[str, str]] = load_hub("EleutherAI/asdiv", "validation", name="asdiv")
+        rows: Iterable[Mapping[str, str]] = load_hub("EleutherAI/asdiv", "validation", "asdiv")
     else:
         path = Path(settings.path)
         rows = _parse(path / "ASDiv.xml" if path.is_dir() else path)

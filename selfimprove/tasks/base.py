@@ -1,7 +1,7 @@
 """What a task offers, and the task of a fixed pool of problems."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,12 +16,21 @@ class Task(Protocol):
 
     name: str
     verifier: Comparison
-    levels: Mapping[str, int]
-    """The level of each group."""
-    leads_to: Mapping[str, tuple[str, ...]]
-    """For each group, the groups that come directly before it: the frontier opens it after them."""
-    known: Set[str]
-    """The groups that the frontier opens first."""
+
+    @property
+    def levels(self) -> Mapping[str, int]:
+        """The level of each group."""
+        ...
+
+    @property
+    def leads_to(self) -> Mapping[str, tuple[str, ...]]:
+        """For each group, the groups that come directly before it: the frontier opens it after them."""
+        ...
+
+    @property
+    def known(self) -> Set[str]:
+        """The groups that the frontier opens first."""
+        ...
 
     def held_out(self) -> Sequence[Problem]: ...
 
@@ -125,12 +134,13 @@ def read_text(path: Path) -> str:
         raise TaskError(f"{path}: not a UTF-8 text file") from None
 
 
-def load_hub(name: str, split: str, load: Callable[..., Any] | None = None, **options: Any) -> Iterable[dict[str, Any]]:
+def load_hub(data: str, split: str, subset: str | None = None) -> Iterable[dict[str, Any]]:
     """Load a split of a data set from the hub; raises TaskError that says how to use a local copy."""
     from datasets import load_dataset
 
     try:
-        return (load or load_dataset)(name, split=split, **options)  # type: ignore[no-any-return]
+        rows: Iterable[dict[str, Any]] = load_dataset(data, subset, split=split)
     except Exception as error:  # the hub's client raises dozens of types for "not reachable"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TaskError(f"{name}: cannot be loaded from the hub ({reason[:120]}); set 'path' to a local copy") from None
+        raise TaskError(f"{data}: cannot be loaded from the hub ({reason[:120]}); set 'path' to a local copy") from None
+    return rows

@@ -36,7 +36,7 @@ def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
 
     def split(name: str) -> list[Problem]:
         if settings.path is None:
-            return _problems(load_hub("openai/gsm8k", name, name="main"))
+            return _problems(load_hub("openai/gsm8k", name, "main"))
         path = Path(settings.path) / f"{name}.jsonl"
         try:
             return _problems(json.loads(line) for line in read_text(path).splitlines() if line.strip())

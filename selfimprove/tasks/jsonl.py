@@ -11,11 +11,13 @@ from selfimprove.tasks.base import PoolTask, read_text, split_pool, take
 
 def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     if not isinstance(row, dict):
-        raise TaskError(f"{where}: expected an object such as {{\"question\": …, \"answer\": …}}")
+        raise TaskError(f'{where}: expected an object such as {{"question": …, "answer": …}}')
     for key in (settings.question, settings.answer):
         if key not in row:
             names = ", ".join(map(repr, row)) or "none"
-            raise TaskError(f"{where}: no key '{key}' (keys: {names}); name yours with 'train.question' and 'train.answer'")
+            raise TaskError(
+                f"{where}: no key '{key}' (keys: {names}); name yours with 'train.question' and 'train.answer'"
+            )
     question, answer = row[settings.question], row[settings.answer]
     if not isinstance(question, str) or not question.strip():
         raise TaskError(f"{where}: '{settings.question}' is not a text")

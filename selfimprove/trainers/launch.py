@@ -44,7 +44,9 @@ def launch_sft(job: SftJob, report: Report | None = None) -> TrainResult:
     if child.returncode or not (job.output / RESULT).exists():
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = lines[-1][:200] if lines else "no output"
-        raise TrainingError(f"{job.output}: the training process ended with code {child.returncode} ({last}); see {log}")
+        raise TrainingError(
+            f"{job.output}: the training process ended with code {child.returncode} ({last}); see {log}"
+        )
     result = TrainResult.model_validate_json((job.output / RESULT).read_text())
     # What the child needed to start counts as imports: the launcher, two interpreters and their packages.
     return result.model_copy(update={"import_seconds": time.perf_counter() - started - result.seconds})

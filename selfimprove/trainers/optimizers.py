@@ -22,7 +22,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     ) -> None:
         embeddings = {id(one) for module in model.modules() if isinstance(module, torch.nn.Embedding)
                       for one in module.parameters()}  # fmt: skip
-        hidden, rest = [], []
+        hidden: list[torch.nn.Parameter] = []
+        rest: list[torch.nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 is_hidden = parameter.ndim == 2 and id(parameter) not in embeddings and "lm_head" not in name

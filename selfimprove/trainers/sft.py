@@ -142,7 +142,9 @@ def _arguments(job: SftJob, rows: int) -> Any:
     steps = job.steps or count_steps(settings, rows)
     # The name changed between two versions of TRL that are both in use.
     checkpointing = next(
-        name for name in ("activation_checkpointing", "gradient_checkpointing") if name in SFTConfig.__dataclass_fields__
+        name
+        for name in ("activation_checkpointing", "gradient_checkpointing")
+        if name in SFTConfig.__dataclass_fields__
     )
     schedules = {
         "cosine": ("cosine_with_min_lr", {"min_lr_rate": settings.final_share}),

@@ -25,10 +25,16 @@ class NumberVerifier:
             return make_verdict(self, rationale, *refused, steps)
         expected = parse_number(problem.answer or "")
         if expected is None:
-            return make_verdict(self, rationale, "undecided", f"the expected answer {problem.answer!r} is not a number", steps)
+            return make_verdict(
+                self, rationale, "undecided", f"the expected answer {problem.answer!r} is not a number", steps
+            )
         answered = parse_number(rationale.answer or "")
         if answered is None:
-            return make_verdict(self, rationale, "undecided", f"{(rationale.answer or '')[:80]!r} cannot be read as a number", steps)
+            return make_verdict(
+                self, rationale, "undecided", f"{(rationale.answer or '')[:80]!r} cannot be read as a number", steps
+            )
         if answered == expected:
             return make_verdict(self, rationale, "correct", f"{rationale.answer} equals {problem.answer}", steps)
-        return make_verdict(self, rationale, "incorrect", f"answered {rationale.answer}, expected {problem.answer}", steps)
+        return make_verdict(
+            self, rationale, "incorrect", f"answered {rationale.answer}, expected {problem.answer}", steps
+        )

@@ -3,7 +3,6 @@
 import re
 from fractions import Fraction
 
-
 # A sign counts only where nothing stands before it: "10-4" holds 10 and 4, not -4.
 _SIGN = r"(?:(?<![\w)])[-+−])?(?:[$€£] ?)?"
 _NUMBER = _SIGN + r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)"
