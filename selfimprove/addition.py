@@ -6,7 +6,10 @@
 8+0+0=08
 4+0+0=04
 0+0+0=00        always one column more than digits, so that a final carry has its place
-#4888           the answer
+# 4888          the answer, as wide as there are columns
+
+The answer takes one character a column, with a space for each leading zero, so that its digits always stand at the
+same distance from the columns that they are read from, with a final carry or without.
 """
 
 import re
@@ -15,7 +18,7 @@ from selfimprove.records import Step
 
 _QUESTION = re.compile(r"(\d{1,40})\+(\d{1,40})=?")
 _COLUMN = re.compile(r"(\d)\+(\d)\+(\d)=(\d)(\d)")
-_ANSWER = re.compile(r"#(\d{1,41})")
+_ANSWER = re.compile(r"#( {0,41})(\d{1,41})")
 
 
 def parse_addition(question: str) -> tuple[str, str] | None:
@@ -33,7 +36,7 @@ def write_rationale(a: int, b: int) -> str:
         total = x + y + carry
         lines.append(f"{x}+{y}+{carry}={total:02d}")
         carry = total // 10
-    return "\n".join([*lines, f"#{a + b}"])
+    return "\n".join([*lines, f"#{str(a + b).rjust(len(lines))}"])
 
 
 def _digit(reversed_digits: str, column: int) -> int:
@@ -41,9 +44,9 @@ def _digit(reversed_digits: str, column: int) -> int:
 
 
 def extract_answer(text: str) -> str | None:
-    """The digits of the last line `#…`, exactly as written, or None."""
+    """The digits of the last line `#…`, exactly as written but for the padding, or None."""
     found = _ANSWER.fullmatch(text.rsplit("\n", 1)[-1])
-    return found[1] if found else None
+    return found[2] if found else None
 
 
 def check_rationale(question: str, text: str) -> tuple[Step, ...]:
@@ -93,8 +96,11 @@ def _check_column(column: re.Match[str], x: int, y: int, carry: int, number: int
 def _check_answer(line: str, digits: str, missing: int) -> str:
     answer = _ANSWER.fullmatch(line)
     if answer is None:
-        return "not an answer such as #4888"
+        return "not an answer such as # 4888"
     if missing > 0:
         return f"{missing} column{'s are' if missing > 1 else ' is'} missing before the answer"
     expected = digits.lstrip("0") or "0"
-    return "" if answer[1] == expected else f"the columns give {expected}, not {answer[1]}"
+    if answer[2] != expected:
+        return f"the columns give {expected}, not {answer[2]}"
+    width = len(answer[1] + answer[2])
+    return "" if width == len(digits) else f"the answer is {width} characters wide, not {len(digits)}"

@@ -37,4 +37,5 @@ def orphans(graph: "nx.DiGraph[str]") -> set[str]:
 
 def cycles(graph: "nx.DiGraph[str]") -> list[list[str]]:
     """Cycles, of which a graph of content hashes has none unless a file was edited."""
-    return [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    loops = [[identity] for identity in nx.nodes_with_selfloops(graph)]
+    return loops + [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]

@@ -18,7 +18,7 @@ from selfimprove.pipeline import arrange, prepare, summarize
 from selfimprove.plan import Key, PlannedStage, build_plan, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.store import Manifest, RunFolder, StageFolder
-from selfimprove.store.parts import count_rows, hash_file
+from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
@@ -48,7 +48,8 @@ def run_loop(
             for stage in stages:
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
-                    run_stage(stage, disk, context)
+                    with named_full_disk(disk.path):
+                        run_stage(stage, disk, context)
                 context.forget(stage.round - 1)
         finally:
             context.close_engine()

@@ -23,6 +23,7 @@ from selfimprove.records import (
     by_id,
     derive_seed,
 )
+from selfimprove.stages.balance import balance
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.frontier import frontier, measure_yields
 from selfimprove.stages.generate import Writer, generate
@@ -96,12 +97,7 @@ def _frontier(stage: PlannedStage, context: Context) -> Work:
         yields: dict[str, tuple[int, int]] = {}
         if round_ > 1:
             before = context.read((round_ - 1, "frontier"), Frontier)
-            yields = measure_yields(
-                context.read((round_ - 1, "frontier"), Problem),
-                context.read((round_ - 1, "generate"), Rationale),
-                context.read((round_ - 1, "verify"), Verdict),
-                steps=context.recipe.stages.select.require == "steps",
-            )
+            yields = _yields(round_ - 1, context)
         decisions = frontier(
             task=task.name,
             levels=task.levels,
@@ -188,16 +184,64 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
     return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
 
 
-def _trained_examples(stage: PlannedStage, context: Context, *, up_to: int) -> list[Example]:
-    """The examples that a round trains on: its own or all rounds', with or without the seed rationales."""
+def _seeds(context: Context) -> list[Example]:
+    """The seed rationales that every round trains on, if the recipe mixes them in."""
+    if context.recipe.stages.select.sources == "samples" or not context.recipe.stages.warmup:
+        return []
+    return context.read((0, start_stage(context.recipe)), Example)
+
+
+def _pool(stage: PlannedStage, context: Context, *, up_to: int) -> list[list[Example]]:
+    """The kept examples by round: the stage's own round's or all rounds', up to one."""
     settings = context.recipe.stages.select
-    rounds = range(1, up_to + 1) if settings.pool == "cumulative" else range(stage.round, up_to + 1)
-    seeds: list[Example] = []
-    if settings.sources != "samples" and context.recipe.stages.warmup:
-        seeds = context.read((0, start_stage(context.recipe)), Example)
     if settings.sources == "seed":
-        return seeds
-    return [*seeds, *chain.from_iterable(context.read((one, "select"), Example) for one in rounds)]
+        return []
+    first = 1 if settings.pool == "cumulative" else stage.round
+    return [context.read((one, "select"), Example) for one in range(first, up_to + 1)]
+
+
+def _trained_examples(stage: PlannedStage, context: Context) -> list[Example]:
+    """The rows that a round trains on."""
+    settings, seeds = context.recipe.stages.select, _seeds(context)
+    pool = _pool(stage, context, up_to=stage.round)
+    if settings.balance is None:
+        return [*seeds, *chain.from_iterable(pool)]
+    yields = _yields(stage.round, context)
+    least = context.recipe.stages.frontier.mastered_at
+    chosen = balance(
+        pool,
+        group_of=_groups(stage.round, context),
+        seeds=seeds,
+        mastered={group for group, (attempts, passed) in yields.items() if passed >= least * attempts},
+        settings=settings.balance,
+        seed=derive_seed(context.recipe.seed, "balance", stage.round),
+    )
+    return [*seeds, *chosen]
+
+
+def _groups(round_: int, context: Context) -> dict[str, str]:
+    """The group of each example up to a round: an example's parent is a rationale, whose parent is a problem."""
+    groups: dict[str, str] = {}
+    start = (0, start_stage(context.recipe))
+    problems = {one.id: one.group for one in context.read(start, Problem)}
+    groups.update({one.id: problems[one.parents[0]] for one in context.read(start, Example)})
+    for before in range(1, round_ + 1):
+        problems = {one.id: one.group for one in context.read((before, "frontier"), Problem)}
+        stages = ["generate", *(["rationalize"] if rationalizes(context.recipe) else [])]
+        problem_of = {one.id: one.problem for name in stages for one in context.read((before, name), Rationale)}
+        examples = context.read((before, "select"), Example)
+        groups.update({one.id: problems[problem_of[one.parents[0]]] for one in examples})
+    return groups
+
+
+def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
+    """Decided samples and passing ones of a round, by group."""
+    return measure_yields(
+        context.read((round_, "frontier"), Problem),
+        context.read((round_, "generate"), Rationale),
+        context.read((round_, "verify"), Verdict),
+        steps=context.recipe.stages.select.require == "steps",
+    )
 
 
 def _select(stage: PlannedStage, context: Context) -> Work:
@@ -214,7 +258,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
             part,
             problems=problems,
             verdicts=verdicts,
-            earlier=_trained_examples(stage, context, up_to=round_ - 1),
+            earlier=chain(_seeds(context), *_pool(stage, context, up_to=round_ - 1)),
             prompts=context.prompts,
             shown=recipe.stages.sft.prompt == "shown",
             settings=recipe.stages.select,
@@ -232,7 +276,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
 
 def _sft(stage: PlannedStage, context: Context) -> Work:
     def run(_: Sequence[Any]) -> Records:
-        yield train_round(stage, context, _trained_examples(stage, context, up_to=stage.round))
+        yield train_round(stage, context, _trained_examples(stage, context))
 
     return Work([[None]], run, Checkpoint)
 

@@ -8,7 +8,7 @@ import networkx as nx
 
 from selfimprove.recipe import Recipe, hashed_settings
 from selfimprove.records import digest
-from selfimprove.stages import evaluate, frontier, generate, promote, rationalize, select, verify
+from selfimprove.stages import balance, evaluate, frontier, generate, promote, rationalize, select, verify
 
 Key = tuple[int, str]  # round, stage
 VERSIONS = {
@@ -87,6 +87,8 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     hinted = [(round_, "rationalize")] if rationalizes(recipe) else []
     first = 1 if recipe.stages.select.pool == "cumulative" else round_
     seeds = [start] if recipe.stages.warmup else []
+    balanced = recipe.stages.select.balance is not None
+    pooled = ("frontier", "generate", "verify", *(["rationalize"] if hinted else []), "select")
     last_samples = [(before, name) for name in ("frontier", "generate", "verify")] if before else []
     stages: dict[str, list[Key]] = {
         "frontier": [(0, "problems"), *last_samples],
@@ -96,7 +98,8 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     if hinted:
         stages["rationalize"] = [*samples, incumbent]
     stages["select"] = [*samples, *hinted, *((one, "select") for one in range(first, round_)), *seeds]
-    stages["sft"] = [start, incumbent, *((one, "select") for one in range(first, round_ + 1))]
+    trained = pooled if balanced else ("select",)
+    stages["sft"] = [start, incumbent, *((one, name) for one in range(first, round_ + 1) for name in trained)]
     stages["evaluate"] = [(0, "problems"), (round_, "sft")]
     stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
     return stages
@@ -120,7 +123,7 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "verify": own["verify"],
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
-        "sft": own["sft"],
+        "sft": {**own["sft"], "balance": own["select"]["balance"], "version of balance": balance.VERSION},
         "evaluate": {
             **own["evaluate"],
             "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,

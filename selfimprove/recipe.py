@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -15,7 +15,7 @@ def unhashed(default: Any, description: str) -> Any:
 class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 # --- the model -----------------------------------------------------------------------------------------------
@@ -30,9 +30,9 @@ class Build(Settings):
     heads: PositiveInt = 2
     head_size: PositiveInt = 32
     """At least 32, so that vLLM can serve the model."""
-    rope_theta: float = 10000.0
+    rope_theta: PositiveFloat = 10000.0
     max_positions: PositiveInt = 512
-    alphabet: str = "0123456789+=#?\n"
+    alphabet: str = "0123456789+=#? \n"
     """Every character that prompts and rationales use."""
 
 
@@ -173,25 +173,27 @@ class Training(Settings):
 
     steps: PositiveInt | None = None
     """Optimiser steps; without it `epochs` counts."""
-    steps_growth: float = 1.0
+    steps_growth: PositiveFloat = 1.0
     """Steps are multiplied by this each round (STaR, section 4.1: 40 steps, 20% more each iteration)."""
-    epochs: float = 1.0
+    epochs: PositiveFloat = 1.0
     batch_size: PositiveInt = 32
     accumulate: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: torch.optim.Muon for the hidden matrices, AdamW for embeddings, norms and biases."""
-    learning_rate: float = 1e-4
-    adamw_share: float = 0.15
+    learning_rate: PositiveFloat = 1e-4
+    adamw_share: PositiveFloat = 0.15
     """With muon: AdamW's learning rate as a share of Muon's."""
     weight_decay: NonNegativeFloat = 0.01
     momentum: Share = 0.95
     """Muon's momentum."""
+    learning_rate_decay: PositiveFloat = 1.0
+    """The learning rate is multiplied by this each round."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_share: Share = 0.1
     """The cosine ends at this share of the learning rate."""
     warmup_steps: NonNegativeInt = 0
-    clip: float = 1.0
+    clip: NonNegativeFloat = 1.0
     """The largest gradient norm."""
     max_length: PositiveInt = 512
     """Longer rows are left out and counted, never cut."""
@@ -260,6 +262,19 @@ class Rationalize(Settings):
     part_size: PositiveInt = 256
 
 
+class Balance(Settings):
+    """Cap and repeat what is trained by group."""
+
+    cap: PositiveInt = 150
+    """At most so many examples of a group, seed rationales counted, the newest first."""
+    mastered_cap: PositiveInt = 50
+    """The same for groups whose yield is at least the frontier's `mastered_at`."""
+    repeat: PositiveInt = 4
+    """Examples of a rare group are repeated at most so many times."""
+    repeat_to: PositiveInt = 60
+    """Repetition stops at so many rows."""
+
+
 class Select(Settings):
     """Turn rationales into SFT examples."""
 
@@ -277,6 +292,8 @@ class Select(Settings):
     """Train on this round's examples (STaR), or on all rounds' (as in expert iteration)."""
     sources: Literal["samples", "seed+samples", "seed"] = "samples"
     """seed+samples mixes the warm-up's rationales in; seed alone is the control: the same steps, nothing new."""
+    balance: Balance | None = None
+    """Without it all examples of the pool are trained, once each."""
 
 
 class Sft(Training):

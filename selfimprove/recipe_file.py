@@ -56,7 +56,7 @@ def _override(document: Document, override: str) -> None:
         raise RecipeError(f"--set {key}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *STAGES])}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
     target: dict[str, Any] = document.data
     for part in parts[:-1]:
@@ -87,7 +87,8 @@ def _check_order(document: Document) -> None:
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     """Make the files that a recipe names absolute, so that the run's own copy of the recipe finds them too."""
-    tasks = [data.get("train"), *(data.get("evaluate_on") or ())]
+    others = data.get("evaluate_on")
+    tasks = [data.get("train"), *(others if isinstance(others, list) else ())]
     for owner, key in [*((task, "path") for task in tasks), *((task, "evaluate_path") for task in tasks),
                        (data.get("prompt"), "exemplars"), (data.get("model"), "path")]:  # fmt: skip
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):

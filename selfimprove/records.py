@@ -6,6 +6,7 @@ provenance is stored: from any record the way back to the problem is a walk over
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import ClassVar, Literal, TypeVar
@@ -31,7 +32,7 @@ def derive_seed(*parts: object) -> int:
 
 def replace_surrogates(text: str) -> str:
     """Replace lone surrogates, which UTF-8 and so Parquet cannot hold, by U+FFFD."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 class Record(BaseModel):

@@ -73,12 +73,13 @@ def _train(
     base = parent.base or parent.path if parent and settings.lora else None
     output = folder / CHECKPOINT
     steps = settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1))
+    rate = settings.learning_rate * settings.learning_rate_decay ** max(0, stage.round - 1)
     job = SftJob(
         model=model,
         base=None if base is None else str(context.locate(base)),
         examples=(folder / "training" / "examples.parquet").resolve(),
         output=output.resolve(),
-        settings=settings,
+        settings=settings.model_copy(update={"learning_rate": rate}),
         steps=steps,
         seed=derive_seed(recipe.seed, "train", stage.round),
         chat=context.prompts.chat is not None,
@@ -99,7 +100,7 @@ def _train(
     shutil.rmtree(job.workspace, ignore_errors=True)
     context.clock.metrics.update(result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens"}))
     return Checkpoint(
-        parents=(*([parent.id] if parent else []), *(one.id for one in examples)),
+        parents=(*([parent.id] if parent else []), *dict.fromkeys(one.id for one in examples)),
         path=str(output.relative_to(context.folder.path)),
         method=method,
         weights=hash_weights(Path(output)),

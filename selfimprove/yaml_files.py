@@ -1,6 +1,7 @@
 """YAML files as pydantic models: every mistake is one line with the file, the line and the nearest right name."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -12,6 +13,7 @@ from selfimprove.errors import RecipeError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
+NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -32,20 +34,28 @@ class Document:
         self.overridden: dict[Location, str] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.data: dict[str, Any] = yaml.safe_load(text)
+            self._index(node, ())
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or "not valid YAML"
             raise RecipeError(f"{source}{where}: {problem}") from None
+        except ValueError as error:  # a date such as 2024-13-45
+            raise RecipeError(f"{source}: not valid YAML ({error})") from None
+        except RecursionError:
+            raise RecipeError(f"{source}: nested too deeply") from None
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(f"{source}:1: expected a mapping of settings such as 'name: my-run'")
-        self._index(node, ())
-        self.data: dict[str, Any] = yaml.safe_load(text)
 
-    def _index(self, node: yaml.Node, location: Location) -> None:
+    def _index(self, node: yaml.Node | None, location: Location) -> None:
+        if node is None:  # an empty file
+            return
         self.lines.setdefault(location, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
+                if key.tag not in NAMES:
+                    raise RecipeError(f"{self.source}:{key.start_mark.line + 1}: a key must be a name such as 'rounds'")
                 inner = (*location, key.value)
                 if inner in self.lines:
                     raise RecipeError(
@@ -60,6 +70,10 @@ class Document:
 
     def where(self, location: Location) -> str:
         """Name the override, or the file and the line, of the innermost part of `location` that was given."""
+        if location not in self.lines:
+            for inner, override in self.overridden.items():
+                if inner[: len(location)] == location:
+                    return override
         for end in range(len(location), 0, -1):
             if location[:end] in self.overridden:
                 return self.overridden[location[:end]]
@@ -84,9 +98,10 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        mistakes = [(document, _real_location(model, item["loc"]), item) for item in error.errors()]
-        mistakes.sort(key=lambda mistake: document.lines.get(mistake[1], 0))
-        _, location, item = mistakes[0]
+        mistakes = [(_real_location(model, item), item) for item in error.errors()]
+        # A name that is missing is often one that is misspelt, so what is there comes first.
+        mistakes.sort(key=lambda mistake: (mistake[1]["type"] == "missing", document.lines.get(mistake[0], 0)))
+        location, item = mistakes[0]
         raise RecipeError(f"{document.where(location)}: {_describe(model, location, item)}") from None
 
 
@@ -94,15 +109,17 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
     name = ".".join(str(part) for part in location)
     kind = item["type"]
     if kind == "extra_forbidden":
-        parent = _model_at(model, item["loc"][:-1])
-        known = parent.model_fields if parent else ()
+        parents, _ = _walk(model, item["loc"][:-1])
+        known = parents[0].model_fields if parents else ()
         return f"unknown key '{location[-1]}'{suggest(str(location[-1]), known)}"
     if kind == "missing":
         return f"'{name}' is missing"
     if kind == "union_tag_invalid":
         tag = str(item["ctx"]["tag"])
         expected = [text.strip(" '") for text in item["ctx"]["expected_tags"].split(",")]
-        return f"unknown {location[-1] if location else 'name'} '{tag}'{suggest(tag, expected)}"
+        variants, _ = _walk(model, item["loc"])
+        noun = re.findall("[A-Z][a-z0-9]*", variants[0].__name__)[-1].lower()  # the task of ArithmeticTask
+        return f"unknown {noun} '{tag}'{suggest(tag, expected)}"
     if kind == "union_tag_not_found":
         return f"'{name}' needs a name"
     if kind == "literal_error":
@@ -122,7 +139,7 @@ def _variants(annotation: Any) -> list[type[BaseModel]]:
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
-def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[type[BaseModel] | None, Location]:
+def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[type[BaseModel]], Location]:
     """Follow pydantic's location, leaving out the tags that it adds for unions."""
     current: list[type[BaseModel]] = [model]
     real: list[str | int] = []
@@ -135,7 +152,7 @@ def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[type[B
         if isinstance(part, str):
             fields = [one.model_fields[part] for one in current if part in one.model_fields]
             current = [found for field in fields for found in _variants(field.annotation)]
-    return (current[0] if current else None), tuple(real)
+    return current, tuple(real)
 
 
 def _tag(model: type[BaseModel]) -> Any:
@@ -143,12 +160,9 @@ def _tag(model: type[BaseModel]) -> Any:
     return field.default if field else None
 
 
-def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
-    return _walk(model, location)[0]
-
-
-def _real_location(model: type[BaseModel], location: Sequence[str | int]) -> Location:
-    return _walk(model, location)[1]
+def _real_location(model: type[BaseModel], item: Any) -> Location:
+    _, location = _walk(model, item["loc"])
+    return (*location, item["ctx"]["discriminator"].strip("'")) if item["type"] == "union_tag_invalid" else location
 
 
 def dump(data: Any) -> str:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from selfimprove.records import Record
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_TEXT = re.compile(r"No space left|File too large|Disk quota exceeded|PytorchStreamWriter failed writing")
+FULL_MESSAGE = "{path}: no room left on the disk; free some and run the same command again, nothing is lost"
 PARTIAL = ".partial"
 
 
@@ -29,10 +32,21 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise StoreError(
-                f"{path}: no room left on the disk; free some and run the same command again, nothing is lost"
-            ) from None
+            raise StoreError(FULL_MESSAGE.format(path=path)) from None
         raise StoreError(f"{path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def named_full_disk(path: Path) -> Iterator[None]:
+    """Turn a full disk into one line also where a library has wrapped the operating system's error in its own."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # safetensors, torch and arrow each raise a type of their own; all others pass
+        if FULL_TEXT.search(str(error)) or getattr(error, "errno", None) in FULL:
+            raise StoreError(FULL_MESSAGE.format(path=path)) from None
+        raise
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -39,7 +39,7 @@ def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
             return _problems(load_hub("openai/gsm8k", name, "main"))
         path = Path(settings.path) / f"{name}.jsonl"
         try:
-            return _problems(json.loads(line) for line in read_text(path).splitlines() if line.strip())
+            return _problems(json.loads(line) for line in read_text(path).split("\n") if line.strip())
         except (ValueError, KeyError, TypeError) as error:
             raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
 

@@ -35,7 +35,7 @@ def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
 
 def _read(path: Path, settings: JsonlTask) -> list[Problem]:
     problems = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -211,6 +211,9 @@ def _watch_callback(report: Report | None) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if report:
                 report(state.global_step, state.max_steps, self.logged)
+            if state.global_step >= state.max_steps:
+                # Resuming from a checkpoint of the last step would train one step more than was asked for.
+                control.should_save = False
 
     return Watch()
 

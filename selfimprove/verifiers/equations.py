@@ -7,10 +7,15 @@ from selfimprove.records import Step
 from selfimprove.verifiers.numbers import parse_number
 
 _TERM = r"[$€£]?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?"
-# Bounded runs of terms: a text cannot make the search slow. A leading sign or an operator before the first term
-# would change its meaning, and a unit between the terms hides the equation from this check.
+# Bounded runs of terms: a text cannot make the search slow. What stands before the first term or after the result may
+# change its meaning (`- 3 + 5 = 2`, `1 1/2 = 1.5`, `= 8 + 2`, `= 10%`): such an equation is left out, not blamed, and
+# so is one with a unit between its terms.
+_REST_OF_NUMBER = r"(?:\d{1,15}/|\d{3}(?!\d))"  # of `1 1/2` or `18 000`
 _EQUATION = re.compile(
-    rf"(?<![\w.,+\-*/×÷=(])({_TERM}(?:[ ]?[-+*/×÷x][ ]?{_TERM}){{1,8}})[ ]?=[ ]?({_TERM})(?![\d/*×÷])", re.ASCII
+    rf"(?<![\w.,+\-*/×÷=(])(?<![%)+\-*/×÷x] )(?!(?<=\d ){_REST_OF_NUMBER})"
+    rf"({_TERM}(?:[ ]?[-+*/×÷x][ ]?{_TERM}){{1,8}})[ ]?=[ ]?({_TERM})"
+    rf"(?!\d|[.,]\d|[ ]?%|[ ]{_REST_OF_NUMBER}|[ ]?[-+*/×÷x][ ]?[\d$€£(])",
+    re.ASCII,
 )
 _TOKEN = re.compile(rf"{_TERM}|[-+*/×÷x]", re.ASCII)
 

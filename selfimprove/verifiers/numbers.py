@@ -10,8 +10,9 @@ _PLAIN = re.compile(_NUMBER, re.ASCII)
 _MARKED = (
     re.compile(r"\\boxed\{\s*(" + _NUMBER + r")[^{}]{0,40}\}", re.ASCII),
     re.compile(r"####\s*(" + _NUMBER + ")", re.ASCII),
-    re.compile(r"answer\s*(?:is|:|=)\s*:?\s*(" + _NUMBER + ")", re.ASCII | re.IGNORECASE),
+    re.compile(r"answer\s*(?:is|:|=)\s*(?::\s*)?(" + _NUMBER + ")", re.ASCII | re.IGNORECASE),
 )
+_WHOLE = re.compile(r"([-+]?)[$€£]?[ ]?([-+]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:/(\d+))?", re.ASCII)
 MAX_DIGITS = 60
 
 
@@ -27,10 +28,9 @@ def extract_number(text: str, *, stated: bool = False) -> str | None:
 
 def parse_number(text: str) -> Fraction | None:
     """An exact number from `7`, `7.0`, `+7`, `1,000`, `$7` or `1/2`; None where it is not one or is too long."""
-    plain = re.sub(r"[\s,$€£+]", "", text.replace("−", "-"))
-    if len(plain) > MAX_DIGITS or not re.fullmatch(r"-?(\d+\.?\d*|\.\d+)(/\d+)?", plain, re.ASCII):
+    plain = text.strip().replace("−", "-")
+    found = _WHOLE.fullmatch(plain) if len(plain) <= MAX_DIGITS else None
+    if found is None or (found[1] and found[2]):
         return None
-    top, _, bottom = plain.partition("/")
-    if bottom and int(bottom) == 0:
-        return None
-    return Fraction(top) / int(bottom or 1)
+    bottom = int(found[4] or 1)
+    return Fraction(f"{found[1]}{found[2]}{found[3].replace(',', '')}") / bottom if bottom else None

@@ -5,7 +5,7 @@ import re
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
 
-_MARKED = (re.compile(r"####[ \t]*(\S.*)"), re.compile(r"answer\s*(?:is|:)[ \t]*:?[ \t]*(\S.*)", re.IGNORECASE))
+_MARKED = (re.compile(r"####[ \t]*(\S.*)"), re.compile(r"answer\s*(?:is|:)[ \t]*(?::[ \t]*)?(\S.*)", re.IGNORECASE))
 
 
 def normalize(text: str) -> str:

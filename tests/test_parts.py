@@ -1,0 +1,213 @@
+"""Records as Parquet files that exist whole or not at all."""
+
+import errno
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow.parquet as pq
+import pytest
+from builders import make_problem, make_rationale, make_verdict
+
+from selfimprove.errors import StoreError
+from selfimprove.records import (
+    KINDS,
+    Checkpoint,
+    Decision,
+    Evaluation,
+    Example,
+    Frontier,
+    Promotion,
+    Record,
+    derive_seed,
+)
+from selfimprove.store import StageFolder
+from selfimprove.store.parts import count_rows, hash_file, read_part, schema_of, write_atomically, write_part
+
+PROBLEM = make_problem()
+RATIONALE = make_rationale(PROBLEM, "7é😀\n\u2028#3\0", seed=derive_seed("large"), logprob=-1 / 3)
+RECORDS: list[Record] = [
+    PROBLEM,
+    make_problem("an open prompt", None, level=-3, group="", parents=("a", "b")),
+    RATIONALE,
+    make_rationale(PROBLEM, "", answer=None, logprob=-math.inf, seed=2**63 - 1, finish="too_long", parents=()),
+    make_verdict(RATIONALE),
+    make_verdict(RATIONALE, "incorrect", ["correct", "incorrect", "undecided"]),
+    Decision(parents=("r", "v"), kept=True, reason="kept"),
+    Decision(parents=("r", "v"), kept=False, reason=""),
+    Example(parents=("r", "v"), prompt="1+2=", completion="#3", origin="seed"),
+    Checkpoint(path="round-01/sft/checkpoint", method="sft", weights="ab", base=None),
+    Checkpoint(parents=("a",) * 1000, path="/m", method="base", weights="ab", base="/base"),
+    Evaluation(task="t", level=1, group="g", n=3, correct=1, undecided=2, wrong_reason=1, low=0.1, high=1 / 3),
+    Promotion(parents=("a", "b"), promoted=False, won=1, lost=2, p_value=1e-300, reason="é"),
+    Frontier(round=1, task="t", level=1, group="g", attempts=0, correct=0, state="closed", draw=0, reason="no way"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_record_survives_parquet(kind: str, tmp_path: Path) -> None:
+    records = [one for one in RECORDS if one.kind == kind]
+    assert records, f"RECORDS has no {kind}"
+    path = tmp_path / "part.parquet"
+    write_part(path, KINDS[kind], records)
+    again = read_part(path, KINDS[kind])
+    assert again == records
+    assert [one.id for one in again] == [one.id for one in records]
+    assert pq.read_table(path).column("id").to_pylist() == [one.id for one in records]
+    assert count_rows(path) == len(records)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_without_records_keeps_its_columns(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    write_part(path, KINDS[kind], [])
+    assert read_part(path, KINDS[kind]) == []
+    assert pq.read_schema(path).names == ["id", *KINDS[kind].model_fields] == schema_of(KINDS[kind]).names
+    assert count_rows(path) == 0
+
+
+def test_records_of_one_column_are_none_or_a_value_in_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    write_part(path, type(PROBLEM), [make_problem(answer=None), make_problem(answer=""), PROBLEM])
+    assert [one.answer for one in read_part(path, type(PROBLEM))] == [None, "", "3"]
+
+
+def test_equal_records_make_equal_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_part(tmp_path / name, type(PROBLEM), [PROBLEM])
+    assert hash_file(tmp_path / "one") == hash_file(tmp_path / "two")
+    assert hash_file(tmp_path / "one") == hashlib.sha256((tmp_path / "one").read_bytes()).hexdigest()
+
+
+def damage_nothing_left(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_garbage(path: Path) -> None:
+    path.write_bytes(b"not Parquet at all" * 10)
+
+
+def damage_tail(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def damage_head(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[100:])
+
+
+def damage_pages(path: Path) -> None:
+    """Overwrite the first column's data; the footer, which names where everything is, stays whole."""
+    content = bytearray(path.read_bytes())
+    content[4:80] = b"\xff" * 76
+    path.write_bytes(bytes(content))
+
+
+def damage_kind(path: Path) -> None:
+    write_part(path, Decision, [Decision(parents=("r", "v"), kept=True, reason="kept")])
+
+
+def damage_value(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns("question").append_column("question", table.column("level")), path)
+
+
+def damage_no_id(path: Path) -> None:
+    pq.write_table(pq.read_table(path).drop_columns("id"), path)
+
+
+def damage_missing(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_nothing_left,
+        damage_garbage,
+        damage_tail,
+        damage_head,
+        damage_pages,
+        damage_kind,
+        damage_value,
+        damage_no_id,
+        damage_missing,
+    ],
+)
+def test_a_damaged_file_is_named(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "problem-00000.parquet"
+    write_part(path, type(PROBLEM), [PROBLEM])
+    damage(path)
+    with pytest.raises(StoreError, match=f"^{re.escape(str(path))}: damaged .*; move it away and run the same command"):
+        read_part(path, type(PROBLEM))
+
+
+@pytest.mark.parametrize("damage", [damage_nothing_left, damage_garbage, damage_tail, damage_missing])
+def test_a_damaged_file_is_named_when_its_rows_are_counted(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "problem-00000.parquet"
+    write_part(path, type(PROBLEM), [PROBLEM])
+    damage(path)
+    with pytest.raises(StoreError, match=f"^{re.escape(str(path))}: damaged"):
+        count_rows(path)
+
+
+def test_a_file_has_its_name_only_once_it_is_whole(tmp_path: Path) -> None:
+    path, seen = tmp_path / "part.parquet", []
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"half")
+        file.flush()
+        seen.append([one.name for one in tmp_path.iterdir()])
+        file.write(b" and half")
+
+    write_atomically(path, write)
+    assert seen == [["part.parquet.partial"]]
+    assert [one.name for one in tmp_path.iterdir()] == ["part.parquet"]
+    assert path.read_bytes() == b"half and half"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), StoreError, "no room left on the disk"),
+        (OSError(errno.EACCES, "Permission denied"), StoreError, "Permission denied"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+    ids=["full", "forbidden", "interrupted"],
+)
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    error: BaseException, raised: type[BaseException], message: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "part.parquet"
+    path.write_bytes(b"before")
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"after")
+        raise error
+
+    with pytest.raises(raised, match=message) as caught:
+        write_atomically(path, write)
+    assert path.read_bytes() == b"before"
+    if raised is StoreError:
+        assert str(caught.value).startswith(f"{path}: ")
+        assert [one.name for one in tmp_path.iterdir()] == ["part.parquet"]
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "part.parquet"
+    with pytest.raises(StoreError, match=f"^{re.escape(str(path))}: No such file or directory"):
+        write_part(path, type(PROBLEM), [PROBLEM])
+
+
+def test_a_partial_file_is_no_part_of_a_stage(tmp_path: Path) -> None:
+    stage = StageFolder(tmp_path / "round-01" / "generate", "fingerprint")
+    stage.begin({})
+    stage.file("rationale", 0).with_name("rationale-00000.parquet.partial").write_bytes(b"half")
+    assert not stage.has_part("rationale", 0)
+    assert stage.files() == [] and stage.read(type(RATIONALE)) == []
+    write_part(stage.file("rationale", 0), type(RATIONALE), [RATIONALE])
+    assert stage.has_part("rationale", 0)
+    assert stage.read(type(RATIONALE)) == [RATIONALE]
+    assert [one.name for one in stage.path.glob("*.partial")] == []

@@ -1,0 +1,215 @@
+"""Every mistake in a recipe is one line that says where, what, and the nearest right name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfimprove.errors import RecipeError
+from selfimprove.recipe_file import load_recipe
+from selfimprove.yaml_files import suggest
+
+HEAD = """\
+name: plain
+model: {path: some/model}
+train:
+  name: gsm8k
+"""
+ORDER = "warmup, frontier, generate, verify, rationalize, select, sft, evaluate, promote"
+INTEGER = "should be a valid integer, unable to parse string as an integer"
+
+# Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
+MISTAKES = [
+    # Unknown names, at every depth.
+    ("rouns: 3", "{}:5: unknown key 'rouns'; did you mean 'rounds'?"),
+    ("prompt:\n  styl: few-shot", "{}:6: unknown key 'styl'; did you mean 'style'?"),
+    ("engine: {thread: 1}", "{}:5: unknown key 'thread'; did you mean 'threads'?"),
+    ("stages:\n  generat: {}", "{}:6: unknown key 'generat'; did you mean 'generate'?"),
+    ("stages:\n  generate:\n    sampels: 3", "{}:7: unknown key 'sampels'; did you mean 'samples'?"),
+    ("stages:\n  sft:\n    lora:\n      rnk: 3", "{}:8: unknown key 'rnk'; did you mean 'rank'?"),
+    ("  grades: [1]", "{}:5: unknown key 'grades'; known: held_out, limit, name, path"),
+    ("evaluate_on:\n  - name: jsonl\n    pth: x", "{}:7: unknown key 'pth'; did you mean 'path'?"),
+    ("evaluate_on:\n  - name: gsm8k\n  - name: svmp", "{}:7: unknown task 'svmp'; did you mean 'svamp'?"),
+    ("prompt:\n  style: few-shots", "{}:6: 'prompt.style' is 'few-shots'; did you mean 'few-shot'?"),
+    ("stages: {sft: {optimizer: sgd}}", "{}:5: 'stages.sft.optimizer' is 'sgd'; known: adamw, muon"),
+    ("evaluate_on:\n  - path: x", "{}:6: 'evaluate_on.0' needs a name"),
+    # Wrong types.
+    ("rounds: many", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
+    ("rounds: 1.5", "{}:5: 'rounds' should be a valid integer, got a number with a fractional part, not 1.5"),
+    ("rounds: " + "x" * 80, f"{{}}:5: 'rounds' {INTEGER}, not '{'x' * 56}..."),
+    ("evaluate_on: gsm8k", "{}:5: 'evaluate_on' should be a valid tuple, not 'gsm8k'"),
+    ("evaluate_on: 5", "{}:5: 'evaluate_on' should be a valid tuple, not 5"),
+    ("description: 2024-01-01", "{}:5: 'description' should be a valid string, not datetime.date(2024, 1, 1)"),
+    ("stages:", "{}:5: 'stages' should be a valid dictionary or instance of Stages, not None"),
+    ("stages: [sft]", "{}:5: 'stages' should be a valid dictionary or instance of Stages, not ['sft']"),
+    # Out of range.
+    ("seed: -1", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
+    ("stages: {generate: {top_p: 0}}", "{}:5: 'stages.generate.top_p' should be greater than 0, not 0"),
+    (
+        "stages:\n  select:\n    rationalized_cap: 1.5",
+        "{}:7: 'stages.select.rationalized_cap' should be less than or equal to 1, not 1.5",
+    ),
+    ("stages: {sft: {learning_rate: -1}}", "{}:5: 'stages.sft.learning_rate' should be greater than 0, not -1"),
+    ("stages: {sft: {epochs: .inf}}", "{}:5: 'stages.sft.epochs' should be a finite number, not inf"),
+    (
+        "stages: {generate: {temperature: .nan}}",
+        "{}:5: 'stages.generate.temperature' should be a finite number, not nan",
+    ),
+    # Not YAML, or not such YAML.
+    ("name: again", "{}:5: 'name' is set twice (first in line 1)"),
+    ("stages:\n  sft: {steps: 1}\n  sft: {}", "{}:7: 'sft' is set twice (first in line 6)"),
+    ("1: 2", "{}:5: a key must be a name such as 'rounds'"),
+    ("? [a, b]\n: 1", "{}:5: found unhashable key"),
+    ("\tseed: 1", "{}:5: found character '\\t' that cannot start any token"),
+    ("prompt: {style: few-shot", "{}:6: expected ',' or '}', but got '<stream end>'"),
+    ("description: *nowhere", "{}:5: found undefined alias 'nowhere'"),
+    ("---\nname: two", "{}:5: but found another document"),
+    ("description: !secret x", "{}:5: could not determine a constructor for the tag '!secret'"),
+    ("description: 2024-13-45", "{}: not valid YAML (month must be in 1..12)"),
+    ("stages: &again\n  sft: *again", "{}: nested too deeply"),
+    # Settings that do not fit each other.
+    (
+        "stages:\n  verify: {}\n  generate: {}",
+        f"{{}}:7: stage 'generate' stands after 'verify', which comes later in a round; the order is {ORDER}",
+    ),
+    (
+        "stages:\n  warmup: {}",
+        "{}:6: only the task 'arithmetic' has seed rationales; leave 'warmup' out and start from a pretrained model",
+    ),
+    ("prompt:\n  style: few-shot", "{}:5: style 'few-shot' needs 'exemplars'"),
+    ("prompt: {style: few-shot-cot}", "{}:5: style 'few-shot-cot' needs 'exemplars'"),
+    ("prompt:\n  cue: A\n  question: Q", "{}:7: 'prompt.question' lacks {question}"),
+    ("prompt:\n  hint: '{question}!'", "{}:6: 'prompt.hint' lacks {answer}"),
+    ("prompt:\n  hint: '{answer}!'", "{}:6: 'prompt.hint' lacks {question}"),
+    ("prompt:\n  answer: It is.", "{}:6: 'prompt.answer' lacks {answer}"),
+    # The first mistake in the file's order is the one that is named.
+    ("rounds: many\nseed: -1", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
+    ("seed: -1\nrounds: many", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
+]
+
+
+@pytest.mark.parametrize(("lines", "message"), MISTAKES, ids=[lines for lines, _ in MISTAKES])
+def test_a_mistake_is_one_line(lines: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{HEAD}{lines}\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value) == message.replace("{}", str(path))
+
+
+BUILD_OR_PATH = "a model needs either 'path' (a folder or a hub name) or 'build'"
+WHOLE_FILES = [
+    ("", "{}:1: expected a mapping of settings such as 'name: my-run'"),
+    ("# nothing\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
+    ("- name: x\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
+    ("just words\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
+    ("name: x\0\n", "{}: not valid YAML"),
+    ("[" * 3000, "{}: nested too deeply"),
+    (HEAD.replace("gsm8k", "gsm9k"), "{}:4: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
+    (HEAD.replace("  name: gsm8k", "  path: x"), "{}:3: 'train' needs a name"),
+    (HEAD.replace("name: plain\n", ""), "{}: 'name' is missing"),
+    (HEAD.replace("name: plain", "nmae: plain"), "{}:1: unknown key 'nmae'; did you mean 'name'?"),
+    (HEAD.replace("name: plain", "name: 7"), "{}:1: 'name' should be a valid string, not 7"),
+    (HEAD.replace("model: {path: some/model}\n", ""), "{}: 'model' is missing"),
+    (HEAD.replace("path: some/model", ""), f"{{}}:2: {BUILD_OR_PATH}"),
+    (HEAD.replace("path: some/model", "path: some/model, build: {}"), f"{{}}:2: {BUILD_OR_PATH}"),
+    (HEAD.replace("path: some/model", "build: {}"), "{}: a model built from nothing needs the stage 'warmup'"),
+    (
+        HEAD.replace("path: some/model", "build: {}") + "stages:\n  sft: {}\n",
+        "{}:5: a model built from nothing needs the stage 'warmup'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WHOLE_FILES, ids=[ascii(text)[:60] for text, _ in WHOLE_FILES])
+def test_a_file_that_is_no_recipe_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value) == message.replace("{}", str(path))
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden", "a b", "x" * 101, "a\n"])
+def test_a_name_that_is_no_folder_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(HEAD)
+    with pytest.raises(RecipeError, match="'name' String should match pattern"):
+        load_recipe(str(path), [f"name={json.dumps(name)}"])
+
+
+OVERRIDES = [
+    ("rounds", "--set rounds: expected key=value, such as generate.samples=8"),
+    ("=3", "--set =3: expected key=value, such as generate.samples=8"),
+    ("prompt..stop=1", "--set prompt..stop=1: expected key=value, such as generate.samples=8"),
+    ("generat.samples=1", "--set generat.samples: unknown key 'generat'; did you mean 'generate'?"),
+    ("generate.sampels=1", "--set generate.sampels=1: unknown key 'sampels'; did you mean 'samples'?"),
+    ("stages.generat.samples=1", "--set stages.generat.samples=1: unknown key 'generat'; did you mean 'generate'?"),
+    ("sft.lora.rnk=1", "--set sft.lora.rnk=1: unknown key 'rnk'; did you mean 'rank'?"),
+    ("train.name=gsm9k", "--set train.name=gsm9k: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
+    (
+        "evaluate_on=[{name: svmp}]",
+        "--set evaluate_on=[{name: svmp}]: unknown task 'svmp'; did you mean 'svamp'?",
+    ),
+    ("verify.answer=state", "--set verify.answer=state: 'stages.verify.answer' is 'state'; did you mean 'stated'?"),
+    ("rounds=", "--set rounds=: 'rounds' should be a valid integer, not None"),
+    ("rounds=many", f"--set rounds=many: 'rounds' {INTEGER}, not 'many'"),
+    ("sft.batch_size=0", "--set sft.batch_size=0: 'stages.sft.batch_size' should be greater than 0, not 0"),
+    ("generate=3", "--set generate=3: 'stages.generate' should be a valid dictionary or instance of Generate, not 3"),
+    ("prompt.stop.0=x", "--set prompt.stop.0=x: 'prompt.stop' should be a valid tuple, not {'0': 'x'}"),
+    ("name.x=3", "--set name.x: 'name' is not a group of settings"),
+    ("description=a: b: c", "--set description: 'a: b: c' is not a YAML value"),
+    ("description=[", "--set description: '[' is not a YAML value"),
+    ("description=!secret x", "--set description: '!secret x' is not a YAML value"),
+    ("description=2024-13-45", "--set description: '2024-13-45' is not a YAML value"),
+    ("prompt.hint=x", "--set prompt.hint=x: 'prompt.hint' lacks {answer}"),
+    ("model={}", f"--set model={{}}: {BUILD_OR_PATH}"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
+def test_a_mistake_in_an_override_names_the_override(override: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(HEAD)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(path), ["seed=1", override])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("arithmetc", "no recipe 'arithmetc' in policies/recipes; did you mean 'arithmetic'?"),
+        ("nowhere/arithmetc.yaml", "nowhere/arithmetc.yaml: no such recipe; did you mean 'arithmetic'?"),
+    ],
+)
+def test_a_misspelt_recipe_is_answered_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name)
+    assert str(caught.value) == message
+
+
+def test_a_name_like_none_is_answered_with_all_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'zzz' in policies/recipes; known: arithmetic, .*word-problems"):
+        load_recipe("zzz")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value) == f"{path}: not a UTF-8 text file"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("svmp", ["svamp", "gsm8k"], "; did you mean 'svamp'?"),
+        ("zzz", ["b", "a"], "; known: a, b"),
+        ("zzz", [], ""),
+        ("zzz", [f"name{number}" for number in range(25)], ""),
+    ],
+)
+def test_suggest_names_the_nearest_or_lists_a_few(name: str, known: list[str], expected: str) -> None:
+    assert suggest(name, known) == expected

@@ -1,0 +1,182 @@
+"""SFT through TRL: what is learned, what is left out, and that a resumed run is bit for bit the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from selfimprove.addition import write_rationale
+from selfimprove.errors import TrainingError
+from selfimprove.models import build_model, hash_weights
+from selfimprove.recipe import Build, Lora, Training
+from selfimprove.trainers.job import SftJob, TrainResult
+from selfimprove.trainers.launch import launch_sft
+from selfimprove.trainers.optimizers import MuonWithAdamW
+from selfimprove.trainers.sft import count_steps, newest_checkpoint, train_sft
+
+SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    build_model(SHAPE, folder, seed=5)
+    return folder
+
+
+def make_job(model: Path, folder: Path, settings: Training, steps: int | None = 6, rows: int = 10) -> SftJob:
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [(11 * at % 97, 7 * at % 89) for at in range(1, rows + 1)]
+    table = pa.table(
+        {"prompt": [f"{a}+{b}=" for a, b in pairs], "completion": [write_rationale(a, b) for a, b in pairs]}
+    )
+    pq.write_table(table, folder / "examples.parquet")
+    return SftJob(
+        model=str(model),
+        examples=folder / "examples.parquet",
+        output=folder / "checkpoint",
+        settings=settings,
+        steps=steps,
+        seed=2**40 + 7,
+        device="cpu",
+        threads=1,
+    )
+
+
+def quick(**changes: object) -> Training:
+    return Training(**{"batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("stop_at", [2, 3, 5])
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    model: Path, tmp_path: Path, optimizer: str, stop_at: int
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == stop_at:
+            raise Stop
+
+    whole = make_job(model, tmp_path / "whole", quick(optimizer=optimizer))
+    train_sft(whole)
+    broken = make_job(model, tmp_path / "broken", quick(optimizer=optimizer))
+    with pytest.raises(Stop):
+        train_sft(broken, stop)
+    resumed = train_sft(broken)
+    # The save of a step follows its report, so stopping at step 2 comes before the first one.
+    assert resumed.resumed_from == (stop_at - 1) // 2 * 2
+    assert hash_weights(broken.output) == hash_weights(whole.output)
+
+
+def test_a_run_stopped_after_its_last_step_trains_no_step_more(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, quick())
+    train_sft(job)
+    expected = hash_weights(job.output)
+    shutil.rmtree(job.output)  # a kill between the last step and the rename
+    result = train_sft(job)
+    assert result.steps == 6
+    assert hash_weights(job.output) == expected
+
+
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            (folder / name).touch()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (tmp_path / "checkpoint-6" / "trainer_state.json").write_text('{"global_st')
+    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    assert newest_checkpoint(tmp_path) is None
+
+
+def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: Path) -> None:
+    """The first logged loss is the mean NLL of completion and end tokens, worked out here from the logits."""
+    from transformers import AutoTokenizer
+
+    job = make_job(model, tmp_path, quick(batch_size=1, learning_rate=0.0), steps=1, rows=1)
+    result = train_sft(job)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model)
+    prompt = tokenizer("11+7=")["input_ids"]
+    target = [*tokenizer(write_rationale(11, 7), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = network(torch.tensor([prompt + target])).logits[0].log_softmax(-1)
+    expected = -sum(float(logits[len(prompt) - 1 + at, one]) for at, one in enumerate(target)) / len(target)
+    assert result.curve[0].loss == pytest.approx(expected, abs=2e-4)
+    assert prompt[0] == tokenizer.bos_token_id
+
+
+def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
+    result = train_sft(make_job(model, tmp_path / "some", quick(max_length=38), rows=20))
+    assert 0 < result.left_out < 20
+    assert result.rows + result.left_out == 20
+    with pytest.raises(TrainingError, match="none of 20 rows"):
+        train_sft(make_job(model, tmp_path / "none", quick(max_length=5), rows=20))
+
+
+def test_end_tokens_written_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from selfimprove.prompts import encode_completion, encode_prompt
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert encode_completion(tokenizer, "1<eos>2").count(tokenizer.eos_token_id) == 1
+    assert tokenizer.eos_token_id not in encode_prompt(tokenizer, "1<eos>2", chat=False)
+
+
+def test_lora_trains_an_adapter_and_goes_on_with_it(model: Path, tmp_path: Path) -> None:
+    before = hash_weights(model)
+    settings = quick(lora=Lora(rank=2, alpha=4))
+    first = make_job(model, tmp_path / "first", settings).model_copy(update={"base": str(model)})
+    assert train_sft(first).trainable < 10_000
+    assert (first.output / "adapter_config.json").is_file()
+    second = make_job(first.output, tmp_path / "second", settings).model_copy(update={"base": str(model)})
+    train_sft(second)
+    assert hash_weights(model) == before
+    assert len({before, hash_weights(first.output), hash_weights(second.output)}) == 3
+
+
+def test_epochs_count_the_last_short_batch() -> None:
+    assert count_steps(Training(batch_size=4, epochs=1), 10) == 3
+    assert count_steps(Training(batch_size=4, epochs=2), 10) == 6
+    assert count_steps(Training(batch_size=4, accumulate=2, epochs=1), 10) == 2
+    assert count_steps(Training(batch_size=64, epochs=0.1), 10) == 1
+
+
+def test_muon_takes_hidden_matrices_and_adamw_the_rest(model: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(model)
+    optimizer = MuonWithAdamW(network, learning_rate=0.02, adamw_share=0.15, weight_decay=0.01, momentum=0.95)
+    muon, adamw = optimizer.parts["muon"].param_groups[0], optimizer.parts["adamw"].param_groups[0]
+    assert all(one.ndim == 2 for one in muon["params"])
+    assert len(muon["params"]) == 7  # q k v o gate up down
+    assert len(adamw["params"]) == 4  # embedding and three norms
+    assert (muon["lr"], adamw["lr"]) == (0.02, pytest.approx(0.003))
+    assert optimizer.param_groups == [muon, adamw]
+
+
+def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) -> None:
+    here = make_job(model, tmp_path / "here", quick())
+    train_sft(here)
+    arguments = ("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    child = make_job(model, tmp_path / "child", quick(launch="accelerate", launch_arguments=(*arguments, "--cpu")))
+    seen: list[int] = []
+    result = launch_sft(child, lambda step, steps, logged: seen.append(step))
+    assert isinstance(result, TrainResult)
+    assert result.steps == 6
+    assert hash_weights(child.output) == hash_weights(here.output)
+
+
+def test_a_child_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "nowhere", tmp_path / "run", quick(launch="accelerate", launch_arguments=("--cpu",)))
+    with pytest.raises(TrainingError, match=r"ended with code 1 .*log\.txt"):
+        launch_sft(job)
