@@ -102,7 +102,7 @@ def _frontier(stage: PlannedStage, context: Context) -> Work:
             task=task.name,
             levels=task.levels,
             leads_to=task.leads_to,
-            known=task.known,
+            seeded=task.seeded,
             before=before,
             yields=yields,
             settings=settings,
@@ -165,6 +165,8 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
         context.read((round_, "generate"), Rationale),
         context.read((round_, "verify"), Verdict),
     )
+    if settings.limit is not None:
+        failed = sorted(failed, key=lambda one: one.id)[: settings.limit]
     temperature = sampled.temperature if settings.temperature is None else settings.temperature
     sampling = Sampling(temperature=temperature, top_p=sampled.top_p, max_tokens=sampled.max_tokens)
 
@@ -206,17 +208,26 @@ def _trained_examples(stage: PlannedStage, context: Context) -> list[Example]:
     pool = _pool(stage, context, up_to=stage.round)
     if settings.balance is None:
         return [*seeds, *chain.from_iterable(pool)]
-    yields = _yields(stage.round, context)
-    least = context.recipe.stages.frontier.mastered_at
+    mastered = _mastered(stage.round, context)
     chosen = balance(
         pool,
         group_of=_groups(stage.round, context),
         seeds=seeds,
-        mastered={group for group, (attempts, passed) in yields.items() if passed >= least * attempts},
+        mastered=mastered,
+        finished=mastered >= set(context.task.levels),
         settings=settings.balance,
         seed=derive_seed(context.recipe.seed, "balance", stage.round),
     )
     return [*seeds, *chosen]
+
+
+def _mastered(round_: int, context: Context) -> set[str]:
+    """The groups that a round's samples, or the last ones before it, show to be mastered."""
+    yields = _yields(round_, context)
+    least = context.recipe.stages.frontier.mastered_at
+    drawn = context.read((round_, "frontier"), Frontier)
+    last = {one.group for one in drawn if one.state == "mastered" and one.group not in yields}
+    return last | {group for group, (attempts, passed) in yields.items() if passed >= least * attempts}
 
 
 def _groups(round_: int, context: Context) -> dict[str, str]:
@@ -276,7 +287,8 @@ def _select(stage: PlannedStage, context: Context) -> Work:
 
 def _sft(stage: PlannedStage, context: Context) -> Work:
     def run(_: Sequence[Any]) -> Records:
-        yield train_round(stage, context, _trained_examples(stage, context))
+        finished = _mastered(stage.round, context) >= set(context.task.levels)
+        yield train_round(stage, context, _trained_examples(stage, context), finished=finished)
 
     return Work([[None]], run, Checkpoint)
 

@@ -87,7 +87,6 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     hinted = [(round_, "rationalize")] if rationalizes(recipe) else []
     first = 1 if recipe.stages.select.pool == "cumulative" else round_
     seeds = [start] if recipe.stages.warmup else []
-    balanced = recipe.stages.select.balance is not None
     pooled = ("frontier", "generate", "verify", *(["rationalize"] if hinted else []), "select")
     last_samples = [(before, name) for name in ("frontier", "generate", "verify")] if before else []
     stages: dict[str, list[Key]] = {
@@ -98,8 +97,7 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     if hinted:
         stages["rationalize"] = [*samples, incumbent]
     stages["select"] = [*samples, *hinted, *((one, "select") for one in range(first, round_)), *seeds]
-    trained = pooled if balanced else ("select",)
-    stages["sft"] = [start, incumbent, *((one, name) for one in range(first, round_ + 1) for name in trained)]
+    stages["sft"] = [start, incumbent, *((one, name) for one in range(first, round_ + 1) for name in pooled)]
     stages["evaluate"] = [(0, "problems"), (round_, "sft")]
     stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
     return stages
@@ -123,7 +121,14 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "verify": own["verify"],
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
-        "sft": {**own["sft"], "balance": own["select"]["balance"], "version of balance": balance.VERSION},
+        "sft": {
+            **own["sft"],
+            "pool": own["select"]["pool"],
+            "sources": own["select"]["sources"],
+            "balance": own["select"]["balance"],
+            "mastered_at": own["frontier"]["mastered_at"],
+            "version of balance": balance.VERSION,
+        },
         "evaluate": {
             **own["evaluate"],
             "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,

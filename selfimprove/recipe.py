@@ -187,8 +187,6 @@ class Training(Settings):
     weight_decay: NonNegativeFloat = 0.01
     momentum: Share = 0.95
     """Muon's momentum."""
-    learning_rate_decay: PositiveFloat = 1.0
-    """The learning rate is multiplied by this each round."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_share: Share = 0.1
     """The cosine ends at this share of the learning rate."""
@@ -259,19 +257,23 @@ class Rationalize(Settings):
     samples: PositiveInt = 1
     temperature: NonNegativeFloat | None = None
     """Generation's own without it."""
+    limit: PositiveInt | None = None
+    """At most so many failed problems a round, chosen by a hash; all without it."""
     part_size: PositiveInt = 256
 
 
 class Balance(Settings):
     """Cap and repeat what is trained by group."""
 
-    cap: PositiveInt = 150
-    """At most so many examples of a group, seed rationales counted, the newest first."""
+    cap: PositiveInt = 300
+    """At most so many examples of a group, the newest first."""
     mastered_cap: PositiveInt = 50
     """The same for groups whose yield is at least the frontier's `mastered_at`."""
-    repeat: PositiveInt = 4
+    final_cap: PositiveInt = 100
+    """The same once every group is mastered; seed rationales of a group then count towards it."""
+    repeat: PositiveInt = 10
     """Examples of a rare group are repeated at most so many times."""
-    repeat_to: PositiveInt = 60
+    repeat_to: PositiveInt = 120
     """Repetition stops at so many rows."""
 
 
@@ -301,6 +303,8 @@ class Sft(Training):
 
     start: Literal["base", "last"] = "base"
     """base: restart from the model before round 1 (STaR, section 3.1); last: continue from the best checkpoint."""
+    mastered_rate: Share = 1.0
+    """The learning rate is multiplied by this in rounds in which every group is mastered."""
     prompt: Literal["question", "shown"] = "question"
     """question: rows hold the question alone; shown: with the exemplars or trigger that the sample was given."""
     steps: PositiveInt | None = None

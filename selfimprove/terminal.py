@@ -3,13 +3,14 @@
 import unicodedata
 
 MAX_SHOWN = 4000  # characters of one text
+ESCAPED = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # controls, formats, surrogates, private use, separators of lines
 
 
 def printable(text: str, limit: int = MAX_SHOWN) -> str:
-    """Escape control, format and bidirectional characters (but line ends and tabs), and cut what is too long."""
+    """Escape control, format and bidirectional characters (but \\n and tabs), and cut what is too long."""
     cut = text[:limit]
     safe = "".join(
-        one if one in "\n\t" or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co") else f"\\u{ord(one):04x}"
+        one if one in "\n\t" or unicodedata.category(one) not in ESCAPED else f"\\u{ord(one):04x}"
         for one in cut
     )
     return safe if len(text) <= limit else f"{safe} … ({len(text) - limit} more characters)"

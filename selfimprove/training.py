@@ -48,9 +48,11 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
     yield _train(stage, context, "warmup", settings, examples, model, None)
 
 
-def train_round(stage: PlannedStage, context: Context, examples: Sequence[Example]) -> Checkpoint:
-    """Train from the base or from the best checkpoint so far on a round's examples."""
+def train_round(stage: PlannedStage, context: Context, examples: Sequence[Example], *, finished: bool) -> Checkpoint:
+    """Train from the base or from the best checkpoint so far; `finished` says that every group is mastered."""
     settings = context.recipe.stages.sft
+    if finished:
+        settings = settings.model_copy(update={"learning_rate": settings.learning_rate * settings.mastered_rate})
     if not examples:
         raise TrainingError(
             f"{stage}: no rationale was kept, so there is nothing to train on; see why with: "
@@ -73,13 +75,12 @@ def _train(
     base = parent.base or parent.path if parent and settings.lora else None
     output = folder / CHECKPOINT
     steps = settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1))
-    rate = settings.learning_rate * settings.learning_rate_decay ** max(0, stage.round - 1)
     job = SftJob(
         model=model,
         base=None if base is None else str(context.locate(base)),
         examples=(folder / "training" / "examples.parquet").resolve(),
         output=output.resolve(),
-        settings=settings.model_copy(update={"learning_rate": rate}),
+        settings=settings,
         steps=steps,
         seed=derive_seed(recipe.seed, "train", stage.round),
         chat=context.prompts.chat is not None,

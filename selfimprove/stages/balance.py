@@ -16,14 +16,15 @@ def balance(
     group_of: Mapping[str, str],
     seeds: Sequence[Example],
     mastered: Set[str],
+    finished: bool,
     settings: Balance,
     seed: int,
 ) -> list[Example]:
     """The examples to train on besides the seeds: capped by group, the newest first, rare groups repeated.
 
-    `rounds` holds the kept examples, oldest round first; `group_of` gives the group of each example, the seeds too.
-    Seed rationales of a group count towards its cap. A group with few examples is repeated at most `repeat` times,
-    up to `repeat_to` rows.
+    `rounds` holds the kept examples, oldest round first; `group_of` gives the group of each example, the seeds too;
+    `finished` says that every group of the task is mastered. A group with few examples is repeated at most `repeat`
+    times, up to `repeat_to` rows.
     """
     pools: dict[str, list[Example]] = defaultdict(list)
     for at, examples in reversed(list(enumerate(rounds))):
@@ -31,10 +32,10 @@ def balance(
         random.Random(derive_seed(seed, "balance", at)).shuffle(shuffled)
         for example in shuffled:
             pools[group_of[example.id]].append(example)
-    have = Counter(group_of[one.id] for one in seeds)
+    have = Counter(group_of[one.id] for one in seeds) if finished else Counter()
     chosen: list[Example] = []
     for group in sorted(pools):
-        cap = settings.mastered_cap if group in mastered else settings.cap
+        cap = settings.final_cap if finished else settings.mastered_cap if group in mastered else settings.cap
         kept = pools[group][: max(0, cap - have[group])]
         times = max(1, min(settings.repeat, settings.repeat_to // len(kept))) if kept else 0
         chosen += kept * times

@@ -31,7 +31,7 @@ def frontier(
     task: str,
     levels: Mapping[str, int],
     leads_to: Mapping[str, Sequence[str]],
-    known: Set[str],
+    seeded: Set[str],
     before: Iterable[Frontier],
     yields: Mapping[str, tuple[int, int]],
     settings: FrontierSettings,
@@ -40,13 +40,13 @@ def frontier(
     """Open, weigh and close groups; one record a group says what was decided and why.
 
     `before` holds the last round's decisions and `yields` its samples; a group that was not sampled keeps its last
-    yield. A group opens once any group that leads to it has the yield `open_at`, and stays open.
+    yield, and a seeded one counts as mastered until then. A group opens once any group that leads to it has the yield
+    `open_at`, or where none leads to it, and stays open.
     """
     last = {one.group: one for one in before}
     measured = {group: yields.get(group) or _last_yield(last, group) for group in levels}
     decisions = {
-        group: _decide(group, measured, leads_to.get(group, ()), group in known, last.get(group), settings)
-        for group in levels
+        group: _decide(group, measured, leads_to.get(group, ()), seeded, last.get(group), settings) for group in levels
     }
     weights = {group: _weight(state, settings) for group, (state, _) in decisions.items()}
     draws = _share_out(settings.problems, weights)
@@ -74,13 +74,13 @@ def _decide(
     group: str,
     measured: Mapping[str, tuple[int, int]],
     leads_to: Sequence[str],
-    known: bool,
+    seeded: Set[str],
     before: Frontier | None,
     settings: FrontierSettings,
 ) -> tuple[str, str]:
     def share(name: str) -> float:
         attempts, passed = measured[name]
-        return passed / attempts if attempts else 0.0
+        return passed / attempts if attempts else float(name in seeded)
 
     attempts, passed = measured[group]
     shown = f"{passed} of {attempts} samples pass"
@@ -90,8 +90,10 @@ def _decide(
         return "mastered", f"{shown}, at least {settings.mastered_at:.0%}"
     if attempts or (before and before.state != "closed"):
         return "open", f"{shown}, below {settings.mastered_at:.0%}"
-    if known:
-        return "open", "known from the start"
+    if group in seeded:
+        return "mastered", "seed rationales hold it"
+    if not leads_to:
+        return "open", "the first of its task"
     ready = [name for name in leads_to if share(name) >= settings.open_at]
     if ready:
         return "open", f"{ready[0]} has a yield of {share(ready[0]):.0%}, at least {settings.open_at:.0%}"

@@ -34,7 +34,7 @@ class Arithmetic:
         self.leads_to = {
             f"{m}+{n}": tuple(f"{x}+{y}" for x, y in ((m - 1, n), (m, n - 1)) if min(x, y) > 0) for m, n in shapes
         }
-        self.known = {shape for shape, level in self.levels.items() if level <= settings.seed_total_digits}
+        self.seeded = {shape for shape, level in self.levels.items() if level <= settings.seed_total_digits}
 
     def _problem(self, a: int, b: int) -> Problem:
         shape = f"{len(str(a))}+{len(str(b))}"
@@ -68,11 +68,11 @@ class Arithmetic:
         return [self._problem(*pair) for _, pair in zip(range(count), pairs, strict=False)]
 
     def seed_rationales(self, count: int, seed: int) -> list[tuple[Problem, str]]:
-        """Problems of the known shapes in equal parts, with their rationales."""
-        known = sorted(self.known)
+        """Problems of the seeded shapes in equal parts, with their rationales."""
+        shapes = sorted(self.seeded)
         rows = []
-        for at, group in enumerate(known):
-            share = count // len(known) + (at < count % len(known))
+        for at, group in enumerate(shapes):
+            share = count // len(shapes) + (at < count % len(shapes))
             for problem in self.draw(group, share, derive_seed(seed, "seed rationales", group)):
                 operands = parse_addition(problem.question)
                 assert operands is not None

@@ -28,8 +28,8 @@ class Task(Protocol):
         ...
 
     @property
-    def known(self) -> Set[str]:
-        """The groups that the frontier opens first."""
+    def seeded(self) -> Set[str]:
+        """The groups that seed rationales hold, which count as mastered before anything was sampled."""
         ...
 
     def held_out(self) -> Sequence[Problem]: ...
@@ -63,10 +63,9 @@ class PoolTask:
         }
 
     @property
-    def known(self) -> Set[str]:
-        """The groups of the lowest level."""
-        lowest = min(self.levels.values(), default=0)
-        return {group for group, level in self.levels.items() if level == lowest}
+    def seeded(self) -> Set[str]:
+        """None: there are no seed rationales, and the frontier begins with the lowest level."""
+        return frozenset()
 
     def _level_below(self, level: int) -> int | None:
         return max((other for other in self.levels.values() if other < level), default=None)

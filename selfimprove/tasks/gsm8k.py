@@ -40,7 +40,7 @@ def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
         path = Path(settings.path) / f"{name}.jsonl"
         try:
             return _problems(json.loads(line) for line in read_text(path).split("\n") if line.strip())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
 
     return PoolTask("gsm8k", take(split("train"), settings.limit), take(split("test"), settings.held_out))

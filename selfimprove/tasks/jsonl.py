@@ -21,8 +21,10 @@ def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     question, answer = row[settings.question], row[settings.answer]
     if not isinstance(question, str) or not question.strip():
         raise TaskError(f"{where}: '{settings.question}' is not a text")
+    if isinstance(answer, (list, dict)):
+        raise TaskError(f"{where}: '{settings.answer}' is neither a text nor a number")
     level = row.get(settings.level, 0) if settings.level else 0
-    if not isinstance(level, int):
+    if not isinstance(level, int) or isinstance(level, bool):
         raise TaskError(f"{where}: '{settings.level}' is not a whole number")
     return Problem(
         question=replace_surrogates(question.strip()),
@@ -40,7 +42,7 @@ def _read(path: Path, settings: JsonlTask) -> list[Problem]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TaskError(f"{path}:{number}: not JSON ({error})") from None
         problems.append(_problem(row, settings, f"{path}:{number}"))
     if not problems:

@@ -34,7 +34,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 hidden, lr=learning_rate, weight_decay=weight_decay, momentum=momentum
             )
         if rest:
-            self.parts["adamw"] = torch.optim.AdamW(rest, lr=learning_rate * adamw_share, weight_decay=0.0)
+            self.parts["adamw"] = torch.optim.AdamW(
+                rest, lr=learning_rate * adamw_share, betas=(0.9, 0.95), weight_decay=0.0
+            )
         super().__init__([*hidden, *rest], {"lr": learning_rate})
         self._link()
 

@@ -1,0 +1,218 @@
+"""The arrows between modules, the homes of heavy packages, and what the code must never do."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import selfimprove
+
+PACKAGE = Path(selfimprove.__file__).parent
+SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+# A module imports only from rows above its own; a package is one unit, and may import itself.
+ROWS = (
+    {"errors", "records"},
+    {"yaml_files", "terminal", "addition"},
+    {"recipe", "stats", "lineage"},
+    {"recipe_file", "prompts"},
+    {"models"},
+    {"tasks", "engines", "verifiers", "trainers", "store"},
+    {"stages"},
+    {"plan"},
+    {"context"},
+    {"training"},
+    {"pipeline"},
+    {"loop"},
+    {"status", "show", "traces", "progress"},
+    {"estimate"},
+    {"cli"},
+)
+ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
+
+# What a stage may know of the packages beside it: protocols and the records, no disk, no task, no trainer.
+STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition"} | {
+    f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
+}
+# Rationalization is generation with another prompt; no other stage knows of a second one.
+STAGES_TOGETHER = {("stages.rationalize", "stages.generate")}
+
+HOMES = {
+    "trl": {"trainers"},
+    "duckdb": {"store"},
+    "networkx": {"lineage", "plan", "loop"},
+    "pyarrow": {"store", "trainers"},
+    "peft": {"models", "trainers"},
+    "scipy": {"stats"},
+    "typer": {"cli"},
+    "vllm": {"engines"},
+    "sympy": {"verifiers"},
+    "math_verify": {"verifiers"},
+}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "duckdb", "networkx", "pyarrow", "scipy", "vllm"}
+
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr", "system", "popen", "unsafe_load"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+FORBIDDEN_KEYWORDS = {("trust_remote_code", True), ("weights_only", False), ("shell", True), ("use_safetensors", False)}
+
+
+def unit_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, lazily too; those of the package as `selfimprove.…`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            module = node.module or ""
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "selfimprove" else [module]
+
+
+def own_imports(tree: ast.AST) -> set[str]:
+    return {name.removeprefix("selfimprove.") for name in imports(tree) if name.startswith("selfimprove.")}
+
+
+def wrong_arrows(module: str, tree: ast.AST) -> list[str]:
+    """The imports of a module that its row does not allow."""
+    unit = unit_of(module)
+    return sorted(
+        f"{module} imports {target}"
+        for target in own_imports(tree)
+        if unit_of(target) != unit and not ROW[unit_of(target)] < ROW[unit]
+    )
+
+
+def homeless(module: str, tree: ast.AST) -> list[str]:
+    """Packages that a module imports and that live elsewhere."""
+    roots = {name.split(".")[0] for name in imports(tree)}
+    return sorted(f"{module} imports {name}" for name in roots & HOMES.keys() if unit_of(module) not in HOMES[name])
+
+
+def forbidden(module: str, tree: ast.AST) -> list[str]:
+    """What would run code from data, or load it from a hub."""
+    found = [f"{module} imports {name}" for name in imports(tree) if name.split(".")[0] in FORBIDDEN_MODULES]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        # model.eval() is torch's and harmless; re.compile too. As bare names, or of any other owner, they are not.
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        harmless = isinstance(node.func, ast.Attribute) and name in ("eval", "compile")
+        if name in FORBIDDEN_CALLS and not harmless:
+            found.append(f"{module}:{node.lineno} calls {name}")
+        for keyword in node.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+            if (keyword.arg, value) in FORBIDDEN_KEYWORDS:
+                found.append(f"{module}:{node.lineno} sets {keyword.arg}={value}")
+    return found
+
+
+TREES = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()}
+
+
+def test_every_module_has_a_row() -> None:
+    assert {unit_of(module) for module in TREES} - {"__init__"} == ROW.keys()
+    assert len(TREES) > 40
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_arrows_point_upwards(module: str) -> None:
+    if module == "__init__":
+        assert own_imports(TREES[module]) == set()
+    else:
+        assert wrong_arrows(module, TREES[module]) == []
+
+
+@pytest.mark.parametrize("module", [module for module in TREES if unit_of(module) == "stages"])
+def test_a_stage_knows_no_disk_and_no_other_stage(module: str) -> None:
+    beside = {target for target in own_imports(TREES[module]) if target not in STAGES_MAY_IMPORT}
+    assert {(module, target) for target in beside} <= STAGES_TOGETHER
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_heavy_packages_stay_in_their_homes(module: str) -> None:
+    assert homeless(module, TREES[module]) == []
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_nothing_runs_code_from_data(module: str) -> None:
+    assert forbidden(module, TREES[module]) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("records", "from selfimprove.recipe import Recipe", ["records imports recipe"]),
+        (
+            "tasks.base",
+            "def f():\n    from selfimprove.verifiers.base import Verifier",
+            ["tasks.base imports verifiers.base"],
+        ),
+        ("store.run", "import selfimprove.loop", ["store.run imports loop"]),
+        ("recipe", "from selfimprove import prompts", ["recipe imports prompts"]),
+        ("plan", "from selfimprove.plan import Key\nfrom selfimprove.stages.select import select", []),
+        ("status", "from selfimprove.traces import print_traces", ["status imports traces"]),
+    ],
+)
+def test_a_wrong_arrow_is_seen(module: str, source: str, found: list[str]) -> None:
+    assert wrong_arrows(module, ast.parse(source)) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("eval('1')", ["x:1 calls eval"]),
+        ("import builtins\nbuiltins.exec('1')", ["x:2 calls exec"]),
+        ("sympy.sympify(text)", ["x:1 calls sympify"]),
+        ("from pickle import loads", ["x imports pickle"]),
+        ("load('m', trust_remote_code=True)", ["x:1 sets trust_remote_code=True"]),
+        ("torch.load('m', weights_only=False)", ["x:1 sets weights_only=False"]),
+        ("model.eval(); re.compile('a'); load('m', trust_remote_code=False)", []),
+    ],
+)
+def test_code_from_data_is_seen(source: str, found: list[str]) -> None:
+    assert forbidden("x", ast.parse(source)) == found
+
+
+def test_a_package_away_from_home_is_seen() -> None:
+    tree = ast.parse("import networkx as nx\ndef f():\n    from trl.trainer import SFTTrainer")
+    assert homeless("stages.sft", tree) == ["stages.sft imports networkx", "stages.sft imports trl"]
+    assert homeless("trainers.sft", ast.parse("import trl")) == []
+
+
+def loaded_by(code: str) -> tuple[set[str], str]:
+    """The packages that a fresh process has loaded after running code, and what it printed before."""
+    code += "\nimport json, sys; print(); print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    *text, modules = shown.rstrip("\n").split("\n")
+    return set(json.loads(modules)), "\n".join(text)
+
+
+HELP = """
+import sys
+from selfimprove.cli import main
+sys.argv = ["selfimprove", *{arguments}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+@pytest.mark.parametrize("module", ["selfimprove", "selfimprove.cli", "selfimprove.recipe_file"])
+def test_an_import_loads_nothing_heavy(module: str) -> None:
+    loaded, _ = loaded_by(f"import {module}")
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    loaded, shown = loaded_by(HELP.format(arguments=arguments))
+    assert "Usage: selfimprove" in shown and "selfimprove" in loaded
+    assert loaded & HEAVY == set()

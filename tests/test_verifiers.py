@@ -1,0 +1,155 @@
+"""Verdicts: correct, incorrect, or undecided where a verifier cannot judge."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import make_problem, make_rationale
+
+from selfimprove.records import Problem, Verdict
+from selfimprove.verifiers import Verifier, make_verifier
+from selfimprove.verifiers.base import MAX_TEXT
+from selfimprove.verifiers.text import normalize
+
+VERIFIERS = ["number", "text", "addition"]
+
+
+def judge(verifier: Verifier, problem: Problem, text: str, **fields: Any) -> Verdict:
+    rationale = make_rationale(problem, text, **{"answer": verifier.extract_answer(text)} | fields)
+    verdict = verifier.verify(problem=problem, rationale=rationale)
+    assert verdict.parents == (rationale.id,)
+    assert (verdict.verifier, verdict.version) == (verifier.name, verifier.version)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "outcome"),
+    [
+        ("The answer is 7.", "7", "correct"),
+        ("The answer is 7.00", "7", "correct"),
+        ("The answer is +7", "7.0", "correct"),
+        ("The answer is $1,000 a year", "1000", "correct"),
+        ("#### 0.5", "1/2", "correct"),
+        ("3 + 4 = 7", "7", "correct"),
+        (r"\boxed{-7}", "-7", "correct"),
+        ("0.1 + 0.2 = 0.3", "0.3", "correct"),
+        ("The answer is -7", "7", "incorrect"),
+        ("The answer is 7.0000000000000001", "7", "incorrect"),
+        ("The answer is 70", "7", "incorrect"),
+        ("The answer is 7. And 8.", "8", "incorrect"),
+        ("none", "7", "incorrect"),
+        ("", "7", "incorrect"),
+        ("7", "seven", "undecided"),
+        ("7", "", "undecided"),
+        ("7", "7 or 8", "undecided"),
+        ("78", "7, 8", "undecided"),
+        ("7", "1/0", "undecided"),
+        ("1/0", "7", "undecided"),
+        ("9" * 61, "7", "undecided"),
+    ],
+    ids=ascii,
+)
+def test_answers_are_compared_as_numbers(text: str, answer: str, outcome: str) -> None:
+    assert judge(make_verifier("number"), make_problem("How many?", answer), text).outcome == outcome
+
+
+def test_a_stated_answer_must_be_stated() -> None:
+    problem = make_problem("I have 7. How many?", "7")
+    assert judge(make_verifier("number"), problem, "I have 7.").outcome == "correct"
+    assert judge(make_verifier("number", stated=True), problem, "I have 7.").outcome == "incorrect"
+    assert judge(make_verifier("number", stated=True), problem, "The answer is 7.").outcome == "correct"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "reasoning"),
+    [
+        ("3 + 4 = 7. The answer is 7.", "correct", "correct"),
+        ("3 + 4 = 8. The answer is 7.", "correct", "incorrect"),
+        ("3 + 4 = 7. The answer is 8.", "incorrect", "correct"),
+        ("3 and 4. The answer is 7.", "correct", "undecided"),
+    ],
+)
+def test_the_equations_are_judged_apart_from_the_answer(text: str, outcome: str, reasoning: str) -> None:
+    verdict = judge(make_verifier("number"), make_problem("How many?", "7"), text)
+    assert (verdict.outcome, verdict.reasoning) == (outcome, reasoning)
+    assert verdict.wrong_reason == (outcome == "correct" and reasoning == "incorrect")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "outcome"),
+    [
+        ("Paris", "Paris", "correct"),
+        ("It is warm.\n  PARIS. \n\n", "paris", "correct"),
+        ("Thinking.\n#### New   York", "new york.", "correct"),
+        ("The answer is: Paris.", "Paris", "correct"),
+        ("The answer is Rome. Answer: Paris", "Paris", "incorrect"),  # a line is one answer
+        ("The answer is Rome.\nThe answer is Paris.\nBye", "Paris", "correct"),
+        ("STRASSE", "straße", "correct"),
+        ("Paris and Rome", "Paris", "incorrect"),
+        ("7.0", "7", "incorrect"),
+        ("", "Paris", "incorrect"),
+        ("\n \n", "Paris", "incorrect"),
+    ],
+    ids=ascii,
+)
+def test_answers_are_compared_as_texts(text: str, answer: str, outcome: str) -> None:
+    assert judge(make_verifier("text"), make_problem("Where?", answer), text).outcome == outcome
+
+
+def test_normalize_keeps_what_tells_texts_apart() -> None:
+    assert normalize(" A  b.\n") == "a b"
+    assert len({normalize(text) for text in ("a b", "ab", "a-b", "a b!", "")}) == 5
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+@pytest.mark.parametrize(
+    ("answer", "text", "finish", "outcome", "reason"),
+    [
+        (None, "#3", "stop", "undecided", "the problem has no answer to compare with"),
+        ("3", "", "too_long", "undecided", "the prompt was too long for the model, nothing was written"),
+        ("3", "3" * (MAX_TEXT + 1), "length", "undecided", "the text has 50001 characters, over the limit of 50000"),
+        ("3", "", "stop", "incorrect", "no answer found"),
+        ("3", "", "length", "incorrect", "no answer found before the length limit"),
+    ],
+)
+def test_what_cannot_be_judged_is_undecided(
+    name: str, answer: str | None, text: str, finish: str, outcome: str, reason: str
+) -> None:
+    verdict = judge(make_verifier(name), make_problem(answer=answer), text, finish=finish)
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_a_text_of_the_largest_length_is_judged(name: str) -> None:
+    text = "x\n" * ((MAX_TEXT - 2) // 2) + "#3"
+    assert len(text) == MAX_TEXT
+    expected = {"number": "correct", "addition": "correct", "text": "incorrect"}[name]
+    assert judge(make_verifier(name), make_problem(), text).outcome == expected
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_a_megabyte_is_refused_quickly(name: str) -> None:
+    started = time.process_time()
+    verdict = judge(make_verifier(name), make_problem(), "1+1=2 " * 170_000)
+    assert verdict.outcome == "undecided" and verdict.steps == ()
+    assert time.process_time() - started < 0.5
+
+
+def test_each_verifier_has_its_own_name() -> None:
+    assert [make_verifier(name).name for name in VERIFIERS] == VERIFIERS
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_every_gold_solution_of_gsm8k_is_correct(split: str, stated: bool, data_folder: Path) -> None:
+    verifier = make_verifier("number", stated=stated)
+    lines = (data_folder / "gsm8k" / f"{split}.jsonl").read_text().splitlines()
+    wrong = []
+    for line in lines:
+        row = json.loads(line)
+        problem = make_problem(row["question"], row["answer"].rpartition("####")[2].strip())
+        if judge(verifier, problem, row["answer"]).outcome != "correct":
+            wrong.append(row["answer"])
+    assert wrong == [] and len(lines) > 1000
