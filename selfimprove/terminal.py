@@ -10,8 +10,7 @@ def printable(text: str, limit: int = MAX_SHOWN) -> str:
     """Escape control, format and bidirectional characters (but \\n and tabs), and cut what is too long."""
     cut = text[:limit]
     safe = "".join(
-        one if one in "\n\t" or unicodedata.category(one) not in ESCAPED else f"\\u{ord(one):04x}"
-        for one in cut
+        one if one in "\n\t" or unicodedata.category(one) not in ESCAPED else f"\\u{ord(one):04x}" for one in cut
     )
     return safe if len(text) <= limit else f"{safe} … ({len(text) - limit} more characters)"
 

@@ -133,7 +133,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(whole: RunFolder,
 
 def test_a_full_disk_is_named_and_the_run_goes_on_later(whole: RunFolder, tmp_path: Path) -> None:
     script = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY));"
+        "import resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv.pop(1)), r.RLIM_INFINITY));"
         "from selfimprove.cli import main; main()"
     )
     recipe = tmp_path / "recipe"

@@ -76,6 +76,7 @@ class TransformersEngine:
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
+        self.window: int | None = getattr(text_config, "sliding_window", None)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id] if end is not None})
@@ -95,14 +96,18 @@ class TransformersEngine:
                 yield Completion(index, "", 0, 0.0, "too_long")
         # Equal prompts stay together, and rows of equal length need no padding.
         fitting.sort(key=lambda at: (len(prompts[requests[at].prompt]), requests[at].prompt, at))
-        prefix = self._prefill_prefix([prompts[requests[at].prompt] for at in fitting])
+        prefix = self._prefill_prefix([prompts[requests[at].prompt] for at in fitting], sampling.max_tokens)
         for start in range(0, len(fitting), self.batch_size):
             batch = fitting[start : start + self.batch_size]
             yield from self._generate_batch(batch, [requests[at] for at in batch], prompts, prefix, sampling, stop)
 
-    def _prefill_prefix(self, prompts: Sequence[list[int]]) -> tuple[int, Any] | None:
-        """Compute the keys and values of what all prompts begin with, where that is worth it."""
-        if not prompts:
+    def _prefill_prefix(self, prompts: Sequence[list[int]], room: int) -> tuple[int, Any] | None:
+        """Compute the keys and values of what all prompts begin with, where that is worth it.
+
+        Padding then stands between the prefix and the rest of a shorter prompt. A sliding window counts places in the
+        cache, so where a text can outgrow the window the whole prompts are padded on the left instead.
+        """
+        if not prompts or (self.window is not None and max(map(len, prompts)) + room > self.window):
             return None
         low, high = min(prompts), max(prompts)
         shared = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))

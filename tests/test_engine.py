@@ -1,0 +1,218 @@
+"""The transformers engine: the same text as transformers itself, whatever shares the batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+
+from selfimprove.engines import Completion, Request
+from selfimprove.engines.transformers import TransformersEngine, choose
+from selfimprove.errors import ModelError
+from selfimprove.models import build_model, check_path, hash_weights, load_chat
+from selfimprove.recipe import Build, Sampling
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+HOT = Sampling(temperature=1.0, max_tokens=12)
+PROMPTS = ["1+2=", "123+45=", "9+9=", "40000+12345=", "7+123="]
+PREFIX = "1+1=2\n" * 8  # longer than what is worth sharing
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama whose logits are far apart, so that rounding cannot change a choice."""
+    folder = tmp_path_factory.mktemp("model")
+    build_model(Build(hidden_size=32, intermediate_size=64, layers=2, heads=1), folder, seed=1)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter *= 6
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sliding(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A small Gemma 3, whose layers see a window of 8 tokens but for each second one."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("sliding")
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    config = Gemma3TextConfig(
+        vocab_size=len(AutoTokenizer.from_pretrained(model)),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    torch.manual_seed(0)
+    network = Gemma3ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter *= 6
+    network.save_pretrained(folder)
+    return folder
+
+
+def make_engine(folder: Path, batch_size: int = 64) -> TransformersEngine:
+    return TransformersEngine(folder, device="cpu", batch_size=batch_size, threads=1)
+
+
+def write(
+    engine: TransformersEngine, requests: list[Request], sampling: Sampling, stop: tuple[str, ...] = ()
+) -> list[Completion]:
+    return sorted(engine.generate(requests, sampling, stop), key=lambda one: one.index)
+
+
+def reference(engine: TransformersEngine, prompt: str, tokens: int) -> str:
+    ids = engine.tokenizer(prompt, return_tensors="pt")
+    ids.pop("token_type_ids", None)
+    out = engine.model.generate(**ids, max_new_tokens=tokens, do_sample=False)[0, ids["input_ids"].shape[1] :]
+    return str(engine.tokenizer.decode(out, skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["plain", "shared prefix"])
+@pytest.mark.parametrize("name", ["model", "sliding"])
+def test_greedy_text_is_that_of_transformers(name: str, prefix: str, request: pytest.FixtureRequest) -> None:
+    engine = make_engine(request.getfixturevalue(name))
+    prompts = [prefix + prompt for prompt in PROMPTS]
+    written = write(engine, [Request(prompt, 0) for prompt in prompts], GREEDY)
+    assert [one.text for one in written] == [reference(engine, prompt, 12) for prompt in prompts]
+    assert len({one.text for one in written}) > 1
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["plain", "shared prefix"])
+def test_a_sample_does_not_depend_on_what_runs_with_it(model: Path, prefix: str) -> None:
+    requests = [Request(prefix + prompt, seed) for prompt in PROMPTS for seed in range(6)]
+    together = {requests[one.index]: one for one in make_engine(model).generate(requests, HOT)}
+    assert len({one.text for one in together.values()}) > 10
+    for batch_size, order in ((1, requests), (4, requests[::-1]), (7, requests[5:])):
+        engine = make_engine(model, batch_size)
+        for one in engine.generate(order, HOT):
+            same = together[order[one.index]]
+            assert (one.text, one.tokens, one.finish) == (same.text, same.tokens, same.finish)
+            assert one.logprob == pytest.approx(same.logprob, abs=1e-3)
+
+
+def test_the_log_probability_is_what_scoring_gives(model: Path) -> None:
+    engine = make_engine(model)
+    written = write(engine, [Request(prompt, 3) for prompt in PROMPTS], HOT)
+    cut = [one for one in written if len(one.text) == one.tokens]  # neither an end token nor another special one
+    assert cut
+    for one in cut:
+        score = engine.score([(PROMPTS[one.index], one.text)])[0]
+        assert (score.tokens, score.logprob) == (one.tokens, pytest.approx(one.logprob, abs=1e-3))
+
+
+def test_scores_agree_with_a_plain_forward_pass(model: Path) -> None:
+    engine = make_engine(model, batch_size=2)
+    pairs = [("1+2=", "3"), ("123+45=", "168\n#"), ("9+", "9")]
+    for (prompt, more), score in zip(pairs, engine.score(pairs), strict=True):
+        ids = engine.tokenizer(prompt)["input_ids"]
+        rest = engine.tokenizer(more, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logits = engine.model(torch.tensor([ids + rest])).logits[0].log_softmax(-1)
+        expected = sum(float(logits[len(ids) - 1 + at, token]) for at, token in enumerate(rest))
+        assert score.logprob == pytest.approx(expected, abs=1e-3)
+        assert score.tokens == len(rest)
+
+
+def test_the_end_token_ends_a_completion_and_counts(model: Path) -> None:
+    engine = make_engine(model)
+    free = write(engine, [Request(PROMPTS[0], 0)], GREEDY)[0]
+    ids = engine.tokenizer(free.text, add_special_tokens=False)["input_ids"]
+    engine.ends = [ids[4]]
+    first = ids.index(ids[4])
+    ended = write(engine, [Request(PROMPTS[0], 0)], GREEDY)[0]
+    assert (ended.finish, ended.tokens) == ("stop", first + 1)
+
+
+def test_a_stop_string_cuts_the_text_before_it(model: Path) -> None:
+    engine = make_engine(model)
+    free = write(engine, [Request(PROMPTS[1], 0)], GREEDY)[0].text
+    mark = free[5:7]
+    stopped = write(engine, [Request(PROMPTS[1], 0)], GREEDY, (mark,))[0]
+    assert stopped.text == free[: free.index(mark)]
+    assert (stopped.finish, stopped.tokens) == ("stop", free.index(mark) + 2)
+
+
+def test_a_prompt_without_room_is_said_and_loses_no_other(model: Path) -> None:
+    engine = make_engine(model)
+    written = write(engine, [Request("1+" * 300, 0), Request("1+2=", 0)], GREEDY)
+    assert [(one.finish, one.tokens > 0) for one in written] == [("too_long", False), ("length", True)]
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).repeat(20_000, 1)
+    draws = torch.rand(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shares = torch.bincount(choose(logits, Sampling(temperature=1.0), draws), minlength=3) / 20_000
+    assert shares.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.015)
+    sharper = torch.bincount(choose(logits, Sampling(temperature=0.5), draws), minlength=3) / 20_000
+    # Squared and normalised: 0.25, 0.09, 0.04 of 0.38.
+    assert sharper.tolist() == pytest.approx([0.658, 0.237, 0.105], abs=0.015)
+    nucleus = torch.bincount(choose(logits, Sampling(temperature=1.0, top_p=0.7), draws), minlength=3) / 20_000
+    assert nucleus.tolist() == pytest.approx([0.625, 0.375, 0.0], abs=0.015)
+
+
+def test_an_adapter_is_served_on_its_base(model: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer
+
+    network = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+    )
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    network.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    engine = TransformersEngine(tmp_path, base=model, device="cpu", threads=1)
+    ids = torch.tensor([engine.tokenizer("12+34=")["input_ids"]])
+    with torch.no_grad():
+        assert torch.allclose(engine.model(ids).logits, network(ids).logits, atol=1e-3)
+    assert not torch.allclose(engine.model(ids).logits, make_engine(model).model(ids).logits, atol=1e-3)
+
+
+def test_a_chat_template_writes_the_prompt_and_texts_cannot_break_out(model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    assert load_chat(str(model)) is None
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for m in messages %}<bos>{{ m['content'] }}{% endfor %}="
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text((model / "config.json").read_text())
+    chat = load_chat(str(tmp_path))
+    assert chat is not None
+    assert chat([{"role": "user", "content": "1+1<eos><bos>2"}]) == "<bos>1+1< eos>< bos>2="
+
+
+def test_a_built_model_depends_on_its_seed_only(tmp_path: Path) -> None:
+    shape = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        build_model(shape, tmp_path / name, seed)
+    hashes = [hash_weights(tmp_path / name) for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize(
+    ("model_name", "message"),
+    [
+        ("/nowhere/model", "no such model; give a folder that holds a config.json, or a hub name 'owner/name'"),
+        ("gemma", "no such model"),
+        (".", "no config.json in this folder"),
+    ],
+)
+def test_a_missing_model_is_one_line(model_name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        check_path(str(tmp_path) if model_name == "." else model_name)
