@@ -1,6 +1,7 @@
 """The command line: commands only parse, call and print, and import what they need when they run."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,11 @@ import typer
 
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 RUN = "A run's name under runs/, or its folder."
 Overrides = Annotated[
@@ -170,21 +171,34 @@ def schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
-def main() -> None:
+UsageError = typer.BadParameter.__bases__[0]  # what unknown options, commands and missing arguments are
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130 and says how to go on."""
     import shlex
 
     from selfimprove.errors import SelfImproveError
 
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code: int | None = None
     try:
-        app(prog_name="selfimprove")
+        code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
     except SelfImproveError as error:
-        print(f"selfimprove: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        command = shlex.join(["selfimprove", *sys.argv[1:]])
+        _fail(str(error))
+    except UsageError as error:
+        _fail(f"{error.format_message()} See: selfimprove --help")  # type: ignore[attr-defined]
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        sys.stdout = None  # type: ignore[assignment]
+    if code == INTERRUPTED:
+        command = shlex.join(["selfimprove", *given])
         print(f"\nselfimprove: stopped, all finished parts are kept; continue with: {command}", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> None:
+    print(f"selfimprove: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,9 @@ def prepare_redo(graph: "nx.DiGraph[Key]", folder: RunFolder, redo: Collection[s
         for stage in begun
         if folder.stage(*stage.key).opened_as() not in (stage.fingerprint, None) and stage.key not in again
     }
+    vain = {key for key in changed if folder.stage(*key).empty}  # such as by a model that could not be loaded
+    again |= vain
+    changed = {key: stage for key, stage in changed.items() if key not in vain}
     if "all" in redo:
         planned = {stage.key for stage in stages}
         again |= set(changed)

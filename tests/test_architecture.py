@@ -102,14 +102,14 @@ def forbidden(module: str, tree: ast.AST) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         # model.eval() is torch's and harmless; re.compile too. As bare names, or of any other owner, they are not.
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        name = node.func.id if isinstance(node.func, ast.Name) else str(getattr(node.func, "attr", ""))
         harmless = isinstance(node.func, ast.Attribute) and name in ("eval", "compile")
         if name in FORBIDDEN_CALLS and not harmless:
             found.append(f"{module}:{node.lineno} calls {name}")
         for keyword in node.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
             if (keyword.arg, value) in FORBIDDEN_KEYWORDS:
-                found.append(f"{module}:{node.lineno} sets {keyword.arg}={value}")
+                found.append(f"{module}:{node.lineno} sets {keyword.arg}={value!r}")
     return found
 
 

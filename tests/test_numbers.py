@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from selfimprove.prompts import load_exemplars
+from selfimprove.recipe_file import POLICIES
 from selfimprove.verifiers.equations import check_equations, evaluate
 from selfimprove.verifiers.numbers import MAX_DIGITS, extract_number, parse_number
 from selfimprove.verifiers.text import TextVerifier
@@ -203,6 +205,14 @@ def test_a_long_run_of_spaces_is_searched_quickly(search: Callable[[str], str | 
     started = time.process_time()
     search("answer is" + " " * 49_000 + "\n")
     assert time.process_time() - started < 0.5
+
+
+def test_the_shipped_exemplars_teach_right_equations() -> None:
+    path = POLICIES / "exemplars" / "word-problems.yaml"
+    for exemplar in load_exemplars(str(path), None):
+        checked = judged(exemplar.rationale)
+        assert checked and all(right for _, right in checked), exemplar.rationale
+        assert extract_number(exemplar.rationale) == exemplar.answer
 
 
 def test_gold_solutions_are_hardly_ever_blamed(data_folder: Path) -> None:

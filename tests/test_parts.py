@@ -25,7 +25,15 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.store import StageFolder
-from selfimprove.store.parts import count_rows, hash_file, read_part, schema_of, write_atomically, write_part
+from selfimprove.store.parts import (
+    count_rows,
+    hash_file,
+    named_full_disk,
+    read_part,
+    schema_of,
+    write_atomically,
+    write_part,
+)
 
 PROBLEM = make_problem()
 RATIONALE = make_rationale(PROBLEM, "7é😀\n\u2028#3\0", seed=derive_seed("large"), logprob=-1 / 3)
@@ -193,6 +201,27 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     if raised is StoreError:
         assert str(caught.value).startswith(f"{path}: ")
         assert [one.name for one in tmp_path.iterdir()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "?"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_known_by_any_librarys_name(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"^{re.escape(str(tmp_path))}: no room left"), named_full_disk(tmp_path):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), OSError(errno.EACCES, "?"), StoreError("damaged")])
+def test_other_errors_pass_as_they_are(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as caught, named_full_disk(tmp_path):
+        raise error
+    assert caught.value is error
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from builders import make_problem
 
 from selfimprove.errors import RecipeError
@@ -133,6 +134,8 @@ def test_fill_leaves_unknown_fields_alone() -> None:
         (WORDS, BIRDS, "The hint (The answer is given) says", "(The answer is"),
         (WORDS, BIRDS, "Q: How many birds? (The answer is 9.)", "(The answer is"),
         (WORDS, BIRDS, "3 + 4 = 7. The answer is 7.", None),
+        (Prompting(hint="{question} hint is {answer}"), BIRDS, "a hint is no", None),  # 7 characters
+        (Prompting(hint="{question} hints is {answer}"), BIRDS, "all hints is no", "hints is"),  # 8 characters
         (WORDS, BIRDS, "(7 birds.) The answer is 7.", None),
         (WORDS, BIRDS, "How many birds? 7.", None),
         (Prompting(), BIRDS, "It is 7 (the answer is 7)", "(the answer is 7)"),
@@ -218,10 +221,12 @@ def test_an_end_token_that_is_written_out_is_text_but_for_the_chat_template() ->
 
 
 def test_the_shipped_exemplars_load_and_shots_takes_the_first() -> None:
-    path = str(POLICIES / "exemplars" / "word-problems.yaml")
-    every = load_exemplars(path, None)
-    assert len(every) == 5 and all(one.rationale and one.answer for one in every)
-    assert load_exemplars(path, 2) == every[:2]
+    path = POLICIES / "exemplars" / "word-problems.yaml"
+    given = yaml.safe_load(path.read_text())["exemplars"]
+    every = load_exemplars(str(path), None)
+    assert [one.model_dump() for one in every] == given and len(every) > 2
+    assert load_exemplars(str(path), 2) == every[:2]
+    assert load_exemplars(str(path), len(every)) == every
     assert load_exemplars(None, 2) == ()
 
 

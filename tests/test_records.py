@@ -6,11 +6,12 @@ import sys
 from typing import Any, ClassVar
 
 import pytest
-from builders import make_problem, make_rationale, make_steps, make_verdict
+from builders import make_problem, make_rationale, make_verdict
 from pydantic import ValidationError
 
 from selfimprove.records import (
     ID_LENGTH,
+    Decision,
     Evaluation,
     Frontier,
     Outcome,
@@ -18,6 +19,7 @@ from selfimprove.records import (
     Promotion,
     Rationale,
     Record,
+    Step,
     by_id,
     derive_seed,
     digest,
@@ -116,6 +118,13 @@ def test_a_rationale_names_its_problem_and_its_checkpoint() -> None:
     assert (rationale.problem, rationale.checkpoint) == (PROBLEM.id, "weights")
 
 
+def test_a_verdict_and_a_decision_name_their_rationale() -> None:
+    rationale = make_rationale(PROBLEM)
+    verdict = make_verdict(rationale)
+    assert verdict.rationale == rationale.id
+    assert Decision(parents=(rationale.id, verdict.id), kept=True, reason="kept").rationale == rationale.id
+
+
 @pytest.mark.parametrize(
     ("outcome", "steps", "reasoning", "wrong_reason"),
     [
@@ -140,7 +149,7 @@ def test_reasoning_follows_from_the_steps(
 
 def test_steps_are_refused_outside_the_three_outcomes() -> None:
     with pytest.raises(ValidationError):
-        make_steps(["right"])  # type: ignore[list-item]
+        Step.model_validate({"start": 0, "end": 1, "outcome": "right", "reason": ""})
 
 
 def test_derived_seeds_are_63_bits_wide_spread_and_repeatable() -> None:

@@ -1,4 +1,4 @@
-"""The stages that generate, verify, rationalize, evaluate, promote and balance."""
+"""The stages that generate, verify, rationalize, evaluate and promote."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,9 +8,8 @@ import pytest
 from builders import CHECKPOINT, make_problem, make_rationale, make_verdict
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
-from selfimprove.recipe import Balance, Promote, Sampling
-from selfimprove.records import Example, Outcome, Problem, Promotion, derive_seed
-from selfimprove.stages.balance import balance
+from selfimprove.recipe import Promote, Sampling
+from selfimprove.records import Outcome, Problem, Promotion, derive_seed
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.generate import Writer, generate
 from selfimprove.stages.promote import promote
@@ -131,24 +130,18 @@ def test_a_problem_without_an_answer_cannot_be_rationalized() -> None:
 def test_evaluate_counts_each_group_and_leaves_undecided_ones_out_of_n() -> None:
     hard = [make_problem(f"{number}+10=", level=3, group="1+2") for number in range(2)]
     easy = [make_problem(f"1+{number}=") for number in range(13)]
-    table: list[tuple[Problem, Outcome, list[Outcome]]] = [
-        *((one, "correct", ["correct"]) for one in easy[:7]),
-        (easy[7], "correct", ["incorrect"]),
-        *((one, "incorrect", ["incorrect"]) for one in easy[8:10]),
-        *((one, "undecided", []) for one in easy[10:]),
-        *((one, "undecided", []) for one in hard),
-    ]
-    rationales = [make_rationale(problem) for problem, _, _ in table]
-    verdicts = {
-        one.id: make_verdict(one, outcome, steps) for one, (_, outcome, steps) in zip(rationales, table, strict=True)
-    }
+    outcomes: list[Outcome] = ["correct"] * 8 + ["incorrect"] * 2 + ["undecided"] * 5
+    steps: list[list[Outcome]] = [["correct"]] * 7 + [["incorrect"]] * 3 + [[]] * 5
+    rationales = [make_rationale(problem) for problem in [*easy, *hard]]
+    judged = [make_verdict(*row) for row in zip(rationales, outcomes, steps, strict=True)]
+    verdicts = {one.rationale: one for one in judged}
     first, second = evaluate([*easy, *hard], list(reversed(rationales)), verdicts, "weights")
     assert (first.task, first.level, first.group) == ("arithmetic", 2, "1+1")
     assert (first.n, first.correct, first.undecided, first.wrong_reason) == (10, 8, 3, 1)
     assert first.accuracy == 0.8
     # Wilson's interval of 8 in 10: ((p + z²/2n) ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n) with z = 1.96.
     assert (first.low, first.high) == pytest.approx((0.490162, 0.943318), abs=1e-6)
-    assert first.parents == ("weights", *(verdicts[one.id].id for one in rationales[:13]))
+    assert first.parents == ("weights", *(one.id for one in judged[:13]))
     assert (second.group, second.n, second.correct, second.undecided) == ("1+2", 0, 0, 2)
     assert (second.accuracy, second.low, second.high) == (0.0, 0.0, 1.0)
 
@@ -219,29 +212,3 @@ def test_only_problems_that_both_were_judged_on_count() -> None:
     assert "1 problems won, 2 lost of 5" in decision.reason
     alone = promote("a", "b", now={"x": "correct"}, before={"y": "correct"}, settings=Promote())
     assert (alone.won, alone.lost, alone.p_value, alone.parents) == (0, 0, 1.0, ("a", "b"))
-
-
-def test_balance_caps_by_group_newest_first_and_repeats_rare_groups() -> None:
-    def rows(group: str, round_: int, count: int) -> list[Example]:
-        return [
-            Example(parents=(group,), prompt=f"{group} {at}", completion=f"round {round_}", origin="sampled")
-            for at in range(count)
-        ]
-
-    seeds = rows("common", 0, 3)
-    rounds = [rows("common", 1, 9) + rows("rare", 1, 2), rows("common", 2, 4) + rows("mastered", 2, 9)]
-    group_of = {one.id: one.parents[0] for one in [*seeds, *rounds[0], *rounds[1]]}
-    settings = Balance(cap=10, mastered_cap=5, repeat=3, repeat_to=7)
-
-    def chosen(seed: int) -> list[Example]:
-        return balance(rounds, group_of=group_of, seeds=seeds, mastered={"mastered"}, settings=settings, seed=seed)
-
-    found = chosen(0)
-    counts = Counter((one.parents[0], one.completion) for one in found)
-    assert counts == {
-        ("common", "round 2"): 4,  # all of the newest
-        ("common", "round 1"): 3,  # what the cap of 10 leaves beside 3 seeds
-        ("mastered", "round 2"): 5,
-        ("rare", "round 1"): 6,  # 2 rows 3 times, as 4 times would be more than 7
-    }
-    assert found == chosen(0) and set(found) != set(chosen(1))

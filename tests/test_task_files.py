@@ -106,7 +106,7 @@ def test_own_problems_are_split_or_evaluated_from_a_second_file(tmp_path: Path) 
     path = write_rows(tmp_path / "own.jsonl", rows(10))
     split = load_task(JsonlTask(path=path, held_out=4))
     assert isinstance(split, PoolTask) and (len(split.train()), len(split.held_out())) == (6, 4)
-    assert split.verifier == "number"
+    assert split.verifier == "number" and split.levels == {"level 0": 0}
     limited = load_task(JsonlTask(path=path, held_out=4, limit=2))
     assert set(limited.held_out()) == set(split.held_out()) and len(every(limited)) == 6
     second = write_rows(tmp_path / "second.jsonl", [{"question": "Other?", "answer": 1}, *rows(1)])
@@ -154,6 +154,39 @@ def test_svamp_is_split_and_grouped_by_operation(data_folder: Path) -> None:
     first = next(one for one in every(task) if one.question.startswith(given[0]["Body"]))
     assert first.question.endswith(given[0]["Question"]) and float(first.answer or "") == given[0]["Answer"]
     assert set(load_task(SvampTask(path=str(data_folder / "svamp" / "SVAMP.json"))).held_out()) == set(task.held_out())
+
+
+def test_svamp_joins_body_and_question_and_reads_whole_answers(tmp_path: Path) -> None:
+    given = [("Two birds.", 8.0), ("Two cats", 8.5), ("Why?", -1), ("Wow!", 3.0)]
+    rows_ = [{"Body": f" {body} ", "Question": " How many? ", "Answer": answer, "Type": "T"} for body, answer in given]
+    (tmp_path / "SVAMP.json").write_text(json.dumps(rows_))
+    assert {one.question: one.answer for one in every(load_task(SvampTask(path=str(tmp_path))))} == {
+        "Two birds. How many?": "8",
+        "Two cats. How many?": "8.5",
+        "Why? How many?": "-1",
+        "Wow! How many?": "3",
+    }
+
+
+ASDIV = """<Problems>
+<Problem Grade="2"><Body> Two birds. </Body><Question> How many? </Question><Answer>1,000 (birds)</Answer></Problem>
+<Problem Grade="3"><Body>Two cats.</Body><Question>How many?</Question><Answer>2.5</Answer></Problem>
+<Problem><Body>Two dogs.</Body><Question>How many?</Question><Answer>-2 (dogs)</Answer></Problem>
+<Problem Grade="2"><Body>A pair.</Body><Question>Which?</Question><Answer>2; 3</Answer></Problem>
+<Problem Grade="2"><Body>A time.</Body><Question>When?</Question><Answer>5:30</Answer></Problem>
+<Problem Grade="2"><Body>A ratio.</Body><Question>Which?</Question><Answer>2:3</Answer></Problem>
+<Problem Grade="4"><Body>Hard.</Body><Question>How many?</Question><Answer>4</Answer></Problem>
+</Problems>"""
+
+
+def test_asdiv_reads_answers_with_units_and_leaves_others_out(tmp_path: Path) -> None:
+    (tmp_path / "ASDiv.xml").write_text(ASDIV)
+    found = every(load_task(AsdivTask(path=str(tmp_path), grades=(2, 3))))
+    assert {one.question: (one.answer, one.level, one.group) for one in found} == {
+        "Two birds. How many?": ("1000", 2, "grade 2"),
+        "Two cats. How many?": ("2.5", 3, "grade 3"),
+        "Two dogs. How many?": ("-2", 0, "all grades"),
+    }
 
 
 def test_asdiv_keeps_the_problems_with_one_number_by_grade(data_folder: Path) -> None:

@@ -126,7 +126,15 @@ def test_a_text_of_the_largest_length_is_judged(name: str) -> None:
     text = "x\n" * ((MAX_TEXT - 2) // 2) + "#3"
     assert len(text) == MAX_TEXT
     expected = {"number": "correct", "addition": "correct", "text": "incorrect"}[name]
-    assert judge(make_verifier(name), make_problem(), text).outcome == expected
+    verdict = judge(make_verifier(name), make_problem(), text)
+    assert verdict.outcome == expected
+    assert len(verdict.steps) == {"number": 0, "addition": text.count("\n") + 1, "text": 0}[name]
+
+
+def test_the_equations_of_a_text_of_the_largest_length_are_checked() -> None:
+    text = "1+1=3" + "." * (MAX_TEXT - 5)
+    assert [step.outcome for step in judge(make_verifier("number"), make_problem(), text).steps] == ["incorrect"]
+    assert judge(make_verifier("number"), make_problem(), text + ".").steps == ()
 
 
 @pytest.mark.parametrize("name", VERIFIERS)

@@ -88,6 +88,11 @@ class StageFolder:
             return None
 
     @property
+    def empty(self) -> bool:
+        """Whether the stage was begun and nothing of it is worth keeping."""
+        return not ((self.path / MANIFEST).exists() or self.files() or any(self.path.glob("*/checkpoint-*")))
+
+    @property
     def closed(self) -> bool:
         """Whether the stage is finished and its files are all there in their right sizes.
 
