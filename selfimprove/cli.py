@@ -186,10 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
     except SelfImproveError as error:
         _fail(str(error))
-    except UsageError as error:
-        _fail(f"{error.format_message()} See: selfimprove --help")  # type: ignore[attr-defined]
+    except UsageError as error:  # type: ignore[misc]
+        _fail(f"{error.format_message()} See: selfimprove --help")
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     if code == INTERRUPTED:
         command = shlex.join(["selfimprove", *given])
         print(f"\nselfimprove: stopped, all finished parts are kept; continue with: {command}", file=sys.stderr)

@@ -208,6 +208,7 @@ class Context:
     def import_models(self) -> None:
         """Import what loads models, on the imports' account."""
         with self.clock.time_imports():
+            import scipy.stats  # noqa: F401
             import torch  # noqa: F401
             from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 

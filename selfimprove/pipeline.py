@@ -211,7 +211,6 @@ def _trained_examples(stage: PlannedStage, context: Context) -> list[Example]:
     mastered = _mastered(stage.round, context)
     chosen = balance(
         pool,
-        group_of=_groups(stage.round, context),
         seeds=seeds,
         mastered=mastered,
         finished=mastered >= set(context.task.levels),
@@ -228,21 +227,6 @@ def _mastered(round_: int, context: Context) -> set[str]:
     drawn = context.read((round_, "frontier"), Frontier)
     last = {one.group for one in drawn if one.state == "mastered" and one.group not in yields}
     return last | {group for group, (attempts, passed) in yields.items() if passed >= least * attempts}
-
-
-def _groups(round_: int, context: Context) -> dict[str, str]:
-    """The group of each example up to a round: an example's parent is a rationale, whose parent is a problem."""
-    groups: dict[str, str] = {}
-    start = (0, start_stage(context.recipe))
-    problems = {one.id: one.group for one in context.read(start, Problem)}
-    groups.update({one.id: problems[one.parents[0]] for one in context.read(start, Example)})
-    for before in range(1, round_ + 1):
-        problems = {one.id: one.group for one in context.read((before, "frontier"), Problem)}
-        stages = ["generate", *(["rationalize"] if rationalizes(context.recipe) else [])]
-        problem_of = {one.id: one.problem for name in stages for one in context.read((before, name), Rationale)}
-        examples = context.read((before, "select"), Example)
-        groups.update({one.id: problems[problem_of[one.parents[0]]] for one in examples})
-    return groups
 
 
 def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:

@@ -87,7 +87,6 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     hinted = [(round_, "rationalize")] if rationalizes(recipe) else []
     first = 1 if recipe.stages.select.pool == "cumulative" else round_
     seeds = [start] if recipe.stages.warmup else []
-    pooled = ("frontier", "generate", "verify", *(["rationalize"] if hinted else []), "select")
     last_samples = [(before, name) for name in ("frontier", "generate", "verify")] if before else []
     stages: dict[str, list[Key]] = {
         "frontier": [(0, "problems"), *last_samples],
@@ -97,7 +96,7 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     if hinted:
         stages["rationalize"] = [*samples, incumbent]
     stages["select"] = [*samples, *hinted, *((one, "select") for one in range(first, round_)), *seeds]
-    stages["sft"] = [start, incumbent, *((one, name) for one in range(first, round_ + 1) for name in pooled)]
+    stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
     stages["evaluate"] = [(0, "problems"), (round_, "sft")]
     stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
     return stages

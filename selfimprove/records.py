@@ -149,6 +149,8 @@ class Example(Record):
     prompt: str
     completion: str
     origin: Literal["seed", "sampled", "rationalized", "revised"]
+    group: str
+    """The group of its problem."""
 
 
 class Checkpoint(Record):

@@ -36,7 +36,10 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
         # Every n-th row, so that the hinted ones are spread over all shapes.
         if (at + 1) * hinted // len(rows) > at * hinted // len(rows):
             prompts.append(context.prompts.render_hint(problem))
-        examples += [Example(parents=(problem.id,), prompt=one, completion=rationale, origin="seed") for one in prompts]
+        examples += [
+            Example(parents=(problem.id,), prompt=one, completion=rationale, origin="seed", group=problem.group)
+            for one in prompts
+        ]
     model = recipe.model.path
     if recipe.model.build:
         context.import_models()

@@ -47,6 +47,8 @@ def test_nothing_but_the_first_group_is_open_at_the_start() -> None:
     decisions = decide({})
     assert states(decisions) == ["open", "closed", "closed", "closed"]
     assert draws(decisions) == [100, 0, 0, 0]
+    assert {(one.attempts, one.correct, one.share) for one in decisions.values()} == {(0, 0, 0.0)}
+    assert decisions["1+1"].reason == "the first of its task"
 
 
 def test_a_seeded_group_counts_as_mastered_and_opens_the_next() -> None:
@@ -93,6 +95,11 @@ def test_a_mastered_group_is_drawn_at_its_weight_and_a_closed_one_never() -> Non
     assert draws(decide(yields, problems=90)) == [10, 40, 40, 0]
     assert draws(decide(yields, problems=90, mastered_weight=0.0)) == [0, 45, 45, 0]
     assert draws(decide(yields, problems=90, mastered_weight=1.0)) == [30, 30, 30, 0]
+
+
+def test_where_no_group_has_a_weight_nothing_is_drawn() -> None:
+    decisions = decide(dict.fromkeys(LEVELS, (9, 9)), mastered_weight=0.0)
+    assert states(decisions) == ["mastered"] * 4 and draws(decisions) == [0] * 4
 
 
 @pytest.mark.parametrize("problems", [1, 2, 3, 7, 99, 100, 101, 1000, 12345])

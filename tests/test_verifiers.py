@@ -138,6 +138,13 @@ def test_the_equations_of_a_text_of_the_largest_length_are_checked() -> None:
 
 
 @pytest.mark.parametrize("name", VERIFIERS)
+def test_no_answer_is_looked_for_in_a_longer_text(name: str) -> None:
+    text = "x\n" * (MAX_TEXT // 2) + "#3"
+    assert make_verifier(name).extract_answer(text) is None
+    assert make_verifier(name).extract_answer(text[2:]) is not None
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
 def test_a_megabyte_is_refused_quickly(name: str) -> None:
     started = time.process_time()
     verdict = judge(make_verifier(name), make_problem(), "1+1=2 " * 170_000)

@@ -264,8 +264,8 @@ class TransformersEngine:
         """Free the model's memory."""
         with suppress(AttributeError):
             del self.model
-        gc.collect()
-        if torch.cuda.is_available():
+        if self.device.type == "cuda":  # elsewhere memory goes back by itself
+            gc.collect()
             torch.cuda.empty_cache()
 
 

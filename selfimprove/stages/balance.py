@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 
 from selfimprove.recipe import Balance
 from selfimprove.records import Example, derive_seed
@@ -13,7 +13,6 @@ VERSION = 1
 def balance(
     rounds: Sequence[Sequence[Example]],
     *,
-    group_of: Mapping[str, str],
     seeds: Sequence[Example],
     mastered: Set[str],
     finished: bool,
@@ -22,17 +21,16 @@ def balance(
 ) -> list[Example]:
     """The examples to train on besides the seeds: capped by group, the newest first, rare groups repeated.
 
-    `rounds` holds the kept examples, oldest round first; `group_of` gives the group of each example, the seeds too;
-    `finished` says that every group of the task is mastered. A group with few examples is repeated at most `repeat`
-    times, up to `repeat_to` rows.
+    `rounds` holds the kept examples, oldest round first; `finished` says that every group of the task is mastered.
+    A group with few examples is repeated at most `repeat` times, up to `repeat_to` rows.
     """
     pools: dict[str, list[Example]] = defaultdict(list)
     for at, examples in reversed(list(enumerate(rounds))):
         shuffled = sorted(examples, key=lambda one: one.id)
         random.Random(derive_seed(seed, "balance", at)).shuffle(shuffled)
         for example in shuffled:
-            pools[group_of[example.id]].append(example)
-    have = Counter(group_of[one.id] for one in seeds) if finished else Counter()
+            pools[example.group].append(example)
+    have = Counter(one.group for one in seeds) if finished else Counter()
     chosen: list[Example] = []
     for group in sorted(pools):
         cap = settings.final_cap if finished else settings.mastered_cap if group in mastered else settings.cap

@@ -57,7 +57,11 @@ def select(
             seen.add((prompt, rationale.text))
             kept_of[problem.id] += 1
             yield Example(
-                parents=(rationale.id, verdict.id), prompt=prompt, completion=rationale.text, origin=rationale.origin
+                parents=(rationale.id, verdict.id),
+                prompt=prompt,
+                completion=rationale.text,
+                origin=rationale.origin,
+                group=problem.group,
             )
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
@@ -120,9 +120,12 @@ def read_part(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
     """Read the records of a Parquet file; raises StoreError that names it where it is damaged."""
     try:
         rows = pq.read_table(path).to_pylist()
-        for row in rows:
-            row.pop("id")
-        return [kind.model_validate(row) for row in rows]
+        ids = [row.pop("id") for row in rows]
+        records: list[AnyRecord] = TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+        for record, identity in zip(records, ids, strict=True):
+            # What a record's hash would give again; the file's own hash vouches for it.
+            record.__dict__["id"] = identity
+        return records
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise damaged(path, reason) from None
