@@ -4,7 +4,15 @@ import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from selfimprove.plan import PlannedStage
@@ -56,7 +64,7 @@ class BarReport:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
+            MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
@@ -66,12 +74,15 @@ class BarReport:
 
     def __enter__(self) -> "BarReport":
         self._progress.start()
+        self._task = self._progress.add_task("reading the recipe and its problems", total=None, note="")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def begin(self, stage: PlannedStage) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
         self._task = self._progress.add_task(f"round {stage.round} {stage.name}", total=1, note="")
 
     def progress(self, done: int, total: int, note: str = "") -> None:
@@ -81,6 +92,7 @@ class BarReport:
     def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
+            self._task = None
         self._console.print(Text(describe_manifest(manifest, summary)), highlight=False)
 
 

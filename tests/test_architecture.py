@@ -47,7 +47,7 @@ HOMES = {
     "networkx": {"lineage", "plan", "loop"},
     "pyarrow": {"store", "trainers"},
     "peft": {"models", "trainers"},
-    "scipy": {"stats"},
+    "scipy": {"stats", "context"},  # context imports it early, on the imports' account
     "typer": {"cli"},
     "vllm": {"engines"},
     "sympy": {"verifiers"},

@@ -9,21 +9,19 @@ from selfimprove.stages.balance import balance
 
 def rows(group: str, round_: int, count: int) -> list[Example]:
     return [
-        Example(parents=(group,), prompt=f"{group} {at}", completion=f"round {round_}", origin="sampled")
+        Example(prompt=f"{group} {at}", completion=f"round {round_}", origin="sampled", group=group)
         for at in range(count)
     ]
 
 
 SEEDS = rows("common", 0, 3)
 ROUNDS = [rows("common", 1, 9) + rows("rare", 1, 2), rows("common", 2, 4) + rows("mastered", 2, 9)]
-GROUP_OF = {one.id: one.parents[0] for one in [*SEEDS, *ROUNDS[0], *ROUNDS[1]]}
 SETTINGS = Balance(cap=10, mastered_cap=5, final_cap=8, repeat=3, repeat_to=7)
 
 
 def choose(*, finished: bool = False, seed: int = 0) -> list[Example]:
     return balance(
         ROUNDS,
-        group_of=GROUP_OF,
         seeds=SEEDS,
         mastered={"mastered"},
         finished=finished,
@@ -59,8 +57,8 @@ def test_groups_are_capped_newest_first_and_rare_ones_repeated(
     finished: bool, expected: dict[tuple[str, str], int]
 ) -> None:
     found = choose(finished=finished)
-    assert Counter((one.parents[0], one.completion) for one in found) == expected
-    repeated = Counter(one.id for one in found if one.parents[0] == "rare")
+    assert Counter((one.group, one.completion) for one in found) == expected
+    repeated = Counter(one.id for one in found if one.group == "rare")
     assert set(repeated.values()) == {3}
 
 
@@ -71,9 +69,9 @@ def test_a_seed_draws_the_same_examples_and_another_one_others() -> None:
 
 def test_a_group_that_the_seeds_fill_gets_no_row() -> None:
     settings = Balance(cap=10, mastered_cap=5, final_cap=3)
-    found = balance(ROUNDS, group_of=GROUP_OF, seeds=SEEDS, mastered=set(), finished=True, settings=settings, seed=0)
-    assert "common" not in {one.parents[0] for one in found}
+    found = balance(ROUNDS, seeds=SEEDS, mastered=set(), finished=True, settings=settings, seed=0)
+    assert "common" not in {one.group for one in found}
 
 
 def test_without_examples_nothing_is_chosen() -> None:
-    assert balance([], group_of={}, seeds=[], mastered=set(), finished=False, settings=SETTINGS, seed=0) == []
+    assert balance([], seeds=[], mastered=set(), finished=False, settings=SETTINGS, seed=0) == []

@@ -12,7 +12,7 @@ DECISIONS = [
     Decision(parents=(rationale.id, verdict.id), kept=True, reason="kept")
     for rationale, verdict in zip(SAMPLES, VERDICTS, strict=True)
 ]
-EXAMPLE = Example(parents=DECISIONS[0].parents, prompt="1+2=", completion="#3", origin="sampled")
+EXAMPLE = Example(parents=DECISIONS[0].parents, prompt="1+2=", completion="#3", origin="sampled", group="1+1")
 TRAINED = Checkpoint(parents=(BASE.id, EXAMPLE.id), path="sft", method="sft", weights="cd")
 NEXT = make_rationale(PROBLEM, round=2, parents=(PROBLEM.id, TRAINED.id))
 RECORDS: list[Record] = [BASE, PROBLEM, *SAMPLES, *VERDICTS, *DECISIONS, EXAMPLE, TRAINED, NEXT]

@@ -46,7 +46,7 @@ RECORDS: list[Record] = [
     make_verdict(RATIONALE, "incorrect", ["correct", "incorrect", "undecided"]),
     Decision(parents=("r", "v"), kept=True, reason="kept"),
     Decision(parents=("r", "v"), kept=False, reason=""),
-    Example(parents=("r", "v"), prompt="1+2=", completion="#3", origin="seed"),
+    Example(parents=("r", "v"), prompt="1+2=", completion="#3", origin="seed", group="1+1"),
     Checkpoint(path="round-01/sft/checkpoint", method="sft", weights="ab", base=None),
     Checkpoint(parents=("a",) * 1000, path="/m", method="base", weights="ab", base="/base"),
     Evaluation(task="t", level=1, group="g", n=3, correct=1, undecided=2, wrong_reason=1, low=0.1, high=1 / 3),
@@ -63,6 +63,8 @@ def test_every_kind_of_record_survives_parquet(kind: str, tmp_path: Path) -> Non
     write_part(path, KINDS[kind], records)
     again = read_part(path, KINDS[kind])
     assert again == records
+    # An id is read and not hashed again, so it must be what the hash of the values that were read would be.
+    assert [one.id for one in again] == [KINDS[kind].model_validate(one.model_dump()).id for one in again]
     assert [one.id for one in again] == [one.id for one in records]
     assert pq.read_table(path).column("id").to_pylist() == [one.id for one in records]
     assert count_rows(path) == len(records)

@@ -99,7 +99,7 @@ def test_a_digest_does_not_run_its_parts_together() -> None:
 
 def test_records_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        PROBLEM.answer = "4"  # type: ignore[misc]
+        PROBLEM.answer = "4"
 
 
 def test_unknown_fields_are_refused() -> None:

@@ -101,6 +101,7 @@ def test_an_example_comes_from_its_rationale_and_its_verdict() -> None:
     _, (example,) = choose([written])
     assert example.parents == (rationale.id, verdict.id)
     assert (example.prompt, example.completion, example.origin) == (A.question, "the text", "sampled")
+    assert example.group == A.group
 
 
 def test_every_decision_names_its_rationale_and_its_verdict() -> None:
@@ -129,7 +130,7 @@ def test_the_trained_prompt_never_holds_the_hint(written: Written, shown: bool, 
 
 def test_check_no_hint_counts_prompts_that_no_problem_has() -> None:
     prompts = [FEW_SHOT.render(A), FEW_SHOT.render_question(A), FEW_SHOT.render_hint(A), "1?1+0=", FEW_SHOT.render(B)]
-    examples = [Example(prompt=one, completion="#", origin="rationalized") for one in prompts]
+    examples = [Example(prompt=one, completion="#", origin="rationalized", group="1+1") for one in prompts]
     assert check_no_hint(examples, FEW_SHOT, by_id([A])) == 3
     assert check_no_hint(examples, FEW_SHOT, by_id([A, B])) == 2
 
@@ -141,8 +142,8 @@ def test_a_repeated_text_is_trained_once_for_each_problem() -> None:
 
 def test_a_text_that_an_earlier_round_trained_is_a_duplicate() -> None:
     earlier = [
-        Example(prompt=A.question, completion="x", origin="seed"),
-        Example(prompt="other", completion="y", origin="sampled"),
+        Example(prompt=A.question, completion="x", origin="seed", group="1+1"),
+        Example(prompt="other", completion="y", origin="sampled", group="1+1"),
     ]
     assert reasons([write(A, "x"), write(A, "y"), write(B, "x")], earlier=earlier) == [DUPLICATE, "kept", "kept"]
 

@@ -130,8 +130,8 @@ def test_a_problem_without_an_answer_cannot_be_rationalized() -> None:
 def test_evaluate_counts_each_group_and_leaves_undecided_ones_out_of_n() -> None:
     hard = [make_problem(f"{number}+10=", level=3, group="1+2") for number in range(2)]
     easy = [make_problem(f"1+{number}=") for number in range(13)]
-    outcomes: list[Outcome] = ["correct"] * 8 + ["incorrect"] * 2 + ["undecided"] * 5
-    steps: list[list[Outcome]] = [["correct"]] * 7 + [["incorrect"]] * 3 + [[]] * 5
+    outcomes: list[Outcome] = [*["correct"] * 8, *["incorrect"] * 2, *["undecided"] * 5]  # type: ignore[list-item]
+    steps: list[list[Outcome]] = [*[["correct"]] * 7, *[["incorrect"]] * 3, *[[]] * 5]  # type: ignore[list-item]
     rationales = [make_rationale(problem) for problem in [*easy, *hard]]
     judged = [make_verdict(*row) for row in zip(rationales, outcomes, steps, strict=True)]
     verdicts = {one.rationale: one for one in judged}

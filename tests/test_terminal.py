@@ -50,6 +50,8 @@ def test_one_line_is_one_line_and_short() -> None:
     assert one_line("a\nb\n\nc") == "a ⏎ b ⏎  ⏎ c"
     assert one_line("a\r\x0b\x0c\x85b") == "a\\u000d\\u000b\\u000c\\u0085b"
     assert len(one_line("x\n" * 100_000)) < 200
+    assert one_line("x" * 120) == "x" * 120
+    assert one_line("x" * 121) == "x" * 120 + " … (1 more characters)"
     assert one_line("x" * 200, limit=10) == "x" * 10 + " … (190 more characters)"
 
 

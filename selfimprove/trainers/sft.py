@@ -46,8 +46,9 @@ def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    watch = _watch_callback(report)
-    trainer.add_callback(watch)
+    row_tokens = sum(map(len, rows["input_ids"])) / len(rows)
+    step_tokens = row_tokens * job.settings.batch_size * job.settings.accumulate
+    trainer.add_callback(_watch_callback(report, step_tokens))
     resume = newest_checkpoint(job.workspace)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
@@ -55,8 +56,7 @@ def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
         raise TrainingError(f"{job.output}: training stopped at step {state.global_step} of {state.max_steps}")
     first = int(resume.name.rsplit("-", 1)[1]) if resume else 0
     seconds = time.perf_counter() - imported
-    row_tokens = sum(map(len, rows["input_ids"])) / len(rows)
-    tokens = round(row_tokens * job.settings.batch_size * job.settings.accumulate * (state.global_step - first))
+    tokens = round(step_tokens * (state.global_step - first))
     result = TrainResult(
         steps=state.global_step,
         resumed_from=first,
@@ -199,18 +199,24 @@ def _optimizer(model: Any, settings: Training) -> Any:
     )
 
 
-def _watch_callback(report: Report | None) -> Any:
+def _watch_callback(report: Report | None, step_tokens: float) -> Any:
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
-        logged: dict[str, float] = {}  # noqa: RUF012 (one instance a run)
+        def __init__(self) -> None:
+            self.logged: dict[str, float] = {}
+            self.started, self.first = 0.0, 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.started, self.first = time.perf_counter(), state.global_step
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             self.logged = {name: logs[name] for name in ("loss", "learning_rate") if logs and name in logs}
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if report:
-                report(state.global_step, state.max_steps, self.logged)
+                speed = (state.global_step - self.first) * step_tokens / (time.perf_counter() - self.started)
+                report(state.global_step, state.max_steps, {**self.logged, "tokens per second": speed})
             if state.global_step >= state.max_steps:
                 # Resuming from a checkpoint of the last step would train one step more than was asked for.
                 control.should_save = False
