@@ -16,9 +16,9 @@ import re
 
 from selfimprove.records import Step
 
-_QUESTION = re.compile(r"(\d{1,40})\+(\d{1,40})=?")
-_COLUMN = re.compile(r"(\d)\+(\d)\+(\d)=(\d)(\d)")
-_ANSWER = re.compile(r"#( {0,41})(\d{1,41})")
+_QUESTION = re.compile(r"(\d{1,40})\+(\d{1,40})=?", re.ASCII)
+_COLUMN = re.compile(r"(\d)\+(\d)\+(\d)=(\d)(\d)", re.ASCII)
+_ANSWER = re.compile(r"#( {0,41})(\d{1,41})", re.ASCII)
 
 
 def parse_addition(question: str) -> tuple[str, str] | None:
@@ -71,7 +71,8 @@ def check_rationale(question: str, text: str) -> tuple[Step, ...]:
             reason = _check_column(column, _digit(first, number), _digit(second, number), carry, number, needed)
             if last and not reason:
                 reason = "the answer is missing"
-            carry, digits = int(column[4]), column[5] + digits
+            if number < needed:
+                carry, digits = int(column[4]), column[5] + digits
             number += 1
         steps.append(
             Step(start=start, end=end, outcome="incorrect" if reason else "correct", reason=reason or "checked")

@@ -1,5 +1,6 @@
 """What the stages of a run share: the folder, the tasks, the prompts, one engine at a time, and the clock."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from selfimprove.engines import Completion, Engine, Request, Score, load_engine
 from selfimprove.plan import Key, PlannedStage, start_stage
 from selfimprove.prompts import PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
-from selfimprove.records import Checkpoint, Problem, Promotion, Record, digest
+from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, digest
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.verifiers import Verifier, make_verifier
@@ -142,9 +143,10 @@ class Context:
         self._verifiers = {task.name: make_verifier(task.verifier, stated=stated) for task in tasks}
 
     def data(self) -> str:
-        """The hash of everything that comes from data files."""
+        """The hash of everything that the records depend on and no setting says: problems, exemplars, verifiers."""
         tasks = [task.fingerprint() for task in [self.task, *self.held_out_tasks]]
-        return digest(tasks, [one.model_dump() for one in self.exemplars])
+        verifiers = [[one.name, one.version] for one in self._verifiers.values()]
+        return digest(tasks, [one.model_dump() for one in self.exemplars], verifiers)
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -166,6 +168,11 @@ class Context:
             stage = self.plan[key]
             self._records[key, kind] = self.folder.stage(stage.round, stage.name, stage.fingerprint).read(kind)
         return self._records[key, kind]
+
+    def remember(self, key: Key, records: Sequence[Record]) -> None:
+        """Keep a stage's records that were just written, which spares reading them back."""
+        for kind in KINDS.values():
+            self._records[key, kind] = [record for record in records if isinstance(record, kind)]
 
     def forget(self, round_: int) -> None:
         """Drop what was read of rounds before `round_`, but for round 0."""
@@ -213,6 +220,14 @@ class Context:
             from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
             import selfimprove.engines.transformers  # noqa: F401
+
+            # What was imported stays; the collector need not look at its half a million objects again and again.
+            gc.freeze()
+
+    def close(self) -> None:
+        """Free the engine, and give the collector back what `import_models` took from it."""
+        self.close_engine()
+        gc.unfreeze()
 
     def close_engine(self) -> None:
         if self._engine:

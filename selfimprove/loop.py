@@ -8,6 +8,7 @@ A stage is closed once its records are on disk; what is closed is never done aga
 
 from collections.abc import Collection
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import networkx as nx
@@ -52,7 +53,7 @@ def run_loop(
                         run_stage(stage, disk, context)
                 context.forget(stage.round - 1)
         finally:
-            context.close_engine()
+            context.close()
 
 
 def run_stage(stage: PlannedStage, disk: StageFolder, context: Context) -> None:
@@ -60,7 +61,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, context: Context) -> None:
     context.report.begin(stage)
     disk.begin(dict(stage.settings))
     work = prepare(stage, context)
-    done = 0
+    done, made = 0, []
     for number, part in enumerate(work.parts):
         if not disk.has_part(stage.main, number):
             records = []
@@ -68,11 +69,15 @@ def run_stage(stage: PlannedStage, disk: StageFolder, context: Context) -> None:
                 records.append(record)
                 if isinstance(record, work.unit):
                     context.report.progress(done := done + 1, work.total)
-            counts = disk.write_part(stage.main, number, arrange(part, records))
+            arranged = arrange(part, records)
+            counts = disk.write_part(stage.main, number, arranged)
+            made.append(arranged)
             disk.add_usage(number, {**context.clock.lap(), "counts": counts})
         else:
             done += len(part) * work.per_item
     disk.close(describe(stage, disk, len(work.parts), context.clock))
+    if len(made) == len(work.parts):
+        context.remember(stage.key, list(chain.from_iterable(made)))
     manifest = disk.manifest()
     assert manifest is not None
     context.report.end(stage, manifest, summarize(stage, context))

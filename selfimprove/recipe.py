@@ -101,8 +101,9 @@ class JsonlTask(PoolTask):
     """The key of a whole number that orders problems from easy to hard; all are level 0 without it."""
     compare: Literal["number", "text"] = "number"
     """Answers are compared as numbers, or as text without surrounding space."""
-    evaluate_path: str | None = None
-    """A file of held-out problems; without it `held_out` problems of `path` are set aside."""
+    evaluate_path: str | None = unhashed(
+        None, "a file of held-out problems; without it `held_out` problems of `path` are set aside"
+    )
 
 
 Task = Annotated[

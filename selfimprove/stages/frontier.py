@@ -88,10 +88,10 @@ def _decide(
         return "open", f"policy: all; {shown}" if attempts else "policy: all"
     if attempts and share(group) >= settings.mastered_at:
         return "mastered", f"{shown}, at least {settings.mastered_at:.0%}"
+    if not attempts and group in seeded:
+        return "mastered", "seed rationales hold it"
     if attempts or (before and before.state != "closed"):
         return "open", f"{shown}, below {settings.mastered_at:.0%}"
-    if group in seeded:
-        return "mastered", "seed rationales hold it"
     if not leads_to:
         return "open", "the first of its task"
     ready = [name for name in leads_to if share(name) >= settings.open_at]

@@ -29,7 +29,7 @@ def select(
     render = prompts.render if shown else prompts.render_question
     seen = {(one.prompt, one.completion) for one in earlier}
     kept_of: Counter[str] = Counter()
-    hinted_room = _hinted_room(rationales, verdicts, settings)
+    kept: Counter[str] = Counter()  # by origin
     suspicious = _suspicious(rationales, problems, verdicts, settings)
     for rationale in sorted(rationales, key=lambda one: one.origin == "rationalized"):
         verdict, problem = verdicts[rationale.id], problems[rationale.problem]
@@ -48,14 +48,14 @@ def select(
         if not reason and settings.per_problem is not None and kept_of[problem.id] >= settings.per_problem:
             reason = f"over the cap of {settings.per_problem} a problem"
         if not reason and rationale.origin == "rationalized":
-            if hinted_room <= 0:
+            hinted, cap = kept["rationalized"] + 1, settings.rationalized_cap
+            if cap is not None and hinted > cap * (kept["sampled"] + hinted) + 1e-9:
                 reason = "over the cap on rationalized examples"
-            else:
-                hinted_room -= 1
         yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or "kept")
         if not reason:
             seen.add((prompt, rationale.text))
             kept_of[problem.id] += 1
+            kept[rationale.origin] += 1
             yield Example(
                 parents=(rationale.id, verdict.id),
                 prompt=prompt,
@@ -86,7 +86,7 @@ def _suspicious(
     outcomes: dict[str, list[bool]] = defaultdict(list)
     by_group: dict[str, list[bool]] = defaultdict(list)
     for rationale in rationales:
-        if rationale.origin == "sampled":
+        if rationale.origin == "sampled" and verdicts[rationale.id].outcome != "undecided":
             correct = verdicts[rationale.id].outcome == "correct"
             outcomes[rationale.problem].append(correct)
             by_group[problems[rationale.problem].group].append(correct)
@@ -96,15 +96,6 @@ def _suspicious(
         for problem, found in outcomes.items()
         if problems[problem].group in hard and sum(found) / len(found) > settings.hard_share
     }
-
-
-def _hinted_room(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict], settings: Select) -> int:
-    """How many rationalized examples the cap leaves room for: a share of the round's kept samples in all."""
-    if settings.rationalized_cap is None:
-        return len(rationales)
-    own = sum(1 for one in rationales if one.origin == "sampled" and not _why_not(one, verdicts[one.id], settings))
-    share = settings.rationalized_cap
-    return len(rationales) if share >= 1.0 else int(own * share / (1.0 - share))
 
 
 def check_no_hint(examples: Iterable[Example], prompts: PromptFormat, problems: Mapping[str, Problem]) -> int:

@@ -55,8 +55,8 @@ class PoolTask:
         self._pools: dict[str, list[Problem]] = {}
         for problem in {problem.id: problem for problem in train}.values():
             self._pools.setdefault(problem.group, []).append(problem)
-        every = [problem for pool in self._pools.values() for problem in pool] + self._test
-        self.levels = {problem.group: problem.level for problem in sorted(every, key=lambda one: one.level)}
+        train = sorted(self.train(), key=lambda one: one.level)
+        self.levels = {problem.group: problem.level for problem in train}
         self.leads_to = {
             group: tuple(other for other, below in self.levels.items() if below == self._level_below(level))
             for group, level in self.levels.items()

@@ -31,7 +31,7 @@ class NumberVerifier:
         answered = parse_number(rationale.answer or "")
         if answered is None:
             return make_verdict(
-                self, rationale, "undecided", f"{(rationale.answer or '')[:80]!r} cannot be read as a number", steps
+                self, rationale, "incorrect", f"{(rationale.answer or '')[:80]!r} cannot be read as a number", steps
             )
         if answered == expected:
             return make_verdict(self, rationale, "correct", f"{rationale.answer} equals {problem.answer}", steps)

@@ -33,8 +33,8 @@ def run_name(variant: str, seed: int) -> str:
 def run_all(options: argparse.Namespace) -> None:
     """Run each variant and seed in a process of its own, with one thread each."""
     waiting = []
-    for seed in options.seeds:
-        for variant, changes in VARIANTS.items():
+    for variant, changes in VARIANTS.items():
+        for seed in options.seeds:
             command = [sys.executable, "-m", "selfimprove.cli", "run", "arithmetic", "--name", run_name(variant, seed)]
             command += ["--runs", str(options.runs)]
             for change in (f"seed={seed}", *changes, *options.set):
