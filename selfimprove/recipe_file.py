@@ -39,7 +39,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         _override(document, override)
     _check_order(document)
-    _resolve_paths(document.data, path.parent)
+    _resolve_paths(document, path.parent)
     recipe = validate(Recipe, document)
     _check(recipe, document)
     return recipe
@@ -85,18 +85,27 @@ def _check_order(document: Document) -> None:
             )
 
 
-def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make the files that a recipe names absolute, so that the run's own copy of the recipe finds them too."""
+def _resolve_paths(document: Document, folder: Path) -> None:
+    """Make the files that a recipe names absolute, so that the run's own copy of the recipe finds them too.
+
+    A path in a file is looked for beside the file first, one on the command line in the working folder first.
+    """
+    data = document.data
     others = data.get("evaluate_on")
-    tasks = [data.get("train"), *(others if isinstance(others, list) else ())]
-    for owner, key in [*((task, "path") for task in tasks), *((task, "evaluate_path") for task in tasks),
-                       (data.get("prompt"), "exemplars"), (data.get("model"), "path")]:  # fmt: skip
+    tasks: list[tuple[tuple[str | int, ...], Any]] = [(("train",), data.get("train"))]
+    tasks += [(("evaluate_on", at), task) for at, task in enumerate(others if isinstance(others, list) else ())]
+    owners: list[tuple[tuple[str | int, ...], Any, str]]
+    owners = [(at, task, key) for at, task in tasks for key in ("path", "evaluate_path")]
+    owners += [(("prompt",), data.get("prompt"), "exemplars"), (("model",), data.get("model"), "path")]
+    for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
-        for candidate in (folder / owner[key], Path(owner[key]).expanduser()):
-            if candidate.exists():
-                owner[key] = str(candidate.resolve())
-                break
+        candidates = [folder / owner[key], Path(owner[key]).expanduser()]
+        if (*location, key) in document.overridden:
+            candidates.reverse()
+        found = next((one for one in candidates if one.exists()), None)
+        if found:
+            owner[key] = str(found.resolve())
 
 
 def _check(recipe: Recipe, document: Document) -> None:

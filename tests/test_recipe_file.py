@@ -208,3 +208,15 @@ def test_settings_that_compute_the_same_hash_the_same(one: Any, other: Any, same
 def test_stages_are_in_the_order_of_a_round() -> None:
     assert STAGES.index("generate") < STAGES.index("verify") < STAGES.index("rationalize") < STAGES.index("select")
     assert STAGES[-3:] == ("sft", "evaluate", "promote")
+
+
+def test_a_path_on_the_command_line_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, here = tmp_path / "recipes", tmp_path / "here"
+    for folder in (beside, here):
+        folder.mkdir()
+        (folder / "problems.jsonl").write_text("")
+    (beside / "mine.yaml").write_text("name: mine\nmodel: {path: a/b}\ntrain: {name: jsonl, path: problems.jsonl}\n")
+    monkeypatch.chdir(here)
+    assert load_recipe("../recipes/mine.yaml").train.path == str(beside / "problems.jsonl")  # type: ignore[union-attr]
+    overridden = load_recipe("../recipes/mine.yaml", ["train.path=problems.jsonl"])
+    assert overridden.train.path == str(here / "problems.jsonl")  # type: ignore[union-attr]

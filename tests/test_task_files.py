@@ -99,7 +99,8 @@ def test_own_problems_are_read_as_they_are(tmp_path: Path) -> None:
     assert {question: one.level for question, one in found.items()} == {
         "1 + 1?": 3, "half \ufffd line\u2028end": 0, "open": 0, "float": -1,
     }  # fmt: skip
-    assert task.levels == {"level -1": -1, "level 0": 0, "level 3": 3}
+    assert isinstance(task, PoolTask)
+    assert task.levels == {f"level {one.level}": one.level for one in task.train()}
 
 
 def test_own_problems_are_split_or_evaluated_from_a_second_file(tmp_path: Path) -> None:

@@ -165,9 +165,10 @@ def test_a_pool_draws_distinct_problems_and_no_more_than_it_has() -> None:
 
 def test_the_groups_of_a_pool_open_by_level() -> None:
     problems = [
-        make_problem(group, level=level, group=group) for group, level in [("c", 5), ("a", 1), ("b", 2), ("B", 2)]
+        make_problem(group, level=level, group=group)
+        for group, level in [("c", 5), ("a", 1), ("b", 2), ("B", 2), ("held out", 9)]
     ]
-    task = PoolTask("jsonl", problems[:2], problems[2:])
+    task = PoolTask("jsonl", problems[:4], problems[4:])  # a group without training problems cannot be drawn from
     assert task.levels == {"a": 1, "b": 2, "B": 2, "c": 5}
     assert task.seeded == frozenset()
     assert {group: set(before) for group, before in task.leads_to.items()} == {

@@ -46,8 +46,8 @@ def judge(verifier: Verifier, problem: Problem, text: str, **fields: Any) -> Ver
         ("7", "7 or 8", "undecided"),
         ("78", "7, 8", "undecided"),
         ("7", "1/0", "undecided"),
-        ("1/0", "7", "undecided"),
-        ("9" * 61, "7", "undecided"),
+        ("1/0", "7", "incorrect"),
+        ("9" * 61, "7", "incorrect"),
     ],
     ids=ascii,
 )

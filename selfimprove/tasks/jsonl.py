@@ -8,6 +8,8 @@ from selfimprove.recipe import JsonlTask
 from selfimprove.records import Problem, replace_surrogates
 from selfimprove.tasks.base import PoolTask, read_text, split_pool, take
 
+MAX_LEVEL = 1_000_000
+
 
 def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     if not isinstance(row, dict):
@@ -24,7 +26,7 @@ def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     if isinstance(answer, (list, dict)):
         raise TaskError(f"{where}: '{settings.answer}' is neither a text nor a number")
     level = row.get(settings.level, 0) if settings.level else 0
-    if not isinstance(level, int) or isinstance(level, bool):
+    if not isinstance(level, int) or isinstance(level, bool) or abs(level) > MAX_LEVEL:
         raise TaskError(f"{where}: '{settings.level}' is not a whole number")
     return Problem(
         question=replace_surrogates(question.strip()),
