@@ -21,8 +21,12 @@ Origin = Literal["sampled", "rationalized", "revised"]
 
 def digest(*parts: object) -> str:
     """Hash JSON-able values into a hex id of `ID_LENGTH` digits."""
-    payload = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(payload.encode(), digest_size=ID_LENGTH // 2).hexdigest()
+    return hash_text(json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True))
+
+
+def hash_text(text: str) -> str:
+    """Hash a text into a hex id of `ID_LENGTH` digits."""
+    return hashlib.blake2b(text.encode(), digest_size=ID_LENGTH // 2).hexdigest()
 
 
 def derive_seed(*parts: object) -> int:
@@ -38,14 +42,14 @@ def replace_surrogates(text: str) -> str:
 class Record(BaseModel):
     """One row of a run; equal content means equal id."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: ClassVar[str]
 
     parents: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
-        return digest(self.kind, self.model_dump(mode="json"))
+        return hash_text(f"{self.kind}\0{self.model_dump_json()}")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,9 @@ RECORDS: list[Record] = [
     PROBLEM,
     make_problem("an open prompt", None, level=-3, group="", parents=("a", "b")),
     RATIONALE,
-    make_rationale(PROBLEM, "", answer=None, logprob=-math.inf, seed=2**63 - 1, finish="too_long", parents=()),
+    make_rationale(
+        PROBLEM, "", answer=None, logprob=-1.7976931348623157e308, seed=2**63 - 1, finish="too_long", parents=()
+    ),
     make_verdict(RATIONALE),
     make_verdict(RATIONALE, "incorrect", ["correct", "incorrect", "undecided"]),
     Decision(parents=("r", "v"), kept=True, reason="kept"),

@@ -28,20 +28,22 @@ def select(
     """
     render = prompts.render if shown else prompts.render_question
     seen = {(one.prompt, one.completion) for one in earlier}
+    rendered: dict[str, str] = {}
     kept_of: Counter[str] = Counter()
     kept: Counter[str] = Counter()  # by origin
     suspicious = _suspicious(rationales, problems, verdicts, settings)
     for rationale in sorted(rationales, key=lambda one: one.origin == "rationalized"):
         verdict, problem = verdicts[rationale.id], problems[rationale.problem]
-        prompt = render(problem)
-        hint = prompts.finds_hint(problem, rationale.text)
+        if problem.id not in rendered:
+            rendered[problem.id] = render(problem)
+        prompt = rendered[problem.id]
         reason = _why_not(rationale, verdict, settings)
         if not reason and rationale.problem in suspicious:
             reason = (
                 f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
                 f"in a group with a yield below {settings.hard_below:.0%}"
             )
-        if not reason and hint:
+        if not reason and (hint := prompts.finds_hint(problem, rationale.text)):
             reason = f"hint text in the rationale: {hint[:60]!r}"
         if not reason and (prompt, rationale.text) in seen:
             reason = "duplicate of an example that is trained already"

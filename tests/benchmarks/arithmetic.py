@@ -167,6 +167,22 @@ def report(options: argparse.Namespace) -> None:
             rows.append([str(round_), *cells])
         title = f"{variant}: accuracy (%) by digits in total after each round, mean over seeds {options.seeds}"
         print_table(title, ["round", *map(str, levels)], rows)
+    shapes = sorted(unseen(found["STaR", options.seeds[0]]["rounds"][0]))
+    rows = [
+        [
+            str(round_),
+            *(
+                f"{100 * mean(found['STaR', seed]['rounds'][round_][one] for seed in options.seeds):.0f}"
+                for one in shapes
+            ),
+        ]
+        for round_ in found["STaR", options.seeds[0]]["rounds"]
+    ]
+    print_table(
+        f"STaR: accuracy (%) by unseen shape after each round, mean over seeds {options.seeds}",
+        ["round", *shapes],
+        rows,
+    )
     sizes = range(1, 6)
     mine = [found["STaR", seed] for seed in options.seeds]
     for title, pick in (("after warm-up", lambda run: run["rounds"][0]), ("final", lambda run: run["final"])):
