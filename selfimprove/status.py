@@ -160,10 +160,10 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
 
 
 def _funnel_table(folder: RunFolder) -> Table:
-    table = _table(
-        "From sampled to trained", "round", "sampled", "correct", "steps ok", "wrong step", "hinted", "correct",
-                   "kept", "hinted", "undecided"
-    )  # fmt: skip
+    # Narrow enough for 80 columns.
+    names = ("round", "sampled", "correct", "steps\nok", "wrong\nstep", "hinted", "hinted,\ncorrect", "kept",
+             "kept,\nhinted", "un-\ndecided")  # fmt: skip
+    table = _table("From sampled to trained", *names)
     for round_, one in read_funnels(Query(folder)).items():
         numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.rationalized,
                    one.rationalized_correct, one.kept, one.kept_rationalized, one.undecided)  # fmt: skip

@@ -32,6 +32,7 @@ def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
     imported = time.perf_counter()
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what matters is reported by the stage
     if job.threads:
         torch.set_num_threads(job.threads)
     model, tokenizer = _load(job)
