@@ -13,6 +13,7 @@ same distance from the columns that they are read from, with a final carry or wi
 """
 
 import re
+from functools import lru_cache
 
 from selfimprove.records import Step
 
@@ -49,6 +50,7 @@ def extract_answer(text: str) -> str | None:
     return found[2] if found else None
 
 
+@lru_cache(maxsize=10_000)  # a problem's samples are often the same
 def check_rationale(question: str, text: str) -> tuple[Step, ...]:
     """Check every line against the question and the lines before it; an error is blamed on one line only."""
     operands = parse_addition(question)

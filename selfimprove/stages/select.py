@@ -43,12 +43,12 @@ def select(
                 f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
                 f"in a group with a yield below {settings.hard_below:.0%}"
             )
-        if not reason and (hint := prompts.finds_hint(problem, rationale.text)):
-            reason = f"hint text in the rationale: {hint[:60]!r}"
         if not reason and (prompt, rationale.text) in seen:
             reason = "duplicate of an example that is trained already"
         if not reason and settings.per_problem is not None and kept_of[problem.id] >= settings.per_problem:
             reason = f"over the cap of {settings.per_problem} a problem"
+        if not reason and (hint := prompts.finds_hint(problem, rationale.text)):
+            reason = f"hint text in the rationale: {hint[:60]!r}"
         if not reason and rationale.origin == "rationalized":
             hinted, cap = kept["rationalized"] + 1, settings.rationalized_cap
             if cap is not None and hinted > cap * (kept["sampled"] + hinted) + 1e-9:
