@@ -15,7 +15,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
 
-WRITES = ("generate", "rationalize", "evaluate")
+WRITES = ("generate", "repair", "rationalize", "evaluate")
 TRAINS = ("warmup", "sft")
 
 
@@ -80,9 +80,11 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
     """The tokens and seconds of one stage; without a measurement tokens are the most there can be."""
     stages = recipe.stages
     generate, problems = stages.generate, stages.frontier.problems
+    repair, hint = stages.repair, stages.rationalize
     asked = {
         "generate": (problems * generate.samples, generate.max_tokens),
-        "rationalize": (problems * (stages.rationalize.samples if stages.rationalize else 0), generate.max_tokens),
+        "repair": (min(problems, repair.limit or problems) * repair.samples if repair else 0, generate.max_tokens),
+        "rationalize": (min(problems, hint.limit or problems) * hint.samples if hint else 0, generate.max_tokens),
         "evaluate": (held_out, stages.evaluate.max_tokens or generate.max_tokens),
     }
     if stage.name in asked:

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
-from selfimprove.plan import PlannedStage, rationalizes, start_stage
+from selfimprove.plan import PlannedStage, retries, start_stage
 from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
@@ -29,6 +29,7 @@ from selfimprove.stages.frontier import frontier, measure_yields
 from selfimprove.stages.generate import Writer, generate
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
+from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.select import check_no_hint, select
 from selfimprove.stages.verify import verify
 from selfimprove.training import train_round, warm_up
@@ -156,33 +157,66 @@ def _verify(stage: PlannedStage, context: Context) -> Work:
     return Work(chunks(rationales, context.recipe.stages.verify.part_size), run, Verdict)
 
 
-def _rationalize(stage: PlannedStage, context: Context) -> Work:
-    settings = context.recipe.stages.rationalize
-    assert settings is not None
-    round_, sampled = stage.round, context.recipe.stages.generate
+def _failed(round_: int, context: Context, limit: int | None) -> list[Problem]:
+    """The problems on which all of a round's samples failed."""
     failed = failed_problems(
         context.read((round_, "frontier"), Problem),
         context.read((round_, "generate"), Rationale),
         context.read((round_, "verify"), Verdict),
     )
+    return failed if limit is None else sorted(failed, key=lambda one: one.id)[:limit]
+
+
+def _judged(problems: Sequence[Problem], rationales: Iterable[Rationale], context: Context) -> Records:
+    """Rationales as they come, then their verdicts."""
+    written = []
+    for rationale in rationales:
+        written.append(rationale)
+        yield rationale
+    yield from verify(written, problems=by_id(problems), verifier=context.verifier)
+
+
+def _repair(stage: PlannedStage, context: Context) -> Work:
+    settings = context.recipe.stages.repair
+    assert settings is not None
+    round_, sampled = stage.round, context.recipe.stages.generate
+    verdicts = {one.rationale: one for one in context.read((round_, "verify"), Verdict)}
+    beginnings = find_beginnings(context.read((round_, "generate"), Rationale), verdicts)
+    failed = [one for one in _failed(round_, context, None) if one.id in beginnings]
     if settings.limit is not None:
         failed = sorted(failed, key=lambda one: one.id)[: settings.limit]
-    temperature = sampled.temperature if settings.temperature is None else settings.temperature
-    sampling = Sampling(temperature=temperature, top_p=sampled.top_p, max_tokens=sampled.max_tokens)
 
     def run(problems: Sequence[Problem]) -> Records:
-        rationales = []
-        for rationale in rationalize(
+        rationales = repair(
+            problems,
+            beginnings=beginnings,
+            writer=_writer(round_, context, context.incumbent(round_)),
+            render=context.prompts.render,
+            sampling=sampled.model_copy(update={"temperature": settings.temperature}),
+            samples=settings.samples,
+        )
+        return _judged(problems, rationales, context)
+
+    return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
+
+
+def _rationalize(stage: PlannedStage, context: Context) -> Work:
+    settings = context.recipe.stages.rationalize
+    assert settings is not None
+    round_, sampled = stage.round, context.recipe.stages.generate
+    temperature = sampled.temperature if settings.temperature is None else settings.temperature
+
+    def run(problems: Sequence[Problem]) -> Records:
+        rationales = rationalize(
             problems,
             writer=_writer(round_, context, context.incumbent(round_)),
             render_hint=context.prompts.render_hint,
-            sampling=sampling,
+            sampling=sampled.model_copy(update={"temperature": temperature}),
             samples=settings.samples,
-        ):
-            rationales.append(rationale)
-            yield rationale
-        yield from verify(rationales, problems=by_id(problems), verifier=context.verifier)
+        )
+        return _judged(problems, rationales, context)
 
+    failed = _failed(round_, context, settings.limit)
     return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
 
 
@@ -241,7 +275,7 @@ def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
 
 def _select(stage: PlannedStage, context: Context) -> Work:
     round_, recipe = stage.round, context.recipe
-    sources = [(round_, "generate")] + ([(round_, "rationalize")] if rationalizes(recipe) else [])
+    sources = [(round_, "generate"), *((round_, name) for name in retries(recipe))]
     rationales = [one for key in sources for one in context.read(key, Rationale)]
     judged = [(round_, "verify"), *sources[1:]]
     verdicts = {one.rationale: one for key in judged for one in context.read(key, Verdict)}
@@ -335,6 +369,7 @@ PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
     "frontier": _frontier,
     "generate": _generate,
     "verify": _verify,
+    "repair": _repair,
     "rationalize": _rationalize,
     "select": _select,
     "sft": _sft,
@@ -355,7 +390,7 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         )
     if stage.name == "promote":
         return str(context.read(key, Promotion)[0].reason)
-    if stage.name in ("verify", "rationalize"):
+    if stage.name in ("verify", "repair", "rationalize"):
         verdicts = context.read(key, Verdict)
         correct = sum(one.outcome == "correct" for one in verdicts)
         wrong = sum(one.wrong_reason for one in verdicts)

@@ -8,7 +8,7 @@ import networkx as nx
 
 from selfimprove.recipe import Recipe, hashed_settings
 from selfimprove.records import digest
-from selfimprove.stages import balance, evaluate, frontier, generate, promote, rationalize, select, verify
+from selfimprove.stages import balance, evaluate, frontier, generate, promote, rationalize, repair, select, verify
 
 Key = tuple[int, str]  # round, stage
 VERSIONS = {
@@ -18,6 +18,7 @@ VERSIONS = {
     "frontier": frontier.VERSION,
     "generate": generate.VERSION,
     "verify": verify.VERSION,
+    "repair": repair.VERSION,
     "rationalize": rationalize.VERSION,
     "select": select.VERSION,
     "sft": 1,
@@ -32,6 +33,7 @@ MAIN = {
     "frontier": "problem",
     "generate": "rationale",
     "verify": "verdict",
+    "repair": "rationale",
     "rationalize": "rationale",
     "select": "decision",
     "sft": "checkpoint",
@@ -75,6 +77,11 @@ def rationalizes(recipe: Recipe) -> bool:
     return bool(recipe.stages.rationalize and recipe.stages.rationalize.enabled)
 
 
+def retries(recipe: Recipe) -> list[str]:
+    """The stages that write for problems on which all samples failed, as far as the recipe has them."""
+    return [*(["repair"] if recipe.stages.repair else []), *(["rationalize"] if rationalizes(recipe) else [])]
+
+
 def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     """What each stage of a round reads; a stage that is not named does not run in that round."""
     start = (0, start_stage(recipe))
@@ -84,7 +91,7 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     incumbent = (before, "promote") if before else start
     drawn = (round_, "frontier")
     samples = [drawn, (round_, "generate"), (round_, "verify")]
-    hinted = [(round_, "rationalize")] if rationalizes(recipe) else []
+    again = [(round_, name) for name in retries(recipe)]
     first = 1 if recipe.stages.select.pool == "cumulative" else round_
     seeds = [start] if recipe.stages.warmup else []
     last_samples = [(before, name) for name in ("frontier", "generate", "verify")] if before else []
@@ -93,9 +100,9 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
         "generate": [drawn, incumbent],
         "verify": [drawn, (round_, "generate")],
     }
-    if hinted:
-        stages["rationalize"] = [*samples, incumbent]
-    stages["select"] = [*samples, *hinted, *((one, "select") for one in range(first, round_)), *seeds]
+    for _, name in again:
+        stages[name] = [*samples, incumbent]
+    stages["select"] = [*samples, *again, *((one, "select") for one in range(first, round_)), *seeds]
     stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
     stages["evaluate"] = [(0, "problems"), (round_, "sft")]
     stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
@@ -118,6 +125,7 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "frontier": {**own["frontier"], "require": stages.select.require},
         "generate": {**own["generate"], **shown},
         "verify": own["verify"],
+        "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
         "sft": {

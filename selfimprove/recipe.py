@@ -251,6 +251,17 @@ class Verify(Settings):
     """Rationales a part."""
 
 
+class Repair(Settings):
+    """Write on after the last right step where no sample was right; needs a verifier that checks steps."""
+
+    samples: PositiveInt = 4
+    temperature: NonNegativeFloat = 1.3
+    """Higher than generation's: the likeliest next step was the wrong one."""
+    limit: PositiveInt | None = None
+    """At most so many failed problems a round, chosen by a hash; all without it."""
+    part_size: PositiveInt = 256
+
+
 class Rationalize(Settings):
     """Show the answer as a hint where no sample was correct (STaR, section 3.2)."""
 
@@ -267,11 +278,11 @@ class Balance(Settings):
     """Cap and repeat what is trained by group."""
 
     cap: PositiveInt = 300
-    """At most so many examples of a group, the newest first."""
+    """At most so many examples of a group, seed rationales counted, the newest first."""
     mastered_cap: PositiveInt = 50
     """The same for groups whose yield is at least the frontier's `mastered_at`."""
     final_cap: PositiveInt = 100
-    """The same once every group is mastered; seed rationales of a group then count towards it."""
+    """The same once every group is mastered."""
     repeat: PositiveInt = 10
     """Examples of a rare group are repeated at most so many times."""
     repeat_to: PositiveInt = 120
@@ -334,6 +345,7 @@ class Stages(Settings):
     frontier: FrontierSettings = FrontierSettings()
     generate: Generate = Generate()
     verify: Verify = Verify()
+    repair: Repair | None = None
     rationalize: Rationalize | None = None
     select: Select = Select()
     sft: Sft = Sft()

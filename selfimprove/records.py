@@ -67,7 +67,8 @@ class Problem(Record):
 
 
 class Rationale(Record):
-    """A text that a checkpoint wrote for a problem (STaR, section 3.1); parents: problem, checkpoint.
+    """A text that a checkpoint wrote for a problem (STaR, section 3.1); parents: problem, checkpoint, and the rationale
+    that it continues where there is one.
 
     `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
     at temperature 1. `sample` numbers the samples of one problem in one stage.

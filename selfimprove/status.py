@@ -23,9 +23,12 @@ class Funnel:
     correct: int
     steps_valid: int
     wrong_reason: int
+    repaired: int
+    repaired_correct: int
     rationalized: int
     rationalized_correct: int
     kept: int
+    kept_repaired: int
     kept_rationalized: int
     undecided: int
 
@@ -39,9 +42,12 @@ def read_funnels(query: Query) -> dict[int, Funnel]:
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct') AS correct,
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND NOT w.wrong) AS steps_valid,
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND w.wrong) AS wrong_reason,
+               count(*) FILTER (r.origin = 'revised') AS repaired,
+               count(*) FILTER (r.origin = 'revised' AND v.outcome = 'correct') AS repaired_correct,
                count(*) FILTER (r.origin = 'rationalized') AS rationalized,
                count(*) FILTER (r.origin = 'rationalized' AND v.outcome = 'correct') AS rationalized_correct,
                count(*) FILTER (d.kept) AS kept,
+               count(*) FILTER (d.kept AND r.origin = 'revised') AS kept_repaired,
                count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
                count(*) FILTER (v.outcome = 'undecided') AS undecided
         FROM rationale r
@@ -160,13 +166,14 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
 
 
 def _funnel_table(folder: RunFolder) -> Table:
-    # Narrow enough for 80 columns.
-    names = ("round", "sampled", "correct", "steps\nok", "wrong\nstep", "hinted", "hinted,\ncorrect", "kept",
-             "kept,\nhinted", "un-\ndecided")  # fmt: skip
+    # Narrow enough for 80 columns; what was tried again stands as correct of tried.
+    names = ("round", "sampled", "correct", "steps\nok", "wrong\nstep", "repair", "hint", "kept", "by\nrepair",
+             "by\nhint", "un-\ndecided")  # fmt: skip
     table = _table("From sampled to trained", *names)
     for round_, one in read_funnels(Query(folder)).items():
-        numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.rationalized,
-                   one.rationalized_correct, one.kept, one.kept_rationalized, one.undecided)  # fmt: skip
+        again = (f"{one.repaired_correct}/{one.repaired}", f"{one.rationalized_correct}/{one.rationalized}")
+        numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, *again, one.kept, one.kept_repaired,
+                   one.kept_rationalized, one.undecided)  # fmt: skip
         table.add_row(str(round_), *map(str, numbers))
     return table
 

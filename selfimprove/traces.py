@@ -16,7 +16,7 @@ from selfimprove.terminal import one_line, printable
 from selfimprove.yaml_files import suggest
 
 CHOICES = {
-    "stage": ("generate", "rationalize", "evaluate"),
+    "stage": ("generate", "repair", "rationalize", "evaluate"),
     "outcome": ("correct", "incorrect", "undecided"),
     "reasoning": ("correct", "incorrect", "undecided"),
     "origin": ("sampled", "rationalized", "revised"),

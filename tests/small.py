@@ -24,6 +24,7 @@ stages:
   frontier: {problems: 12}
   generate: {samples: 2, max_tokens: 24, part_size: 5, temperature: 1.0}
   verify: {part_size: 10}
+  repair: {samples: 2, part_size: 5}
   rationalize: {part_size: 5}
   select: {sources: seed+samples, pool: cumulative}
   sft: {start: last, steps: 6, batch_size: 4, checkpoint_every: 2, learning_rate: 0.01}

@@ -39,7 +39,7 @@ STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "additio
     f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
 }
 # Rationalization is generation with another prompt; no other stage knows of a second one.
-STAGES_TOGETHER = {("stages.rationalize", "stages.generate")}
+STAGES_TOGETHER = {("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate")}
 
 HOMES = {
     "trl": {"trainers"},

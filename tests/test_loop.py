@@ -27,6 +27,7 @@ MOMENTS = (
     "round-01/frontier/problem-00000.parquet",
     "round-01/generate/rationale-00001.parquet",
     "round-01/verify/verdict-00000.parquet",
+    "round-01/repair/rationale-00000.parquet",
     "round-01/rationalize/rationale-00000.parquet",
     "round-01/select/open.json",
     "round-01/sft/training/checkpoint-2/optimizer.pt",
@@ -166,7 +167,8 @@ def test_nothing_is_dropped_on_the_way(whole: RunFolder) -> None:
     assert len(rationales) == 24
     assert len(whole.stage(1, "verify").read(Verdict)) == 24
     hinted = whole.stage(1, "rationalize").read(Rationale)
-    assert len(whole.stage(1, "select").read(Decision)) == 24 + len(hinted)
+    repaired = whole.stage(1, "repair").read(Rationale)
+    assert len(whole.stage(1, "select").read(Decision)) == 24 + len(repaired) + len(hinted)
 
 
 def test_no_hint_reaches_a_trained_prompt(whole: RunFolder) -> None:

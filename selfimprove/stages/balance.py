@@ -22,7 +22,8 @@ def balance(
     """The examples to train on besides the seeds: capped by group, the newest first, rare groups repeated.
 
     `rounds` holds the kept examples, oldest round first; `finished` says that every group of the task is mastered.
-    A group with few examples is repeated at most `repeat` times, up to `repeat_to` rows.
+    Seed rationales of a group count towards its cap. A group with few examples is repeated at most `repeat` times,
+    up to `repeat_to` rows.
     """
     pools: dict[str, list[Example]] = defaultdict(list)
     for at, examples in reversed(list(enumerate(rounds))):
@@ -30,7 +31,7 @@ def balance(
         random.Random(derive_seed(seed, "balance", at)).shuffle(shuffled)
         for example in shuffled:
             pools[example.group].append(example)
-    have = Counter(one.group for one in seeds) if finished else Counter()
+    have = Counter(one.group for one in seeds)
     chosen: list[Example] = []
     for group in sorted(pools):
         cap = settings.final_cap if finished else settings.mastered_cap if group in mastered else settings.cap

@@ -1,6 +1,6 @@
 """Sample rationales."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfimprove.engines import Engine, Request
@@ -8,6 +8,14 @@ from selfimprove.recipe import Sampling
 from selfimprove.records import Origin, Problem, Rationale, derive_seed, replace_surrogates
 
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a rationale begins with: the first part of an earlier one."""
+
+    rationale: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -32,23 +40,29 @@ def generate(
     samples: int,
     origin: Origin = "sampled",
     purpose: str = "generate",
+    beginnings: Mapping[str, Beginning] | None = None,
 ) -> Iterator[Rationale]:
     """Write `samples` rationales a problem and yield each as it finishes (STaR, section 3.1).
 
     A sample's random stream depends on the run's seed, the round, the purpose, the problem and the sample's number.
+    With `beginnings`, by problem, the model only writes what follows them, and tokens and log-probability are of that.
     """
+    begins = beginnings or {}
     asked: list[tuple[Problem, int, Request]] = []
     for problem in problems:
         prompt = render(problem)
+        given = begins[problem.id].text if problem.id in begins else ""
         for sample in range(samples):
             seed = derive_seed(writer.seed, writer.round, purpose, problem.id, sample)
-            asked.append((problem, sample, Request(prompt, seed)))
+            asked.append((problem, sample, Request(prompt + given, seed)))
     for completion in writer.engine.generate([request for _, _, request in asked], sampling, writer.stop):
         problem, sample, request = asked[completion.index]
-        text = replace_surrogates(completion.text)
+        begin = begins.get(problem.id)
+        given = begin.text if begin else ""
+        text = given + replace_surrogates(completion.text)
         yield Rationale(
-            parents=(problem.id, writer.checkpoint),
-            prompt=request.prompt,
+            parents=(problem.id, writer.checkpoint, *([begin.rationale] if begin else [])),
+            prompt=request.prompt.removesuffix(given) if given else request.prompt,
             text=text,
             answer=writer.extract_answer(problem, text),
             origin=origin,

@@ -20,7 +20,7 @@ from typing import Any
 VARIANTS = {
     "STaR": (),
     "STaR without rationalization": ("rationalize=null",),
-    "control: seeds only": ("select.sources=seed", "rationalize=null", "frontier.problems=16"),
+    "control: seeds only": ("select.sources=seed", "repair=null", "rationalize=null", "frontier.problems=16"),
 }
 SEEN_TOTAL = 6
 FINAL_PROBLEMS = 100
@@ -205,12 +205,22 @@ def report(options: argparse.Namespace) -> None:
         share = sums["wrong_reason"] / sums["correct"] if sums["correct"] else 0.0
         rows.append([
             str(round_), str(sums["sampled"]), str(sums["correct"]), f"{100 * share:.2f}%",
+            f"{sums['repaired_correct']} of {sums['repaired']}", str(sums["kept_repaired"]),
             f"{sums['rationalized_correct']} of {sums['rationalized']}",
             f"{sums['kept_rationalized']} of {sums['kept']}",
         ])  # fmt: skip
     print_table(
         f"STaR, from sampled to trained, sums over seeds {options.seeds}",
-        ["round", "sampled", "correct", "right answer, wrong step", "hinted and correct", "hinted among kept"],
+        [
+            "round",
+            "sampled",
+            "correct",
+            "right answer, wrong step",
+            "repaired",
+            "kept by repair",
+            "right by hint",
+            "kept by hint",
+        ],  # fmt: skip
         rows,
     )
     summary = {

@@ -1,0 +1,75 @@
+"""Trying again from the last right step."""
+
+from pathlib import Path
+
+from builders import make_problem, make_rationale
+from small import small_recipe
+
+from selfimprove.addition import parse_addition, write_rationale
+from selfimprove.context import Context
+from selfimprove.engines import ScriptedEngine
+from selfimprove.loop import run_loop
+from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
+from selfimprove.stages.repair import find_beginnings, right_part
+from selfimprove.store import RunFolder
+from selfimprove.verifiers import make_verifier
+
+PROBLEM = make_problem("14+27=", "41")
+RIGHT = write_rationale(14, 27)
+
+
+def judge(text: str) -> tuple[Rationale, Verdict]:
+    verifier = make_verifier("addition")
+    rationale = make_rationale(PROBLEM, text, answer=verifier.extract_answer(text))
+    return rationale, verifier.verify(problem=PROBLEM, rationale=rationale)
+
+
+def test_the_right_part_ends_before_the_first_wrong_step() -> None:
+    lines = RIGHT.split("\n")
+    wrong = "\n".join([lines[0], lines[1].replace("=04", "=05"), *lines[2:]])
+    assert right_part(wrong, judge(wrong)[1]) == lines[0] + "\n"
+    assert right_part(RIGHT, judge(RIGHT)[1]) == ""
+    first = "9" + RIGHT[1:]
+    assert right_part(first, judge(first)[1]) == ""
+
+
+def test_the_longest_right_part_of_a_problem_is_taken() -> None:
+    lines = RIGHT.split("\n")
+    texts = ["\n".join([*lines[:at], "nothing", *lines[at + 1 :]]) for at in (1, 2, 0)]
+    judged = [judge(text) for text in texts]
+    found = find_beginnings([one for one, _ in judged], {one.rationale: one for _, one in judged})
+    assert found[PROBLEM.id].text == "\n".join(lines[:2]) + "\n"
+    assert found[PROBLEM.id].rationale == judged[1][0].id
+
+
+def stumbles_once(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
+    """Always wrong in the second column, and right from there on if it is given the first line."""
+
+    def write(prompt: str, seed: int) -> str:
+        question, separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
+        operands = parse_addition(question.rpartition("?")[2])
+        assert operands is not None
+        whole = write_rationale(*map(int, operands))
+        if given:
+            return whole.removeprefix(given)
+        lines = whole.split("\n")
+        return "\n".join([lines[0], "9+9+9=99", *lines[2:]])
+
+    return ScriptedEngine(write)
+
+
+def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run_loop(small_recipe(tmp_path, "rounds=1", "rationalize=null", "select.require=steps"), run, load=stumbles_once)
+    samples = {one.id: one for one in run.stage(1, "generate").read(Rationale)}
+    repaired = run.stage(1, "repair").read(Rationale)
+    assert len(repaired) == 24
+    for one in repaired:
+        origin = samples[one.parents[2]]
+        assert one.text.split("\n")[0] == origin.text.split("\n")[0]
+        assert (one.problem, one.prompt, one.origin) == (origin.problem, origin.prompt, "revised")
+    verdicts = run.stage(1, "repair").read(Verdict)
+    assert {(one.outcome, one.reasoning) for one in verdicts} == {("correct", "correct")}
+    decisions = {one.rationale: one for one in run.stage(1, "select").read(Decision)}
+    assert sum(decisions[one.id].kept for one in repaired) == 12  # two equal ones a problem
+    assert not any(decisions[one].kept for one in samples)
