@@ -46,14 +46,14 @@ def stumbles_once(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
     """Always wrong in the second column, and right from there on if it is given the first line."""
 
     def write(prompt: str, seed: int) -> str:
-        question, separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
+        question, _separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
         operands = parse_addition(question.rpartition("?")[2])
         assert operands is not None
         whole = write_rationale(*map(int, operands))
         if given:
             return whole.removeprefix(given)
         lines = whole.split("\n")
-        return "\n".join([lines[0], "9+9+9=99", *lines[2:]])
+        return "\n".join([lines[0], "9+9+9=99", "#0"])
 
     return ScriptedEngine(write)
 

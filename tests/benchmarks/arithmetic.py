@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
@@ -45,9 +46,11 @@ def run_all(options: argparse.Namespace) -> None:
     while waiting or running:
         while waiting and len(running) < options.parallel:
             running.append(subprocess.Popen(waiting.pop(0), env=environment, stdout=subprocess.DEVNULL))
-        done = running.pop(0)
-        if done.wait():
-            raise SystemExit(f"{done.args}: ended with code {done.returncode}")
+        time.sleep(0.5)
+        for process in [one for one in running if one.poll() is not None]:
+            running.remove(process)
+            if process.returncode:
+                raise SystemExit(f"{process.args}: ended with code {process.returncode}")
 
 
 def final_accuracy(folder: Path) -> dict[str, float]:
@@ -220,7 +223,7 @@ def report(options: argparse.Namespace) -> None:
             "kept by repair",
             "right by hint",
             "kept by hint",
-        ],  # fmt: skip
+        ],
         rows,
     )
     summary = {
