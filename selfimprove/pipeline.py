@@ -157,14 +157,18 @@ def _verify(stage: PlannedStage, context: Context) -> Work:
     return Work(chunks(rationales, context.recipe.stages.verify.part_size), run, Verdict)
 
 
-def _failed(round_: int, context: Context, limit: int | None) -> list[Problem]:
+def _failed(round_: int, context: Context) -> list[Problem]:
     """The problems on which all of a round's samples failed."""
-    failed = failed_problems(
+    return failed_problems(
         context.read((round_, "frontier"), Problem),
         context.read((round_, "generate"), Rationale),
         context.read((round_, "verify"), Verdict),
     )
-    return failed if limit is None else sorted(failed, key=lambda one: one.id)[:limit]
+
+
+def _some(problems: list[Problem], limit: int | None) -> list[Problem]:
+    """At most `limit` problems, chosen by their ids, which are hashes."""
+    return problems if limit is None else sorted(problems, key=lambda one: one.id)[:limit]
 
 
 def _judged(problems: Sequence[Problem], rationales: Iterable[Rationale], context: Context) -> Records:
@@ -182,9 +186,7 @@ def _repair(stage: PlannedStage, context: Context) -> Work:
     round_, sampled = stage.round, context.recipe.stages.generate
     verdicts = {one.rationale: one for one in context.read((round_, "verify"), Verdict)}
     beginnings = find_beginnings(context.read((round_, "generate"), Rationale), verdicts)
-    failed = [one for one in _failed(round_, context, None) if one.id in beginnings]
-    if settings.limit is not None:
-        failed = sorted(failed, key=lambda one: one.id)[: settings.limit]
+    failed = [one for one in _failed(round_, context) if one.id in beginnings]
 
     def run(problems: Sequence[Problem]) -> Records:
         rationales = repair(
@@ -197,7 +199,7 @@ def _repair(stage: PlannedStage, context: Context) -> Work:
         )
         return _judged(problems, rationales, context)
 
-    return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
+    return Work(chunks(_some(failed, settings.limit), settings.part_size), run, Rationale, settings.samples)
 
 
 def _rationalize(stage: PlannedStage, context: Context) -> Work:
@@ -216,7 +218,7 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
         )
         return _judged(problems, rationales, context)
 
-    failed = _failed(round_, context, settings.limit)
+    failed = _some(_failed(round_, context), settings.limit)
     return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
 
 
