@@ -77,6 +77,8 @@ def _rationale(query: Query, identity: str) -> Tree:
     hint = " (with the answer as a hint)" if row["origin"] == "rationalized" else ""
     tree.add(Text.assemble((f"prompt{hint}", "bold"), "\n", printable(row["prompt"])))
     tree.add(Text.assemble(("written", "bold"), "\n", _marked(row["text"], row["steps"] or [])))
+    if row["continues"]:
+        tree.add(Text(f"after the last right step of {row['continues']}"))
     tree.add(
         Text(
             f"{row['tokens']} tokens, log-probability {row['logprob']:.3f}, temperature {row['temperature']}, "

@@ -37,7 +37,7 @@ def choose(*, finished: bool = False, seed: int = 0) -> list[Example]:
             False,
             {
                 ("common", "round 2"): 4,  # all of the newest
-                ("common", "round 1"): 6,  # what the cap of 10 leaves
+                ("common", "round 1"): 3,  # what the cap of 10 leaves beside 3 seeds
                 ("mastered", "round 2"): 5,
                 ("rare", "round 1"): 6,  # 2 rows 3 times, as 4 times would be more than 7
             },
