@@ -54,15 +54,19 @@ def run(
     from rich.console import Console
 
     from selfimprove.loop import run_loop
-    from selfimprove.progress import BarReport, LineReport, is_terminal
+    from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.recipe_file import load_recipe
     from selfimprove.status import print_status
     from selfimprove.store import RunFolder
 
     loaded = load_recipe(recipe, _overrides(set_, model, name))
     folder = RunFolder(runs / loaded.name)
-    with BarReport(Console()) if is_terminal() else nullcontext(LineReport()) as report:
-        run_loop(loaded, folder, report=report, redo=redo or ())
+    with BarReport(Console()) if is_terminal() else nullcontext(LineReport()) as shown:
+        report = Interruptible(shown)
+        try:
+            run_loop(loaded, folder, report=report, redo=redo or ())
+        finally:
+            report.restore()
     print_status(folder)
 
 

@@ -1,7 +1,9 @@
 """What a person sees while a run goes on: bars on a terminal, one line an event elsewhere."""
 
+import signal
 import sys
 import time
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from selfimprove.context import Report
 from selfimprove.plan import PlannedStage
 from selfimprove.store import Manifest
 
@@ -94,6 +97,43 @@ class BarReport:
             self._progress.remove_task(self._task)
             self._task = None
         self._console.print(Text(describe_manifest(manifest, summary)), highlight=False)
+
+
+class Interruptible:
+    """A report that stops the run at the next event after Ctrl-C.
+
+    The exception that Python raises for Ctrl-C is lost where it falls into a library's clean-up code; the note that
+    this handler takes is not.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._interrupted = False
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _check(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def begin(self, stage: PlannedStage) -> None:
+        self._check()
+        self._report.begin(stage)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self._check()
+        self._report.progress(done, total, note)
+
+    def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
+        self._check()
+        self._report.end(stage, manifest, summary)
+
+    def restore(self) -> None:
+        """Give Ctrl-C back to whoever had it."""
+        signal.signal(signal.SIGINT, self._before)
 
 
 def is_terminal() -> bool:

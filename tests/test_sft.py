@@ -103,7 +103,7 @@ def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: 
     """The first logged loss is the mean NLL of completion and end tokens, worked out here from the logits."""
     from transformers import AutoTokenizer
 
-    job = make_job(model, tmp_path, quick(batch_size=1, learning_rate=0.0), steps=1, rows=1)
+    job = make_job(model, tmp_path, quick(batch_size=1, learning_rate=1e-12), steps=1, rows=1)
     result = train_sft(job)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = AutoModelForCausalLM.from_pretrained(model)

@@ -20,7 +20,8 @@ TRACES = """
                 WHEN len(v.steps) = 0 OR len(list_filter(v.steps, lambda s: s.outcome = 'undecided')) > 0
                 THEN 'undecided' ELSE 'correct' END AS reasoning,
            d.kept, d.reason AS decision, r.tokens, r.logprob, r.finish, r.temperature, r.seed,
-           r.parents[1] AS problem, r.parents[2] AS checkpoint, r.parents[3] AS continues, v.id AS verdict, r.prompt, r.text, v.steps
+           r.parents[1] AS problem, r.parents[2] AS checkpoint, r.parents[3] AS continues, v.id AS verdict,
+           r.prompt, r.text, v.steps
     FROM rationale r
     LEFT JOIN verdict v ON v.parents[1] = r.id
     LEFT JOIN decision d ON d.parents[1] = r.id
