@@ -15,12 +15,13 @@ import networkx as nx
 
 from selfimprove.context import Clock, Context, Loader, Report
 from selfimprove.errors import StoreError
-from selfimprove.pipeline import arrange, prepare, summarize
+from selfimprove.pipeline import arrange, prepare
 from selfimprove.plan import Key, PlannedStage, build_plan, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
+from selfimprove.summary import summarize
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
 

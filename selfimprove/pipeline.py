@@ -12,7 +12,6 @@ from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
     Decision,
-    Evaluation,
     Example,
     Frontier,
     Problem,
@@ -378,30 +377,3 @@ PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
     "evaluate": _evaluate,
     "promote": _promote,
 }
-
-
-def summarize(stage: PlannedStage, context: Context) -> str:
-    """One line on what a stage brought."""
-    key = stage.key
-    if stage.name == "evaluate":
-        found = context.read(key, Evaluation)
-        correct, n = sum(one.correct for one in found), sum(one.n for one in found)
-        undecided = sum(one.undecided for one in found)
-        return f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
-            f", {undecided} undecided" if undecided else ""
-        )
-    if stage.name == "promote":
-        return str(context.read(key, Promotion)[0].reason)
-    if stage.name in ("verify", "repair", "rationalize"):
-        verdicts = context.read(key, Verdict)
-        correct = sum(one.outcome == "correct" for one in verdicts)
-        wrong = sum(one.wrong_reason for one in verdicts)
-        undecided = sum(one.outcome == "undecided" for one in verdicts)
-        return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided"
-    if stage.name == "select":
-        return f"{sum(one.kept for one in context.read(key, Decision))} kept of {len(context.read(key, Decision))}"
-    if stage.name == "frontier":
-        states = [one.state for one in context.read(key, Frontier)]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
-        return f"{len(context.read(key, Problem))} problems; groups: {counts}"
-    return ""

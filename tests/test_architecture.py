@@ -26,7 +26,7 @@ ROWS = (
     {"plan"},
     {"context"},
     {"training"},
-    {"pipeline"},
+    {"pipeline", "summary"},
     {"loop"},
     {"status", "show", "traces", "progress"},
     {"estimate"},
@@ -38,7 +38,7 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition"} | {
     f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
 }
-# Rationalization is generation with another prompt; no other stage knows of a second one.
+# Rationalization and repair are generation with another prompt; no other stage knows of a second one.
 STAGES_TOGETHER = {("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate")}
 
 HOMES = {
