@@ -147,7 +147,14 @@ def _state(folder: RunFolder) -> str:
 
 
 def _table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        title=title,
+        title_justify="left",
+        min_width=len(title),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in names:
         table.add_column(name, justify="left" if name in left else "right")
     return table
