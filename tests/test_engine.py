@@ -18,18 +18,23 @@ PROMPTS = ["1+2=", "123+45=", "9+9=", "40000+12345=", "7+123="]
 PREFIX = "1+1=2\n" * 8  # longer than what is worth sharing
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama whose logits are far apart, so that rounding cannot change a choice."""
-    folder = tmp_path_factory.mktemp("model")
-    build_model(Build(hidden_size=32, intermediate_size=64, layers=2, heads=1), folder, seed=1)
-    network = AutoModelForCausalLM.from_pretrained(folder)
+def save_sharpened(network: torch.nn.Module, folder: Path) -> Path:
+    """Save a network with logits far apart, so that rounding cannot change a choice."""
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 2:
                 parameter *= 6
-    network.save_pretrained(folder)
+    network.save_pretrained(folder)  # type: ignore[operator]
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama."""
+    folder = tmp_path_factory.mktemp("model")
+    build_model(Build(hidden_size=32, intermediate_size=64, layers=2, heads=1), folder, seed=1)
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    return save_sharpened(network, folder)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +61,7 @@ def sliding(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     )
     torch.manual_seed(0)
     network = Gemma3ForCausalLM(config)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 2:
-                parameter *= 6
-    network.save_pretrained(folder)
-    return folder
+    return save_sharpened(network, folder)
 
 
 def make_engine(folder: Path, batch_size: int = 64) -> TransformersEngine:
