@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
+VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."
 RUN = "A run's name under runs/, or its folder."
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as generate.samples=8.")
@@ -101,6 +102,7 @@ def traces(
     reasoning: Annotated[str | None, typer.Option(help="The same, of the steps.")] = None,
     origin: Annotated[str | None, typer.Option(help="sampled or rationalized.")] = None,
     kept: Annotated[bool | None, typer.Option("--kept/--turned-away", help="Trained on, or not.")] = None,
+    disputed: Annotated[bool | None, typer.Option("--disputed", help="Only where a second verifier differs.")] = None,
     text: Annotated[str | None, typer.Option(help="Only texts that hold this.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -112,7 +114,7 @@ def traces(
     from selfimprove.traces import check_choices, print_traces
 
     chosen = {"round": round_, "stage": stage, "task": task, "level": level, "group": group, "outcome": outcome,
-              "reasoning": reasoning, "origin": origin, "kept": kept, "text": text}  # fmt: skip
+              "reasoning": reasoning, "origin": origin, "kept": kept, "disputed": disputed, "text": text}  # fmt: skip
     check_choices(chosen)
     print_traces(Query(find_run(run, runs)), chosen, limit, json_)
 
@@ -163,6 +165,49 @@ def export(
 
     count = export_rows(Query(find_run(run, runs)), out, what, round_)
     typer.echo(f"{count} rows in {out}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A JSONL file of responses.")],
+    verifier: Annotated[str, typer.Option(help=VERIFIER)] = "math",
+    response: Annotated[str, typer.Option(help="The key of the response, a text or a list of texts.")] = "response",
+    answer: Annotated[str, typer.Option(help="The key of the expected answer.")] = "answer",
+    question: Annotated[
+        str | None, typer.Option(help="The key of the question: where a step's numbers come from.")
+    ] = None,
+    options: Annotated[str | None, typer.Option(help="The key of a list of options, for choice.")] = None,
+    stated: Annotated[bool, typer.Option("--stated", help="An answer must be announced.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Compare answers as strings.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Numbers may differ by this much.")] = 0.0,
+    relative_tolerance: Annotated[float, typer.Option(min=0, help="The same as a share of the expected one.")] = 0.0,
+    units: Annotated[str, typer.Option(help="ignore or match.")] = "ignore",
+    second: Annotated[str | None, typer.Option(help="Cross-check by this verifier, such as math-verify.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="The share that is cross-checked.")] = 1.0,
+    judge_model: Annotated[str | None, typer.Option(help="The model of the verifier 'judge'.")] = None,
+    judge_prompt: Annotated[Path | None, typer.Option(help="Its prompt file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write each verdict to this JSONL file.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many responses.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes for what may hang.")] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="Print the totals as JSON.")] = False,
+) -> None:
+    """Judge a file of responses: totals, reasons, what stayed undecided, and where two verifiers differ."""
+    import json
+
+    from selfimprove.verifiers.pool import VerifierPool
+    from selfimprove.verify_file import Columns, choose_verifier, judge_file, print_totals, to_json
+
+    compared = {"strict": strict, "tolerance": tolerance, "relative_tolerance": relative_tolerance, "units": units}
+    judge = (judge_model, judge_prompt)
+    chosen = choose_verifier(verifier, compared, stated=stated, judge=judge)
+    other = choose_verifier(second, compared, stated=stated, judge=judge) if second else None
+    columns = Columns(response, answer, question, options)
+    with VerifierPool(workers=workers) as pool:
+        totals = judge_file(file, columns, chosen, pool=pool, second=other, share=share, out=out, limit=limit)
+    if json_:
+        typer.echo(json.dumps(to_json(totals), indent=2))
+    else:
+        print_totals(totals)
 
 
 @app.command()

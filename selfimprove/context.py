@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from selfimprove.engines import Completion, Engine, Request, Score, load_engine
+from selfimprove.errors import TaskError
+from selfimprove.judging import Judging, ask_engine
 from selfimprove.plan import Key, PlannedStage, start_stage
-from selfimprove.prompts import PromptFormat, load_exemplars
+from selfimprove.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, digest
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.tasks import Task, check_disjoint, load_task
-from selfimprove.verifiers import Verifier, make_verifier
+from selfimprove.verifiers.judge import Conversation
 
 Loader = Callable[[Checkpoint, "Context"], Engine]
 
@@ -135,18 +137,33 @@ class Context:
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
         self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
         self.task: Task = load_task(recipe.train)
+        if not self.task.levels:
+            raise TaskError(f"task '{self.task.name}' has no problems to train on here; use it in 'evaluate_on'")
         self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
         self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
         check_disjoint([self.task], self.held_out)
-        stated = recipe.stages.verify.answer == "stated"
-        tasks = [*self.held_out_tasks, self.task]
-        self._verifiers = {task.name: make_verifier(task.verifier, stated=stated) for task in tasks}
+        self.judging = Judging(recipe, self._tasks(), self._ask)
 
     def data(self) -> str:
         """The hash of everything that the records depend on and no setting says: problems, exemplars, verifiers."""
-        tasks = [task.fingerprint() for task in [self.task, *self.held_out_tasks]]
-        verifiers = [[one.name, one.version] for one in self._verifiers.values()]
-        return digest(tasks, [one.model_dump() for one in self.exemplars], verifiers)
+        tasks = [task.fingerprint() for task in self._tasks()]
+        exemplars = [[one.model_dump() for one in shown] for shown in (self.exemplars, *self.own_exemplars.values())]
+        return digest(tasks, exemplars, self.judging.identity())
+
+    @cached_property
+    def own_exemplars(self) -> dict[str, tuple[Exemplar, ...]]:
+        """The exemplars that tasks bring, where the recipe names no file; raises TaskError where one should and does
+        not."""
+        if self.recipe.prompt.exemplars or not self.recipe.prompt.style.startswith("few-shot"):
+            return {}
+        found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in self._tasks()}
+        without = next((name for name, exemplars in found.items() if not exemplars), None)
+        if without:
+            raise TaskError(f"task '{without}': brings no exemplars here; name a file with 'prompt.exemplars'")
+        return found
+
+    def _tasks(self) -> list[Task]:
+        return [*self.held_out_tasks, self.task]
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -157,10 +174,22 @@ class Context:
 
             self.import_models()
             chat = load_chat(self.recipe.model.path)
-        return PromptFormat(self.recipe.prompt, self.exemplars, chat)
+        return PromptFormat(self.recipe.prompt, self.exemplars, chat, self.own_exemplars)
 
-    def verifier(self, problem: Problem) -> Verifier:
-        return self._verifiers[problem.task]
+    def _ask(self, conversations: Sequence[Conversation]) -> list[str | None]:
+        """What the judge's model answers to conversations, greedily."""
+        settings = self.recipe.judge
+        if settings.path is None:
+            checkpoint, path = self.first_checkpoint(), self.recipe.model.path
+        else:
+            checkpoint, path = Checkpoint(path=settings.path, method="base", weights=""), settings.path
+        chat = None
+        if path and self.recipe.prompt.chat == "auto":
+            from selfimprove.models import load_chat
+
+            self.import_models()
+            chat = load_chat(path)
+        return ask_engine(self.engine(checkpoint), conversations, chat=chat, max_tokens=settings.max_tokens)
 
     def read(self, key: Key, kind: type[Any]) -> list[Any]:
         """A stage's records, read once."""
@@ -227,6 +256,7 @@ class Context:
     def close(self) -> None:
         """Free the engine, and give the collector back what `import_models` took from it."""
         self.close_engine()
+        self.judging.close()
         gc.unfreeze()
 
     def close_engine(self) -> None:

@@ -21,5 +21,9 @@ class TrainingError(SelfImproveError):
     """A training stage ended without a usable checkpoint."""
 
 
+class VerifierError(SelfImproveError):
+    """A verifier could not be started, or responses could not be read."""
+
+
 class StoreError(SelfImproveError):
     """A run on disk is locked, damaged, full, or belongs to another recipe."""

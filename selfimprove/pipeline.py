@@ -30,7 +30,7 @@ from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.select import check_no_hint, select
-from selfimprove.stages.verify import verify
+from selfimprove.stages.verify import cross_check, verify
 from selfimprove.training import train_round, warm_up
 
 Records = Iterable[Record]
@@ -123,7 +123,7 @@ def _writer(round_: int, context: Context, checkpoint: Checkpoint) -> Writer:
     return Writer(
         engine=context.engine(checkpoint),
         checkpoint=checkpoint.id,
-        extract_answer=lambda problem, text: context.verifier(problem).extract_answer(text),
+        extract_answer=context.judging.extract_answer,
         stop=context.recipe.prompt.stop,
         round=round_,
         seed=context.recipe.seed,
@@ -149,11 +149,23 @@ def _generate(stage: PlannedStage, context: Context) -> Work:
 def _verify(stage: PlannedStage, context: Context) -> Work:
     problems = by_id(context.read((stage.round, "frontier"), Problem))
 
+    settings = context.recipe.stages.verify
+
     def run(rationales: Sequence[Rationale]) -> Records:
-        return verify(rationales, problems=problems, verifier=context.verifier)
+        verdicts = []
+        for verdict in verify(rationales, problems=problems, judge=context.judging.judge):
+            verdicts.append(verdict)
+            yield verdict
+        if settings.second:
+            yield from cross_check(
+                zip(rationales, verdicts, strict=True),
+                problems=problems,
+                judge=context.judging.judge_again,
+                share=settings.second.share,
+            )
 
     rationales = context.read((stage.round, "generate"), Rationale)
-    return Work(chunks(rationales, context.recipe.stages.verify.part_size), run, Verdict)
+    return Work(chunks(rationales, settings.part_size), run, Verdict)
 
 
 def _failed(round_: int, context: Context) -> list[Problem]:
@@ -176,7 +188,7 @@ def _judged(problems: Sequence[Problem], rationales: Iterable[Rationale], contex
     for rationale in rationales:
         written.append(rationale)
         yield rationale
-    yield from verify(written, problems=by_id(problems), verifier=context.verifier)
+    yield from verify(written, problems=by_id(problems), judge=context.judging.judge)
 
 
 def _repair(stage: PlannedStage, context: Context) -> Work:
@@ -217,7 +229,7 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
         )
         return _judged(problems, rationales, context)
 
-    failed = _some(_failed(round_, context), settings.limit)
+    failed = _some([one for one in _failed(round_, context) if one.answer is not None], settings.limit)
     return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
 
 
@@ -270,7 +282,7 @@ def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
         context.read((round_, "frontier"), Problem),
         context.read((round_, "generate"), Rationale),
         context.read((round_, "verify"), Verdict),
-        steps=context.recipe.stages.select.require == "steps",
+        require=context.recipe.stages.select.require,
     )
 
 
@@ -333,7 +345,7 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
             return
         # The last part holds what follows from all the others.
         written = context.folder.stage(*stage.key, stage.fingerprint).read(Rationale)
-        verdicts = list(verify(written, problems=by_id(problems), verifier=context.verifier))
+        verdicts = list(verify(written, problems=by_id(problems), judge=context.judging.judge))
         yield from verdicts
         yield from evaluate(problems, written, {one.rationale: one for one in verdicts}, checkpoint.id)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import networkx as nx
 
-from selfimprove.recipe import Recipe, hashed_settings
+from selfimprove.recipe import Recipe
 from selfimprove.records import digest
+from selfimprove.settings import hashed_settings
 from selfimprove.stages import balance, evaluate, frontier, generate, promote, rationalize, repair, select, verify
 
 Key = tuple[int, str]  # round, stage

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class PromptFormat:
     settings: Prompting
     exemplars: tuple[Exemplar, ...] = ()
     chat: Chat | None = None
+    own: Mapping[str, tuple[Exemplar, ...]] = field(default_factory=dict)
+    """By task: the exemplars that it brings, which go before the recipe's."""
 
     def render(self, problem: Problem) -> str:
         """The prompt that a problem is sampled with."""
@@ -71,7 +73,7 @@ class PromptFormat:
     def _render(self, problem: Problem, template: str) -> str:
         turns: list[tuple[str, str | None]] = []
         if self.settings.style.startswith("few-shot"):
-            for exemplar in self.exemplars:
+            for exemplar in self.own.get(problem.task, self.exemplars):
                 block = self._block(template, exemplar.question, exemplar.answer)
                 turns.append((block, self.exemplar_completion(exemplar)))
         question = self._block(template, problem.question, problem.answer)

@@ -1,22 +1,11 @@
 """The recipe file: how a model improves, as pydantic models with every policy switch that papers differ in."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def unhashed(default: Any, description: str) -> Any:
-    """Declare a setting that changes how fast a run goes and not what it computes: it may change between starts."""
-    return Field(default, description=description, json_schema_extra={"hashed": False})
-
-
-class Settings(BaseModel):
-    """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
+from selfimprove.settings import Settings, Share, unhashed
+from selfimprove.task_settings import Limits, Task
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -43,73 +32,6 @@ class Model(Settings):
     build: Build | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = unhashed("auto", "auto, cpu, cuda, cuda:1, …")
-
-
-# --- tasks ---------------------------------------------------------------------------------------------------
-
-
-class ArithmeticTask(Settings):
-    """Addition with a column-by-column rationale; a group is a shape such as `4+3` (digits of each operand)."""
-
-    name: Literal["arithmetic"] = "arithmetic"
-    max_digits: PositiveInt = 5
-    """Operands have 1 to this many digits."""
-    seed_total_digits: PositiveInt = 6
-    """The two operands of a seed rationale have at most this many digits together."""
-    held_out: PositiveInt = 20
-    """Held-out problems of each shape; one pair of operands in ten is held out, whatever the seed."""
-
-
-class PoolTask(Settings):
-    """What tasks with a fixed pool of problems share."""
-
-    path: str | None = unhashed(None, "a local file or folder; without it the hub's copy is loaded")
-    held_out: PositiveInt = 200
-    """Problems kept for evaluation, chosen by a hash of the question (the test split where the data has one)."""
-    limit: PositiveInt | None = None
-    """At most this many training problems."""
-
-
-class Gsm8kTask(PoolTask):
-    """Grade-school word problems (openai/gsm8k), with their own train and test splits."""
-
-    name: Literal["gsm8k"] = "gsm8k"
-
-
-class SvampTask(PoolTask):
-    """SVAMP word problems; groups are the four types of operation."""
-
-    name: Literal["svamp"] = "svamp"
-
-
-class AsdivTask(PoolTask):
-    """ASDiv word problems with one number as the answer; levels are school grades."""
-
-    name: Literal["asdiv"] = "asdiv"
-    grades: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-
-
-class JsonlTask(PoolTask):
-    """A user's own problems: one JSON object a line."""
-
-    name: Literal["jsonl"] = "jsonl"
-    question: str = "question"
-    """The key of the question."""
-    answer: str = "answer"
-    """The key of the answer."""
-    level: str | None = None
-    """The key of a whole number that orders problems from easy to hard; all are level 0 without it."""
-    compare: Literal["number", "text"] = "number"
-    """Answers are compared as numbers, or as text without surrounding space."""
-    evaluate_path: str | None = unhashed(
-        None, "a file of held-out problems; without it `held_out` problems of `path` are set aside"
-    )
-
-
-Task = Annotated[
-    ArithmeticTask | Gsm8kTask | SvampTask | AsdivTask | JsonlTask,
-    Field(discriminator="name"),
-]
 
 
 # --- prompts and engines -------------------------------------------------------------------------------------
@@ -241,12 +163,34 @@ class Generate(Sampling):
     """Problems a part: what a kill can lose."""
 
 
+class Second(Settings):
+    """Another verifier that judges a share of what the first one judged; where they differ is kept and shown."""
+
+    verifier: Literal["math", "text", "choice", "math-verify", "judge"]
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """The share of rationales, chosen by a hash."""
+
+
+class Judge(Settings):
+    """The model that judges for tasks with `compare: judge`, and as a second verifier."""
+
+    path: str | None = None
+    """A folder or a hub name; the run's first model judges without it."""
+    prompt: str | None = unhashed(
+        None, "a YAML file with the judge's prompt (its content counts); policies/judges/answer.yaml without it"
+    )
+    max_tokens: PositiveInt = 8
+
+
 class Verify(Settings):
     """Give each rationale a verdict."""
 
     answer: Literal["any", "stated"] = "any"
     """any: the last number counts where no answer is announced; stated: it must be, by `####`, a box or "the answer
     is". A base model that copies the question ends on a number too."""
+    second: Second | None = None
+    limits: Limits = Limits()
+    workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
     part_size: PositiveInt = 4096
     """Rationales a part."""
 
@@ -292,8 +236,9 @@ class Balance(Settings):
 class Select(Settings):
     """Turn rationales into SFT examples."""
 
-    require: Literal["answer", "steps"] = "answer"
-    """answer: a correct answer suffices (STaR); steps: no step may be wrong either."""
+    require: Literal["answer", "steps", "grounded"] = "answer"
+    """answer: a correct answer suffices (STaR); steps: no step may be wrong either; grounded: nor may a number that the
+    answer follows from stand neither in the question nor in an earlier step."""
     per_problem: PositiveInt | None = None
     """Keep at most so many rationales a problem (STaR keeps 1, RFT all distinct ones)."""
     rationalized_cap: Share | None = None
@@ -370,16 +315,5 @@ class Recipe(Settings):
     """Tasks whose held-out problems are evaluated; the training task's own without it."""
     prompt: Prompting = Prompting()
     engine: EngineSettings = EngineSettings()
+    judge: Judge = Judge()
     stages: Stages = Stages()
-
-
-def hashed_settings(settings: BaseModel) -> dict[str, Any]:
-    """The settings that decide what is computed, for a fingerprint; those declared by `unhashed` are left out."""
-    result: dict[str, Any] = {}
-    for name, field in type(settings).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("hashed") is False:
-            continue
-        value = getattr(settings, name)
-        result[name] = hashed_settings(value) if isinstance(value, BaseModel) else value
-    return result

@@ -97,6 +97,7 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     owners: list[tuple[tuple[str | int, ...], Any, str]]
     owners = [(at, task, key) for at, task in tasks for key in ("path", "evaluate_path")]
     owners += [(("prompt",), data.get("prompt"), "exemplars"), (("model",), data.get("model"), "path")]
+    owners += [(("judge",), data.get("judge"), key) for key in ("path", "prompt")]
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
@@ -120,7 +121,8 @@ def _check(recipe: Recipe, document: Document) -> None:
             f"{document.where(('stages', 'warmup'))}: only the task 'arithmetic' has seed rationales; "
             f"leave 'warmup' out and start from a pretrained model"
         )
-    if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None:
+    bring_their_own = all(task.family == "bbh" for task in (recipe.train, *recipe.evaluate_on))
+    if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None and not bring_their_own:
         raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")
     for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
         template = getattr(recipe.prompt, name)

@@ -64,6 +64,9 @@ class Problem(Record):
     task: str
     level: int = 0
     group: str = ""
+    options: tuple[str, ...] = ()
+    """The texts of the options of a multiple choice, A first; `answer` is then the letter of one, or its text where
+    the question shows no letters (yes and no)."""
 
 
 class Rationale(Record):
@@ -98,22 +101,34 @@ class Rationale(Record):
 
 
 class Step(BaseModel):
-    """The verdict on one step of a rationale; `start` and `end` are character offsets into its text."""
+    """The verdict on one step of a rationale; `start` and `end` are character offsets into its text.
+
+    `uses` are the places in `Verdict.steps` of earlier steps whose results it takes; `unknown` are the numbers in it
+    that stand neither in the question nor in an earlier step; `needed` says whether the answer follows from it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     start: int
     end: int
     outcome: Outcome
     reason: str
+    uses: tuple[int, ...] = ()
+    unknown: tuple[str, ...] = ()
+    needed: bool = True
 
 
 class Verdict(Record):
-    """What a verifier says of a rationale; parents: rationale. `outcome` is that of the answer alone."""
+    """What a verifier says of a rationale; parents: rationale. `outcome` is that of the answer alone.
+
+    `coverage` is the share of the sentences with numbers in which a step was checked, or None where the verifier
+    does not look at steps.
+    """
 
     kind: ClassVar[str] = "verdict"
     outcome: Outcome
     reason: str
     steps: tuple[Step, ...] = ()
+    coverage: float | None = None
     verifier: str
     version: int
 
@@ -133,6 +148,26 @@ class Verdict(Record):
     def wrong_reason(self) -> bool:
         """Whether a right answer was reached by a wrong step (the paper's wrong-reason-right-answer)."""
         return self.outcome == "correct" and self.reasoning == "incorrect"
+
+    @property
+    def ungrounded(self) -> tuple[str, ...]:
+        """The numbers that the answer follows from and that come from nowhere."""
+        return tuple(number for step in self.steps if step.needed for number in step.unknown)
+
+
+class CrossCheck(Record):
+    """What a second verifier says of a rationale that has a verdict; parents: rationale, verdict."""
+
+    kind: ClassVar[str] = "crosscheck"
+    first: Outcome
+    second: Outcome
+    reason: str
+    verifier: str
+    version: int
+
+    @property
+    def agrees(self) -> bool:
+        return self.first == self.second
 
 
 class Decision(Record):
@@ -232,7 +267,7 @@ class Frontier(Record):
 KINDS: dict[str, type[Record]] = {
     record.kind: record
     for record in (
-        Problem, Rationale, Verdict, Decision, Example, Checkpoint, Evaluation, Promotion, Frontier,
+        Problem, Rationale, Verdict, CrossCheck, Decision, Example, Checkpoint, Evaluation, Promotion, Frontier,
     )
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
     shown = {"problem": _problem, "rationale": _rationale, "checkpoint": _checkpoint}
     if kind in shown:
         tree = shown[kind](query, identity)
-    elif kind in ("verdict", "decision", "example"):
+    elif kind in ("verdict", "crosscheck", "decision", "example"):
         record = query.record(kind, identity)
         parent = record["parents"][0]
         parent_kind = query.find(parent)[1]
@@ -90,10 +90,18 @@ def _rationale(query: Query, identity: str) -> Tree:
             Text.assemble(("verdict", "bold"), f" {row['verdict'][:10]} ", (row["outcome"], COLORS[row["outcome"]]),
                           f": {printable(row['reason'])}; steps: {row['reasoning']}")
         )  # fmt: skip
-        for step in row["steps"] or []:
-            if step["outcome"] != "correct":
+        for number, step in enumerate(row["steps"] or []):
+            note = _step_note(step)
+            if step["outcome"] != "correct" or note:
                 part = one_line(row["text"][step["start"] : step["end"]])
-                verdict.add(Text.assemble((part, "red"), f"  {printable(step['reason'])}"))
+                shown = f"  {printable(step['reason'])}{note}"
+                verdict.add(Text.assemble(f"step {number + 1} ", (part, COLORS[step["outcome"]]), shown))
+        if row["coverage"] is not None:
+            verdict.add(Text(f"{row['coverage']:.0%} of the sentences with numbers were checked"))
+        if row["second"]:
+            differs = "differs" if row["disputed"] else "agrees"
+            second = f"{row['second_verifier']} {differs}: {row['second']}, {printable(row['second_reason'])}"
+            verdict.add(Text(second, "yellow" if row["disputed"] else ""))
     if row["kept"] is not None:
         tree.add(Text.assemble(("decision", "bold"), f" {'kept' if row['kept'] else 'turned away'}: ",
                                printable(row["decision"])))  # fmt: skip
@@ -105,6 +113,18 @@ def _rationale(query: Query, identity: str) -> Tree:
         for one in siblings[:MAX_SAMPLES]:
             branch.add(_sample_line(one))
     return tree
+
+
+def _step_note(step: dict[str, Any]) -> str:
+    """Where a step's numbers come from, as far as that is not plainly the question."""
+    notes = []
+    if step["uses"]:
+        notes.append(f"from step {', '.join(str(one + 1) for one in step['uses'])}")
+    if step["unknown"]:
+        notes.append(f"{', '.join(map(one_line, step['unknown']))} from nowhere")
+    if not step["needed"]:
+        notes.append("the answer does not need it")
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _marked(text: str, steps: list[dict[str, Any]]) -> Text:

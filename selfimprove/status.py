@@ -62,6 +62,13 @@ def read_funnels(query: Query) -> dict[int, Funnel]:
     return {row.pop("round"): Funnel(**row) for row in rows}
 
 
+def read_cross_checks(query: Query) -> list[dict[str, Any]]:
+    """How often a second verifier agreed, by round and pair of outcomes."""
+    return query.rows(
+        "SELECT round, verifier, first, second, count(*) AS count FROM crosscheck GROUP BY ALL ORDER BY ALL"
+    )
+
+
 def read_manifests(folder: RunFolder) -> list[Manifest]:
     """The manifests of closed stages, in the order of the run."""
     found = [manifest for stage in folder.stages() if (manifest := stage.manifest())]
@@ -96,6 +103,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for round_, found in read_evaluations(folder).items()
         },
         "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
+        "cross-checks": read_cross_checks(Query(folder)),
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
         "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
         "seconds": {"wall": wall, "outside the model": outside},
@@ -119,6 +127,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_rounds_table(folder, evaluations))
         console.print(_levels_table(evaluations))
         console.print(_funnel_table(folder))
+        if checks := read_cross_checks(Query(folder)):
+            console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
     if manifests:
         console.print(_stages_table(manifests))
@@ -182,6 +192,19 @@ def _funnel_table(folder: RunFolder) -> Table:
         numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, *again, one.kept, one.kept_repaired,
                    one.kept_rationalized, one.undecided)  # fmt: skip
         table.add_row(str(round_), *map(str, numbers))
+    return table
+
+
+def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
+    table = _table("Judged a second time", "round", "second verifier", "checked", "agrees", "differs", "how",
+                   left=("second verifier", "how"))  # fmt: skip
+    for key in dict.fromkeys((one["round"], one["verifier"]) for one in checks):
+        mine = [one for one in checks if (one["round"], one["verifier"]) == key]
+        checked = sum(one["count"] for one in mine)
+        differing = [one for one in mine if one["first"] != one["second"]]
+        how = ", ".join(f"{one['count']} × {one['first']}, then {one['second']}" for one in differing)
+        differs = sum(one["count"] for one in differing)
+        table.add_row(str(key[0]), key[1], str(checked), str(checked - differs), str(differs), how)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from selfimprove.context import Context
 from selfimprove.plan import PlannedStage
-from selfimprove.records import Decision, Evaluation, Frontier, Problem, Promotion, Verdict
+from selfimprove.records import CrossCheck, Decision, Evaluation, Frontier, Problem, Promotion, Verdict
 
 
 def summarize(stage: PlannedStage, context: Context) -> str:
@@ -22,7 +22,10 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         correct = sum(one.outcome == "correct" for one in verdicts)
         wrong = sum(one.wrong_reason for one in verdicts)
         undecided = sum(one.outcome == "undecided" for one in verdicts)
-        return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided"
+        second = context.read(key, CrossCheck) if stage.name == "verify" else []
+        return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided" + (
+            f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
+        )
     if stage.name == "select":
         return f"{sum(one.kept for one in context.read(key, Decision))} kept of {len(context.read(key, Decision))}"
     if stage.name == "frontier":

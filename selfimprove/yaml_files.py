@@ -157,12 +157,12 @@ def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[t
 
 def _tag(model: type[BaseModel]) -> Any:
     field = model.model_fields.get("name")
-    return field.default if field else None
+    return getattr(model, "family", field.default if field else None)
 
 
 def _real_location(model: type[BaseModel], item: Any) -> Location:
     _, location = _walk(model, item["loc"])
-    return (*location, item["ctx"]["discriminator"].strip("'")) if item["type"] == "union_tag_invalid" else location
+    return (*location, "name") if item["type"] == "union_tag_invalid" else location
 
 
 def dump(data: Any) -> str:

@@ -11,6 +11,7 @@ from builders import make_problem, make_rationale
 
 from selfimprove.addition import check_rationale, extract_answer, parse_addition, write_rationale
 from selfimprove.records import Rationale, Verdict
+from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
 WORKED = [
@@ -35,9 +36,9 @@ def blamed(text: str, question: str = QUESTION) -> list[tuple[int, str]]:
 
 
 def judge(text: str, question: str = QUESTION, answer: str | None = "125", **fields: str) -> tuple[Rationale, Verdict]:
-    verifier = make_verifier("addition")
+    verifier = make_verifier(VerifierSettings(name="addition"))
     problem = make_problem(question, answer)
-    rationale = make_rationale(problem, text, **{"answer": verifier.extract_answer(text)} | fields)
+    rationale = make_rationale(problem, text, **{"answer": verifier.extract_answer(text, problem)} | fields)
     return rationale, verifier.verify(problem=problem, rationale=rationale)
 
 

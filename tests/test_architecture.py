@@ -17,18 +17,20 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
     {"errors", "records"},
-    {"yaml_files", "terminal", "addition"},
-    {"recipe", "stats", "lineage"},
+    {"yaml_files", "terminal", "addition", "settings"},
+    {"task_settings", "stats", "lineage"},
+    {"recipe", "gym_data"},
     {"recipe_file", "prompts"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},
     {"stages"},
     {"plan"},
+    {"judging"},
     {"context"},
     {"training"},
     {"pipeline", "summary"},
     {"loop"},
-    {"status", "show", "traces", "progress"},
+    {"status", "show", "traces", "progress", "verify_file"},
     {"estimate"},
     {"cli"},
 )
@@ -44,7 +46,7 @@ STAGES_TOGETHER = {("stages.rationalize", "stages.generate"), ("stages.repair", 
 HOMES = {
     "trl": {"trainers"},
     "duckdb": {"store"},
-    "networkx": {"lineage", "plan", "loop"},
+    "networkx": {"lineage", "plan", "loop", "verifiers"},
     "pyarrow": {"store", "trainers"},
     "peft": {"models", "trainers"},
     "scipy": {"stats", "context"},  # context imports it early, on the imports' account
@@ -52,6 +54,8 @@ HOMES = {
     "vllm": {"engines"},
     "sympy": {"verifiers"},
     "math_verify": {"verifiers"},
+    "latex2sympy2_extended": {"verifiers"},
+    "reasoning_gym": {"gym_data"},
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "duckdb", "networkx", "pyarrow", "scipy", "vllm"}
 

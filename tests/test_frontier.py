@@ -5,7 +5,7 @@ import pytest
 from builders import make_problem, make_rationale, make_verdict
 
 from selfimprove.recipe import FrontierSettings
-from selfimprove.records import Frontier, Outcome
+from selfimprove.records import Frontier, Outcome, Step
 from selfimprove.stages.frontier import frontier, measure_yields
 
 LEVELS = {"1+1": 2, "1+2": 3, "2+1": 3, "2+2": 4}
@@ -153,9 +153,14 @@ def test_policy_all_opens_everything_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"), [(False, {"1+1": (4, 3), "2+1": (1, 0)}), (True, {"1+1": (4, 2), "2+1": (1, 0)})]
+    ("require", "expected"),
+    [
+        ("answer", {"1+1": (5, 4), "2+1": (1, 0)}),
+        ("steps", {"1+1": (5, 3), "2+1": (1, 0)}),
+        ("grounded", {"1+1": (5, 2), "2+1": (1, 0)}),
+    ],
 )
-def test_yields_count_decided_samples_by_group(steps: bool, expected: dict[str, tuple[int, int]]) -> None:
+def test_yields_count_decided_samples_by_group(require: str, expected: dict[str, tuple[int, int]]) -> None:
     one, other, third = (
         make_problem("1+1=", "2"),
         make_problem("11+1=", "12", group="2+1"),
@@ -175,4 +180,8 @@ def test_yields_count_decided_samples_by_group(steps: bool, expected: dict[str, 
         make_verdict(rationale, outcome, found)
         for rationale, (_, outcome, found) in zip(rationales, table, strict=True)
     ]
-    assert measure_yields([one, other, third], rationales, reversed(verdicts), steps=steps) == expected
+    guess = make_rationale(one, sample=len(table))
+    step = Step(start=0, end=1, outcome="correct", reason="", unknown=("20",))
+    verdicts.append(make_verdict(guess).model_copy(update={"steps": (step, step.model_copy(update={"needed": False}))}))
+    found_yields = measure_yields([one, other, third], [*rationales, guess], reversed(verdicts), require=require)
+    assert found_yields == expected

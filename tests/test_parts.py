@@ -15,6 +15,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records import (
     KINDS,
     Checkpoint,
+    CrossCheck,
     Decision,
     Evaluation,
     Example,
@@ -45,6 +46,7 @@ RECORDS: list[Record] = [
     ),
     make_verdict(RATIONALE),
     make_verdict(RATIONALE, "incorrect", ["correct", "incorrect", "undecided"]),
+    CrossCheck(parents=("r", "v"), first="correct", second="undecided", reason="x", verifier="math-verify", version=1),
     Decision(parents=("r", "v"), kept=True, reason="kept"),
     Decision(parents=("r", "v"), kept=False, reason=""),
     Example(parents=("r", "v"), prompt="1+2=", completion="#3", origin="seed", group="1+1"),

@@ -7,21 +7,19 @@ import yaml
 
 from selfimprove.recipe import (
     STAGES,
-    ArithmeticTask,
     Build,
     EngineSettings,
     Generate,
-    Gsm8kTask,
     Prompting,
     Rationalize,
     Recipe,
     Sft,
     Stages,
-    SvampTask,
     Warmup,
-    hashed_settings,
 )
 from selfimprove.recipe_file import POLICIES, find_recipe, load_recipe, write_recipe
+from selfimprove.settings import hashed_settings
+from selfimprove.task_settings import ArithmeticTask, Gsm8kTask, SvampTask
 
 SHIPPED = sorted((POLICIES / "recipes").glob("*.yaml"))
 PLAIN = """\
@@ -71,7 +69,10 @@ def test_every_default_is_written_out(plain: str) -> None:
     written = yaml.safe_load(write_recipe(load_recipe(plain)))
     assert list(written) == list(Recipe.model_fields)
     assert (written["seed"], written["rounds"], written["evaluate_on"]) == (0, 4, [])
-    assert written["train"] == {"name": "gsm8k", "path": None, "held_out": 200, "limit": None}
+    assert written["train"] == {
+        "name": "gsm8k", "path": None, "held_out": 200, "limit": None,
+        "answers": {"strict": False, "tolerance": 0.0, "relative_tolerance": 0.0, "units": "ignore"},
+    }  # fmt: skip
     assert written["stages"]["rationalize"] is None and written["stages"]["warmup"] is None
     for name, stage in (("generate", Generate()), ("sft", Sft())):
         assert list(written["stages"][name]) == list(type(stage).model_fields)
@@ -176,6 +177,8 @@ UNHASHED = [
     "prompt.exemplars",
     "engine.batch_size",
     "engine.threads",
+    "judge.prompt",
+    "stages.verify.workers",
     *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in ("launch", "launch_arguments")),
     *(f"stages.{stage}.checkpoint_every" for stage in ("warmup", "sft")),
 ]

@@ -27,7 +27,7 @@ MISTAKES = [
     ("stages:\n  generat: {}", "{}:6: unknown key 'generat'; did you mean 'generate'?"),
     ("stages:\n  generate:\n    sampels: 3", "{}:7: unknown key 'sampels'; did you mean 'samples'?"),
     ("stages:\n  sft:\n    lora:\n      rnk: 3", "{}:8: unknown key 'rnk'; did you mean 'rank'?"),
-    ("  grades: [1]", "{}:5: unknown key 'grades'; known: held_out, limit, name, path"),
+    ("  grades: [1]", "{}:5: unknown key 'grades'; known: answers, held_out, limit, name, path"),
     ("evaluate_on:\n  - name: jsonl\n    pth: x", "{}:7: unknown key 'pth'; did you mean 'path'?"),
     ("evaluate_on:\n  - name: gsm8k\n  - name: svmp", "{}:7: unknown task 'svmp'; did you mean 'svamp'?"),
     ("prompt:\n  style: few-shots", "{}:6: 'prompt.style' is 'few-shots'; did you mean 'few-shot'?"),

@@ -30,7 +30,8 @@ PROBLEM = make_problem()
 
 
 def test_an_id_is_the_hash_of_the_kind_and_the_fields() -> None:
-    content = b'problem\0{"parents":[],"question":"1+2=","answer":"3","task":"arithmetic","level":2,"group":"1+1"}'
+    content = b'problem\0{"parents":[],"question":"1+2=","answer":"3","task":"arithmetic","level":2,"group":"1+1",'
+    content += b'"options":[]}'
     assert PROBLEM.id == hashlib.blake2b(content, digest_size=10).hexdigest()
     assert len(PROBLEM.id) == ID_LENGTH
 

@@ -12,6 +12,7 @@ from selfimprove.loop import run_loop
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
+from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
 PROBLEM = make_problem("14+27=", "41")
@@ -19,8 +20,8 @@ RIGHT = write_rationale(14, 27)
 
 
 def judge(text: str) -> tuple[Rationale, Verdict]:
-    verifier = make_verifier("addition")
-    rationale = make_rationale(PROBLEM, text, answer=verifier.extract_answer(text))
+    verifier = make_verifier(VerifierSettings(name="addition"))
+    rationale = make_rationale(PROBLEM, text, answer=verifier.extract_answer(text, PROBLEM))
     return rationale, verifier.verify(problem=PROBLEM, rationale=rationale)
 
 

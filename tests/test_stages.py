@@ -1,7 +1,7 @@
 """The stages that generate, verify, rationalize, evaluate and promote."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -9,12 +9,13 @@ from builders import CHECKPOINT, make_problem, make_rationale, make_verdict
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.recipe import Promote, Sampling
-from selfimprove.records import Outcome, Problem, Promotion, derive_seed
+from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.generate import Writer, generate
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.verify import verify
+from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
 A, B, C = make_problem("1+2=", "3"), make_problem("2+2=", "4"), make_problem("Why?", None)
@@ -95,12 +96,18 @@ def test_verify_judges_each_rationale_by_its_problems_verifier() -> None:
         make_rationale(A, "3.0", answer="3.0"),
         make_rationale(A, "4", answer="4"),
     ]
-    verifiers = {"jsonl": make_verifier("text"), "arithmetic": make_verifier("number")}
+    verifiers = {
+        "jsonl": make_verifier(VerifierSettings(name="text")), "arithmetic": make_verifier(VerifierSettings(name="math")),
+    }  # fmt: skip
     problems = {one.id: one for one in (A, words)}
-    verdicts = list(verify(written, problems=problems, verifier=lambda problem: verifiers[problem.task]))
+
+    def judge(pairs: Iterable[tuple[Problem, Rationale]]) -> Iterator[Verdict]:
+        return (verifiers[problem.task].verify(problem=problem, rationale=one) for problem, one in pairs)
+
+    verdicts = list(verify(written, problems=problems, judge=judge))
     assert [one.rationale for one in verdicts] == [one.id for one in written]
     assert [(one.verifier, one.outcome) for one in verdicts] == [
-        ("text", "correct"), ("number", "correct"), ("number", "incorrect"),
+        ("text", "correct"), ("math", "correct"), ("math", "incorrect"),
     ]  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe import AsdivTask, Gsm8kTask, JsonlTask, SvampTask
 from selfimprove.records import Problem
+from selfimprove.task_settings import AsdivTask, Gsm8kTask, JsonlTask, SvampTask
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, question_key
-from selfimprove.verifiers.numbers import parse_number
+from selfimprove.verifiers.numbers import read_number
 
 
 def write_rows(path: Path, rows: list[Any]) -> str:
@@ -91,7 +91,7 @@ def test_own_problems_are_read_as_they_are(tmp_path: Path) -> None:
     ]
     path = write_rows(tmp_path / "own.jsonl", lines)
     task = load_task(JsonlTask(path=path, question="q", answer="a", level="grade", compare="text", held_out=1))
-    assert task.verifier == "text"
+    assert task.verifier.name == "text"
     found = {one.question: one for one in every(task)}
     assert {question: one.answer for question, one in found.items()} == {
         "1 + 1?": "2", "half \ufffd line\u2028end": "x\ufffd", "open": None, "float": "7.5",
@@ -107,7 +107,7 @@ def test_own_problems_are_split_or_evaluated_from_a_second_file(tmp_path: Path) 
     path = write_rows(tmp_path / "own.jsonl", rows(10))
     split = load_task(JsonlTask(path=path, held_out=4))
     assert isinstance(split, PoolTask) and (len(split.train()), len(split.held_out())) == (6, 4)
-    assert split.verifier == "number" and split.levels == {"level 0": 0}
+    assert split.verifier.name == "math" and split.levels == {"level 0": 0}
     limited = load_task(JsonlTask(path=path, held_out=4, limit=2))
     assert set(limited.held_out()) == set(split.held_out()) and len(every(limited)) == 6
     second = write_rows(tmp_path / "second.jsonl", [{"question": "Other?", "answer": 1}, *rows(1)])
@@ -130,7 +130,7 @@ def check_pool(task: Task, train: int, test: int) -> None:
     assert (len(task.train()), len(task.held_out())) == (train, test)
     assert len({question_key(one.question) for one in every(task)}) == train + test, "a question stands there twice"
     check_disjoint([task], task.held_out())
-    assert all(one.answer and parse_number(one.answer) is not None for one in every(task))
+    assert all(one.answer and read_number(one.answer) is not None for one in every(task))
     assert {one.group: one.level for one in every(task)} == task.levels
 
 

@@ -8,8 +8,8 @@ from builders import make_problem
 
 from selfimprove.addition import check_rationale, extract_answer, parse_addition
 from selfimprove.errors import TaskError
-from selfimprove.recipe import ArithmeticTask, JsonlTask
 from selfimprove.records import Problem
+from selfimprove.task_settings import ArithmeticTask, JsonlTask, VerifierSettings
 from selfimprove.tasks import Arithmetic, check_disjoint, load_task
 from selfimprove.tasks.arithmetic import is_held_out
 from selfimprove.tasks.base import PoolTask, question_key, split_pool, take
@@ -112,6 +112,10 @@ def test_seed_rationales_have_known_shapes_in_equal_parts_and_check_as_correct()
     assert rows == THREE.seed_rationales(63, 0) != THREE.seed_rationales(63, 1)
 
 
+def make_pool(name: str, train: list[Problem], test: list[Problem]) -> PoolTask:
+    return PoolTask(name, train, test, verifier=VerifierSettings(name="math"))
+
+
 def pool(count: int = 40) -> list[Problem]:
     return [make_problem(f"How many is {number}?", str(number), task="jsonl") for number in range(count)]
 
@@ -156,7 +160,7 @@ def test_take_chooses_by_the_question_and_keeps_the_order() -> None:
 
 
 def test_a_pool_draws_distinct_problems_and_no_more_than_it_has() -> None:
-    task = PoolTask("jsonl", pool(20), pool(40)[20:])
+    task = make_pool("jsonl", pool(20), pool(40)[20:])
     drawn = task.draw("1+1", 8, 3)
     assert len(set(drawn)) == 8 and drawn == task.draw("1+1", 8, 3) != task.draw("1+1", 8, 4)
     assert set(task.draw("1+1", 99, 3)) == set(pool(20))
@@ -168,7 +172,7 @@ def test_the_groups_of_a_pool_open_by_level() -> None:
         make_problem(group, level=level, group=group)
         for group, level in [("c", 5), ("a", 1), ("b", 2), ("B", 2), ("held out", 9)]
     ]
-    task = PoolTask("jsonl", problems[:4], problems[4:])  # a group without training problems cannot be drawn from
+    task = make_pool("jsonl", problems[:4], problems[4:])  # a group without training problems cannot be drawn from
     assert task.levels == {"a": 1, "b": 2, "B": 2, "c": 5}
     assert task.seeded == frozenset()
     assert {group: set(before) for group, before in task.leads_to.items()} == {
@@ -178,15 +182,15 @@ def test_the_groups_of_a_pool_open_by_level() -> None:
 
 def test_a_fingerprint_follows_the_problems() -> None:
     prints = {
-        PoolTask("jsonl", pool(5), pool(9)[5:]).fingerprint(),
-        PoolTask("jsonl", pool(6), pool(9)[6:]).fingerprint(),
-        PoolTask("jsonl", pool(9), []).fingerprint(),
-        PoolTask("other", pool(9), []).fingerprint(),
+        make_pool("jsonl", pool(5), pool(9)[5:]).fingerprint(),
+        make_pool("jsonl", pool(6), pool(9)[6:]).fingerprint(),
+        make_pool("jsonl", pool(9), []).fingerprint(),
+        make_pool("other", pool(9), []).fingerprint(),
         Arithmetic(ArithmeticTask()).fingerprint(),
         Arithmetic(ArithmeticTask(max_digits=3)).fingerprint(),
     }
     assert len(prints) == 6
-    assert PoolTask("jsonl", pool(5), []).fingerprint() == PoolTask("jsonl", pool(5), []).fingerprint()
+    assert make_pool("jsonl", pool(5), []).fingerprint() == make_pool("jsonl", pool(5), []).fingerprint()
 
 
 def test_training_on_a_held_out_question_is_an_error() -> None:
@@ -194,8 +198,8 @@ def test_training_on_a_held_out_question_is_an_error() -> None:
     with pytest.raises(
         TaskError, match=re.escape("task 'jsonl': a training problem is held out too: 'How many is 3?'")
     ):
-        check_disjoint([PoolTask("jsonl", pool(), [])], held_out)
-    check_disjoint([PoolTask("jsonl", pool(3), []), THREE], held_out)
+        check_disjoint([make_pool("jsonl", pool(), [])], held_out)
+    check_disjoint([make_pool("jsonl", pool(3), []), THREE], held_out)
 
 
 def test_load_task_without_a_path_says_what_to_set() -> None:

@@ -9,57 +9,31 @@ import pytest
 from builders import make_problem, make_rationale
 
 from selfimprove.records import Problem, Verdict
+from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.text import normalize
 
-VERIFIERS = ["number", "text", "addition"]
+VERIFIERS = ["math", "text", "addition"]
+
+
+def make(name: str, **settings: Any) -> Verifier:
+    return make_verifier(VerifierSettings.model_validate({"name": name} | settings))
 
 
 def judge(verifier: Verifier, problem: Problem, text: str, **fields: Any) -> Verdict:
-    rationale = make_rationale(problem, text, **{"answer": verifier.extract_answer(text)} | fields)
+    rationale = make_rationale(problem, text, **{"answer": verifier.extract_answer(text, problem)} | fields)
     verdict = verifier.verify(problem=problem, rationale=rationale)
     assert verdict.parents == (rationale.id,)
     assert (verdict.verifier, verdict.version) == (verifier.name, verifier.version)
     return verdict
 
 
-@pytest.mark.parametrize(
-    ("text", "answer", "outcome"),
-    [
-        ("The answer is 7.", "7", "correct"),
-        ("The answer is 7.00", "7", "correct"),
-        ("The answer is +7", "7.0", "correct"),
-        ("The answer is $1,000 a year", "1000", "correct"),
-        ("#### 0.5", "1/2", "correct"),
-        ("3 + 4 = 7", "7", "correct"),
-        (r"\boxed{-7}", "-7", "correct"),
-        ("0.1 + 0.2 = 0.3", "0.3", "correct"),
-        ("The answer is -7", "7", "incorrect"),
-        ("The answer is 7.0000000000000001", "7", "incorrect"),
-        ("The answer is 70", "7", "incorrect"),
-        ("The answer is 7. And 8.", "8", "incorrect"),
-        ("none", "7", "incorrect"),
-        ("", "7", "incorrect"),
-        ("7", "seven", "undecided"),
-        ("7", "", "undecided"),
-        ("7", "7 or 8", "undecided"),
-        ("78", "7, 8", "undecided"),
-        ("7", "1/0", "undecided"),
-        ("1/0", "7", "incorrect"),
-        ("9" * 61, "7", "incorrect"),
-    ],
-    ids=ascii,
-)
-def test_answers_are_compared_as_numbers(text: str, answer: str, outcome: str) -> None:
-    assert judge(make_verifier("number"), make_problem("How many?", answer), text).outcome == outcome
-
-
 def test_a_stated_answer_must_be_stated() -> None:
     problem = make_problem("I have 7. How many?", "7")
-    assert judge(make_verifier("number"), problem, "I have 7.").outcome == "correct"
-    assert judge(make_verifier("number", stated=True), problem, "I have 7.").outcome == "incorrect"
-    assert judge(make_verifier("number", stated=True), problem, "The answer is 7.").outcome == "correct"
+    assert judge(make("math"), problem, "I have 7.").outcome == "correct"
+    assert judge(make("math", stated=True), problem, "I have 7.").outcome == "incorrect"
+    assert judge(make("math", stated=True), problem, "The answer is 7.").outcome == "correct"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +46,7 @@ def test_a_stated_answer_must_be_stated() -> None:
     ],
 )
 def test_the_equations_are_judged_apart_from_the_answer(text: str, outcome: str, reasoning: str) -> None:
-    verdict = judge(make_verifier("number"), make_problem("How many?", "7"), text)
+    verdict = judge(make("math"), make_problem("How many?", "7"), text)
     assert (verdict.outcome, verdict.reasoning) == (outcome, reasoning)
     assert verdict.wrong_reason == (outcome == "correct" and reasoning == "incorrect")
 
@@ -95,7 +69,7 @@ def test_the_equations_are_judged_apart_from_the_answer(text: str, outcome: str,
     ids=ascii,
 )
 def test_answers_are_compared_as_texts(text: str, answer: str, outcome: str) -> None:
-    assert judge(make_verifier("text"), make_problem("Where?", answer), text).outcome == outcome
+    assert judge(make("text"), make_problem("Where?", answer), text).outcome == outcome
 
 
 def test_normalize_keeps_what_tells_texts_apart() -> None:
@@ -117,7 +91,7 @@ def test_normalize_keeps_what_tells_texts_apart() -> None:
 def test_what_cannot_be_judged_is_undecided(
     name: str, answer: str | None, text: str, finish: str, outcome: str, reason: str
 ) -> None:
-    verdict = judge(make_verifier(name), make_problem(answer=answer), text, finish=finish)
+    verdict = judge(make(name), make_problem(answer=answer), text, finish=finish)
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
 
 
@@ -125,41 +99,41 @@ def test_what_cannot_be_judged_is_undecided(
 def test_a_text_of_the_largest_length_is_judged(name: str) -> None:
     text = "x\n" * ((MAX_TEXT - 2) // 2) + "#3"
     assert len(text) == MAX_TEXT
-    expected = {"number": "correct", "addition": "correct", "text": "incorrect"}[name]
-    verdict = judge(make_verifier(name), make_problem(), text)
+    expected = {"math": "correct", "addition": "correct", "text": "incorrect"}[name]
+    verdict = judge(make(name), make_problem(), text)
     assert verdict.outcome == expected
-    assert len(verdict.steps) == {"number": 0, "addition": text.count("\n") + 1, "text": 0}[name]
+    assert len(verdict.steps) == {"math": 0, "addition": text.count("\n") + 1, "text": 0}[name]
 
 
 def test_the_equations_of_a_text_of_the_largest_length_are_checked() -> None:
     text = "1+1=3" + "." * (MAX_TEXT - 5)
-    assert [step.outcome for step in judge(make_verifier("number"), make_problem(), text).steps] == ["incorrect"]
-    assert judge(make_verifier("number"), make_problem(), text + ".").steps == ()
+    assert [step.outcome for step in judge(make("math"), make_problem(), text).steps] == ["incorrect"]
+    assert judge(make("math"), make_problem(), text + ".").steps == ()
 
 
 @pytest.mark.parametrize("name", VERIFIERS)
 def test_no_answer_is_looked_for_in_a_longer_text(name: str) -> None:
     text = "x\n" * (MAX_TEXT // 2) + "#3"
-    assert make_verifier(name).extract_answer(text) is None
-    assert make_verifier(name).extract_answer(text[2:]) is not None
+    assert make(name).extract_answer(text, make_problem()) is None
+    assert make(name).extract_answer(text[2:], make_problem()) is not None
 
 
 @pytest.mark.parametrize("name", VERIFIERS)
 def test_a_megabyte_is_refused_quickly(name: str) -> None:
     started = time.process_time()
-    verdict = judge(make_verifier(name), make_problem(), "1+1=2 " * 170_000)
+    verdict = judge(make(name), make_problem(), "1+1=2 " * 170_000)
     assert verdict.outcome == "undecided" and verdict.steps == ()
     assert time.process_time() - started < 0.5
 
 
 def test_each_verifier_has_its_own_name() -> None:
-    assert [make_verifier(name).name for name in VERIFIERS] == VERIFIERS
+    assert [make(name).name for name in VERIFIERS] == VERIFIERS
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("stated", [True, False])
 def test_every_gold_solution_of_gsm8k_is_correct(split: str, stated: bool, data_folder: Path) -> None:
-    verifier = make_verifier("number", stated=stated)
+    verifier = make("math", stated=stated)
     lines = (data_folder / "gsm8k" / f"{split}.jsonl").read_text().splitlines()
     wrong = []
     for line in lines:

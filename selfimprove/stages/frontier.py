@@ -10,9 +10,9 @@ VERSION = 1
 
 
 def measure_yields(
-    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict], *, steps: bool
+    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict], *, require: str
 ) -> dict[str, tuple[int, int]]:
-    """Decided samples and passing ones by group; with `steps` a wrong step does not pass."""
+    """Decided samples and passing ones by group; a wrong step passes only where just the answer is required."""
     group_of = {problem.id: problem.group for problem in problems}
     problem_of = {rationale.id: rationale.problem for rationale in rationales}
     attempts: Counter[str] = Counter()
@@ -22,7 +22,9 @@ def measure_yields(
             continue
         group = group_of[problem_of[verdict.rationale]]
         attempts[group] += 1
-        passed[group] += verdict.outcome == "correct" and not (steps and verdict.wrong_reason)
+        passed[group] += verdict.outcome == "correct" and (
+            require == "answer" or not (verdict.wrong_reason or (require == "grounded" and verdict.ungrounded))
+        )
     return {group: (count, passed[group]) for group, count in attempts.items()}
 
 

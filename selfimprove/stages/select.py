@@ -7,7 +7,7 @@ from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Select
 from selfimprove.records import Decision, Example, Problem, Rationale, Verdict
 
-VERSION = 1
+VERSION = 2
 
 
 def select(
@@ -72,9 +72,11 @@ def _why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
         return f"{verdict.outcome}: {verdict.reason}"
     if rationale.finish != "stop":
         return "cut off at the length limit, so its end would be learned wrong"
-    if settings.require == "steps" and verdict.reasoning != "correct":
+    if settings.require != "answer" and verdict.reasoning != "correct":
         wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
         return f"right answer, wrong step: {wrong.reason}" if wrong else "right answer, no step could be checked"
+    if settings.require == "grounded" and verdict.ungrounded:
+        return f"right answer from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
     return ""
 
 

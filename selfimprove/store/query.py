@@ -21,10 +21,12 @@ TRACES = """
                 THEN 'undecided' ELSE 'correct' END AS reasoning,
            d.kept, d.reason AS decision, r.tokens, r.logprob, r.finish, r.temperature, r.seed,
            r.parents[1] AS problem, r.parents[2] AS checkpoint, r.parents[3] AS continues, v.id AS verdict,
-           r.prompt, r.text, v.steps
+           r.prompt, r.text, v.steps, v.coverage,
+           c.second, c.reason AS second_reason, c.verifier AS second_verifier, c.first <> c.second AS disputed
     FROM rationale r
     LEFT JOIN verdict v ON v.parents[1] = r.id
     LEFT JOIN decision d ON d.parents[1] = r.id
+    LEFT JOIN crosscheck c ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
 FILTERS = {
@@ -37,6 +39,7 @@ FILTERS = {
     "reasoning": "reasoning = ?",
     "origin": "origin = ?",
     "kept": "kept = ?",
+    "disputed": "disputed = ?",
     "problem": "problem = ?",
     "text": "contains(lower(text), lower(?))",
 }

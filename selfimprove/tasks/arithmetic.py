@@ -4,8 +4,9 @@ import random
 from collections.abc import Iterator, Sequence
 
 from selfimprove.addition import parse_addition, write_rationale
-from selfimprove.recipe import ArithmeticTask
+from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem, derive_seed, digest
+from selfimprove.task_settings import ArithmeticTask, VerifierSettings
 
 HELD_OUT_SHARE = 10  # one pair of operands in so many is held out
 
@@ -24,7 +25,8 @@ class Arithmetic:
     """Addition problems by shape, such as `4+3`; a shape's level is its digits in total."""
 
     name = "arithmetic"
-    verifier = "addition"
+    verifier = VerifierSettings(name="addition")
+    exemplars: Sequence[Exemplar] = ()
 
     def __init__(self, settings: ArithmeticTask) -> None:
         self.settings = settings

@@ -6,9 +6,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe import AsdivTask
 from selfimprove.records import Problem
-from selfimprove.tasks.base import PoolTask, load_hub, read_text, split_pool, take
+from selfimprove.task_settings import AsdivTask
+from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, split_pool, take
 
 _NUMBER = re.compile(r"\s*(-?[\d,]*\.?\d+)\s*(\(.*\))?\s*")
 
@@ -60,4 +60,4 @@ def load_asdiv(settings: AsdivTask) -> PoolTask:
     if not problems:
         raise TaskError(f"asdiv: no problem of the grades {settings.grades} in {settings.path or 'the hub copy'}")
     train, test = split_pool(problems, settings.held_out)
-    return PoolTask("asdiv", take(train, settings.limit), test)
+    return PoolTask("asdiv", take(train, settings.limit), test, verifier=compare_as("math", settings))

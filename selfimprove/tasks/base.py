@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from selfimprove.errors import TaskError
+from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem, derive_seed, digest
-
-Comparison = str  # "addition", "number" or "text": which verifier judges the answers
+from selfimprove.task_settings import Comparison, VerifierSettings
+from selfimprove.task_settings import PoolTask as PoolSettings
 
 
 class Task(Protocol):
     """Problems in groups, with held-out ones that training can never draw."""
 
     name: str
-    verifier: Comparison
+    verifier: VerifierSettings
+
+    @property
+    def exemplars(self) -> Sequence[Exemplar]:
+        """The task's own worked problems for few-shot prompts, as far as it brings any."""
+        ...
 
     @property
     def levels(self) -> Mapping[str, int]:
@@ -43,14 +49,26 @@ class Task(Protocol):
         ...
 
 
+def compare_as(comparison: Comparison, settings: PoolSettings) -> VerifierSettings:
+    """The verifier of a task whose answers are compared in this way, as strictly as its settings say."""
+    return VerifierSettings(name=comparison, answers=settings.answers)
+
+
 class PoolTask:
     """A task of fixed problems."""
 
     def __init__(
-        self, name: str, train: Iterable[Problem], test: Iterable[Problem], *, verifier: Comparison = "number"
+        self,
+        name: str,
+        train: Iterable[Problem],
+        test: Iterable[Problem],
+        *,
+        verifier: VerifierSettings,
+        exemplars: Sequence[Exemplar] = (),
     ) -> None:
         self.name = name
         self.verifier = verifier
+        self.exemplars: Sequence[Exemplar] = tuple(exemplars)
         self._test = list({problem.id: problem for problem in test}.values())
         self._pools: dict[str, list[Problem]] = {}
         for problem in {problem.id: problem for problem in train}.values():

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe import Gsm8kTask
 from selfimprove.records import Problem
-from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
+from selfimprove.task_settings import Gsm8kTask
+from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, take
 
 MAX_LEVEL = 8
 
@@ -43,4 +43,5 @@ def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
 
-    return PoolTask("gsm8k", take(split("train"), settings.limit), take(split("test"), settings.held_out))
+    train, test = take(split("train"), settings.limit), take(split("test"), settings.held_out)
+    return PoolTask("gsm8k", train, test, verifier=compare_as("math", settings))

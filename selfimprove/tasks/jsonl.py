@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe import JsonlTask
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.tasks.base import PoolTask, read_text, split_pool, take
+from selfimprove.task_settings import JsonlTask
+from selfimprove.tasks.base import PoolTask, compare_as, read_text, split_pool, take
 
 MAX_LEVEL = 1_000_000
 
@@ -28,13 +28,24 @@ def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     level = row.get(settings.level, 0) if settings.level else 0
     if not isinstance(level, int) or isinstance(level, bool) or abs(level) > MAX_LEVEL:
         raise TaskError(f"{where}: '{settings.level}' is not a whole number")
+    options = _options(row, settings, where)
     return Problem(
         question=replace_surrogates(question.strip()),
         answer=None if answer is None else replace_surrogates(str(answer).strip()),
         task="jsonl",
         level=level,
         group=f"level {level}",
+        options=options,
     )
+
+
+def _options(row: dict[str, object], settings: JsonlTask, where: str) -> tuple[str, ...]:
+    if settings.options is None:
+        return ()
+    options = row.get(settings.options)
+    if not isinstance(options, list) or not options or not all(isinstance(one, (str, int, float)) for one in options):
+        raise TaskError(f"{where}: '{settings.options}' is not a list of options")
+    return tuple(replace_surrogates(str(one).strip()) for one in options)
 
 
 def _read(path: Path, settings: JsonlTask) -> list[Problem]:
@@ -63,4 +74,4 @@ def load_jsonl(settings: JsonlTask) -> PoolTask:
         train, test = split_pool(problems, settings.held_out)
     if not train or not test:
         raise TaskError(f"{settings.path}: {len(problems)} problems are too few to train on some and hold others out")
-    return PoolTask("jsonl", take(train, settings.limit), test, verifier=settings.compare)
+    return PoolTask("jsonl", take(train, settings.limit), test, verifier=compare_as(settings.compare, settings))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe import SvampTask
 from selfimprove.records import Problem
-from selfimprove.tasks.base import PoolTask, load_hub, read_text, split_pool, take
+from selfimprove.task_settings import SvampTask
+from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, split_pool, take
 
 
 def _problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
@@ -32,9 +32,8 @@ def load_svamp(settings: SvampTask) -> PoolTask:
     """Load SVAMP from SVAMP.json (or its folder), or from the hub."""
     if settings.path is None:
         train = _problems(load_hub("ChilleD/SVAMP", "train"))
-        return PoolTask(
-            "svamp", take(train, settings.limit), take(_problems(load_hub("ChilleD/SVAMP", "test")), settings.held_out)
-        )
+        test = take(_problems(load_hub("ChilleD/SVAMP", "test")), settings.held_out)
+        return PoolTask("svamp", take(train, settings.limit), test, verifier=compare_as("math", settings))
     path = Path(settings.path)
     path = path / "SVAMP.json" if path.is_dir() else path
     try:
@@ -42,4 +41,4 @@ def load_svamp(settings: SvampTask) -> PoolTask:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TaskError(f"{path}: not SVAMP's format ({type(error).__name__}: {error})") from None
     train, test = split_pool(problems, settings.held_out)
-    return PoolTask("svamp", take(train, settings.limit), test)
+    return PoolTask("svamp", take(train, settings.limit), test, verifier=compare_as("math", settings))

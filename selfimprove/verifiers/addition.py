@@ -2,6 +2,7 @@
 
 from selfimprove.addition import check_rationale, extract_answer
 from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
 
 
@@ -11,8 +12,14 @@ class AdditionVerifier:
     name = "addition"
     version = 1
 
-    def extract_answer(self, text: str) -> str | None:
+    def __init__(self, settings: VerifierSettings) -> None:
+        self.settings = settings
+
+    def extract_answer(self, text: str, problem: Problem) -> str | None:
         return extract_answer(text) if len(text) <= MAX_TEXT else None
+
+    def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict:
+        return self.verify(problem=problem, rationale=rationale)
 
     def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
         steps = check_rationale(problem.question, rationale.text) if len(rationale.text) <= MAX_TEXT else ()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from selfimprove.records import Outcome, Problem, Rationale, Step, Verdict
+from selfimprove.task_settings import VerifierSettings
 
 MAX_TEXT = 50_000  # characters; longer texts are not parsed at all
 
@@ -12,10 +13,19 @@ class Verifier(Protocol):
 
     name: str
     version: int
+    settings: VerifierSettings
 
-    def extract_answer(self, text: str) -> str | None: ...
+    def extract_answer(self, text: str, problem: Problem) -> str | None:
+        """The answer that a text gives to a problem, in the form that is compared; None where it gives none."""
+        ...
 
-    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict: ...
+    def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
+        """The verdict, where our own bounded code can give it; None where a parser of others must be asked."""
+        ...
+
+    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
+        """The verdict. Where `quick` has none this may take any time and memory: ask for it in a worker (`pool`)."""
+        ...
 
 
 def refuse(problem: Problem, rationale: Rationale) -> tuple[Outcome, str] | None:
@@ -33,7 +43,12 @@ def refuse(problem: Problem, rationale: Rationale) -> tuple[Outcome, str] | None
 
 
 def make_verdict(
-    verifier: Verifier, rationale: Rationale, outcome: Outcome, reason: str, steps: tuple[Step, ...] = ()
+    verifier: Verifier,
+    rationale: Rationale,
+    outcome: Outcome,
+    reason: str,
+    steps: tuple[Step, ...] = (),
+    coverage: float | None = None,
 ) -> Verdict:
     """A verdict that names the verifier and its version."""
     return Verdict(
@@ -41,6 +56,15 @@ def make_verdict(
         outcome=outcome,
         reason=reason,
         steps=steps,
+        coverage=coverage,
         verifier=verifier.name,
         version=verifier.version,
     )
+
+
+def quote(text: str, length: int = 60) -> str:
+    """A text of a model as a reason shows it: one short line."""
+    if len(text) <= length and text.isascii() and text.isprintable() and "  " not in text:
+        return repr(text)
+    plain = " ".join(text.split())
+    return repr(plain if len(plain) <= length else plain[: length - 1] + "…")

@@ -1,36 +1,145 @@
-"""Numbers in texts: found, and read exactly as fractions; nothing is ever evaluated."""
+"""Numbers as people write them, read exactly: integers, decimals, fractions, money, percent, powers of ten."""
 
 import re
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
-# A sign counts only where nothing stands before it: "10-4" holds 10 and 4, not -4.
-_SIGN = r"(?:(?<![\w)])[-+−])?(?:[$€£] ?)?"
-_NUMBER = _SIGN + r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)"
-_PLAIN = re.compile(_NUMBER, re.ASCII)
-_MARKED = (
-    re.compile(r"\\boxed\{\s*(" + _NUMBER + r")[^{}]{0,40}\}", re.ASCII),
-    re.compile(r"####\s*(" + _NUMBER + ")", re.ASCII),
-    re.compile(r"answer\s*(?:is|:|=)\s*(?::\s*)?(" + _NUMBER + ")", re.ASCII | re.IGNORECASE),
-)
-_WHOLE = re.compile(r"([-+]?)[$€£]?[ ]?([-+]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:/(\d+))?", re.ASCII)
+MAX_LENGTH = 200  # characters of a text that is read as one number
 MAX_DIGITS = 60
 
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,60})"
+_SPACED = r"\d{1,3}(?: \d{3})+(?!\d)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,60}})?|\.\d{{1,60}})"
+_POWER = r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?![\d.])|\s?[x×*]\s?10\^\{?(?P<power>[-+]?\d{1,3})\}?)"
+_VALUE = (
+    r"(?P<sign>[-+−])?\s?(?P<money>[$€£¥])?\s?(?P<inner>[-+−])?"
+    rf"(?:(?P<whole>\d{{1,20}})(?:\s(?P<top>\d{{1,20}})/(?P<bottom>\d{{1,20}})|\sand\sa\shalf)"
+    rf"|(?P<first>{_SPACED}|{_DECIMAL})(?:\s?/\s?(?P<second>{_DECIMAL})|{_POWER})?)"
+)
+# Words that go on with a second number are no unit: `7 or eight`.
+_UNIT = (
+    r"(?!(?:or|and|to|plus|minus|times|but|not)\b)(?:[A-Za-z]{2,}|[mgshlLJNWVACFK](?![A-Za-z])|°[CF]?)"
+    r"[A-Za-z°²³^/.' -]{0,80}\d?"
+)
+_SCALES = {"hundred": 100, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SIMPLE = re.compile(
+    r"(\$)?(\d{1,18})(?: (?!or|and|to|plus|minus|times|but|not|hundred|.{1,4}illion|thousand|per|pct)([a-z]{2,40}))?",
+    re.ASCII,
+)
+_WHOLE = re.compile(
+    rf"{_VALUE}(?P<scale>k\b|\s(?:hundred|thousand|million|billion|trillion)\b)?"
+    rf"(?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?\s?(?P<unit>{_UNIT})?[.!]?",
+    re.ASCII,
+)
+# `10-4` holds 10 and 4, not -4; `v2`, `2nd`, `3x` and `7:30` hold no number of their own.
+_FOUND = rf"(?:{_DIGITS}(?:\.\d{{1,60}})?|\.\d{{1,60}})"
+_NOT_AFTER = r"(?![\u202a-\u202e\u2066-\u2069]|\d|[.,]\d|:\d\d|(?:st|nd|rd|th)\b|[xyznabcijt]\b|[\^_])"
+_ANYWHERE = re.compile(
+    rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?=[$€£¥]?[\d.]))?"
+    rf"(?:[$€£¥]\s?[-+]?)?{_FOUND}"
+    rf"(?:/{_FOUND}|\s\d{{1,20}}/\d{{1,20}}|[eE][-+]?\d{{1,3}})?{_NOT_AFTER}(?:\s?%)?",
+    re.ASCII,
+)
+_GOES_WITH = re.compile(
+    r"k\b|\s(?:hundred|thousand|million|billion|trillion)\b|\sand\sa\shalf\b|\s?(?:percent|per\scent|pct)\b", re.ASCII
+)
+_THIN = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ])(?=\d{3})")
+_INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF])
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2212: 45}
+_LATEX = re.compile(r"\\(?:text|mathrm|mathbf|mbox|textbf)\{([^{}]{0,80})\}")
+_FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{\s?(-?[\d.]{1,40})\s?\}\{\s?([\d.]{1,40})\s?\}|(\d)\s?(\d)(?!\d))")
+_IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z\\])\s+|\s+(?![0-9A-Za-z\\])")
+_WRAPPED = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.DOTALL)
 
-def extract_number(text: str, *, stated: bool = False) -> str | None:
-    """The last answer in a box, after `####` or after "the answer is"; else, unless `stated`, the last number."""
-    for marked in _MARKED:
-        found = marked.findall(text)
-        if found:
-            return str(found[-1]).strip()
-    found = [] if stated else _PLAIN.findall(text)
-    return str(found[-1]).strip() if found else None
+
+class Number(NamedTuple):
+    """A number as it was read: its exact value, whether a percent sign follows, and its unit in lower case."""
+
+    value: int | Fraction
+    percent: bool = False
+    unit: str = ""
 
 
-def parse_number(text: str) -> Fraction | None:
-    """An exact number from `7`, `7.0`, `+7`, `1,000`, `$7` or `1/2`; None where it is not one or is too long."""
-    plain = text.strip().replace("−", "-")
-    found = _WHOLE.fullmatch(plain) if len(plain) <= MAX_DIGITS else None
-    if found is None or (found[1] and found[2]):
+def clean(text: str) -> str:
+    """The text without marks that cannot be seen, and with full-width forms as ASCII."""
+    return text if text.isascii() else text.translate(_INVISIBLE).translate(_WIDE)
+
+
+def unwrap(text: str) -> str:
+    """A mathematical text without its dollar signs or brackets, with the LaTeX that only lays a number out undone."""
+    plain = clean(text).strip()
+    if "\\" not in plain and "$" not in plain and "*" not in plain and "{" not in plain:
+        return plain
+    while (found := _WRAPPED.fullmatch(plain)) and (inner := next(one for one in found.groups() if one is not None)):
+        plain = inner.strip()
+    plain = _THIN.sub("", plain).replace("\\$", "$").replace("\\%", "%").replace("\\times", "×").replace("\\cdot", "×")
+    plain = plain.replace("\\left", "").replace("\\right", "").replace("^\\circ", "°").replace("^{\\circ}", "°")
+    plain = _LATEX.sub(r" \1", plain)
+    plain = _FRACTION.sub(lambda one: f" {one[1] or one[3]}/{one[2] or one[4]}", plain)
+    return " ".join(re.sub(r"\\[,;:! ]|\{,\}|~", " ", plain).split()).replace("- ", "-", 1)
+
+
+def squeeze(text: str) -> str:
+    """A mathematical text without the spaces that separate nothing, to tell equal texts."""
+    return _IDLE_SPACE.sub("", re.sub(r"\\[dt]frac", r"\\frac", unwrap(text)))
+
+
+@lru_cache(maxsize=8192)
+def read_number(text: str) -> Number | None:
+    """Read a text that is one number and nothing else but its unit; None where it is not one or is too long."""
+    simple = _SIMPLE.fullmatch(text)  # most answers; the same as what follows gives, several times faster
+    if simple:
+        return Number(int(simple[2]), False, simple[3] or simple[1] or "")
+    if len(text) > MAX_LENGTH:
         return None
-    bottom = int(found[4] or 1)
-    return Fraction(f"{found[1]}{found[2]}{found[3].replace(',', '')}") / bottom if bottom else None
+    if "!" in text and ("$" in text or "\\" in text):  # a factorial, where plain text is only excited
+        return None
+    found = _WHOLE.fullmatch(unwrap(text))
+    if found is None or (found["sign"] and found["inner"]):
+        return None
+    value = _value(found)
+    if value is None:
+        return None
+    if found["scale"]:
+        value *= _SCALES[found["scale"].strip()]
+    unit = " ".join((found["unit"] or found["money"] or "").strip(" .").lower().split())
+    whole = isinstance(value, int) or value.denominator == 1
+    return Number(int(value) if whole else value, found["percent"] is not None, unit)
+
+
+def _value(found: re.Match[str]) -> int | Fraction | None:
+    value: int | Fraction
+    if found["whole"]:
+        top, bottom = int(found["top"] or 1), int(found["bottom"] or 2)
+        if bottom == 0:
+            return None
+        value = int(found["whole"]) + Fraction(top, bottom)
+    else:
+        value = _decimal(found["first"])
+        if found["second"]:
+            below = _decimal(found["second"])
+            if not below:
+                return None
+            value = Fraction(value) / below
+        exponent = found["exponent"] or found["power"]
+        if exponent:
+            value *= Fraction(10) ** int(exponent)
+    return -value if (found["sign"] or found["inner"] or "+") in "-−" else value
+
+
+def _decimal(text: str) -> int | Fraction:
+    plain = text.replace(",", "").replace(" ", "")
+    whole, _, decimals = plain.partition(".")
+    return Fraction(plain) if decimals.strip("0") else int(whole or 0)
+
+
+def find_numbers(text: str) -> list[re.Match[str]]:
+    """The places of the numbers in a text; a sign counts only where nothing stands before it."""
+    return list(_ANYWHERE.finditer(text))
+
+
+def end_of_number(text: str, end: int) -> int:
+    """Where a number that ends at `end` really ends: `7 million` and `7 percent` are numbers too."""
+    found = _GOES_WITH.match(text, end)
+    return found.end() if found else end

@@ -58,8 +58,9 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     from selfimprove.context import Context, load_with_recipe
     from selfimprove.engines import Request
     from selfimprove.plan import build_plan, in_order
-    from selfimprove.recipe import ArithmeticTask, Sampling
+    from selfimprove.recipe import Sampling
     from selfimprove.store import RunFolder
+    from selfimprove.task_settings import ArithmeticTask
     from selfimprove.tasks import Arithmetic
 
     run = RunFolder(folder)

@@ -1,0 +1,117 @@
+"""Who judges in a run: the verifier of each task, a second one beside it, and the model that is asked as a judge."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from selfimprove.engines import Engine, Request, load_engine
+from selfimprove.prompts import Chat
+from selfimprove.recipe import EngineSettings, Judge, Model, Recipe, Sampling
+from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.settings import hashed_settings
+from selfimprove.task_settings import VerifierSettings
+from selfimprove.tasks import Task
+from selfimprove.verifiers import Verifier, make_verifier
+from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
+from selfimprove.verifiers.pool import VerifierPool
+
+Pairs = Iterable[tuple[Problem, Rationale]]
+
+
+class Judging:
+    """The verifiers of a run's tasks by the tasks' names, and the worker processes that they share."""
+
+    def __init__(self, recipe: Recipe, tasks: Sequence[Task], ask: Ask) -> None:
+        self.recipe, self._ask = recipe, ask
+        settings = recipe.stages.verify
+        self.pool = VerifierPool(workers=settings.workers, limits=settings.limits)
+        self._verifiers = {task.name: self._make(task.verifier) for task in tasks}
+        self._seconds: dict[str, Verifier] = {}
+        if settings.second:
+            name = {"name": settings.second.verifier}
+            self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
+
+    def _make(self, settings: VerifierSettings) -> Verifier:
+        settings = settings.model_copy(update={"stated": self.recipe.stages.verify.answer == "stated"})
+        if settings.name != "judge":
+            return make_verifier(settings)
+        return JudgeVerifier(settings, load_judge_prompt(self.recipe.judge.prompt or JUDGE_PROMPT), self._ask)
+
+    def identity(self) -> list[Any]:
+        """What verdicts depend on: each verifier with its version and settings, and the judge's model and prompt."""
+        verifiers = [*self._verifiers.items(), *self._seconds.items()]
+        identity: list[Any] = [[name, one.name, one.version, one.settings.model_dump()] for name, one in verifiers]
+        for _, one in verifiers:
+            if isinstance(one, JudgeVerifier):
+                identity.append([one.prompt.model_dump(), hashed_settings(self.recipe.judge)])
+        return identity
+
+    def extract_answer(self, problem: Problem, text: str) -> str | None:
+        """The answer of a text, as the verifier of the problem's task reads it."""
+        return self._verifiers[problem.task].extract_answer(text, problem)
+
+    def judge(self, pairs: Pairs) -> Iterator[Verdict]:
+        """The verdicts on rationales, in order, each by the verifier of its problem's task."""
+        return self._judge(pairs, self._verifiers)
+
+    def judge_again(self, pairs: Pairs) -> Iterator[Verdict]:
+        """The same by the recipe's second verifier, which extracts the answer in its own way."""
+        return self._judge(((problem, self._extract_again(problem, one)) for problem, one in pairs), self._seconds)
+
+    def _extract_again(self, problem: Problem, rationale: Rationale) -> Rationale:
+        answer = self._seconds[problem.task].extract_answer(rationale.text, problem)
+        return rationale.model_copy(update={"answer": answer})
+
+    def _judge(self, pairs: Pairs, verifiers: Mapping[str, Verifier]) -> Iterator[Verdict]:
+        return judge_pairs(pairs, lambda problem: verifiers[problem.task], self.pool)
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+def judge_pairs(pairs: Pairs, verifier_of: Callable[[Problem], Verifier], pool: VerifierPool) -> Iterator[Verdict]:
+    """The verdicts in order: a judge is asked about all that follow each other at once, the others go to the pool."""
+    for verifier, group in groupby(pairs, key=lambda pair: verifier_of(pair[0])):
+        if isinstance(verifier, JudgeVerifier):
+            yield from verifier.verify_all(list(group))
+        else:
+            yield from pool.verify_all((verifier, problem, rationale) for problem, rationale in group)
+
+
+def ask_engine(
+    engine: Engine, conversations: Sequence[Conversation], *, chat: Chat | None, max_tokens: int
+) -> list[str | None]:
+    """Each conversation's next turn, greedily, up to the end of its line; None where the prompt did not fit."""
+    answers: list[str | None] = [None] * len(conversations)
+    requests = [Request(_render(one, chat), 0) for one in conversations]
+    for completion in engine.generate(requests, Sampling(temperature=0.0, max_tokens=max_tokens), ("\n",)):
+        if completion.finish != "too_long":
+            answers[completion.index] = completion.text
+    return answers
+
+
+def _render(turns: Conversation, chat: Chat | None) -> str:
+    if chat is None:
+        return "\n\n".join(f"{user} {answer}".rstrip() for user, answer in turns)
+    messages = []
+    for user, answer in turns:
+        messages.append({"role": "user", "content": user})
+        if answer:
+            messages.append({"role": "assistant", "content": answer})
+    return chat(messages)
+
+
+def ask_model(path: str) -> Ask:
+    """Ask a model of its own, outside a run; it is loaded when something is asked first."""
+    loaded: list[tuple[Engine, Chat | None]] = []
+
+    def ask(conversations: Sequence[Conversation]) -> list[str | None]:
+        if not loaded:
+            from selfimprove.models import load_chat
+
+            chat = load_chat(path)
+            engine = load_engine(EngineSettings(), Model(path=path), path, base=None, chat=chat is not None)
+            loaded.append((engine, chat))
+        return ask_engine(loaded[0][0], conversations, chat=loaded[0][1], max_tokens=Judge().max_tokens)
+
+    return ask

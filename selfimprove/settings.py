@@ -1,0 +1,30 @@
+"""What all settings share: unknown keys are errors, and some settings say only how fast a run goes."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def unhashed(default: Any, description: str) -> Any:
+    """Declare a setting that changes how fast a run goes and not what it computes: it may change between starts."""
+    return Field(default, description=description, json_schema_extra={"hashed": False})
+
+
+class Settings(BaseModel):
+    """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def hashed_settings(settings: BaseModel) -> dict[str, Any]:
+    """The settings that decide what is computed, for a fingerprint; those declared by `unhashed` are left out."""
+    result: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("hashed") is False:
+            continue
+        value = getattr(settings, name)
+        result[name] = hashed_settings(value) if isinstance(value, BaseModel) else value
+    return result

@@ -1,0 +1,186 @@
+"""The settings of tasks: where problems come from, and how their answers are compared."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
+
+from selfimprove.settings import Settings, unhashed
+
+Comparison = Literal["math", "text", "choice", "judge"]
+
+
+class Answers(Settings):
+    """How strictly an answer is compared with the expected one."""
+
+    strict: bool = False
+    """The answer must be the same characters as the expected one; nothing is read as a number or an option."""
+    tolerance: NonNegativeFloat = 0.0
+    """Numbers may differ by this much."""
+    relative_tolerance: NonNegativeFloat = 0.0
+    """Numbers may differ by this share of the expected one."""
+    units: Literal["ignore", "match"] = "ignore"
+    """ignore: `7 apples` is 7; match: where the expected answer states a unit, the answer must state the same."""
+
+
+class Limits(Settings):
+    """What one verdict may take where a parser of others is asked; one that takes more is undecided."""
+
+    cpu_seconds: PositiveFloat = 5.0
+    wall_seconds: PositiveFloat = 30.0
+    """On the clock: larger than the CPU time, so that a busy machine does not change verdicts."""
+    memory_mb: PositiveInt = 1024
+    """Beside what the worker's program itself takes."""
+
+
+class TaskSettings(Settings):
+    """What all tasks share; `family` is the part of the name before a slash."""
+
+    family: ClassVar[str]
+    name: str
+
+
+class ArithmeticTask(TaskSettings):
+    """Addition with a column-by-column rationale; a group is a shape such as `4+3` (digits of each operand)."""
+
+    family = "arithmetic"
+    name: Literal["arithmetic"] = "arithmetic"
+    max_digits: PositiveInt = 5
+    """Operands have 1 to this many digits."""
+    seed_total_digits: PositiveInt = 6
+    """The two operands of a seed rationale have at most this many digits together."""
+    held_out: PositiveInt = 20
+    """Held-out problems of each shape; one pair of operands in ten is held out, whatever the seed."""
+
+
+class PoolTask(TaskSettings):
+    """What tasks with a fixed pool of problems share."""
+
+    path: str | None = unhashed(None, "a local file or folder; without it the hub's copy is loaded")
+    held_out: PositiveInt = 200
+    """Problems kept for evaluation, chosen by a hash of the question (the test split where the data has one)."""
+    limit: PositiveInt | None = None
+    """At most this many training problems."""
+    answers: Answers = Answers()
+
+
+class Gsm8kTask(PoolTask):
+    """Grade-school word problems (openai/gsm8k), with their own train and test splits."""
+
+    family = "gsm8k"
+    name: Literal["gsm8k"] = "gsm8k"
+
+
+class SvampTask(PoolTask):
+    """SVAMP word problems; groups are the four types of operation."""
+
+    family = "svamp"
+    name: Literal["svamp"] = "svamp"
+
+
+class AsdivTask(PoolTask):
+    """ASDiv word problems with one number as the answer; levels are school grades."""
+
+    family = "asdiv"
+    name: Literal["asdiv"] = "asdiv"
+    grades: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+
+
+class CommonsenseqaTask(PoolTask):
+    """CommonsenseQA: questions with five options; its dev split is held out, because its test split has no answers."""
+
+    family = "commonsenseqa"
+    name: Literal["commonsenseqa"] = "commonsenseqa"
+
+
+class MmluTask(PoolTask):
+    """A subject of MMLU such as `mmlu/anatomy`; its test split is held out, its validation split is what trains."""
+
+    family = "mmlu"
+    name: str = Field(pattern=r"^mmlu/[a-z0-9_]{1,80}$")
+
+    @property
+    def subject(self) -> str:
+        return self.name.partition("/")[2]
+
+
+class BbhTask(PoolTask):
+    """A task of BIG-Bench Hard such as `bbh/navigate`, with its chain-of-thought exemplars; it has no training split,
+    and `held_out` of its problems are set aside by a hash of the question."""
+
+    family = "bbh"
+    name: str = Field(pattern=r"^bbh/[a-z0-9_]{1,80}$")
+
+    @property
+    def subject(self) -> str:
+        return self.name.partition("/")[2]
+
+
+class ReasoningGymTask(TaskSettings):
+    """A generator of reasoning-gym such as `reasoning_gym/leg_counting`, judged by its own scorer; needs the extra
+    `gym`."""
+
+    family = "reasoning_gym"
+    name: str = Field(pattern=r"^reasoning_gym/[a-z0-9_]{1,80}$")
+    held_out: PositiveInt = 200
+    limit: PositiveInt = 2000
+    """Training problems."""
+    seed: NonNegativeInt = 0
+    """The generator's seed."""
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    """The generator's own settings, such as {min_animals: 3}."""
+    credit: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The least score that counts as correct; many scorers give part of a point for a form that is not quite right."""
+
+    @property
+    def subject(self) -> str:
+        return self.name.partition("/")[2]
+
+
+class JsonlTask(PoolTask):
+    """A user's own problems: one JSON object a line."""
+
+    family = "jsonl"
+    name: Literal["jsonl"] = "jsonl"
+    question: str = "question"
+    """The key of the question."""
+    answer: str = "answer"
+    """The key of the answer."""
+    options: str | None = None
+    """The key of a list of options, for `compare: choice`; the answer is then a letter or the text of one."""
+    level: str | None = None
+    """The key of a whole number that orders problems from easy to hard; all are level 0 without it."""
+    compare: Comparison = "math"
+    """math: numbers, and whatever sympy can compare; text: without case and surrounding space; choice: options by
+    letter or text; judge: a model decides, by the recipe's `judge`."""
+    evaluate_path: str | None = unhashed(
+        None, "a file of held-out problems; without it `held_out` problems of `path` are set aside"
+    )
+
+
+class VerifierSettings(Settings):
+    """Which verifier judges, and how: all that a worker process must know to build it."""
+
+    name: Literal["addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge"]
+    stated: bool = False
+    """An answer counts only where it is announced: by `####`, a box or "the answer is"."""
+    answers: Answers = Answers()
+    gym: ReasoningGymTask | None = None
+
+
+def _family(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return None if name is None else str(name).partition("/")[0]
+
+
+Task = Annotated[
+    Annotated[ArithmeticTask, Tag("arithmetic")]
+    | Annotated[Gsm8kTask, Tag("gsm8k")]
+    | Annotated[SvampTask, Tag("svamp")]
+    | Annotated[AsdivTask, Tag("asdiv")]
+    | Annotated[CommonsenseqaTask, Tag("commonsenseqa")]
+    | Annotated[MmluTask, Tag("mmlu")]
+    | Annotated[BbhTask, Tag("bbh")]
+    | Annotated[ReasoningGymTask, Tag("reasoning_gym")]
+    | Annotated[JsonlTask, Tag("jsonl")],
+    Discriminator(_family),
+]

@@ -1,0 +1,119 @@
+"""What around a claim, or in it, may change what it means: a wrong claim with a doubt is left unchecked."""
+
+import re
+from collections.abc import Sequence
+
+from selfimprove.verifiers.expressions import Token
+from selfimprove.verifiers.quantities import UNITS
+from selfimprove.verifiers.sides import CLAUSES, Side
+
+REMAINDERS = {"r", "remainder"}
+
+MAX_LOOSE = 4  # words and bars between two numbers
+_ROUNDED = re.compile(r"\b(?:round|about|approx|nearest|almost|nearly|roughly|around)", re.IGNORECASE)
+_REMAINS = re.compile(r"\b(?:remain|left ?over)", re.IGNORECASE)
+# Words in front of a claim that make its first number part of something longer, or after it its last.
+_LEADING = {"than", "by", "plus", "minus", "times", "per", "every", "over", "x", "and", "from"}
+_JOINING = {"with", "of", "at", "for", "to", "each", "containing", "per", "by", "times", "every", "x", "holding"}
+_TRAILING = {
+    "more", "less", "fewer", "times", "of", "percent", "plus", "minus", "or", "out", "and", "to", "divided",
+    "multiplied", "greater", "older", "younger", "higher", "lower", "longer", "shorter", "x",
+}  # fmt: skip
+# Nouns that a number behind them names: `on day 1 * 2`.
+_NAMED = {
+    name + plural
+    for name in (
+        "day", "week", "month", "year", "step", "round", "level", "game", "test", "part", "group", "quarter",
+        "period", "phase", "grade", "class",
+    )
+    for plural in ("", "s")
+}  # fmt: skip
+
+
+class Surroundings:
+    """The line that a claim stands in."""
+
+    def __init__(self, text: str, tokens: Sequence[Token]) -> None:
+        self.text = text
+        self.tokens = tokens
+
+    def doubts(self, sides: list[Side], signs: list[str]) -> bool:
+        """Whether something around a wrong claim, or in it, may change what it means."""
+        if any(side.doubtful or side.loose > MAX_LOOSE for side in sides) or self.leads(sides[0]):
+            return True
+        if self.trails(sides[-1], "is" in signs):
+            return True
+        start, end = self.tokens[sides[0].first].start, self.tokens[sides[-1].last - 1].end
+        before, after = max(self.tokens[0].start, start - 40), min(self.tokens[-1].end, end + 40)
+        if _ROUNDED.search(self.text, before, after) or _REMAINS.search(self.text, end, after):
+            return True
+        for side in sides:
+            units = [UNITS[number.unit] for number in side.numbers if number.unit in UNITS]
+            mixed = {kind for kind, _ in units}
+            if any(len({size for name, size in units if name == kind}) > 1 for kind in mixed):
+                return True
+        percents = [number.percent for side in sides for number in side.numbers]
+        added = any(item in ("+", "-") for side in sides for item in side.items)
+        return added and any(percents) and not all(percents)  # a tenth more: `50 + 10% = 55`
+
+    def leads(self, side: Side) -> bool:
+        written = self.text[side.numbers[0].start : side.numbers[0].end]
+        if written[0] == "0" and written[1:2].isdigit():  # a time such as 0730
+            return True
+        at = side.first - 1
+        if at < 0:
+            return False
+        before = self.tokens[at]
+        earlier = self.tokens[at - 1].kind if at else ""
+        if before.kind in ("open", "other") and earlier == "operator":
+            return True
+        if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction"):
+            return before.kind != "close" or at > 1
+        if before.kind == "word":
+            if before.text in _LEADING or len(before.text) == 1:
+                return True
+            return before.text in _NAMED or self.after_number(at) or self.after_operator(at)
+        if earlier != "number" or before.text not in ":,./":
+            return False
+        group = before.text == "," and self.tokens[at - 1].end == before.start and len(written) == 3  # 14, 400
+        return before.text == ":" or group or before.end == self.tokens[side.first].start
+
+    def after_number(self, at: int) -> bool:
+        """Whether the words before a claim tie it to a number: `5 boxes with 3 apples + …`."""
+        joined = False
+        for place in range(at, max(-1, at - 6), -1):
+            token = self.tokens[place]
+            if token.text in CLAUSES:
+                return False
+            if token.kind != "word":
+                return joined and token.kind in ("number", "mixed")
+            joined = joined or token.text in _JOINING
+        return False
+
+    def after_operator(self, at: int) -> bool:
+        """Whether the words before a claim hang on an operator: `25 pupils + his one teacher + …`."""
+        while at > 0 and self.tokens[at].kind == "word" and self.tokens[at].text not in {"x", *CLAUSES}:
+            at -= 2 if self.tokens[at - 1].text == "/" else 1
+        return self.tokens[at].kind == "operator"
+
+    def trails(self, side: Side, worded: bool) -> bool:
+        at = side.last
+        if at >= len(self.tokens):
+            return False
+        after = self.tokens[at]
+        following = self.tokens[at + 1] if at + 1 < len(self.tokens) else None
+        if after.kind == "operator":
+            return after.text != "/" or following is None or following.kind != "word"
+        if after.kind in ("number", "mixed", "fraction", "power", "open", "percent"):
+            return True
+        if after.kind == "other":
+            touching = after.start == self.tokens[at - 1].end and following and following.start == after.end
+            return bool(after.text in ":,." and touching and following and following.kind == "number")
+        if after.kind == "word":
+            second = following.text if following and following.kind == "word" else ""
+            return (
+                after.text in REMAINDERS
+                or (after.text in UNITS and UNITS[after.text][0] == "count")
+                or (worded and bool({after.text, second} & _TRAILING))
+            )
+        return False

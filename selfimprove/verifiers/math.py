@@ -1,0 +1,177 @@
+"""Mathematical answers: numbers exactly and by our own code, everything else through sympy, in a worker."""
+
+import re
+from fractions import Fraction
+
+from selfimprove.records import Outcome, Problem, Rationale, Verdict
+from selfimprove.task_settings import Answers, VerifierSettings
+from selfimprove.verifiers.answers import Statement, find_statements, is_formula, taken_back
+from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
+from selfimprove.verifiers.numbers import Number, read_number, squeeze, unwrap
+from selfimprove.verifiers.steps import check_steps
+
+_UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
+_ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})\s{0,3}=\s{0,3}([^=]{1,200})")
+MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
+MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
+Judgement = tuple[Outcome, str]
+
+
+class MathVerifier:
+    """Compares answers as exact numbers or by sympy, and checks the steps of the reasoning."""
+
+    name = "math"
+    version = 1
+
+    def __init__(self, settings: VerifierSettings) -> None:
+        self.settings = settings
+
+    def extract_answer(self, text: str, problem: Problem) -> str | None:
+        if len(text) > MAX_TEXT:
+            return None
+        found = find_statements(text, self.settings.stated)
+        return self._said(text, found[-1])[:MAX_ANSWER] if found else None
+
+    def _said(self, text: str, statement: Statement) -> str:
+        """A statement's answer, with what follows it where its unit matters."""
+        if self.settings.answers.units == "ignore":
+            return statement.text
+        unit = _UNIT.match(text, statement.end)
+        return statement.text + unit[0] if unit else statement.text
+
+    def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
+        judgement = self._judge(problem, rationale, sympy=False)
+        return None if judgement is None else self._verdict(problem, rationale, *judgement)
+
+    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
+        judgement = self._judge(problem, rationale, sympy=True)
+        assert judgement is not None
+        return self._verdict(problem, rationale, *judgement)
+
+    def _verdict(self, problem: Problem, rationale: Rationale, outcome: Outcome, reason: str) -> Verdict:
+        reasoning = check_steps(rationale.text, problem.question)
+        return make_verdict(self, rationale, outcome, reason, reasoning.steps, reasoning.coverage)
+
+    def _judge(self, problem: Problem, rationale: Rationale, *, sympy: bool) -> Judgement | None:
+        refused = refuse(problem, rationale)
+        if refused:
+            return refused
+        gold, text = str(problem.answer), rationale.text
+        if self.settings.answers.strict:
+            equal = str(rationale.answer).strip() == gold.strip()
+            return _judgement(equal, str(rationale.answer), gold, "the same text", "not the same text")
+        statements = find_statements(text, self.settings.stated)
+        said = rationale.answer or ""
+        doubt = _find_doubt(text, statements) if statements else ""
+        if doubt:
+            return "incorrect", doubt
+        if len(statements) <= 1:
+            return self._compare(gold=gold, answer=said, sympy=sympy)
+        announced = [self._said(text, one) for one in statements if one.announced]
+        return self._judge_all(gold, said, announced, sympy=sympy)
+
+    def _judge_all(self, gold: str, said: str, announced: list[str], *, sympy: bool) -> Judgement | None:
+        """Every answer that the text announces must be the expected one."""
+        others = dict.fromkeys(one for one in announced if one[:MAX_ANSWER] != said)
+        verdict: Judgement | None = None
+        for answer in (*others, said):
+            verdict = self._compare(gold=gold, answer=answer, sympy=sympy)
+            if verdict is None:
+                return None
+            if verdict[0] != "correct":
+                break
+        if others and verdict and verdict[0] == "incorrect" and _differ(list(others), said):
+            return "incorrect", f"two different answers: {quote(next(iter(others)))} and {quote(said)}"
+        return verdict
+
+    def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
+        gold, answer = _without_variable(gold, answer)
+        expected, extracted = read_number(gold), read_number(answer)
+        if expected is not None and extracted is not None:
+            return self._compare_numbers(gold, answer, expected, extracted)
+        if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
+            return _judgement(True, answer, gold, "the same text", "")
+        if expected is None and not is_formula(gold):
+            return "undecided", f"the expected answer {quote(gold)} is neither a number nor a formula"
+        if not is_formula(answer):
+            return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
+        if not sympy:
+            return None
+        from selfimprove.verifiers.symbolic import compare
+
+        outcome, reason = compare(gold=gold, answer=answer)
+        return outcome, f"extracted {quote(answer)}, expected {quote(gold)}: {reason}"
+
+    def _compare_numbers(self, gold: str, answer: str, expected: Number, extracted: Number) -> Judgement:
+        answers = self.settings.answers
+        if answers.units == "match" and expected.unit and f"{extracted.unit} ".find(f"{expected.unit} ") != 0:
+            return _judgement(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
+        how = _equal(expected, extracted, answers)
+        return _judgement(bool(how), answer, gold, how, "not equal")
+
+
+def _judgement(equal: bool, answer: str, gold: str, how: str, how_not: str) -> Judgement:
+    shown = f"extracted {quote(answer)}, expected {quote(gold)}: "
+    return ("correct", shown + how) if equal else ("incorrect", shown + how_not)
+
+
+def _without_variable(gold: str, answer: str) -> tuple[str, str]:
+    """Of `x = 5` beside `5`, or beside another `x = 5`, the 5 (as math-verify has it)."""
+    if "=" not in gold and "=" not in answer:
+        return gold, answer
+    one, other = _ASSIGNED.fullmatch(unwrap(gold)), _ASSIGNED.fullmatch(unwrap(answer))
+    if one and other and one[1] != other[1]:
+        return gold, answer
+    return (one[2] if one and (other or "=" not in answer) else gold), (
+        other[2] if other and (one or "=" not in gold) else answer
+    )
+
+
+def _equal(expected: Number, extracted: Number, answers: Answers) -> str:
+    """How two numbers are equal, or nothing."""
+    if expected.value == extracted.value:
+        return "equal as whole numbers" if isinstance(expected.value, int) else "equal as rationals"
+    if expected.percent != extracted.percent:
+        share, plain = (expected, extracted) if expected.percent else (extracted, expected)
+        if share.value == plain.value * 100:
+            return f"{share.value}% is {plain.value}"
+    if answers.tolerance or answers.relative_tolerance:
+        share_allowed = Fraction(answers.relative_tolerance) * abs(Fraction(expected.value))
+        if abs(Fraction(expected.value - extracted.value)) <= max(Fraction(answers.tolerance), share_allowed):
+            return "within the tolerance"
+    return _rounded(expected.value, extracted.value)
+
+
+def _rounded(exact: int | Fraction, decimal: int | Fraction) -> str:
+    """Whether a decimal is a fraction without an end, rounded to the decimals that it shows."""
+    if isinstance(exact, int) or isinstance(decimal, int) or _decimals(exact) is not None:
+        return ""
+    shown = _decimals(decimal)
+    if shown is None or shown < MIN_DECIMALS:
+        return ""
+    return f"{exact} rounded to {shown} decimals" if abs(exact - decimal) * 2 * 10**shown <= 1 else ""
+
+
+def _decimals(value: Fraction) -> int | None:
+    """The decimals of a fraction, or None where they have no end."""
+    for decimals in range(1, 31):
+        if 10**decimals % value.denominator == 0:
+            return decimals
+    return None
+
+
+def _differ(others: list[str], said: str) -> bool:
+    read = [read_number(one) or one for one in (*others, said)]
+    return any(one != read[-1] for one in read)
+
+
+def _find_doubt(text: str, statements: tuple[Statement, ...]) -> str:
+    """Why the statements of a text are no single answer: hedging, or taking back."""
+    for one in statements:
+        if one.hedge:
+            return f"no single answer: {quote(one.hedge)}"
+    if len(text) - statements[-1].end > 4:
+        later = taken_back(text, statements[-1])
+        if later:
+            return f"answered {quote(statements[-1].text)} and took it back: {quote(later)}"
+    return ""

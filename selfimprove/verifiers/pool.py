@@ -1,0 +1,224 @@
+"""Judging with limits: worker processes that are killed and replaced when they take too long or too much memory."""
+
+import asyncio
+import atexit
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import VerifierError
+from selfimprove.records import Problem, Rationale, Step, Verdict
+from selfimprove.task_settings import Limits
+from selfimprove.verifiers.base import Verifier, make_verdict
+from selfimprove.verifiers.worker import Frames, frame
+
+Judged = tuple[Verifier, Problem, Rationale]
+WINDOW = 256  # verdicts that wait for one before them
+STARTS = 3  # a task that outlives so many servers is given up
+
+
+@dataclass
+class _Task:
+    verifier: Verifier
+    rationale: Rationale
+    message: dict[str, Any]
+    future: "Future[Verdict]" = field(default_factory=Future)
+    starts: int = 0
+
+
+class VerifierPool:
+    """Judges in worker processes, from any thread and from asyncio; nothing is started before something needs it.
+
+    Each verdict comes back: one that was cut off is `undecided`, with the limit in its reason. No signal is set in
+    the calling process, and the workers live in a session of their own, so that Ctrl-C reaches only the caller.
+    """
+
+    def __init__(self, *, workers: int = 1, limits: Limits | None = None) -> None:
+        self.workers, self.limits = workers, limits or Limits()
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(workers * 8)  # more would only wait in the server
+        self._tasks: dict[int, _Task] = {}
+        self._server: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._owner = os.getpid()
+        self._closed = False
+
+    def verify(self, verifier: Verifier, *, problem: Problem, rationale: Rationale) -> Verdict:
+        """One verdict, waited for."""
+        return self.submit(verifier, problem=problem, rationale=rationale).result()
+
+    def verify_all(self, judged: Iterable[Judged]) -> Iterator[Verdict]:
+        """The verdicts in order; at most `WINDOW` of them wait for a slow one, and no more is read meanwhile."""
+        pending: deque[Verdict | Future[Verdict]] = deque()
+        for verifier, problem, rationale in judged:
+            verdict = verifier.quick(problem=problem, rationale=rationale)
+            pending.append(verdict or self._submit(verifier, problem, rationale))
+            while pending and (len(pending) >= WINDOW or _is_done(pending[0])):
+                yield _wait(pending.popleft())
+        while pending:
+            yield _wait(pending.popleft())
+
+    async def verify_async(self, verifier: Verifier, *, problem: Problem, rationale: Rationale) -> Verdict:
+        """One verdict, without keeping the event loop."""
+        verdict = verifier.quick(problem=problem, rationale=rationale)
+        if verdict:
+            return verdict
+        future = await asyncio.to_thread(self._submit, verifier, problem, rationale)
+        return await asyncio.wrap_future(future)
+
+    def submit(self, verifier: Verifier, *, problem: Problem, rationale: Rationale) -> "Future[Verdict]":
+        """A verdict to come; waits for a free place where too many are under way."""
+        verdict = verifier.quick(problem=problem, rationale=rationale)
+        if verdict is None:
+            return self._submit(verifier, problem, rationale)
+        future: Future[Verdict] = Future()
+        future.set_result(verdict)
+        return future
+
+    def _submit(self, verifier: Verifier, problem: Problem, rationale: Rationale) -> "Future[Verdict]":
+        message = {
+            "settings": verifier.settings.model_dump(mode="json"),
+            "problem": problem.model_dump(mode="json"),
+            # The prompt may be long, and no verifier looks at it.
+            "rationale": {**rationale.model_dump(mode="json"), "prompt": ""},
+        }
+        self._places.acquire()
+        task = _Task(verifier, rationale, message)
+        task.future.add_done_callback(lambda _: self._places.release())
+        try:
+            with self._lock:
+                if self._closed:
+                    raise VerifierError("the pool of verifiers is closed")
+                number = next(self._numbers)
+                task.message["id"] = number
+                self._tasks[number] = task
+                self._send(task)
+        except BaseException as error:
+            task.future.set_exception(error)
+            raise
+        return task.future
+
+    def _send(self, task: _Task) -> None:
+        """Hand a task to the server, starting one where there is none; under the lock."""
+        if self._server is None or self._owner != os.getpid():
+            self._start()
+        assert self._socket is not None
+        with contextlib.suppress(OSError):  # a server that is gone: who listens to it sends the task to the next one
+            self._socket.sendall(frame(task.message))
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        package = Path(__file__).resolve().parent.parent.parent
+        paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(package)]))
+        errors = tempfile.TemporaryFile()  # noqa: SIM115, read when the server is gone
+        self._server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "selfimprove.verifiers.worker", str(theirs.fileno()), str(self.workers),
+             self.limits.model_dump_json()],
+            pass_fds=[theirs.fileno()], start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
+        theirs.close()
+        self._socket, self._owner = ours, os.getpid()
+        atexit.register(self.close)
+        reader = threading.Thread(target=self._listen, args=(ours, self._server, errors), daemon=True)
+        reader.start()
+
+    def _listen(self, sock: socket.socket, server: "subprocess.Popen[bytes]", errors: Any) -> None:
+        """Settle tasks as their results come; when the server is gone, start another with what is left."""
+        frames, ready = Frames(), False
+        while True:
+            try:
+                data = sock.recv(1 << 16)
+                messages = frames.feed(data)
+            except (OSError, ValueError):
+                data, messages = b"", []
+            if not data:
+                break
+            for message in messages:
+                if "ready" in message:
+                    ready = True
+                    continue
+                with self._lock:
+                    task = self._tasks.pop(message["id"], None)
+                if task:
+                    _settle(task, message)
+        server.kill()
+        server.wait()
+        self._recover(ready, errors)
+
+    def _recover(self, ready: bool, errors: Any) -> None:
+        with self._lock:
+            self._server = self._socket = None
+            left = list(self._tasks.values())
+            if not left:
+                return
+            if not ready or self._closed:
+                self._tasks.clear()
+                errors.seek(0)
+                said = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+                error = VerifierError(
+                    "closed" if self._closed else f"the verifier's process did not start: {said[:200]}"
+                )
+            else:
+                lost = []
+                for task in left:
+                    task.starts += 1
+                    if task.starts >= STARTS:
+                        lost.append(self._tasks.pop(task.message["id"]))
+                    else:
+                        self._send(task)
+        if not ready or self._closed:
+            for task in left:
+                task.future.set_exception(error)
+            return
+        for task in lost:
+            _settle(task, {"cut": f"the verifier's process ended {STARTS} times"})
+
+    def close(self) -> None:
+        """End the workers; verdicts still to come fail."""
+        with self._lock:
+            self._closed = True
+            server, sock = self._server, self._socket
+        if server is None or sock is None or self._owner != os.getpid():
+            return
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        server.wait(timeout=10)
+
+    def __enter__(self) -> "VerifierPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_done(one: "Verdict | Future[Verdict]") -> bool:
+    return isinstance(one, Verdict) or one.done()
+
+
+def _wait(one: "Verdict | Future[Verdict]") -> Verdict:
+    return one if isinstance(one, Verdict) else one.result()
+
+
+def _settle(task: _Task, message: dict[str, Any]) -> None:
+    found = message.get("verdict")
+    if found is None:
+        verdict = make_verdict(task.verifier, task.rationale, "undecided", f"not judged: {message['cut']}")
+    else:
+        steps = tuple(Step.model_validate(step) for step in found["steps"])
+        verdict = make_verdict(
+            task.verifier, task.rationale, found["outcome"], found["reason"], steps, found["coverage"]
+        )
+    task.future.set_result(verdict)

@@ -1,0 +1,31 @@
+"""math-verify as its users call it, to cross-check our own verdicts with."""
+
+from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.task_settings import VerifierSettings
+from selfimprove.verifiers.answers import find_statements
+from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
+
+
+class MathVerifyVerifier:
+    """Extraction and comparison by math-verify, with its defaults; it always needs a worker."""
+
+    name = "math-verify"
+    version = 1
+
+    def __init__(self, settings: VerifierSettings) -> None:
+        self.settings = settings
+
+    def extract_answer(self, text: str, problem: Problem) -> str | None:
+        """Our own extraction, for the record; math-verify makes its own out of the text."""
+        found = find_statements(text, self.settings.stated) if len(text) <= MAX_TEXT else ()
+        return found[-1].text if found else None
+
+    def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
+        refused = refuse(problem, rationale)
+        return make_verdict(self, rationale, *refused) if refused and refused[0] == "undecided" else None
+
+    def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
+        from selfimprove.verifiers.symbolic import compare_texts
+
+        quick = self.quick(problem=problem, rationale=rationale)
+        return quick or make_verdict(self, rationale, *compare_texts(gold=str(problem.answer), text=rationale.text))

@@ -1,0 +1,151 @@
+"""Mathematical answers: what is equal, what is not, what is no single answer, and what is told about it."""
+
+from typing import Any
+
+import pytest
+from builders import make_problem, make_rationale
+
+from selfimprove.records import Verdict
+from selfimprove.task_settings import VerifierSettings
+from selfimprove.verifiers.base import MAX_TEXT
+from selfimprove.verifiers.math import MathVerifier
+
+
+def judge(gold: str, text: str, question: str = "How many?", **settings: Any) -> Verdict:
+    """The verdict in this process: nothing in these tables is hostile."""
+    answers = {key: settings.pop(key) for key in list(settings) if key != "stated"}
+    verifier = MathVerifier(VerifierSettings.model_validate({"name": "math", "answers": answers, **settings}))
+    problem = make_problem(question, gold)
+    rationale = make_rationale(problem, text, answer=verifier.extract_answer(text, problem))
+    quick = verifier.quick(problem=problem, rationale=rationale)
+    verdict = verifier.verify(problem=problem, rationale=rationale)
+    assert quick is None or quick == verdict
+    return verdict
+
+
+EQUAL = [
+    ("7", "7"), ("7", "7.0"), ("7", "+7"), ("7", "7 apples"), ("7", "$7"), ("7", "#### 7"), ("7", "\\boxed{7}"),
+    ("7", "The answer is 7."), ("7", "So the answer is 7, because 3 + 4 = 7."), ("7", "7 apples. \n"),
+    ("1000", "1,000"), ("1/2", "0.5"), ("0.5", "1/2"), ("0.5", "50%"), ("50", "50%"), ("50%", "50"), ("50%", "0.5"),
+    ("1.5", "1 1/2"), ("1500", "1.5e3"), ("1/3", "0.333333"), ("-7", "−7"), ("7", "x = 7"), ("x = 7", "7"),
+    ("x=7", "$x = 7$"), ("\\frac{1}{2}", "0.5"), ("\\dfrac{1}{2}", "$\\frac12$"), ("3", "The answer is 7 - 4."),
+    ("\\frac{\\sqrt{2}}{2}", "$\\frac{1}{\\sqrt{2}}$"), ("x^2+1", "The answer is $1 + x^2$."), ("\\{1,2\\}", "$\\{2,1\\}$"),
+    ("(1,2)", "The answer is $(1, 2)$."), ("[0,1)", "$[0, 1)$"), ("120", "$5!$"), ("10", "$\\binom{5}{2}$"),
+    ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "$\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}$"), ("1024", "$2^{10}$"),
+    ("3, 4", "\\boxed{4} and \\boxed{3}"), ("y = 2x", "$y=2x$"), ("7", "The answer is 7. The answer is 7.0."),
+    ("seven", "The answer is seven."), ("6", "The answer: 5 bags.\n#### 6"), ("\\pi", "$\\pi$"),
+]  # fmt: skip
+DIFFERENT = [
+    ("7", "-7"), ("7", "70"), ("7", "7.0000000000000001"), ("7", "none"), ("7", ""), ("7", "1/0"), ("7", "9" * 61),
+    ("7", "7/2"), ("1/3", "0.333"), ("1/3", "0.333334"), ("0.5", "5%"), ("7", "7 million"), ("7.5", "7"),
+    ("x^2+1", "$x^2-1$"), ("(1,2)", "$(2, 1)$"), ("[0,1)", "$[0,1]$"), ("\\{1,2\\}", "$\\{1,3\\}$"), ("7", "seven"),
+    ("\\frac{1}{2}", "$\\frac{2}{1}$"), ("3, 4", "\\boxed{3}"), ("7", "٧"), ("7", "7\u202e1"),
+]  # fmt: skip
+DOUBTFUL = [
+    ("7", "The answer is 7. The answer is 8."), ("8", "The answer is 7. The answer is 8."),
+    ("7", "\\boxed{7}. So the answer is 8."), ("7", "The answer is 8. Hence \\boxed{7}."),
+    ("7", "#### 7\n#### 8"), ("7", "\\boxed{7} or \\boxed{8}"), ("7", "7 or 8"), ("8", "7 or 8"),
+    ("8", "It is 7 or maybe 8"), ("7", "The answer is 7 or 8."), ("7", "The answer is 7 to 9."), ("7", "#### 7 and 8"),
+    ("7", "The answer is 7-8."), ("7", "The answer is 7, 8."), ("7", "The answer is \\boxed{7}. Actually, it should be 8."),
+    ("7", "The answer is 7. Wait, that's wrong."), ("7", "The answer is 7. No, it is 8."),
+    ("7", "The answer is between 7 and 9"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "text"), EQUAL, ids=ascii)
+def test_equal_answers_are_correct(gold: str, text: str) -> None:
+    verdict = judge(gold, text)
+    assert verdict.outcome == "correct", verdict.reason
+
+
+@pytest.mark.parametrize(("gold", "text"), DIFFERENT, ids=ascii)
+def test_other_answers_are_incorrect(gold: str, text: str) -> None:
+    verdict = judge(gold, text)
+    assert verdict.outcome == "incorrect", verdict.reason
+
+
+@pytest.mark.parametrize(("gold", "text"), DOUBTFUL, ids=ascii)
+def test_two_answers_are_never_correct(gold: str, text: str) -> None:
+    verdict = judge(gold, text)
+    assert verdict.outcome == "incorrect", verdict.reason
+
+
+@pytest.mark.parametrize("gold", ["seven", "", "7 or 8", "one of two", "9" * 200, "2^{3^{4}}"])
+def test_an_expected_answer_that_cannot_be_read_is_undecided(gold: str) -> None:
+    assert judge(gold, "The answer is 7.").outcome == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "reason"),
+    [
+        ("0.5", "The answer is 1/2.", "extracted '1/2', expected '0.5': equal as rationals"),
+        ("7", "#### 7.0", "extracted '7.0', expected '7': equal as whole numbers"),
+        ("7", "#### 8", "extracted '8', expected '7': not equal"),
+        ("0.5", "50%", "extracted '50%', expected '0.5': 50% is 1/2"),
+        ("1/3", "0.333333", "extracted '0.333333', expected '1/3': 1/3 rounded to 6 decimals"),
+        ("7", "The answer is 7 or 8.", "no single answer: '7 or 8.'"),
+        ("7", "\\boxed{7}. So the answer is 8.", "two different answers: '7' and '8'"),
+        ("7", "The answer is 7. Wait, it is 8.", "answered '7' and took it back: '8'"),
+        ("7", "The answer is red.", "extracted 'red', expected '7': neither a number nor a formula"),
+        ("7", "", "no answer found"),
+        ("x+1", "$1+x$", "extracted '$1+x$', expected 'x+1': equal by sympy"),
+        (
+            "7",
+            "The answer is $9^{9^{9}}$",
+            "extracted '$9^{9^{9}}$', expected '7': the answer holds a power of a power",
+        ),
+        (
+            "7",
+            "The answer is $2^{5000}$",
+            "extracted '$2^{5000}$', expected '7': the answer holds an exponent over 1000",
+        ),
+    ],
+)
+def test_a_reason_says_what_was_compared_and_how(gold: str, text: str, reason: str) -> None:
+    assert judge(gold, text).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "gold", "text", "outcome"),
+    [
+        ({"tolerance": 0.01}, "3.14", "3.149", "correct"),
+        ({"tolerance": 0.01}, "3.14", "3.16", "incorrect"),
+        ({"relative_tolerance": 0.1}, "-100", "-109", "correct"),
+        ({"relative_tolerance": 0.1}, "100", "111", "incorrect"),
+        ({"strict": True}, "7", "#### 7", "correct"),
+        ({"strict": True}, "7", "#### 7.0", "incorrect"),
+        ({"units": "match"}, "7 km", "The answer is 7 km.", "correct"),
+        ({"units": "match"}, "7 apples", "The answer is 7 Apples.", "correct"),
+        ({"units": "match"}, "7 km", "The answer is 7 m.", "incorrect"),
+        ({"units": "match"}, "7 km", "The answer is 7.", "incorrect"),
+        ({"units": "match"}, "7", "The answer is 7 km.", "correct"),
+        ({"units": "match"}, "$7", "The answer is $7.", "correct"),
+        ({"units": "match"}, "$7", "The answer is €7.", "incorrect"),
+        ({"units": "ignore"}, "7 km", "The answer is 7 m.", "correct"),
+        ({"stated": True}, "7", "He has 7.", "incorrect"),
+        ({"stated": True}, "7", "The answer is 7.", "correct"),
+    ],
+)
+def test_the_settings_of_a_task_decide_how_strict(settings: dict[str, Any], gold: str, text: str, outcome: str) -> None:
+    assert judge(gold, text, **settings).outcome == outcome
+
+
+def test_gold_and_prediction_cannot_be_swapped() -> None:
+    from selfimprove.verifiers.symbolic import compare
+
+    with pytest.raises(TypeError):
+        compare("7", "7")  # type: ignore[misc]
+    # They are not the same: an unreadable expected answer is nobody's fault.
+    assert judge("seven", "7").outcome == "undecided" and judge("7", "seven").outcome == "incorrect"
+
+
+def test_the_steps_are_judged_beside_the_answer() -> None:
+    verdict = judge("7", "3 + 4 = 8. The answer is 7.", "I had 3 and got 4. How many?")
+    assert verdict.wrong_reason and verdict.coverage == 0.5
+    copied = judge("9", "20 - 11 = 9. The answer is 9.", "Of eleven cupcakes two are left. How many were eaten?")
+    assert copied.reasoning == "correct" and copied.ungrounded == ("20",)
+
+
+def test_a_longer_text_is_not_looked_at() -> None:
+    verdict = judge("7", "7" * (MAX_TEXT + 1))
+    assert verdict.outcome == "undecided" and "over the limit" in verdict.reason

@@ -1,0 +1,303 @@
+"""Claims of a rationale are found, judged exactly, and their numbers followed to where they come from."""
+
+import random
+import time
+from fractions import Fraction
+
+import pytest
+
+from selfimprove.verifiers.equality import show
+from selfimprove.verifiers.expressions import evaluate, tokenize
+from selfimprove.verifiers.sides import SideReader
+from selfimprove.verifiers.steps import check_steps, question_numbers
+
+
+def judged(text: str) -> list[tuple[str, str]]:
+    """The claims that are judged, and how."""
+    return [(text[step.start : step.end], step.outcome) for step in check_steps(text).steps]
+
+
+RIGHT = [
+    "48/2 = 24", "<<48/2=24>>", "48/2 = <<48/2=24>>24", "2 x 50 = <<2*50=100>>100", "3+4=7+2=9",
+    "2*6=3*4", "2 + 2 * 3 = 8", "8 / 4 / 2 = 1", "2 × 3 ÷ 6 = 1", "2 · 3 = 6", "7 − 5 = 2", "7 – 5 = 2",
+    "2^3 = 8", "2**3 = 8", "5² = 25", "2 * (3 + 4) = 14", "3(4) = 12", "(3)(4) = 12", "3 * -2 = -6",
+    "-3 + 5 = 2", "1,000 + 1 = 1,001", "0.1 + 0.2 = 0.3", ".5 * 2 = 1", "1/2 + 1/3 + 1/6 = 1", "1 1/2 + 1 = 2 1/2",
+    "½ + ¼ = ¾", "$5 * 3 = $15", "5$ * 3 = 15$", "$3 + $4.50 = $7.50", "20% of 50 = 10", "50*20% = 10", "10/50 = 20%",
+    "10/50*100 = 20%", "100% - 20% = 80%", "700/1000*100% = 70%", "5 apples + 3 apples = 8 apples",
+    "$12/hour * 5 hours = $60", "2 hours * 60 minutes/hour = 120 minutes", "2 skeins per hat + 4 skeins per scarf = 6",
+    "(7 * 60 (min/hour) + 48) = 468", "1 hour + 30 minutes = 90 minutes", "90 minutes / 60 = 1.5 hours",
+    "25 cents * 4 = $1", "$5 + 50 cents = $5.50", "2 hours = 120 minutes", "3 dozen = 36", "$1.50 = 150 cents",
+    "0.25 = 25%", "10 / 3 = 3.33", "20 / 3 = 6.67", "20 / 3 = 6.66", "10 / 3 ≈ 3.3", "7 / 2 ≈ 4", "1000 + 234 ≈ 1200",
+    "1 / 3 = 33.33%", r"3 \times 4 = 12", r"\frac{1}{2} \cdot 8 = 4", r"\frac{12}{4} = 3", r"6 \div 2 = 3",
+    r"\frac{1 + 2}{3} = 1", r"2 \times 3 \text{ apples} = 6 \text{ apples}", r"2 + 3 = \boxed{5}", "**3 + 4 = 7**",
+    "**3 + 4** = 7", "3 + 4 = **7**", "half of 48 is 24", "a third of 12 is 4", "a quarter of 12 is 3",
+    "two thirds of 9 is 6", "twice 5 is 10", "double 5 is 10", "20% of 50 is 10", "20 percent of 50 is 10",
+    "3 plus 4 is 7", "3 plus 4 equals 7", "3 plus 4 makes 7", "10 minus 4 is 6", "5 times 3 is 15",
+    "48 divided by 2 is 24", "6 multiplied by 2 is 12", "the sum of 3 and 4 is 7", "the product of 3 and 4 is 12",
+    "the difference of 10 and 4 is 6", "the difference between 4 and 10 is 6", "three plus four is seven",
+    "twenty-five minus five is twenty", "5 x 3 = 15", "3x4=12", "40 / 7 = 5 r 5", "4 / 3 = 1 and 1/3", "3 + 4 == 7",
+    "14 - 4 = 5 * 2", "(1 + 1)^3 = 8", "2^2^3 = 256",
+]  # fmt: skip
+WRONG = [
+    "48/2 = 25", "<<48/2=25>>", "48/2 = <<48/2=25>>25", "48/2 = <<48/3=24>>24", "5 + 4 = <<5+3=8>>8", "3+4=7+2=8",
+    "2 + 2 * 3 = 12", "10 - 2 - 3 = 11", "7/2 = 3", "7 / 2 = 4", "10 / 3 = 3.3", "10 / 3 = 3.34", "10 / 3 ≈ 3.4",
+    "20 / 3 ≈ 8", "-3 + 5 = -2", "$5 * 3 = $16", "20% of 50 = 11", "10/50 = 21%", "5 apples + 3 apples = 9 apples",
+    "$12/hour * 5 hours = $61", "2 hours = 130 minutes", "3 dozen = 35", "$1.50 = 15 cents", r"3 \times 4 = 13",
+    r"\frac{1}{2} \cdot 8 = 5", "half of 48 is 25", "twice 5 is 11", "20% of 50 is 11", "3 plus 4 is 8",
+    "10 minus 4 equals 5", "48 divided by 2 is 23", "the sum of 3 and 4 is 8", "2 * (3 + 4) = 10", "3(4) = 13",
+    "2^3 = 6", "1 1/2 + 1 = 2 1/3", "0.1 + 0.2 = 0.30000000000001", "4 = 1 + 2", "2*6=3*5",
+]  # fmt: skip
+FRAMES = ["{}", "So {}.", "Thus, {}, and", "It costs {} in all", "Total = {}", "({})", "1. {}\n#### 1", "- {}"]
+
+
+@pytest.mark.parametrize("claim", RIGHT)
+def test_a_right_claim_is_right(claim: str) -> None:
+    assert [outcome for _, outcome in judged(claim)] == ["correct"]
+    assert [outcome for _, outcome in judged(f"So {claim}.\n#### 3")] == ["correct"]
+
+
+@pytest.mark.parametrize("claim", WRONG)
+def test_a_wrong_claim_is_wrong(claim: str) -> None:
+    ((span, outcome),) = judged(f"Thus, {claim}.")
+    assert claim.startswith(span)
+    assert outcome == "incorrect"
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("claim", ["3 + 4 = 7", "$5 * 3 = $15", "(1 + 2) * 3 = 9", "8/2 = <<8/2=4>>4"])
+def test_a_claim_is_found_where_it_stands(claim: str, frame: str) -> None:
+    assert judged(frame.format(claim)) == [(claim, "correct")]
+
+
+LEFT_ALONE = [
+    "", "no number", "7 apples", "The answer is 18.", "7 = 7", "x = 7", "3x = 12", "3x + 1 = 13", "5p + p = 90",
+    "x + 3 = 8", "11x+15=301", "2(4x-7)=8x-14", "3 + 4 < 8", "3 + 4 > 8", "3 + 4 != 8", "3 + 4 ≠ 8", "3 + 4 >= 8",
+    "1/0 = 3", "2 + 1/0 = 3", "7 apples = 3 bags", "1 day = 8 hours", "7 apples", "100% = 60 students",
+    "Day 2 = 3 * 4", "1 bag = 3 * 4", "10% = 60 / 5", "50 + 10% = 55", "80 000 x 2 = 160 000",
+    "5 boxes with 3 apples + 2 = 17", "on day 1 * 2 = 20", "Day 2 - 3 + 5 = 8", "9:30 + 1 = 32", "0900 - 130 = 0730",
+    "5 more than twice 5 is 15", "20% of 50 is 3 more than 7", "5 times 3 is 2 less than 17",
+    "25 pupils + his one teacher + 1 = 27", "7 / 2 = 3, rounded down", "about 7 / 2 = 4", "13 / 6 = 2, 1 remains",
+    "x + 3 = 8 = 5 + y", "A = 5, A^2 = 5", "12:9 = 4:3", "3, 6, 12", "5 m = 500 cm", "10^99 = 1", "9^20^20 = 1",
+    "9999999999999999 + 1 = 3", "(" * 30 + "1+1" + ")" * 30 + " = 3", "1 + 1\n= 3", "١ + ١ = ٣", "3 + 4 =", "= 7",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE, ids=ascii)
+def test_what_may_mean_something_else_is_left_alone(text: str) -> None:
+    assert judged(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("Total = 3+4 = 7", ["3+4 = 7"]),
+        ("3A = 35 - 2 = 33", ["35 - 2 = 33"]),
+        ("3+4 = 7 apples - 2 eaten", ["3+4 = 7"]),
+        ("1 - 2/3 = 1/3 of $150", ["1 - 2/3 = 1/3"]),
+        ("3 + 5 = 8 - which is good", ["3 + 5 = 8"]),
+        ("he has 5 fish, 12 / 2 = 6 times", ["12 / 2 = 6"]),
+        ("3 + 4 = 7 and 7 - 2 = 5", ["3 + 4 = 7", "7 - 2 = 5"]),
+        ("- 3 + 5 = 8", ["3 + 5 = 8"]),
+        ("(3 + 4 = 7", ["3 + 4 = 7"]),
+        ("There are <<5+3=8>>8 apples", ["<<5+3=8>>"]),
+        ("  48\n+ 25\n----\n  73", ["  48\n+ 25\n----\n  73"]),
+        (" 100\n- 25\n----\n 75\n", [" 100\n- 25\n----\n 75"]),
+    ],
+)
+def test_the_span_of_a_claim(text: str, claims: list[str]) -> None:
+    assert judged(text) == [(claim, "correct") for claim in claims]
+
+
+def test_wrong_columns_are_wrong() -> None:
+    assert [step.reason for step in check_steps("48\n+25\n---\n 63").steps] == ["48 + 25 is 73, not 63"]
+    assert judged("- 4\n- 5\n---\n7") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("48/2 = 24", "48/2 is 24"),
+        ("48/2 = <<48/2=25>>25", "48/2 is 24, not 25"),
+        ("10/3 = 3.33", "10/3 is 3.33; rounded to 2 decimals"),
+        ("1 / 3 = 0.5", "1 / 3 is 1/3, not 0.5"),
+        ("7 / 2 = 3", "7 / 2 is 3.5, not 3"),
+        ("3+4 = 7+2 = 9", "3+4 = 7+2 is 9; read from left to right as a running total"),
+        ("2 hours = 130 minutes", "2 hours is 120 minutes, not 130 minutes"),
+    ],
+)
+def test_a_reason_is_for_people(text: str, reason: str) -> None:
+    assert [step.reason for step in check_steps(text).steps] == [reason]
+
+
+def test_a_number_that_the_question_does_not_give_is_unknown() -> None:
+    question = (
+        "For a party Cody bought eleven cupcakes. After the party he had two left. How many were eaten at the party?"
+    )
+    (step,) = check_steps("20 - 11 = 9. The answer is 9.", question).steps
+    assert (step.outcome, step.unknown, step.needed) == ("correct", ("20",), True)
+    assert check_steps("20 - 11 = 9. The answer is 9.").steps[0].unknown == ()
+    assert check_steps("11 - 2 = 9. The answer is 9.", question).steps[0].unknown == ()
+
+
+QUESTION = "Ann has 3 bags of 12 apples. She sells twenty-five percent and gives half a dozen to Ben, at $2 each."
+CHAIN = "3 * 12 = 36. 25% of 36 = 9. 2 * 2 = 4. 36 - 9 = 27. 27 - 6 = 21. The answer is 21."
+
+
+def test_steps_use_earlier_steps_and_the_answer_needs_only_some() -> None:
+    steps = check_steps(CHAIN, QUESTION).steps
+    assert [step.uses for step in steps] == [(), (0,), (), (0, 1), (3,)]
+    assert [step.needed for step in steps] == [True, True, False, True, True]
+    assert [step.unknown for step in steps] == [()] * 5
+    assert all(step.needed for step in check_steps("1 + 1 = 2. 2 + 2 = 4. The answer is 5.").steps)
+
+
+def test_a_value_of_the_question_and_of_a_step_is_taken_from_the_step_once() -> None:
+    steps = check_steps("4 + 4 = 8. 8 + 1 = 9. 8 + 2 = 10.", "There are 4 and 8, 1 and 2.").steps
+    assert [step.uses for step in steps] == [(), (0,), ()]
+    steps = check_steps("4 + 4 = 8. 8 + 1 = 9. 8 + 2 = 10.", "There are 4, 1 and 2.").steps
+    assert [step.uses for step in steps] == [(), (0,), (0,)]
+
+
+def test_the_graph_leads_from_numbers_to_steps() -> None:
+    reasoning = check_steps("3 * 5 = 15. 15 * 60 = 900. 900 + 77 = 977.", "He works 3 times 5 hours.")
+    graph = reasoning.graph
+    assert set(graph.edges) == {
+        (("question", "3"), ("step", 0)), (("question", "5"), ("step", 0)), (("step", 0), ("step", 1)),
+        (("constant", "60"), ("step", 1)), (("step", 1), ("step", 2)), (("nowhere", "77"), ("step", 2)),
+    }  # fmt: skip
+    assert graph.nodes["step", 1] == {"span": (12, 25), "outcome": "correct", "value": "900"}
+    assert graph.nodes["nowhere", "77"]["value"] == "77"
+    assert reasoning.graph is graph
+
+
+@pytest.mark.parametrize(
+    ("text", "coverage"),
+    [
+        ("", None), ("No digit here.", None), ("The answer is 18.", 0.0), ("1 + 1 = 2.", 1.0), ("x = 3 + y", 0.0),
+        ("1 + 1 = 2. There are 3 apples! Good.", 0.5), ("1 + 1 = 2\n\n#### 2", 0.5), ("1. 1 + 1 = 2", 1.0),
+        ("1.5 + 1 = 2.5 apples. So be it.", 1.0),
+    ],
+)  # fmt: skip
+def test_coverage_is_the_share_of_sentences_with_a_checked_step(text: str, coverage: float | None) -> None:
+    assert check_steps(text).coverage == coverage
+
+
+@pytest.mark.parametrize(
+    ("question", "numbers"),
+    [
+        ("twelve", [12]), ("Half of them", [Fraction(1, 2), 2]), ("twice as many", [2]), ("a dozen", [12]),
+        ("a pair", [2]), ("triple", [3]), ("20% off", [20, Fraction(1, 5), 80, Fraction(4, 5), Fraction(6, 5)]),
+        ("2/3 of", [2, 3, Fraction(2, 3)]), ("two-thirds", [2, 3, Fraction(2, 3)]), ("$1,050.50", [Fraction(2101, 2)]),
+        ("2 1/2 cups", [Fraction(5, 2)]), ("three hundred", [300]), ("one hundred and five", [105]),
+        ("two hundred twenty", [220]), ("twenty-one", [21]), ("three dozen", [36]), ("half-dozen", [6]),
+        ("50 cents", [Fraction(1, 2), 50]), ("nickels", [5, Fraction(1, 20)]), ("the third", [3]),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_question(question: str, numbers: list[Fraction | int]) -> None:
+    assert set(numbers) <= question_numbers(question)
+    assert 77 not in question_numbers(question)
+
+
+OPERATORS = {"+": ["+"], "-": ["-", "−", "–"], "*": ["*", "×", "x", "·", r"\times", r"\cdot"], "/": ["/", "÷", r"\div"]}
+UNITS = ["", " apples", " red apples", " km", " each", "/hour"]
+
+
+def write_expression(draw: random.Random, depth: int = 0) -> tuple[str, Fraction]:
+    """A random expression in one of its surface forms, with a value found without our parser."""
+    if depth == 2 or draw.random() < 0.3:
+        value = Fraction(draw.randint(1, 999), draw.choice([1, 1, 1, 10, 100]))
+        plain = f"{float(value):,.2f}".rstrip("0").rstrip(".")
+        return draw.choice(["", "", "$"]) + plain, value
+    sign = draw.choice("+-*/")
+    (left, a), (right, b) = write_expression(draw, depth + 1), write_expression(draw, depth + 1)
+    a_text = f"({left})" if any(one in left for names in OPERATORS.values() for one in names) else left
+    b_text = f"({right})" if any(one in right for names in OPERATORS.values() for one in names) else right
+    if sign == "/" and b == 0:
+        sign = "+"
+    value = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else a}[sign]
+    if sign == "/" and draw.random() < 0.3:
+        return rf"\frac{{{left}}}{{{right}}}", value
+    unit = draw.choice(UNITS) if not a_text.endswith(")") else ""
+    space = " " if unit or draw.random() < 0.7 else ""
+    return f"{a_text}{unit}{space}{draw.choice(OPERATORS[sign])}{space or ' '}{b_text}", value
+
+
+def state(value: Fraction) -> str | None:
+    """A value as a decimal, or nothing where it is none or too long."""
+    if 10**6 % value.denominator or abs(value) >= 10**9:
+        return None
+    return f"{float(value):,.6f}".rstrip("0").rstrip(".")
+
+
+def test_random_equations_in_many_forms_are_judged() -> None:
+    draw = random.Random(7)
+    seen = 0
+    while seen < 1500:
+        written, value = write_expression(draw)
+        stated, off = state(value), state(value + draw.choice([-100, -1, 1, 7, 1000]))
+        if stated is None or off is None or not any(one in written for names in OPERATORS.values() for one in names):
+            continue
+        seen += 1
+        frame = draw.choice(["So {}.", "Therefore, {}", "{}", "x = {}\n", "which means {}, as said"])
+        for result, outcome in [(stated, "correct"), (off, "incorrect")]:
+            text = frame.format(f"{written} = {draw.choice(['', '$'])}{result}")
+            assert [step.outcome for step in check_steps(text).steps] == [outcome], text
+
+
+def test_random_chains_are_judged() -> None:
+    draw = random.Random(8)
+    for _ in range(300):
+        total = draw.randint(1, 50)
+        sides, running = [], str(total)
+        for _ in range(draw.randint(2, 5)):
+            add = draw.randint(1, 50)
+            running += f" + {add}"
+            total += add
+            sides.append(f"{total - add} + {add}")
+        equal = f"{running} = {' = '.join(f'{total - k} + {k}' for k in (1, 2))} = {total}"
+        assert judged(equal) == [(equal, "correct")]
+        onward = " = ".join([*sides, str(total)])
+        assert judged(onward) == [(onward, "correct")]
+        wrong = " = ".join([*sides, str(total + 1)])
+        assert judged(wrong) == [(wrong, "incorrect")]
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("1+2*3", 7), ("-2^2", -4), ("2^-1", None), ("2^21", None), ("8/4*2", 4), ("1/0", None), ("(1+2)(3)", 9),
+     ("1--2", 3), ("2^3^2", 512), ("99999999999^20", 99999999999**20), ("50%", Fraction(1, 2))],
+)  # fmt: skip
+def test_an_expression_has_the_usual_precedence(expression: str, value: Fraction | int | None) -> None:
+    side, _ = SideReader(tokenize(expression)).read(0)
+    assert side is not None
+    assert evaluate(side.items) == value
+
+
+def test_a_value_is_shown_short() -> None:
+    assert [show(Fraction(*pair)) for pair in [(4, 2), (7, 2), (1, 3), (-7, 4)]] == ["2", "3.5", "1/3", "-1.75"]
+    assert show(Fraction(10) ** 50) == "another number"
+
+
+PIECES = [
+    "=", "1", "(", ")", " ", "1+1=", "1 ", "1+", "1=", "(1+", "(1", "1)", "-", "- ", "<<", "<<1+1=2>>", "1/", "1 1/",
+    "1,000", "$", "$1=", "%", "=<", "x", "3x", "1 a ", "1 of ", "half of ", "twice ", "sum of ", "the sum of 1 and ",
+    r"\frac{", r"\frac{1}{", "{", "}", "\n", "--\n1\n", "1\n--\n", "**", "1**", "2^", "9^9=", "1.", "¼", "1 is ",
+    "1 plus 1 is ", "1+1 apples of ", "²", "é=", "-a", "1+1=2. ", "\\", r"\text{", "123456789012345+", "1 hours = ",
+    "5 r 3 = ", "round 1=2 ", "((((1+1)", "1 and 1/2 = ", "times 1 ", "=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=ascii)
+def test_hostile_texts_take_bounded_time(piece: str) -> None:
+    """Work that grew with the square of the text would take minutes."""
+    text = (piece * 50_000)[:49_990]
+    started = time.process_time()
+    reasoning = check_steps(text + "1+1 = 2", text)
+    assert time.process_time() - started < 3.0
+    assert len(reasoning.steps) <= 400
+
+
+def test_a_text_that_is_too_long_has_no_steps() -> None:
+    long = "1 + 1 = 2. " * 5000
+    assert check_steps(long).steps == ()
+    assert len(check_steps(long[:49_999]).steps) == 400

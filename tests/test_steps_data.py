@@ -1,0 +1,142 @@
+"""The checker of reasoning on solutions that people wrote: GSM8K, ASDiv and the exemplars of this project.
+
+`python tests/test_steps_data.py GSM8K_FOLDER` lists what does not check.
+"""
+
+import json
+import re
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from selfimprove.verifiers.steps import Reasoning, check_steps
+
+ANNOTATION = re.compile(r"<<.*?>>")
+EXEMPLARS = Path(__file__).resolve().parent.parent / "policies" / "exemplars" / "word-problems.yaml"
+
+
+@lru_cache(maxsize=1)
+def check_gold(folder: Path) -> tuple[tuple[str, Reasoning], ...]:
+    """Every gold solution of GSM8K with what is found in it."""
+    rows = [
+        json.loads(line) for name in ("train", "test") for line in (folder / f"{name}.jsonl").read_text().splitlines()
+    ]
+    return tuple((row["answer"], check_steps(row["answer"], row["question"])) for row in rows)
+
+
+def says_something(annotation: str) -> bool:
+    """Whether an annotation is more than a number said twice, such as `<<12=12>>`."""
+    return re.search(r"[0-9)][-+*/]", annotation) is not None
+
+
+def unchecked_annotations(folder: Path) -> Iterator[tuple[str, str]]:
+    """The annotations that stand in no correct step, and why."""
+    for answer, reasoning in check_gold(folder):
+        for found in ANNOTATION.finditer(answer):
+            over = [step for step in reasoning.steps if step.start <= found.start() and found.end() <= step.end]
+            if says_something(found[0]) and [step.outcome for step in over] != ["correct"]:
+                yield found[0], over[0].reason if over else "not read"
+
+
+def blamed_steps(folder: Path) -> Iterator[tuple[str, str]]:
+    """The steps of gold solutions that are called incorrect, as written, and why."""
+    for answer, reasoning in check_gold(folder):
+        for step in reasoning.steps:
+            if step.outcome == "incorrect":
+                yield answer[step.start : step.end], step.reason
+
+
+@pytest.fixture(scope="module")
+def gold(data_folder: Path) -> Path:
+    return data_folder / "gsm8k"
+
+
+# What people wrote around these annotations is another equation, such as `8*3 = <<80*3=240>>240`, or `//` divides.
+UNCHECKED = {
+    "<<4080+4080/2=6120>>", "<<560//10=56>>", "<<80*3=240>>", "<<180//3=60>>", "<<52-8=44>>", "<<1+1+1=3>>",
+    "<<6*3=18.00>>", "<<3/4*364=273>>",
+}  # fmt: skip
+
+
+def test_annotations_of_gsm8k_check(gold: Path) -> None:
+    annotations = [found for answer, _ in check_gold(gold) for found in ANNOTATION.findall(answer)]
+    assert (len(check_gold(gold)), len(annotations)) == (8792, 27998)
+    assert sum(map(says_something, annotations)) == 27565
+    assert {annotation for annotation, _ in unchecked_annotations(gold)} == UNCHECKED
+
+
+def test_gold_steps_are_blamed_only_where_people_were_wrong(gold: Path) -> None:
+    """All were looked at: each is an error, a remainder left out, or brackets left out of the text."""
+    blamed = list(blamed_steps(gold))
+    assert len(blamed) <= 32
+    assert ("50-8 = <<52-8=44>>44", "50-8 is 42, not 44") in blamed
+
+
+def test_most_of_a_gold_solution_is_read(gold: Path) -> None:
+    found = [reasoning for _, reasoning in check_gold(gold)]
+    steps = [step for reasoning in found for step in reasoning.steps]
+    assert len(steps) > 29_000
+    assert sum(bool(step.unknown) for step in steps) / len(steps) < 0.02
+    assert sum(all(step.needed for step in reasoning.steps) for reasoning in found) / len(found) > 0.94
+    coverages = [reasoning.coverage for reasoning in found if reasoning.coverage is not None]
+    assert sum(coverages) / len(coverages) > 0.7
+
+
+def test_written_equations_outside_annotations_check(gold: Path) -> None:
+    signs = checked = 0
+    for answer, reasoning in check_gold(gold):
+        plain = ANNOTATION.sub(lambda found: " " * len(found[0]), answer)
+        right = [(step.start, step.end) for step in reasoning.steps if step.outcome == "correct"]
+        for found in re.finditer(r"(?<![=<>!])=(?!=)", plain):
+            signs += 1
+            checked += any(start <= found.start() < end for start, end in right)
+    assert signs > 31_000
+    assert checked / signs > 0.92  # the rest is algebra
+
+
+def test_formulas_of_asdiv_are_blamed_only_for_one_decimal(data_folder: Path) -> None:
+    tree = ElementTree.parse(data_folder / "asdiv" / "ASDiv.xml")
+    formulas = [formula.text or "" for formula in tree.iter("Formula")]
+    found = [check_steps(formula).steps for formula in formulas]
+    blamed = [step.reason for steps in found for step in steps if step.outcome == "incorrect"]
+    assert len(formulas) == 2305
+    assert sum(bool(steps) for steps in found) > 1850
+    assert len(blamed) == 6
+    assert all(re.search(r"/[0-9] is .*, not [0-9]+\.[0-9]$", reason) for reason in blamed)
+
+
+def test_the_shipped_exemplars_teach_right_and_grounded_steps() -> None:
+    yaml = pytest.importorskip("yaml")
+    exemplars = yaml.safe_load(EXEMPLARS.read_text())["exemplars"]
+    for exemplar in exemplars:
+        reasoning = check_steps(exemplar["rationale"], exemplar["question"])
+        assert [(step.outcome, step.unknown) for step in reasoning.steps] == [("correct", ())]
+        assert (reasoning.coverage, reasoning.values) == (1.0, (exemplar["answer"],))
+
+
+def test_checking_is_fast(gold: Path) -> None:
+    """Half a millisecond a solution where it was measured; the bound leaves room for a slow machine."""
+    rows = [json.loads(line) for line in (gold / "test.jsonl").read_text().splitlines()]
+    started = time.process_time()
+    for row in rows:
+        check_steps(row["answer"], row["question"])
+    assert (time.process_time() - started) / len(rows) < 0.005
+    started = time.process_time()
+    for _ in range(2000):
+        check_steps("The answer is 18.", "How many?")
+    assert (time.process_time() - started) / 2000 < 0.0001
+
+
+if __name__ == "__main__":
+    for title, lines in [
+        ("annotations that do not check", unchecked_annotations(Path(sys.argv[1]))),
+        ("steps called incorrect", blamed_steps(Path(sys.argv[1]))),
+    ]:
+        print(title)
+        for written, reason in lines:
+            print(f"  {written!r}: {reason}")
