@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from selfimprove.records import Step
 
+MAX_LINES = 64  # operands of 40 digits need 42
 _QUESTION = re.compile(r"(\d{1,40})\+(\d{1,40})=?", re.ASCII)
 _COLUMN = re.compile(r"(\d)\+(\d)\+(\d)=(\d)(\d)", re.ASCII)
 _ANSWER = re.compile(r"#( {0,41})(\d{1,41})", re.ASCII)
@@ -50,9 +51,22 @@ def extract_answer(text: str) -> str | None:
     return found[2] if found else None
 
 
-@lru_cache(maxsize=10_000)  # a problem's samples are often the same
 def check_rationale(question: str, text: str) -> tuple[Step, ...]:
-    """Check every line against the question and the lines before it; an error is blamed on one line only."""
+    """Check every line against the question and the lines before it; an error is blamed on one line only.
+
+    What stands after `MAX_LINES` lines is one wrong step.
+    """
+    if len(text) > MAX_LINES * 8:  # a text that is no rationale: not worth a place among those that come again
+        return _check_lines(question, text)
+    return _check_often(question, text)
+
+
+@lru_cache(maxsize=10_000)  # a problem's samples are often the same
+def _check_often(question: str, text: str) -> tuple[Step, ...]:
+    return _check_lines(question, text)
+
+
+def _check_lines(question: str, text: str) -> tuple[Step, ...]:
     operands = parse_addition(question)
     if operands is None:
         return ()
@@ -62,6 +76,10 @@ def check_rationale(question: str, text: str) -> tuple[Step, ...]:
     carry, digits, start, number = 0, "", 0, 0
     lines = text.split("\n")
     for at, line in enumerate(lines):
+        if at == MAX_LINES:
+            rest = f"{len(lines) - at} more lines than any sum needs"
+            steps.append(Step(start=start, end=len(text), outcome="incorrect", reason=rest))
+            break
         end = start + len(line)
         last = at == len(lines) - 1
         column = _COLUMN.fullmatch(line)

@@ -1,4 +1,4 @@
-"""The data sets of reasoning-gym, as the task that generates their problems and the verifier that scores them open them."""
+"""The data sets of reasoning-gym: the task generates their problems, and the verifier asks their scorers."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ HASHED = frozenset({"isomorphic_strings", "polynomial_multiplication", "ransom_n
 
 
 def open_data(settings: ReasoningGymTask) -> Any:
-    """The data set with its training and held-out problems; raises TaskError where it is unknown, refused or badly set up."""
+    """The data set with all its problems; raises TaskError where it is unknown, refused or badly set up."""
     name = settings.subject
     try:
         import reasoning_gym

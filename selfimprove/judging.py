@@ -1,7 +1,7 @@
 """Who judges in a run: the verifier of each task, a second one beside it, and the model that is asked as a judge."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from selfimprove.engines import Engine, Request, load_engine
@@ -15,6 +15,7 @@ from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
 from selfimprove.verifiers.pool import VerifierPool
 
+JUDGED_AT_ONCE = 256
 Pairs = Iterable[tuple[Problem, Rationale]]
 
 
@@ -73,7 +74,8 @@ def judge_pairs(pairs: Pairs, verifier_of: Callable[[Problem], Verifier], pool: 
     """The verdicts in order: a judge is asked about all that follow each other at once, the others go to the pool."""
     for verifier, group in groupby(pairs, key=lambda pair: verifier_of(pair[0])):
         if isinstance(verifier, JudgeVerifier):
-            yield from verifier.verify_all(list(group))
+            while batch := list(islice(group, JUDGED_AT_ONCE)):
+                yield from verifier.verify_all(batch)
         else:
             yield from pool.verify_all((verifier, problem, rationale) for problem, rationale in group)
 

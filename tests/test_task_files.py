@@ -174,6 +174,7 @@ ASDIV = """<Problems>
 <Problem Grade="3"><Body>Two cats.</Body><Question>How many?</Question><Answer>2.5</Answer></Problem>
 <Problem><Body>Two dogs.</Body><Question>How many?</Question><Answer>-2 (dogs)</Answer></Problem>
 <Problem Grade="2"><Body>A pair.</Body><Question>Which?</Question><Answer>2; 3</Answer></Problem>
+<Problem Grade="2"><Body>Two ages.</Body><Question>Which?</Question><Answer>5 (years); 15 (years)</Answer></Problem>
 <Problem Grade="2"><Body>A time.</Body><Question>When?</Question><Answer>5:30</Answer></Problem>
 <Problem Grade="2"><Body>A ratio.</Body><Question>Which?</Question><Answer>2:3</Answer></Problem>
 <Problem Grade="4"><Body>Hard.</Body><Question>How many?</Question><Answer>4</Answer></Problem>
@@ -192,11 +193,11 @@ def test_asdiv_reads_answers_with_units_and_leaves_others_out(tmp_path: Path) ->
 
 def test_asdiv_keeps_the_problems_with_one_number_by_grade(data_folder: Path) -> None:
     task = load_task(AsdivTask(path=str(data_folder / "asdiv"), held_out=200))
-    check_pool(task, 1958, 200)
+    check_pool(task, 1883, 200)
     assert task.levels == {f"grade {grade}": grade for grade in range(1, 7)}
     assert task.leads_to["grade 1"] == () and task.leads_to["grade 3"] == ("grade 2",)
     counts = Counter(one.level for one in every(task))
-    assert counts == {1: 194, 2: 325, 3: 799, 4: 291, 5: 129, 6: 420}
+    assert counts == {1: 194, 2: 325, 3: 799, 4: 291, 5: 128, 6: 346}
     first = next(one for one in every(task) if one.question.startswith("Seven red apples and two green apples"))
     assert (first.answer, first.level) == ("9", 1)
 

@@ -1,13 +1,16 @@
 """Verdicts: correct, incorrect, or undecided where a verifier cannot judge."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from builders import make_problem, make_rationale
 
+from selfimprove.addition import MAX_LINES
 from selfimprove.records import Problem, Verdict
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import Verifier, make_verifier
@@ -102,7 +105,7 @@ def test_a_text_of_the_largest_length_is_judged(name: str) -> None:
     expected = {"math": "correct", "addition": "correct", "text": "incorrect"}[name]
     verdict = judge(make(name), make_problem(), text)
     assert verdict.outcome == expected
-    assert len(verdict.steps) == {"math": 0, "addition": text.count("\n") + 1, "text": 0}[name]
+    assert len(verdict.steps) == {"math": 0, "addition": MAX_LINES + 1, "text": 0}[name]
 
 
 def test_the_equations_of_a_text_of_the_largest_length_are_checked() -> None:
@@ -142,3 +145,40 @@ def test_every_gold_solution_of_gsm8k_is_correct(split: str, stated: bool, data_
         if judge(verifier, problem, row["answer"]).outcome != "correct":
             wrong.append(row["answer"])
     assert wrong == [] and len(lines) > 1000
+
+
+FORMS = ("{0}", "{0}.0", "+{0}", "{0} apples", "${0}", "#### {0}", "\\boxed{{{0}}}")
+
+
+def judge_forms(gold: str, forms: tuple[str, ...]) -> list[str]:
+    """The forms of a gold answer that its own verifier does not accept."""
+    problem, verifier = make_problem("How many?", gold), make("math")
+    whole = gold.removesuffix(".0")
+    written = [form.format(whole).replace("+-", "-") for form in forms if form != "{0}.0" or "." not in whole]
+    return [text for text in written if judge(verifier, problem, text).outcome != "correct"]
+
+
+def test_every_gold_answer_of_svamp_equals_itself_in_all_forms(data_folder: Path) -> None:
+    golds = [str(row["Answer"]) for row in json.loads((data_folder / "svamp" / "SVAMP.json").read_text())]
+    assert len(golds) == 1000
+    assert [text for gold in set(golds) for text in judge_forms(gold, FORMS)] == []
+
+
+def test_every_gold_answer_of_asdiv_equals_itself_in_all_forms(data_folder: Path) -> None:
+    nodes = ElementTree.parse(data_folder / "asdiv" / "ASDiv.xml").iter("Problem")
+    answers = [node.findtext("Answer", "").strip() for node in nodes]
+    golds = [re.sub(r" \([^()]*\)$", "", answer) for answer in answers]
+    numbers = {gold for gold in golds if re.fullmatch(r"-?[\d,]*\.?\d+", gold)}
+    assert (len(golds), sum(gold in numbers for gold in golds)) == (2305, 2083)
+    assert [text for gold in numbers for text in judge_forms(gold, FORMS)] == []
+    # As the data writes them, with their units: `36 (apples)` as `36 apples`.
+    with_units = {(gold, answer.replace("(", "").replace(")", "")) for gold, answer in zip(golds, answers, strict=True)}
+    wrong = [
+        text
+        for gold, text in with_units
+        if gold in numbers and judge(make("math"), make_problem("How many?", gold), text).outcome != "correct"
+    ]
+    assert wrong == []
+    # Ratios, times, names and lists, in the forms that do not say that they are a number.
+    others = set(golds) - numbers
+    assert [text for gold in others for text in judge_forms(gold, ("{0}", "#### {0}", "\\boxed{{{0}}}"))] == []

@@ -10,7 +10,7 @@ from selfimprove.records import Problem
 from selfimprove.task_settings import AsdivTask
 from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, split_pool, take
 
-_NUMBER = re.compile(r"\s*(-?[\d,]*\.?\d+)\s*(\(.*\))?\s*")
+_NUMBER = re.compile(r"\s*(-?[\d,]*\.?\d+)\s*(\([^()]*\))?\s*")  # of `5 (years); 15 (years)` the 5 is no answer
 
 
 def _problems(rows: Iterable[Mapping[str, str]], grades: tuple[int, ...]) -> list[Problem]:

@@ -10,7 +10,7 @@ class AdditionVerifier:
     """Compares the canonical string and checks the columns."""
 
     name = "addition"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings

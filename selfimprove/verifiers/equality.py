@@ -328,6 +328,8 @@ def _kinds(side: Side) -> set[str]:
 
 def show(value: Fraction) -> str:
     """A value as reasons show it: a decimal where it is exact and short, a fraction otherwise."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 200:
+        return "another number"
     if value.denominator == 1:
         written = str(value.numerator)
     else:

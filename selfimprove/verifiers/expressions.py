@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 MAX_DIGITS = 15  # before and after the point
 MAX_EXPONENT = 20
-MAX_BITS = 4096  # of a power
+MAX_BITS = 4096  # of a power, a product or a sum
 MAX_DEPTH = 20  # brackets within brackets
 
 VULGAR = {
@@ -147,6 +147,12 @@ class _TooLarge(Exception):
     pass
 
 
+def _bounded(value: Fraction) -> Fraction:
+    if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
+        raise _TooLarge
+    return value
+
+
 class _Machine:
     """A descent through the levels of precedence; `place` is the item that comes next."""
 
@@ -164,7 +170,7 @@ class _Machine:
         while (sign := self.next()) in ("+", "-"):
             self.place += 1
             right = self.product(depth)
-            value = value + right if sign == "+" else value - right
+            value = _bounded(value + right if sign == "+" else value - right)
         return value
 
     def product(self, depth: int) -> Fraction:
@@ -172,7 +178,7 @@ class _Machine:
         while (sign := self.next()) in ("*", "/", "&", "|"):
             self.place += 1
             right = self.factor(depth)
-            value = value / right if sign in ("/", "|") else value * right
+            value = _bounded(value / right if sign in ("/", "|") else value * right)
         return value
 
     def factor(self, depth: int) -> Fraction:
@@ -180,7 +186,7 @@ class _Machine:
         while self.reading.tight and (sign := self.next()) in ("&", "|"):
             self.place += 1
             right = self.power(depth)
-            value = value / right if sign == "|" else value * right
+            value = _bounded(value / right if sign == "|" else value * right)
         return value
 
     def power(self, depth: int) -> Fraction:

@@ -57,7 +57,7 @@ GUARDS: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 _FRAMED = (
-    re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE),
+    re.compile(r"<answer>((?:(?!</?answer>).){0,20000}+)</answer>", re.DOTALL | re.IGNORECASE),
     re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]{0,200}\}){1,5000}+)\}"),
 )
 _ANNOUNCED = (

@@ -2,13 +2,15 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.task_settings import Answers, VerifierSettings
-from selfimprove.verifiers.answers import Statement, find_statements, is_formula, taken_back
+from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, taken_back
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.numbers import Number, read_number, squeeze, unwrap
 from selfimprove.verifiers.steps import check_steps
+from selfimprove.verifiers.text import extract_text, normalize
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})\s{0,3}=\s{0,3}([^=]{1,200})")
@@ -29,8 +31,18 @@ class MathVerifier:
     def extract_answer(self, text: str, problem: Problem) -> str | None:
         if len(text) > MAX_TEXT:
             return None
-        found = find_statements(text, self.settings.stated)
+        found = self._find(text, problem.answer or "0")
         return self._said(text, found[-1])[:MAX_ANSWER] if found else None
+
+    def _find(self, text: str, gold: str) -> tuple[Statement, ...]:
+        """The statements of a text; where words or a formula are expected, the whole line if it says just that."""
+        if read_number(gold):
+            return find_statements(text, self.settings.stated)
+        found = find_statements(text, self.settings.stated, _is_equation(gold))
+        line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
+        if line and (_is_words(gold) or squeeze(line[:MAX_ANSWER]) == squeeze(gold[:MAX_ANSWER])):
+            return (Statement(line, 0, len(text)),)
+        return found
 
     def _said(self, text: str, statement: Statement) -> str:
         """A statement's answer, with what follows it where its unit matters."""
@@ -60,8 +72,10 @@ class MathVerifier:
         if self.settings.answers.strict:
             equal = str(rationale.answer).strip() == gold.strip()
             return _judgement(equal, str(rationale.answer), gold, "the same text", "not the same text")
-        statements = find_statements(text, self.settings.stated)
         said = rationale.answer or ""
+        if _is_words(gold):
+            return _compare_words(gold, said)
+        statements = self._find(text, gold)
         doubt = _find_doubt(text, statements) if statements else ""
         if doubt:
             return "incorrect", doubt
@@ -91,8 +105,8 @@ class MathVerifier:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
             return _judgement(True, answer, gold, "the same text", "")
-        if expected is None and not is_formula(gold):
-            return "undecided", f"the expected answer {quote(gold)} is neither a number nor a formula"
+        if has_equation(answer) and not has_equation(gold):
+            return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
         if not is_formula(answer):
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
         if not sympy:
@@ -108,6 +122,26 @@ class MathVerifier:
             return _judgement(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
         how = _equal(expected, extracted, answers)
         return _judgement(bool(how), answer, gold, how, "not equal")
+
+
+@lru_cache(maxsize=1024)  # all samples of a problem have the same
+def _is_equation(gold: str) -> bool:
+    return has_equation(gold) and not _ASSIGNED.fullmatch(unwrap(gold))
+
+
+@lru_cache(maxsize=1024)
+def _is_words(gold: str) -> bool:
+    return read_number(gold) is None and not is_formula(gold)
+
+
+def _compare_words(gold: str, said: str) -> Judgement:
+    """Words can be the same and not equal: two texts that differ may still mean one thing."""
+    if normalize(said) == normalize(gold):
+        return _judgement(True, said, gold, "the same text", "")
+    return (
+        "undecided",
+        f"the expected answer {quote(gold)} is neither a number nor a formula, and not said in these words",
+    )
 
 
 def _judgement(equal: bool, answer: str, gold: str, how: str, how_not: str) -> Judgement:

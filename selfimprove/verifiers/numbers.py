@@ -19,12 +19,12 @@ _VALUE = (
 )
 # Words that go on with a second number are no unit: `7 or eight`.
 _UNIT = (
-    r"(?!(?:or|and|to|plus|minus|times|but|not)\b)(?:[A-Za-z]{2,}|[mgshlLJNWVACFK](?![A-Za-z])|°[CF]?)"
+    r"(?!(?:or|and|to|plus|minus|but|not)\b|times\s\d)(?:[A-Za-z]{2,}|[mgshlLJNWVACFK](?![A-Za-z])|°[CF]?)"
     r"[A-Za-z°²³^/.' -]{0,80}\d?"
 )
 _SCALES = {"hundred": 100, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SIMPLE = re.compile(
-    r"(\$)?(\d{1,18})(?: (?!or|and|to|plus|minus|times|but|not|hundred|.{1,4}illion|thousand|per|pct)([a-z]{2,40}))?",
+    r"(\$)?(\d{1,18})(?: (?!(?:or|and|to|plus|minus|but|not)$|hundred|.{1,4}illion|thousand|per|pct)([a-z]{2,40}))?",
     re.ASCII,
 )
 _WHOLE = re.compile(
@@ -42,8 +42,11 @@ _ANYWHERE = re.compile(
     re.ASCII,
 )
 _GOES_WITH = re.compile(
-    r"k\b|\s(?:hundred|thousand|million|billion|trillion)\b|\sand\sa\shalf\b|\s?(?:percent|per\scent|pct)\b", re.ASCII
+    r"(?: \d{3})+(?![\d,]|\.\d)|k\b|\s(?:hundred|thousand|million|billion|trillion)\b|\sand\sa\shalf\b"
+    r"|\s?(?:percent|per\scent|pct)\b",
+    re.ASCII,
 )
+_SHORT = re.compile(r"(?<![\d.,/])\d{1,3}$", re.ASCII)  # what groups of three may follow
 _THIN = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ])(?=\d{3})")
 _INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF])
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2212: 45}
@@ -69,6 +72,7 @@ def clean(text: str) -> str:
 def unwrap(text: str) -> str:
     """A mathematical text without its dollar signs or brackets, with the LaTeX that only lays a number out undone."""
     plain = clean(text).strip()
+    plain = re.sub(r"[ \t]+", " ", plain)
     if "\\" not in plain and "$" not in plain and "*" not in plain and "{" not in plain:
         return plain
     while (found := _WRAPPED.fullmatch(plain)) and (inner := next(one for one in found.groups() if one is not None)):
@@ -82,7 +86,7 @@ def unwrap(text: str) -> str:
 
 def squeeze(text: str) -> str:
     """A mathematical text without the spaces that separate nothing, to tell equal texts."""
-    return _IDLE_SPACE.sub("", re.sub(r"\\[dt]frac", r"\\frac", unwrap(text)))
+    return _IDLE_SPACE.sub("", re.sub(r"\\[dt]frac", r"\\frac", unwrap(text)).rstrip("."))
 
 
 @lru_cache(maxsize=8192)
@@ -140,6 +144,8 @@ def find_numbers(text: str) -> list[re.Match[str]]:
 
 
 def end_of_number(text: str, end: int) -> int:
-    """Where a number that ends at `end` really ends: `7 million` and `7 percent` are numbers too."""
+    """Where a number that ends at `end` really ends: `7 million`, `7 percent` and `7 000` are one number each."""
     found = _GOES_WITH.match(text, end)
+    if found and found[0][1].isdigit() and not _SHORT.search(text, max(0, end - 4), end):
+        return end
     return found.end() if found else end

@@ -47,13 +47,17 @@ class VerifierPool:
     def __init__(self, *, workers: int = 1, limits: Limits | None = None) -> None:
         self.workers, self.limits = workers, limits or Limits()
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(workers * 8)  # more would only wait in the server
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state of a pool that has no server yet."""
+        self._owner = os.getpid()
+        self._lock, self._sending = threading.Lock(), threading.Lock()
+        self._places = threading.BoundedSemaphore(self.workers * 8)  # more would only wait in the server
         self._tasks: dict[int, _Task] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._owner = os.getpid()
-        self._closed = False
 
     def verify(self, verifier: Verifier, *, problem: Problem, rationale: Rationale) -> Verdict:
         """One verdict, waited for."""
@@ -88,52 +92,63 @@ class VerifierPool:
         return future
 
     def _submit(self, verifier: Verifier, problem: Problem, rationale: Rationale) -> "Future[Verdict]":
-        message = {
+        message: dict[str, Any] = {
             "settings": verifier.settings.model_dump(mode="json"),
             "problem": problem.model_dump(mode="json"),
             # The prompt may be long, and no verifier looks at it.
             "rationale": {**rationale.model_dump(mode="json"), "prompt": ""},
         }
-        self._places.acquire()
+        if self._owner != os.getpid():
+            self._begin()  # a fork has its parent's tasks and places, but none of its threads
+        places = self._places
+        places.acquire()
         task = _Task(verifier, rationale, message)
-        task.future.add_done_callback(lambda _: self._places.release())
+        task.future.add_done_callback(lambda _: places.release())
         try:
             with self._lock:
                 if self._closed:
                     raise VerifierError("the pool of verifiers is closed")
-                number = next(self._numbers)
-                task.message["id"] = number
-                self._tasks[number] = task
-                self._send(task)
+                if self._server is None:
+                    self._start()
+                sock = self._socket
+                message["id"] = next(self._numbers)
+                self._tasks[message["id"]] = task
+            self._send(sock, task)
         except BaseException as error:
-            task.future.set_exception(error)
+            self._tasks.pop(message.get("id", -1), None)
+            if not task.future.done():
+                task.future.set_exception(error)
             raise
         return task.future
 
-    def _send(self, task: _Task) -> None:
-        """Hand a task to the server, starting one where there is none; under the lock."""
-        if self._server is None or self._owner != os.getpid():
-            self._start()
-        assert self._socket is not None
-        with contextlib.suppress(OSError):  # a server that is gone: who listens to it sends the task to the next one
-            self._socket.sendall(frame(task.message))
+    def _send(self, sock: socket.socket | None, task: _Task) -> None:
+        """Hand a task to a server. Whoever listens never needs this lock, so two full sockets cannot wait for each
+        other; of a server that is gone the listener sends the task to the next one."""
+        with self._sending, contextlib.suppress(OSError):
+            if sock is not None:
+                sock.sendall(frame(task.message))
 
     def _start(self) -> None:
+        """Start a server; under the lock."""
         ours, theirs = socket.socketpair()
         package = Path(__file__).resolve().parent.parent.parent
         paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(package)]))
         errors = tempfile.TemporaryFile()  # noqa: SIM115, read when the server is gone
-        self._server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "selfimprove.verifiers.worker", str(theirs.fileno()), str(self.workers),
-             self.limits.model_dump_json()],
-            pass_fds=[theirs.fileno()], start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-        )  # fmt: skip
-        theirs.close()
-        self._socket, self._owner = ours, os.getpid()
+        command = [sys.executable, "-P", "-m", "selfimprove.verifiers.worker", str(theirs.fileno()), str(self.workers)]
+        try:
+            server = subprocess.Popen(
+                [*command, self.limits.model_dump_json()],
+                pass_fds=[theirs.fileno()], start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise VerifierError(f"the verifier's process did not start: {error}") from None
+        finally:
+            theirs.close()
+        self._server, self._socket = server, ours
         atexit.register(self.close)
-        reader = threading.Thread(target=self._listen, args=(ours, self._server, errors), daemon=True)
-        reader.start()
+        threading.Thread(target=self._listen, args=(ours, server, errors), daemon=True).start()
 
     def _listen(self, sock: socket.socket, server: "subprocess.Popen[bytes]", errors: Any) -> None:
         """Settle tasks as their results come; when the server is gone, start another with what is left."""
@@ -159,32 +174,38 @@ class VerifierPool:
         self._recover(ready, errors)
 
     def _recover(self, ready: bool, errors: Any) -> None:
+        """Give what a server left behind to the next one, or give it up."""
         with self._lock:
             self._server = self._socket = None
             left = list(self._tasks.values())
-            if not left:
-                return
-            if not ready or self._closed:
+            why = self._why_not_again(ready, errors)
+            if left and not why:
+                try:
+                    self._start()
+                except VerifierError as error:
+                    why = str(error)
+            if why:
                 self._tasks.clear()
-                errors.seek(0)
-                said = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-                error = VerifierError(
-                    "closed" if self._closed else f"the verifier's process did not start: {said[:200]}"
-                )
+            sock = self._socket
+        for task in left:
+            task.starts += 1
+            if why:
+                if task.future.set_running_or_notify_cancel():
+                    task.future.set_exception(VerifierError(why))
+            elif task.starts >= STARTS:
+                self._tasks.pop(task.message["id"], None)
+                _settle(task, {"cut": f"the verifier's process ended {STARTS} times"})
             else:
-                lost = []
-                for task in left:
-                    task.starts += 1
-                    if task.starts >= STARTS:
-                        lost.append(self._tasks.pop(task.message["id"]))
-                    else:
-                        self._send(task)
-        if not ready or self._closed:
-            for task in left:
-                task.future.set_exception(error)
-            return
-        for task in lost:
-            _settle(task, {"cut": f"the verifier's process ended {STARTS} times"})
+                self._send(sock, task)
+
+    def _why_not_again(self, ready: bool, errors: Any) -> str:
+        if self._closed:
+            return "the pool of verifiers was closed"
+        if ready:
+            return ""
+        errors.seek(0)
+        said = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        return f"the verifier's process did not start: {said[:200]}"
 
     def close(self) -> None:
         """End the workers; verdicts still to come fail."""
@@ -213,6 +234,8 @@ def _wait(one: "Verdict | Future[Verdict]") -> Verdict:
 
 
 def _settle(task: _Task, message: dict[str, Any]) -> None:
+    if not task.future.set_running_or_notify_cancel():
+        return  # nobody waits for it any more
     found = message.get("verdict")
     if found is None:
         verdict = make_verdict(task.verifier, task.rationale, "undecided", f"not judged: {message['cut']}")

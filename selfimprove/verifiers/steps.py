@@ -24,9 +24,10 @@ Source = tuple[Literal["step"], int] | tuple[Literal["question", "constant", "no
 
 _DIGIT = re.compile(r"[0-9]")
 _OPERATORS = frozenset("+-*/×−–x%")
-_OPERATOR_WORDS = frozenset(
-    "plus minus times multiplied divided twice double triple thrice equals sum product difference of".split()
-)
+_OPERATOR_WORDS = {
+    "plus", "minus", "times", "multiplied", "divided", "twice", "double", "triple", "thrice", "equals", "sum",
+    "product", "difference", "of",
+}  # fmt: skip
 _RULE = re.compile(r"\n[ \t]*[-_─—]{2}")
 _SENTENCE = re.compile(r"[.!?;]\s+|\n")
 _LIST_NUMBER = re.compile(r"\s*[0-9]{1,3}[.)]?\s*")

@@ -97,7 +97,8 @@ def compare_texts(*, gold: str, text: str) -> tuple[Outcome, str]:
     from math_verify import parse as parse_with_math_verify
     from math_verify import verify as verify_with_math_verify
 
-    expected = parse_with_math_verify(gold, parsing_timeout=None)
+    marked = f"${gold}$" if re.search(r"[\\^{=]", gold) and "$" not in gold else gold  # which it wants around LaTeX
+    expected = parse_with_math_verify(marked, parsing_timeout=None)
     extracted = parse_with_math_verify(text, parsing_timeout=None)
     if not expected:
         return "undecided", "math-verify cannot read the expected answer"

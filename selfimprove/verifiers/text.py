@@ -14,6 +14,16 @@ def normalize(text: str) -> str:
     return " ".join(text.strip().rstrip(".").casefold().split())
 
 
+def extract_text(text: str, *, stated: bool = False) -> str | None:
+    """The rest of the line after `####` or "the answer is"; else, unless `stated`, the last line."""
+    for marked in _MARKED:
+        found = marked.findall(text)
+        if found:
+            return str(found[-1]).strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines and not stated else None
+
+
 class TextVerifier:
     """Compares texts."""
 
@@ -24,16 +34,7 @@ class TextVerifier:
         self.settings = settings
 
     def extract_answer(self, text: str, problem: Problem) -> str | None:
-        if len(text) > MAX_TEXT:
-            return None
-        for marked in _MARKED:
-            found = marked.findall(text)
-            if found:
-                return str(found[-1]).strip()
-        if self.settings.stated:
-            return None
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else None
+        return extract_text(text, stated=self.settings.stated) if len(text) <= MAX_TEXT else None
 
     def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict:
         return self.verify(problem=problem, rationale=rationale)
