@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from builders import make_problem, make_rationale
+from hostile import CORPUS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +21,6 @@ from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import MAX_DIGITS, read_number
 from selfimprove.verifiers.steps import check_steps
-from builders import make_problem, make_rationale
-from hostile import CORPUS
 
 pytestmark = pytest.mark.long
 

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from builders import make_problem, make_rationale
+from hostile import CORPUS, Hostile
 
 from selfimprove.records import Problem, Verdict, replace_surrogates
 from selfimprove.task_settings import Limits, ReasoningGymTask, VerifierSettings
@@ -20,8 +22,6 @@ from selfimprove.verifiers.pool import Judged, VerifierPool
 from selfimprove.verifiers.reference import MathVerifyVerifier
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.text import TextVerifier
-from builders import make_problem, make_rationale
-from hostile import CORPUS, Hostile
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
 CPU_SECONDS = 0.5  # a quarter of a second is meant; a machine with other work on it measures up to twice as much
@@ -30,9 +30,7 @@ KINDS = list(dict.fromkeys(one.kind for one in CORPUS))
 INJECTIONS = ("python", "code", "tex code")
 MATH = MathVerifier(VerifierSettings(name="math"))
 REFERENCE = MathVerifyVerifier(VerifierSettings(name="math-verify"))
-GYM = GymVerifier(
-    VerifierSettings(name="reasoning_gym", gym=ReasoningGymTask(name="reasoning_gym/leg_counting"))
-)
+GYM = GymVerifier(VerifierSettings(name="reasoning_gym", gym=ReasoningGymTask(name="reasoning_gym/leg_counting")))
 CHOICE = ChoiceVerifier(VerifierSettings(name="choice"))
 OWN: list[tuple[Verifier, Problem]] = [
     (MATH, make_problem("How many legs do 3 cats have?")),

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from builders import make_problem, make_rationale
+from hostile import CORPUS
 
 from selfimprove.errors import RecipeError
 from selfimprove.records import Outcome, Problem, Rationale
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Conversation, JudgePrompt, JudgeVerifier, load_judge_prompt
-from builders import make_problem, make_rationale
-from hostile import CORPUS
 
 SETTINGS = VerifierSettings(name="judge")
 PROMPT = load_judge_prompt(JUDGE_PROMPT)

@@ -99,7 +99,9 @@ def test_a_model_judges_and_what_it_does_not_answer_is_undecided(tmp_path: Path)
 
 def test_a_real_model_that_cannot_judge_leaves_everything_undecided(tmp_path: Path) -> None:
     model = base_model(tmp_path)
-    rows: list[dict[str, object]] = [{"question": f"{one} ({at})", "answer": two} for at in range(2) for one, two in QUESTIONS]
+    rows: list[dict[str, object]] = [
+        {"question": f"{one} ({at})", "answer": two} for at in range(2) for one, two in QUESTIONS
+    ]
     run = RunFolder(tmp_path / "run")
     judge = (f"judge.path={model}", "train.compare=judge", "rounds=0")
     run_loop(small_recipe(tmp_path, *plain(tmp_path, model, rows), *judge), run)

@@ -29,16 +29,20 @@ EQUAL = [
     ("1000", "1,000"), ("1/2", "0.5"), ("0.5", "1/2"), ("0.5", "50%"), ("50", "50%"), ("50%", "50"), ("50%", "0.5"),
     ("1.5", "1 1/2"), ("1500", "1.5e3"), ("1/3", "0.333333"), ("-7", "−7"), ("7", "x = 7"), ("x = 7", "7"),
     ("x=7", "$x = 7$"), ("\\frac{1}{2}", "0.5"), ("\\dfrac{1}{2}", "$\\frac12$"), ("3", "The answer is 7 - 4."),
-    ("\\frac{\\sqrt{2}}{2}", "$\\frac{1}{\\sqrt{2}}$"), ("x^2+1", "The answer is $1 + x^2$."), ("\\{1,2\\}", "$\\{2,1\\}$"),
+    ("\\frac{\\sqrt{2}}{2}", "$\\frac{1}{\\sqrt{2}}$"), ("x^2+1", "The answer is $1 + x^2$."),
+    ("\\{1,2\\}", "$\\{2,1\\}$"),
     ("(1,2)", "The answer is $(1, 2)$."), ("[0,1)", "$[0, 1)$"), ("120", "$5!$"), ("10", "$\\binom{5}{2}$"),
     ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "$\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}$"), ("1024", "$2^{10}$"),
     ("3, 4", "\\boxed{4} and \\boxed{3}"), ("y = 2x", "$y=2x$"), ("7", "The answer is 7. The answer is 7.0."),
-    ("seven", "The answer is seven."), ("6", "The answer: 5 bags.\n#### 6"), ("\\pi", "$\\pi$"),
+    ("seven", "The answer is seven."), ("18 = p - 4; 22", "18 = p - 4; 22"),
+    ("400 times", "400"), ("3:4", "\\boxed{3:4}"),
+    ("6", "The answer: 5 bags.\n#### 6"), ("\\pi", "$\\pi$"),
 ]  # fmt: skip
 DIFFERENT = [
     ("7", "-7"), ("7", "70"), ("7", "7.0000000000000001"), ("7", "none"), ("7", ""), ("7", "1/0"), ("7", "9" * 61),
     ("7", "7/2"), ("1/3", "0.333"), ("1/3", "0.333334"), ("0.5", "5%"), ("7", "7 million"), ("7.5", "7"),
     ("x^2+1", "$x^2-1$"), ("(1,2)", "$(2, 1)$"), ("[0,1)", "$[0,1]$"), ("\\{1,2\\}", "$\\{1,3\\}$"), ("7", "seven"),
+    ("x+y = 76", "$2x+y = 76$"), ("s/3 = 4", "$3s = 4$"),
     ("\\frac{1}{2}", "$\\frac{2}{1}$"), ("3, 4", "\\boxed{3}"), ("7", "٧"), ("7", "7\u202e1"),
 ]  # fmt: skip
 DOUBTFUL = [
@@ -46,9 +50,12 @@ DOUBTFUL = [
     ("7", "\\boxed{7}. So the answer is 8."), ("7", "The answer is 8. Hence \\boxed{7}."),
     ("7", "#### 7\n#### 8"), ("7", "\\boxed{7} or \\boxed{8}"), ("7", "7 or 8"), ("8", "7 or 8"),
     ("8", "It is 7 or maybe 8"), ("7", "The answer is 7 or 8."), ("7", "The answer is 7 to 9."), ("7", "#### 7 and 8"),
-    ("7", "The answer is 7-8."), ("7", "The answer is 7, 8."), ("7", "The answer is \\boxed{7}. Actually, it should be 8."),
+    ("7", "The answer is 7-8."), ("7", "The answer is 7, 8."),
+    ("7", "The answer is \\boxed{7}. Actually, it should be 8."),
     ("7", "The answer is 7. Wait, that's wrong."), ("7", "The answer is 7. No, it is 8."),
-    ("7", "The answer is between 7 and 9"),
+    ("7", "The answer is between 7 and 9"), ("60", "#### 60 #### 120"), ("7", "The answer is not 7."),
+    ("7", "The answer is 7 (or 8 if you count zero)."), ("7", "The answer is 7. Let me recompute: 4 + 4 = 8."),
+    ("7", "The answer is 7 times 2."), ("7", "The answer is 7 plus 1."), ("76", "$2x = 76$"),
 ]  # fmt: skip
 
 

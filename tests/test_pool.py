@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from builders import make_problem, make_rationale
 
 from selfimprove.errors import VerifierError
 from selfimprove.records import Verdict
@@ -22,7 +23,6 @@ from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.pool import WINDOW, Judged, VerifierPool
 from selfimprove.verifiers.worker import _confine
-from builders import make_problem, make_rationale
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
 MATH = MathVerifier(VerifierSettings(name="math"))

@@ -97,8 +97,9 @@ def test_verify_judges_each_rationale_by_its_problems_verifier() -> None:
         make_rationale(A, "4", answer="4"),
     ]
     verifiers = {
-        "jsonl": make_verifier(VerifierSettings(name="text")), "arithmetic": make_verifier(VerifierSettings(name="math")),
-    }  # fmt: skip
+        "jsonl": make_verifier(VerifierSettings(name="text")),
+        "arithmetic": make_verifier(VerifierSettings(name="math")),
+    }
     problems = {one.id: one for one in (A, words)}
 
     def judge(pairs: Iterable[tuple[Problem, Rationale]]) -> Iterator[Verdict]:

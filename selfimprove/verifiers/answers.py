@@ -246,7 +246,7 @@ def _last_formula(plain: str) -> Statement | None:
     marked = [one for one in _MATH.finditer(plain) if not _MONEY.fullmatch(one[1])]
     found = Statement(marked[-1][1], marked[-1].start(1), marked[-1].end(1), announced=False) if marked else None
     begin = max(0, len(plain) - MAX_ANSWER)
-    words = list(re.finditer(r"\S+", plain[begin:]))
+    words = list(re.finditer(r"(?:\\(?:text|mathrm|mbox)\{[^{}]{0,80}\}|\S)+", plain[begin:]))
     last = next((at for at in range(len(words) - 1, -1, -1) if "\\" in words[at][0] or "{" in words[at][0]), None)
     if last is None or "$" in words[last][0]:
         return found
