@@ -156,3 +156,17 @@ def test_the_steps_are_judged_beside_the_answer() -> None:
 def test_a_longer_text_is_not_looked_at() -> None:
     verdict = judge("7", "7" * (MAX_TEXT + 1))
     assert verdict.outcome == "undecided" and "over the limit" in verdict.reason
+
+
+BRIEF = [
+    "7", "8", "$7", "7 apples", "7 or", "7 times", "7 million", "7 hundred", "07", "The answer is 7", "The answer is 7.",
+    "The answer is $7.", "The answer is 7 apples.", "the answer is 7", "#### 7", "####7", "#### 7.", "#### 07", "7.", "7\n",
+    "The answer is 7.\n", "7" * 18, "7" * 19, "7 percent", "7 per day", "７",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("gold", ["7", "07", "8", "7" * 18, "7" * 19, "7.0", "$7", "٧"])
+@pytest.mark.parametrize("text", BRIEF, ids=ascii)
+def test_short_answers_are_judged_as_all_others_are(text: str, gold: str) -> None:
+    """A tolerance, which whole numbers cannot use, leaves the quick way for short answers unused."""
+    assert judge(gold, text) == judge(gold, text, tolerance=1e-9)

@@ -8,6 +8,7 @@ from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, re
 
 MAX_ANSWER = 300  # characters of an answer outside a box
 MAX_BOX = 2_000
+SHORT = 200  # characters
 MAX_ANSWERS = 50  # only so many statements of a text are looked at, the last ones
 
 _BOX = re.compile(r"\\f?boxed\s?(?:\{|(?=\d))")
@@ -60,12 +61,16 @@ class Statement(NamedTuple):
     hedge: str = ""
 
 
-@lru_cache(maxsize=256)  # extraction is followed by judgement
 def find_statements(text: str, stated: bool = False, whole: bool = False) -> tuple[Statement, ...]:
     """All announced answers of a text in order; where there is none, unless `stated`, what the text ends on.
 
     Of an equation the last side is the answer, unless an equation is asked for (`whole`).
     """
+    # What was extracted from is judged later: short texts can all be remembered until then, long ones only for a while.
+    return (_find_in_short if len(text) <= SHORT else _find_in_long)(text, stated, whole)
+
+
+def _find(text: str, stated: bool, whole: bool) -> tuple[Statement, ...]:
     announced: list[Statement] = []
     boxed = _boxes(text) if "boxed" in text or "fbox" in text else []
     if "####" in text:  # GSM8K's form closes a text, whatever it said before
@@ -80,6 +85,9 @@ def find_statements(text: str, stated: bool = False, whole: bool = False) -> tup
         return ()
     last = _unannounced(text, whole)
     return (last,) if last and last.text else ()
+
+
+_find_in_short, _find_in_long = lru_cache(maxsize=8192)(_find), lru_cache(maxsize=64)(_find)
 
 
 def taken_back(text: str, statement: Statement) -> str:

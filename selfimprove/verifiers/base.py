@@ -64,6 +64,8 @@ def make_verdict(
 
 def quote(text: str, length: int = 60) -> str:
     """A text of a model as a reason shows it: one short line."""
+    if text.isdigit() and len(text) <= length:
+        return f"'{text}'"
     if len(text) <= length and text.isascii() and text.isprintable() and "  " not in text:
         return repr(text)
     plain = " ".join(text.split())

@@ -23,10 +23,10 @@ _UNIT = (
     r"[A-Za-z°²³^/.' -]{0,80}\d?"
 )
 _SCALES = {"hundred": 100, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SIMPLE = re.compile(
-    r"(\$)?(\d{1,18})(?: (?!(?:or|and|to|plus|minus|but|not)$|hundred|.{1,4}illion|thousand|per|pct)([a-z]{2,40}))?",
-    re.ASCII,
-)
+_ONE_UNIT = r"(?!(?:or|and|to|plus|minus|but|not)$|hundred|.{1,4}illion|thousand|per|pct)([a-z]{2,40})"
+_SIMPLE = re.compile(rf"(\$)?(\d{{1,18}})(?: {_ONE_UNIT})?", re.ASCII)
+# A text that is one whole number and hardly more: what most models answer in the end.
+BRIEF = re.compile(rf"(?:The answer is |#### ?)(\$?(\d{{1,18}}))\.?|(\$?(\d{{1,18}})(?: {_ONE_UNIT})?)", re.ASCII)
 _WHOLE = re.compile(
     rf"{_VALUE}(?P<scale>k\b|\s(?:hundred|thousand|million|billion|trillion)\b)?"
     rf"(?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?\s?(?P<unit>{_UNIT})?[.!]?",

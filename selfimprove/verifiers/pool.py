@@ -68,6 +68,9 @@ class VerifierPool:
         pending: deque[Verdict | Future[Verdict]] = deque()
         for verifier, problem, rationale in judged:
             verdict = verifier.quick(problem=problem, rationale=rationale)
+            if verdict and not pending:
+                yield verdict
+                continue
             pending.append(verdict or self._submit(verifier, problem, rationale))
             while pending and (len(pending) >= WINDOW or _is_done(pending[0])):
                 yield _wait(pending.popleft())

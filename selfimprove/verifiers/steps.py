@@ -23,11 +23,12 @@ MAX_WORD = 40
 Source = tuple[Literal["step"], int] | tuple[Literal["question", "constant", "nowhere"], str]
 
 _DIGIT = re.compile(r"[0-9]")
-_OPERATORS = frozenset("+-*/×−–x%")
-_OPERATOR_WORDS = {
+_SIGN = re.compile(r"[=≈+*/×−–x%\\\n-]")
+_WORDS = (
     "plus", "minus", "times", "multiplied", "divided", "twice", "double", "triple", "thrice", "equals", "sum",
     "product", "difference", "of",
-}  # fmt: skip
+)  # fmt: skip
+_OPERATOR_WORDS = frozenset([*_WORDS, *map(str.capitalize, _WORDS)])
 _RULE = re.compile(r"\n[ \t]*[-_─—]{2}")
 _SENTENCE = re.compile(r"[.!?;]\s+|\n")
 _LIST_NUMBER = re.compile(r"\s*[0-9]{1,3}[.)]?\s*")
@@ -95,10 +96,10 @@ def check_steps(text: str, question: str = "") -> Reasoning:
 
 def _may_claim(text: str) -> bool:
     """A first look that is cheap, because most texts that are judged are short answers without any claim."""
+    if not _SIGN.search(text) and _OPERATOR_WORDS.isdisjoint(text.split()):
+        return False
     if "=" in text or "≈" in text or "\\approx" in text or ("\n" in text and _RULE.search(text)):
         return True
-    if _OPERATORS.isdisjoint(text) and _OPERATOR_WORDS.isdisjoint(text.lower().split()):
-        return False
     return bool(WORD_SIGN.search(text) and WORD_OPERATOR.search(text))
 
 

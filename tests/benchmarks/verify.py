@@ -8,6 +8,7 @@ the middle of its work.
 """
 
 import argparse
+import gc
 import os
 import random
 import resource
@@ -28,7 +29,7 @@ from pairs import DATA, Pair, Real, formula_pairs, number_pairs, option_pairs, r
 from sympy.core.cache import clear_cache
 
 from selfimprove.task_settings import Limits, VerifierSettings
-from selfimprove.verifiers.answers import find_statements
+from selfimprove.verifiers.answers import _find_in_long, _find_in_short
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import read_number, squeeze
 from selfimprove.verifiers.pool import Judged, VerifierPool
@@ -131,7 +132,7 @@ KINDS: dict[str, tuple[Callable[[Real, random.Random, int], list[Pair]], int]] =
 
 
 def empty_caches() -> None:
-    for cache in (find_statements, read_number):
+    for cache in (_find_in_short, _find_in_long, read_number):
         cache.cache_clear()
     clear_cache()
 
@@ -204,6 +205,10 @@ def run_rounds(real: Real, rounds: int, scale: float, kinds: Sequence[str]) -> d
             pairs = distinct(make(real, rng, round(count * scale)), seen)
             directly = judge_directly_apart if kind == "hostile mix" else judge_directly
             judged = [records(pair, verifier) for pair in pairs]
+            for _, _, rationale in judged:
+                rationale.id  # noqa: B018, which a run needs for the rationale's own record already
+            gc.collect()
+            gc.freeze()  # as a run does: the collector need not look at what was imported again and again
             runs: dict[str, Callable[[], int]] = {name: partial(judge, pool, judged) for name, pool in pools.items()}
             runs["math-verify"] = partial(directly, pairs)
             for name, run in runs.items():
