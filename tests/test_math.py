@@ -33,7 +33,10 @@ EQUAL = [
     ("\\{1,2\\}", "$\\{2,1\\}$"),
     ("(1,2)", "The answer is $(1, 2)$."), ("[0,1)", "$[0, 1)$"), ("120", "$5!$"), ("10", "$\\binom{5}{2}$"),
     ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "$\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}$"), ("1024", "$2^{10}$"),
-    ("3, 4", "\\boxed{4} and \\boxed{3}"), ("y = 2x", "$y=2x$"), ("7", "The answer is 7. The answer is 7.0."),
+    ("3, 4", "\\boxed{4} and \\boxed{3}"), ("y = 2x", "$y=2x$"), ("$1, 2, or 3$", "The answer is \\(1, 2, or 3\\)."),
+    ("$f(log c)$", "So $\\boxed{f(log c)}$."), ("$12^(1/7)$", "$12^(1/7)$"), ("2^(10)", "1024"),
+    ("$3:58 p.m.$", "\\boxed{3:58 p.m.}"),
+    ("7", "The answer is 7. The answer is 7.0."),
     ("seven", "The answer is seven."), ("18 = p - 4; 22", "18 = p - 4; 22"),
     ("400 times", "400"), ("3:4", "\\boxed{3:4}"),
     ("6", "The answer: 5 bags.\n#### 6"), ("\\pi", "$\\pi$"),
@@ -159,8 +162,10 @@ def test_a_longer_text_is_not_looked_at() -> None:
 
 
 BRIEF = [
-    "7", "8", "$7", "7 apples", "7 or", "7 times", "7 million", "7 hundred", "07", "The answer is 7", "The answer is 7.",
-    "The answer is $7.", "The answer is 7 apples.", "the answer is 7", "#### 7", "####7", "#### 7.", "#### 07", "7.", "7\n",
+    "7", "8", "$7", "7 apples", "7 or", "7 times", "7 million", "7 hundred", "07", "The answer is 7",
+    "The answer is 7.",
+    "The answer is $7.", "The answer is 7 apples.", "the answer is 7", "#### 7", "####7", "#### 7.", "#### 07", "7.",
+    "7\n",
     "The answer is 7.\n", "7" * 18, "7" * 19, "7 percent", "7 per day", "７",
 ]  # fmt: skip
 

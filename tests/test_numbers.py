@@ -120,6 +120,8 @@ STATED = [
     ("So there are \\frac{-4}{2} in all.", "\\frac{-4}{2}", False),
     ("We have 0.006 \\times 10^{3} in all", "0.006 \\times 10^{3}", False),
     ("The answer is 6 250.", "6 250", True),
+    ("So there are 1 201 565 in all.", "1 201 565", False),
+    ("Of 12 bags 100 are left.", "100", False),
     ("#### 60 #### 120", "120", True),
     ("The answer is not 7.", "not 7", True),
     ("Thus $\\frac{\\sqrt{3}}{2}$", "$\\frac{\\sqrt{3}}{2}$", False),

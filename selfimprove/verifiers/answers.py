@@ -31,6 +31,7 @@ _GOES_ON = re.compile(  # a formula that only begins with a number
     r"|\s(?:times|plus|minus|over|divided|multiplied|of)\b"
 )
 _BEFORE = re.compile(r"(\d[\d,.]*[^\n.\d]{0,20}?\s(?:or|to)\s(?:maybe |perhaps |about |even )?)$", re.IGNORECASE)
+_GROUPS = re.compile(r"(?<![\d.,/])\d{1,3}(?: \d{3})* $", re.ASCII)
 _TAKEN_BACK = re.compile(
     r"\b(?:no,|(?:wait|actually|sorry|correction|instead|on second thought|scratch that|i meant?"
     r"|let me (?:re\w+|correct)|should (?:be|have been)"
@@ -243,10 +244,13 @@ def _unannounced(text: str, whole: bool) -> Statement | None:
         return formula._replace(text=_side_of(formula.text, whole))
     if not numbers:
         return None
-    before = _BEFORE.search(plain, max(0, numbers[-1].start() - 80), numbers[-1].start())
-    hedge = f"{before[1]}{numbers[-1][0].strip()}" if before else ""
-    said = plain[numbers[-1].start() : end].strip()
-    return Statement(said, numbers[-1].start(), end, announced=False, hedge=" ".join(hedge.split()))
+    start = numbers[-1].start()
+    groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", numbers[-1][0]) else None
+    start = groups.start() if groups else start  # `5 600` is one number
+    before = _BEFORE.search(plain, max(0, start - 80), start)
+    hedge = f"{before[1]}{plain[start:end].strip()}" if before else ""
+    said = plain[start:end].strip()
+    return Statement(said, start, end, announced=False, hedge=" ".join(hedge.split()))
 
 
 def _last_formula(plain: str) -> Statement | None:

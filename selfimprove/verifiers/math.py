@@ -158,7 +158,7 @@ def _is_words(gold: str) -> bool:
 
 def _compare_words(gold: str, said: str) -> Judgement:
     """Words can be the same and not equal: two texts that differ may still mean one thing."""
-    if normalize(said) == normalize(gold):
+    if normalize(said) == normalize(gold) or squeeze(said) == squeeze(gold):
         return _judgement(True, said, gold, "the same text", "")
     return (
         "undecided",

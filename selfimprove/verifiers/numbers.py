@@ -86,7 +86,7 @@ def unwrap(text: str) -> str:
 
 def squeeze(text: str) -> str:
     """A mathematical text without the spaces that separate nothing, to tell equal texts."""
-    return _IDLE_SPACE.sub("", re.sub(r"\\[dt]frac", r"\\frac", unwrap(text)).rstrip("."))
+    return _IDLE_SPACE.sub("", re.sub(r"\\[dt]frac", r"\\frac", unwrap(text.strip().rstrip("."))).rstrip("."))
 
 
 @lru_cache(maxsize=8192)

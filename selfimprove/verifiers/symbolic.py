@@ -20,6 +20,7 @@ _POWER = re.compile(r"(?:\^|\*\*)\s{0,4}[{(]?\s{0,4}-?\s{0,4}(\d+)")
 _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]{0,8}-?\s?\d+[\s)}]{0,8}(?:\^|\*\*)")
 _FACTORIAL = re.compile(r"(\d+)\s{0,4}!|!\s{0,4}[)}]{0,4}\s{0,4}!")
 _PLAIN = re.compile(r"[\d\s.+\-*/^()×÷]+")
+_ROUND = re.compile(r"\^\s?\(([^()^]{1,40})\)")  # the grammar takes only curly brackets around an exponent
 _MARKS = re.compile(r"^(?:\$\$?|\\[(\[])\s*|\s*(?:\$\$?|\\[)\]])$")
 _LARGE = re.compile(r"\\[dt]?binom|\\sum|\\prod|\\int|\\lim")
 
@@ -57,17 +58,18 @@ def parse(text: str) -> Any:
     from math_verify import parse as parse_with_math_verify
     from math_verify.grader import should_treat_as_complex
 
-    normal = normalize_latex(_MARKS.sub("", text.strip()), NormalizationConfig(boxed="all", equations=False))
+    inner = _MARKS.sub("", text.strip())
+    normal = normalize_latex(_ROUND.sub(r"^{(\1)}", inner), NormalizationConfig(boxed="all", equations=False))
     try:
         real = not should_treat_as_complex(normal)
         return latex2sympy(normal, is_real=real, convert_degrees=False, normalization_config=None)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # the grammar raises whatever it likes where a text is not of it
-        if not _PLAIN.fullmatch(text):
+        if not _PLAIN.fullmatch(inner):
             return None
         found = parse_with_math_verify(
-            text, [ExprExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+            inner, [ExprExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
         )
         return found[0] if found else None
 
