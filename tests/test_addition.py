@@ -178,6 +178,7 @@ def test_the_verdict_on_the_answer_and_on_the_steps(text: str, outcome: str, rea
     assert verdict.wrong_reason == (outcome == "correct" and reasoning == "incorrect")
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "text",
     ["8+7+0=15\n" * 5000, "#" * 50_000, "#" + " " * 49_000, "\n" * 40_000, "9" * 50_000, "#" + "9" * 49_000],

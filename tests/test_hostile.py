@@ -144,6 +144,7 @@ def test_one_verdict_takes_no_more_than_its_limits(target: Callable[[Hostile], s
             assert verdict.outcome != "correct"
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, target: Callable[[Hostile], str]) -> None:
     found = []

@@ -164,6 +164,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_longest_text_is_searched_quickly(name: str, stated: bool) -> None:

@@ -121,6 +121,7 @@ def test_no_answer_is_looked_for_in_a_longer_text(name: str) -> None:
     assert make(name).extract_answer(text[2:], make_problem()) is not None
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("name", VERIFIERS)
 def test_a_megabyte_is_refused_quickly(name: str) -> None:
     started = time.process_time()

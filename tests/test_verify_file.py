@@ -49,12 +49,14 @@ def test_totals_reasons_steps_and_what_could_not_be_read(folder: Path) -> None:
 
 
 def test_tables_for_people(folder: Path) -> None:
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write(json.dumps({"q": "?", "a": "8", "r": "The answer is 7. The answer is 8."}) + "\n")
     done = call("verify", "rows.jsonl", *ARGUMENTS, "--second", "math-verify", folder=folder)
     assert done.returncode == 0, done.stderr
     for shown in (
-        "correct", "50.0%", "Undecided", "a power of a power", "right answers by a wrong step: 1",
+        "correct", "42.9%", "Undecided", "a power of a power", "right answers by a wrong step: 1",
         "Second verifier: agrees on", "Where they differ", "Not judged: 1 × not a JSON object", "(lines 4, 8)",
-        "6 responses in",
+        "7 responses in",
     ):  # fmt: skip
         assert shown in done.stdout, (shown, done.stdout)
 

@@ -97,6 +97,8 @@ CLASSES = (
           "every announced answer must be the expected one"),
     Class("answer after ####", "correct", "incorrect", r"(?i)answer[^#]{1,400}####",
           "in GSM8K's form #### gives the answer"),
+    Class("answer before ####", "incorrect", "correct", r"(?i)answer[^#]{1,400}####",
+          "in GSM8K's form #### gives the answer, and nothing before it"),
     Class("box that is not closed", "correct", "incorrect", r"\\boxed\{[^{}]*$", "a cut-off box shows its number"),
     Class("plus sign", "correct", "incorrect", r"(?<!\d)(?<!\d )\+\d", "+7 is 7"),
     Class("money in LaTeX", "correct", "incorrect", r"\\\$\d", r"LaTeX writes $7 as \$7"),
