@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """No garbage collection while a test takes CPU time: one pass over all that a whole test run holds takes a second."""
+    """No garbage collection while CPU time is taken: a pass over all that a whole test run holds takes a second."""
     gc.collect()
     gc.disable()
     yield

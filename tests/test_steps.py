@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from selfimprove.verifiers.equality import show
-from selfimprove.verifiers.expressions import evaluate, tokenize
-from selfimprove.verifiers.sides import SideReader
+from selfimprove.verifiers.reasoning.equality import show
+from selfimprove.verifiers.reasoning.expressions import evaluate, tokenize
+from selfimprove.verifiers.reasoning.sides import SideReader
 from selfimprove.verifiers.steps import check_steps, question_numbers
 
 

@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from selfimprove.records import Step
-from selfimprove.verifiers.claims import WORD_OPERATOR, WORD_SIGN, find_claims
-from selfimprove.verifiers.equality import ANNOTATION, Claim, show
-from selfimprove.verifiers.expressions import Quantity, read_number
-from selfimprove.verifiers.quantities import CONSTANTS, NUMBER_WORDS, QUESTION_WORDS, SCALES, SHARES, TIMES
+from selfimprove.verifiers.reasoning.claims import WORD_OPERATOR, WORD_SIGN, find_claims
+from selfimprove.verifiers.reasoning.equality import ANNOTATION, Claim, show
+from selfimprove.verifiers.reasoning.expressions import Quantity, read_number
+from selfimprove.verifiers.reasoning.quantities import CONSTANTS, NUMBER_WORDS, QUESTION_WORDS, SCALES, SHARES, TIMES
 
 if TYPE_CHECKING:
     import networkx

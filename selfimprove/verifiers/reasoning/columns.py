@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from selfimprove.verifiers.equality import Claim, show
-from selfimprove.verifiers.expressions import Quantity
+from selfimprove.verifiers.reasoning.equality import Claim, show
+from selfimprove.verifiers.reasoning.expressions import Quantity
 
 _RULE = re.compile(r"[ \t]*[-_─—=]{2,40}[ \t]*")
 _NUMBER = re.compile(

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from selfimprove.verifiers.expressions import Token
-from selfimprove.verifiers.quantities import UNITS
-from selfimprove.verifiers.sides import CLAUSES, Side
+from selfimprove.verifiers.reasoning.expressions import Token
+from selfimprove.verifiers.reasoning.quantities import UNITS
+from selfimprove.verifiers.reasoning.sides import CLAUSES, Side
 
 REMAINDERS = {"r", "remainder"}
 

@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 
-from selfimprove.verifiers.columns import read_columns
-from selfimprove.verifiers.equality import ANNOTATION, ChainJudge, Claim
-from selfimprove.verifiers.expressions import Token, tokenize
-from selfimprove.verifiers.sides import SideReader
+from selfimprove.verifiers.reasoning.columns import read_columns
+from selfimprove.verifiers.reasoning.equality import ANNOTATION, ChainJudge, Claim
+from selfimprove.verifiers.reasoning.expressions import Token, tokenize
+from selfimprove.verifiers.reasoning.sides import SideReader
 
 MAX_CLAIMS = 400
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from selfimprove.verifiers.expressions import MAX_DEPTH, Item, Quantity, Token, read_number
-from selfimprove.verifiers.quantities import NUMBER_WORDS, SCALES, SHARES, TIMES
+from selfimprove.verifiers.reasoning.expressions import MAX_DEPTH, Item, Quantity, Token, read_number
+from selfimprove.verifiers.reasoning.quantities import NUMBER_WORDS, SCALES, SHARES, TIMES
 
 MAX_TOKENS = 60  # a side
 MAX_SIDES = 60  # a chain

@@ -7,10 +7,10 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 from selfimprove.records import Outcome
-from selfimprove.verifiers.doubts import REMAINDERS, Surroundings
-from selfimprove.verifiers.expressions import Item, Quantity, Reading, Token, evaluate
-from selfimprove.verifiers.quantities import UNITS
-from selfimprove.verifiers.sides import Chain, Side
+from selfimprove.verifiers.reasoning.doubts import REMAINDERS, Surroundings
+from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Reading, Token, evaluate
+from selfimprove.verifiers.reasoning.quantities import UNITS
+from selfimprove.verifiers.reasoning.sides import Chain, Side
 
 ANNOTATION = re.compile(r"<<[^<>\n]{0,300}>>")
 
