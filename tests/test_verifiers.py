@@ -12,7 +12,9 @@ from builders import make_problem, make_rationale
 
 from selfimprove.addition import MAX_LINES
 from selfimprove.records import Problem, Verdict
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.task_settings import BbhTask, VerifierSettings
+from selfimprove.tasks import load_task
+from selfimprove.tasks.base import PoolTask
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.text import normalize
@@ -183,3 +185,20 @@ def test_every_gold_answer_of_asdiv_equals_itself_in_all_forms(data_folder: Path
     # Ratios, times, names and lists, in the forms that do not say that they are a number.
     others = set(golds) - numbers
     assert [text for gold in others for text in judge_forms(gold, ("{0}", "#### {0}", "\\boxed{{{0}}}"))] == []
+
+
+@pytest.mark.parametrize("subject", ["multistep_arithmetic_two", "object_counting"])
+def test_the_number_tasks_of_big_bench_hard_accept_their_targets_and_nothing_else(
+    subject: str, data_folder: Path
+) -> None:
+    task = load_task(BbhTask(name=f"bbh/{subject}", path=str(data_folder / "bbh"), held_out=200))
+    assert isinstance(task, PoolTask)
+    verifier = make_verifier(task.verifier)
+    problems = [*task.train(), *task.held_out()]
+    assert len(problems) == 250
+    targets = {str(problem.answer) for problem in problems}
+    for problem in problems:
+        for target in targets:
+            text = f"Let's think step by step. So the answer is {target}."
+            outcome = judge(verifier, problem, text).outcome
+            assert (outcome == "correct") == (target == problem.answer), (problem.answer, target)
