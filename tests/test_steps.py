@@ -110,7 +110,23 @@ def test_the_span_of_a_claim(text: str, claims: list[str]) -> None:
 
 def test_wrong_columns_are_wrong() -> None:
     assert [step.reason for step in check_steps("48\n+25\n---\n 63").steps] == ["48 + 25 is 73, not 63"]
+    assert [step.reason for step in check_steps("10\n+5\n-3\n--\n11").steps] == ["10 + 5 - 3 is 12, not 11"]
     assert judged("- 4\n- 5\n---\n7") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("12\n+5\n--\n17\n+3\n--\n20", [("12\n+5\n--\n17", ()), ("+3\n--\n20", (0,))]),
+        ("2\n+1\n--\n3\n1\n+1\n--\n2", [("2\n+1\n--\n3", ()), ("1\n+1\n--\n2", ())]),
+        (" 1\n 48\n+25\n---\n 73", [(" 48\n+25\n---\n 73", ())]),
+    ],
+    ids=["goes on from the result", "two columns", "a carry above"],
+)
+def test_columns_after_each_other_share_no_text(text: str, steps: list[tuple[str, tuple[int, ...]]]) -> None:
+    found = check_steps(text).steps
+    assert [(text[step.start : step.end], step.uses) for step in found] == steps
+    assert {step.outcome for step in found} == {"correct"}
 
 
 @pytest.mark.parametrize(

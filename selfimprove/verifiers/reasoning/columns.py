@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 from selfimprove.verifiers.reasoning.equality import Claim, show
@@ -14,44 +15,70 @@ _NUMBER = re.compile(
 _MAX_ROWS = 11
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    start: int  # of its line
+    sign: str
+    written: str
+    number: Quantity
+
+
 def read_columns(text: str) -> Iterator[Claim]:
-    """Numbers under each other, a rule, and their sum or difference."""
-    places = []
+    """Numbers under each other, a rule, and their sum or difference, which may be the first number of the next one."""
+    lines = []
     start = 0
     for line in text.split("\n"):
-        places.append((start, line))
+        lines.append((start, line))
         start += len(line) + 1
-    for at, (_, line) in enumerate(places[:-1]):
+    taken = -1
+    for at, (_, line) in enumerate(lines[:-1]):
         if not _RULE.fullmatch(line):
             continue
-        result = _NUMBER.fullmatch(places[at + 1][1])
-        rows = []
+        result = _read_row(*lines[at + 1])
+        rows: list[_Row] = []
         for place in range(at - 1, max(-1, at - 1 - _MAX_ROWS), -1):
-            row = _NUMBER.fullmatch(places[place][1])
-            if row is None:
+            row = _read_row(*lines[place])
+            # Only a row with a sign goes on from the result of the column before.
+            if row is None or (place == taken and not (rows and rows[0].sign)):
                 break
-            rows.append((place, row))
-        signs = [row[1] for _, row in rows]
-        if result is None or result[1] or len(rows) < 2 or not signs[0] or signs[-1]:
+            rows.insert(0, row)
+            if place == taken:
+                break
+        if result is None or result.sign or len(rows) < 2 or rows[0].sign or not rows[-1].sign:
             continue
-        first = places[rows[-1][0]][0]
-        end = places[at + 1][0] + result.end(2)
-        yield _judge_column(places, rows, result, first, end)
+        before = lines[taken][0] if taken >= 0 else None
+        taken = at + 1
+        yield _judge_column(rows, result, before)
 
 
-def _judge_column(
-    places: list[tuple[int, str]], rows: list[tuple[int, re.Match[str]]], result: re.Match[str], start: int, end: int
-) -> Claim:
-    numbers = []
-    total = Fraction(0)
-    sign = rows[0][1][1]
-    for order, (place, row) in enumerate(reversed(rows)):
-        value = Fraction(row[2].replace(",", ""))
-        offset = places[place][0]
-        numbers.append(Quantity(value, False, "", offset + row.start(2), offset + row.end(2)))
-        total += value if order == 0 or (row[1] or sign) == "+" else -value
-    stated = Fraction(result[2].replace(",", ""))
-    said = f" {'+' if sign == '+' else '-'} ".join(row[2] for _, row in reversed(rows)) + f" is {show(total)}"
-    right = total == stated
-    reason = said if right else f"{said}, not {result[2]}"
-    return Claim(start, end, "correct" if right else "incorrect", reason, tuple(numbers), (stated,))
+def _read_row(start: int, line: str) -> _Row | None:
+    found = _NUMBER.fullmatch(line)
+    if found is None:
+        return None
+    value = Fraction(found[2].replace(",", ""))
+    return _Row(start, found[1], found[2], Quantity(value, False, "", start + found.start(2), start + found.end(2)))
+
+
+def _judge_column(rows: list[_Row], result: _Row, before: int | None) -> Claim:
+    stated = result.number.value
+    # What stands above the numbers may be a carry or belong to something else.
+    tops = (top for top in range(len(rows) - 1) if not rows[top].sign)
+    used = next((rows[top:] for top in tops if _total(rows[top:]) == stated), None)
+    right = used is not None
+    used = used or rows
+    said = used[0].written + "".join(f" {_sign(row, used)} {row.written}" for row in used[1:])
+    reason = f"{said} is {show(_total(used))}" + ("" if right else f", not {result.written}")
+    # No two claims share text: the result of the column before is marked there.
+    start = used[used[0].start == before].start
+    numbers = tuple(row.number for row in used)
+    return Claim(start, result.number.end, "correct" if right else "incorrect", reason, numbers, (stated,))
+
+
+def _sign(row: _Row, rows: list[_Row]) -> str:
+    return "+" if (row.sign or rows[-1].sign) == "+" else "-"
+
+
+def _total(rows: list[_Row]) -> Fraction:
+    return rows[0].number.value + sum(
+        row.number.value if _sign(row, rows) == "+" else -row.number.value for row in rows[1:]
+    )
