@@ -59,6 +59,7 @@ def judge(text: str, gold: str = "7") -> Verdict | None:
     )
 
 
+@pytest.mark.usefixtures("no_collection")
 @fuzzed
 @given(TEXTS)
 def test_no_text_raises_or_is_slow(text: str) -> None:
@@ -73,6 +74,7 @@ def test_no_text_raises_or_is_slow(text: str) -> None:
     assert time.process_time() - start < 4 * CPU_SECONDS
 
 
+@pytest.mark.usefixtures("no_collection")
 @fuzzed
 @given(TEXTS)
 def test_steps_lie_in_the_text_in_order(text: str) -> None:
