@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from selfimprove import cli_constitution
+
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_constitution.app, name="constitution")
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."

@@ -8,33 +8,14 @@ from typing import Any
 import yaml
 
 from selfimprove.errors import RecipeError
+from selfimprove.policy_files import find_policy
 from selfimprove.recipe import STAGES, Recipe
 from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
-
-POLICIES = Path(__file__).resolve().parent.parent / "policies"
-
-
-def find_recipe(name: str) -> Path:
-    """Find a recipe by path, or by name under `policies/recipes`; raises RecipeError with the nearest name."""
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe{suggest(path.stem, _recipe_names())}")
-        return path
-    for folder in (Path("policies"), POLICIES):
-        found = folder / "recipes" / f"{name}.yaml"
-        if found.is_file():
-            return found
-    raise RecipeError(f"no recipe '{name}' in policies/recipes{suggest(name, _recipe_names())}")
-
-
-def _recipe_names() -> set[str]:
-    return {path.stem for folder in (Path("policies"), POLICIES) for path in (folder / "recipes").glob("*.yaml")}
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read and validate a recipe; each override is `key=value`, a stage's key may leave out `stages.`."""
-    path = find_recipe(name)
+    path = find_policy("recipes", name)
     document = read_document(path)
     for override in overrides:
         _override(document, override)

@@ -31,6 +31,7 @@ class Document:
     def __init__(self, text: str, source: str) -> None:
         self.source = source
         self.lines: dict[Location, int] = {}
+        self.sources: dict[Location, str] = {}  # of what was taken over from another file
         self.overridden: dict[Location, str] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -78,7 +79,7 @@ class Document:
             if location[:end] in self.overridden:
                 return self.overridden[location[:end]]
             if location[:end] in self.lines:
-                return f"{self.source}:{self.lines[location[:end]]}"
+                return f"{self.sources.get(location[:end], self.source)}:{self.lines[location[:end]]}"
         return self.source
 
 
@@ -98,11 +99,23 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        mistakes = [(_real_location(model, item), item) for item in error.errors()]
-        # A name that is missing is often one that is misspelt, so what is there comes first.
-        mistakes.sort(key=lambda mistake: (mistake[1]["type"] == "missing", document.lines.get(mistake[0], 0)))
-        location, item = mistakes[0]
-        raise RecipeError(f"{document.where(location)}: {_describe(model, location, item)}") from None
+        raise RecipeError(_mistakes(model, document, error)[0]) from None
+
+
+def find_mistakes(model: type[BaseModel], document: Document) -> list[str]:
+    """Every mistake of a document against a model, in the file's order."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        return _mistakes(model, document, error)
+    return []
+
+
+def _mistakes(model: type[BaseModel], document: Document, error: ValidationError) -> list[str]:
+    mistakes = [(_real_location(model, item), item) for item in error.errors()]
+    # A name that is missing is often one that is misspelt, so what is there comes first.
+    mistakes.sort(key=lambda mistake: (mistake[1]["type"] == "missing", document.lines.get(mistake[0], 0)))
+    return [f"{document.where(location)}: {_describe(model, location, item)}" for location, item in mistakes]
 
 
 def _describe(model: type[BaseModel], location: Location, item: Any) -> str:

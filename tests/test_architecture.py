@@ -18,11 +18,12 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 ROWS = (
     {"errors", "records"},
     {"yaml_files", "terminal", "addition", "settings"},
-    {"task_settings", "stats", "lineage"},
+    {"task_settings", "stats", "lineage", "policy_files"},
     {"recipe", "gym_data"},
     {"recipe_file", "prompts"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},
+    {"constitution"},
     {"stages"},
     {"plan"},
     {"judging"},
@@ -32,6 +33,7 @@ ROWS = (
     {"loop"},
     {"status", "show", "traces", "progress", "verify_file"},
     {"estimate"},
+    {"cli_constitution"},
     {"cli"},
 )
 ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
@@ -50,7 +52,7 @@ HOMES = {
     "pyarrow": {"store", "trainers"},
     "peft": {"models", "trainers"},
     "scipy": {"stats", "context"},  # context imports it early, on the imports' account
-    "typer": {"cli"},
+    "typer": {"cli", "cli_constitution"},
     "vllm": {"engines"},
     "sympy": {"verifiers"},
     "math_verify": {"verifiers"},

@@ -6,6 +6,7 @@ import yaml
 from builders import make_problem
 
 from selfimprove.errors import RecipeError
+from selfimprove.policy_files import POLICIES
 from selfimprove.prompts import (
     Exemplar,
     PromptFormat,
@@ -17,7 +18,6 @@ from selfimprove.prompts import (
     neutralize_special_tokens,
 )
 from selfimprove.recipe import Prompting
-from selfimprove.recipe_file import POLICIES
 from selfimprove.records import Problem
 
 BIRDS = make_problem("How many birds?", "7")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from selfimprove.policy_files import POLICIES, find_policy
 from selfimprove.recipe import (
     STAGES,
     Build,
@@ -17,7 +18,7 @@ from selfimprove.recipe import (
     Stages,
     Warmup,
 )
-from selfimprove.recipe_file import POLICIES, find_recipe, load_recipe, write_recipe
+from selfimprove.recipe_file import load_recipe, write_recipe
 from selfimprove.settings import hashed_settings
 from selfimprove.task_settings import ArithmeticTask, Gsm8kTask, SvampTask
 
@@ -158,8 +159,8 @@ def test_files_are_found_beside_the_recipe_from_anywhere(tmp_path: Path) -> None
 def test_find_recipe_prefers_a_file_to_a_name(tmp_path: Path) -> None:
     own = tmp_path / "arithmetic"
     own.write_text(PLAIN)
-    assert find_recipe(str(own)) == own
-    assert find_recipe("arithmetic").name == "arithmetic.yaml"
+    assert find_policy("recipes", str(own)) == own
+    assert find_policy("recipes", "arithmetic").name == "arithmetic.yaml"
 
 
 def names_of(settings: dict[str, Any], prefix: str = "") -> set[str]:

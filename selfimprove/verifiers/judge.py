@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from selfimprove.errors import RecipeError
+from selfimprove.policy_files import POLICIES
 from selfimprove.prompts import fill
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, digest
 from selfimprove.settings import Settings
@@ -15,7 +16,7 @@ from selfimprove.verifiers.answers import find_statements
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote
 from selfimprove.yaml_files import read_document, validate
 
-JUDGE_PROMPT = Path(__file__).resolve().parent.parent.parent / "policies" / "judges" / "answer.yaml"
+JUDGE_PROMPT = POLICIES / "judges" / "answer.yaml"
 Conversation = Sequence[tuple[str, str]]
 Ask = Callable[[Sequence[Conversation]], list[str | None]]
 

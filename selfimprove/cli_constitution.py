@@ -1,0 +1,105 @@
+"""The commands of `selfimprove constitution`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="What a good answer is, in a file: check, show, compare and import constitutions.")
+NAMED = "A constitution file, or the name of one in policies/constitutions."
+
+
+@app.command()
+def check(
+    names: Annotated[list[str], typer.Argument(metavar="FILE...", help=NAMED)],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors too.")] = False,
+) -> None:
+    """Look for mistakes: every error and every warning, each with its file and line."""
+    from selfimprove.constitution.file import check_constitution
+
+    failed = False
+    for name in names:
+        path, constitution, errors, warnings = check_constitution(name)
+        for line in errors:
+            typer.echo(f"{line} [error]")
+        for line in warnings:
+            typer.echo(f"{line} [warning]")
+        holds = f"{len(constitution.principles)} principles, " if constitution else ""
+        typer.echo(f"{path}: {holds}{len(errors)} errors, {len(warnings)} warnings")
+        failed = failed or bool(errors) or (strict and bool(warnings))
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="FILE", help=NAMED)],
+    principle: Annotated[
+        str | None, typer.Option(help="Only this one, with all that the model is asked by it.")
+    ] = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print it as one file, with what it inherits.")] = False,
+) -> None:
+    """Show a constitution as people read it, with what it inherits."""
+    from selfimprove.constitution import load_constitution, write_constitution
+    from selfimprove.constitution.show import describe
+    from selfimprove.errors import RecipeError
+    from selfimprove.terminal import printable
+    from selfimprove.yaml_files import suggest
+
+    constitution = load_constitution(name)
+    known = [one.id for one in constitution.principles]
+    if principle is not None and principle not in known:
+        raise RecipeError(f"{name}: no principle '{principle}'{suggest(principle, known)}")
+    if yaml:
+        typer.echo(write_constitution(constitution, defaults=False), nl=False)
+    else:
+        for line in describe(constitution, principle):
+            typer.echo(printable(line))
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help=NAMED)],
+    new: Annotated[str, typer.Argument(metavar="B", help=NAMED)],
+) -> None:
+    """Say what changed from one constitution to another, by principle."""
+    from selfimprove.constitution import load_constitution
+    from selfimprove.constitution.show import compare
+    from selfimprove.terminal import printable
+
+    lines = list(compare(load_constitution(old), load_constitution(new)))
+    for line in lines or ["they say the same"]:
+        typer.echo(printable(line))
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="JSON...", help="The files that make up one constitution.")],
+    out: Annotated[Path, typer.Option(help="The constitution file to write; its name is the constitution's.")],
+) -> None:
+    """Make a constitution from JSON: the Constitutional AI paper's prompts, or the public recipes' format."""
+    from selfimprove.constitution import write_constitution
+    from selfimprove.constitution.imports import import_constitution
+    from selfimprove.errors import RecipeError
+
+    if out.suffix not in {".yaml", ".yml"} or out.exists():
+        reason = "already there, and is not written over" if out.exists() else "expected a name that ends in .yaml"
+        raise RecipeError(f"--out {out}: {reason}")
+    constitution, said = import_constitution(files, out.stem)
+    try:
+        out.write_text(write_constitution(constitution, defaults=False), encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"--out {out}: {error.strerror or error}") from None
+    for line in said:
+        typer.echo(line)
+    typer.echo(f"{out}: {len(constitution.principles)} principles; next: selfimprove constitution check {out}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of constitutions, for editors."""
+    import json
+
+    from selfimprove.constitution.file import ConstitutionFile
+
+    typer.echo(json.dumps(ConstitutionFile.model_json_schema(), indent=2))

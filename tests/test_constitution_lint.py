@@ -1,0 +1,199 @@
+"""Every mistake in a constitution is one line that says where and what; what no run should start with is an error."""
+
+from pathlib import Path
+
+import pytest
+
+from selfimprove.cli import main
+from selfimprove.constitution.file import check_constitution, load_constitution
+from selfimprove.errors import RecipeError
+
+HEAD = """\
+name: mine
+principles:
+  - id: kind
+    text: The response is friendly.
+"""
+TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, reasoning_gym, svamp"
+EXEMPLAR = "    exemplars:\n      - question: Why?\n        response: {}\n        critique: {}\n        revision: {}\n"
+LONG = "The answer to every question that was ever asked in this house is seven of course."
+
+# Lines 1 to 4 are HEAD; `{}` in a message stands for the file's path.
+BROKEN = {
+    "unknown key of the file": (HEAD + "preambel: Be good.", "{}:5: unknown key 'preambel'; did you mean 'preamble'?"),
+    "unknown key of a principle": (HEAD + "    wieght: 2", "{}:5: unknown key 'wieght'; did you mean 'weight'?"),
+    "unknown key of an exemplar": (
+        HEAD + EXEMPLAR.format("a", "b", "c") + "        anwser: d",
+        "{}:10: unknown key 'anwser'; did you mean 'answer'?",
+    ),
+    "unknown check": (HEAD + "    check: {name: patern}", "{}:5: unknown check 'patern'; did you mean 'pattern'?"),
+    "no name": ("principles: [{id: a, text: b}]", "{}: 'name' is missing"),
+    "no principles": ("name: mine", "{}: 'principles' is missing"),
+    "an empty list of principles": (
+        "name: mine\nprinciples: []",
+        "{}:2: there are no principles",
+    ),
+    "no text": ("name: mine\nprinciples:\n  - id: kind", "{}:3: 'principles.0.text' is missing"),
+    "an empty principle": (
+        "name: mine\nprinciples:\n  - id: kind\n    text: ' '",
+        "{}:4: 'principles.0.text' should not be empty, not ' '",
+    ),
+    "an id with spaces": (
+        "name: mine\nprinciples:\n  - {id: be kind, text: a}",
+        "{}:3: 'principles.0.id' String should match pattern '^[a-z0-9][a-z0-9_-]{{0,63}}$', not 'be kind'",
+    ),
+    "an id that YAML reads as a truth value": (
+        "name: mine\nprinciples:\n  - {id: true, text: a}",
+        "{}:3: 'principles.0.id' should be a valid string, not True",
+    ),
+    "the same id twice": (
+        HEAD + "  - id: kind\n    text: Other words.",
+        "{}:5: two principles have the id 'kind' (first in line 3)",
+    ),
+    "the same words twice": (
+        HEAD + "  - id: nice\n    text: the response is FRIENDLY",
+        "{}:6: 'nice' says the same as 'kind'",
+    ),
+    "nearly the same words with another weight": (
+        "name: mine\nprinciples:\n"
+        "  - {id: a, text: The response names every number that it takes from the question.}\n"
+        "  - {id: b, text: The response names every number that it takes from a question., weight: 3}",
+        "{}:4: 'b' says nearly the same as 'a', with the weights 3 and 1",
+    ),
+    "a use for nothing": (
+        HEAD + "    uses: []",
+        "{}:5: 'kind' is used for nothing; known: critique, preference",
+    ),
+    "a negative weight": (
+        HEAD + "    weight: -1",
+        "{}:5: 'principles.0.weight' should be greater than or equal to 0, not -1",
+    ),
+    "every weight is 0": (HEAD + "    weight: 0", "{}:2: no principle can be drawn for a critique: every weight is 0"),
+    "a field that no request has": (
+        HEAD + "    critique: Where is {respones} wrong?",
+        "{}:5: 'critique' holds the unknown field {{respones}}; known: nothing, text, title",
+    ),
+    "a misspelt field in the file's own request": (
+        HEAD + "revision: Follow {txt}.",
+        "{}:5: 'revision' holds the unknown field {{txt}}; did you mean 'text'?",
+    ),
+    "a task that does not exist": (
+        HEAD + "    scope: {tasks: [gsm9k]}",
+        "{}:5: unknown task 'gsm9k'; did you mean 'gsm8k'?",
+    ),
+    "a task unlike any": (HEAD + "    scope: {tasks: [painting]}", f"{{}}:5: unknown task 'painting'; known: {TASKS}"),
+    "no regular expression": (
+        HEAD + "    check: {name: pattern, regex: '(a'}",
+        "{}:5: 'regex' is not a regular expression: missing ) at position 2",
+    ),
+    "a check that nothing passes": (
+        HEAD + "    check:\n      name: length\n      at_least: 9\n      at_most: 3",
+        "{}:5: 'at_least' is 9 and 'at_most' is 3: no response can pass",
+    ),
+    "a check that everything passes": (
+        HEAD + "    check: {name: length}",
+        "{}:5: has neither 'at_least' nor 'at_most': every response passes",
+    ),
+    "a revision that breaks the check": (
+        HEAD
+        + "    check: {name: length, at_most: 5}\n"
+        + EXEMPLAR.format(LONG, "Too long.", "Now it has six words left."),
+        "{}:10: the revision breaks the check of 'kind': 6 words, expected at most 5",
+    ),
+    "a wrong step in a revision": (
+        HEAD + "    check: {name: verifier}\n" + EXEMPLAR.format("2 + 2 = 5", "Line 1 is wrong.", "2 + 2 = 3"),
+        "{}:10: the revision breaks the check of 'kind': 2 + 2 is 4, not 3",
+    ),
+    "a critique of what is right": (
+        HEAD + "    check: {name: verifier}\n" + EXEMPLAR.format("2 + 2 = 4", "Line 1 is wrong.", "1 + 3 = 4"),
+        "{}:8: the critique finds something, and the response passes the check: 1 steps checked",
+    ),
+    "a revision that changes nothing": (
+        HEAD + EXEMPLAR.format("Go away.", "It is rude.", "Go away."),
+        "{}:9: the critique finds something, and the revision changes nothing",
+    ),
+    "a revision without a reason": (
+        HEAD + EXEMPLAR.format("Hello.", "Nothing to improve.", "Good day."),
+        "{}:9: the critique finds nothing, and the revision changes the response",
+    ),
+    "a comparison of equals": (
+        HEAD + "comparisons:\n  - {question: a, chosen: b, rejected: b}",
+        "{}:6: 'chosen' and 'rejected' are the same text",
+    ),
+    "it extends what is not there": (
+        "name: mine\nextends: helpful-honest-harmles\nprinciples: []",
+        "{}:2: no constitution 'helpful-honest-harmles' in policies/constitutions; "
+        "did you mean 'helpful-honest-harmless'?",
+    ),
+    "it removes from nothing": (
+        HEAD + "remove: [kind]",
+        "{}:5: 'remove' needs 'extends': there is nothing to remove from",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_mistake_has_its_message(tmp_path: Path, name: str) -> None:
+    text, message = BROKEN[name]
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    expected = message.format(path)
+    _, _, errors, _ = check_constitution(path)
+    assert errors[0] == expected
+    with pytest.raises(RecipeError) as failure:
+        load_constitution(path)
+    assert str(failure.value) == expected
+
+
+def test_check_lists_all_mistakes_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(HEAD + "    critique: About {a} and {b}.\n    scope: {tasks: [gsm]}\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["constitution", "check", str(path)])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}:5", f"{path}:5", f"{path}:6", str(path)]
+    assert all(line.endswith("[error]") for line in lines[:3])
+    assert lines[3].endswith("1 principles, 3 errors, 0 warnings")
+
+
+WARNED = {
+    "off": (HEAD + "  - {id: b, text: Short., weight: 0}", "{}:5: 'b' has the weight 0 and is never drawn"),
+    "rare": (
+        HEAD + "  - {id: b, text: Short., weight: 999}",
+        "{}:3: 'kind' is drawn once in 1,000 draws for a critique",
+    ),
+    "near": (
+        "name: mine\nprinciples:\n"
+        "  - {id: a, text: The response names every number that it takes from the question.}\n"
+        "  - {id: b, text: The response names every number that it takes from a question.}",
+        "{}:4: 'b' says nearly the same as 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_a_warning_is_an_error_only_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    text, message = WARNED[name]
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert load_constitution(path).name == "mine"
+    for arguments, code in ([], 0), (["--strict"], 2):
+        with pytest.raises(SystemExit) as ended:
+            main(["constitution", "check", str(path), *arguments])
+        assert ended.value.code == code
+        assert capsys.readouterr().out.splitlines()[0] == f"{message.format(path)} [warning]"
+
+
+def test_principles_that_never_meet_may_say_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    words = "text: The response is friendly."
+    path.write_text(
+        f"name: mine\nprinciples:\n  - {{id: a, {words}, scope: {{tasks: [mmlu]}}}}\n"
+        f"  - {{id: b, {words}, scope: {{tasks: [gsm8k]}}, weight: 2}}\n"
+    )
+    assert len(load_constitution(path).principles) == 2
+    path.write_text(path.read_text().replace("gsm8k", "mmlu/anatomy"))
+    assert check_constitution(path)[2] == [f"{path}:4: 'b' says the same as 'a'"]
