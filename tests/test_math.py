@@ -93,7 +93,7 @@ def test_an_expected_answer_that_cannot_be_read_is_undecided(gold: str) -> None:
         ("7", "#### 8", "extracted '8', expected '7': not equal"),
         ("0.5", "50%", "extracted '50%', expected '0.5': 50% is 1/2"),
         ("1/3", "0.333333", "extracted '0.333333', expected '1/3': 1/3 rounded to 6 decimals"),
-        ("7", "The answer is 7 or 8.", "no single answer: '7 or 8.'"),
+        ("7", "The answer is 7 or 8.", "no single answer: '7 or 8'"),
         ("7", "\\boxed{7}. So the answer is 8.", "two different answers: '7' and '8'"),
         ("7", "The answer is 7. Wait, it is 8.", "answered '7' and took it back: '8'"),
         ("7", "The answer is red.", "extracted 'red', expected '7': neither a number nor a formula"),

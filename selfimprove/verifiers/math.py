@@ -6,14 +6,16 @@ from functools import lru_cache
 
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.task_settings import Answers, VerifierSettings
-from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, taken_back
+from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
-from selfimprove.verifiers.numbers import BRIEF, Number, read_number, squeeze, unwrap
+from selfimprove.verifiers.hedges import taken_back
+from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.text import extract_text, normalize
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
-_ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})\s{0,3}=\s{0,3}([^=]{1,200})")
+_ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
+_ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
 MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
 Judgement = tuple[Outcome, str]
@@ -98,9 +100,14 @@ class MathVerifier:
         if _is_words(gold):
             return _compare_words(gold, said)
         statements = self._find(text, gold)
-        doubt = _find_doubt(text, statements) if statements else ""
+        wanted = _read_list(gold)
+        if wanted and statements:
+            listed = _compare_list(text, statements[-1], wanted)
+            if listed:
+                return _judgement(True, listed, gold, "the same numbers", "")
+        doubt = _find_doubt(text, statements) if statements else None
         if doubt:
-            return "incorrect", doubt
+            return doubt
         if len(statements) <= 1:
             return self._compare(gold=gold, answer=said, sympy=sympy)
         announced = [self._said(text, one) for one in statements if one.announced]
@@ -175,6 +182,9 @@ def _without_variable(gold: str, answer: str) -> tuple[str, str]:
     """Of `x = 5` beside `5`, or beside another `x = 5`, the 5 (as math-verify has it)."""
     if "=" not in gold and "=" not in answer:
         return gold, answer
+    variables = _ALL_ASSIGNED.findall(answer) if "=" not in gold else []
+    if len(variables) > 1 and len(set(variables)) == 1 and answer.count("=") == len(variables):  # x = 1 or x = 2
+        return gold, _ALL_ASSIGNED.sub(", ", answer).lstrip(", ")
     one, other = _ASSIGNED.fullmatch(unwrap(gold)), _ASSIGNED.fullmatch(unwrap(answer))
     if one and other and one[1] != other[1]:
         return gold, answer
@@ -221,13 +231,33 @@ def _differ(others: list[str], said: str) -> bool:
     return any(one != read[-1] for one in read)
 
 
-def _find_doubt(text: str, statements: tuple[Statement, ...]) -> str:
-    """Why the statements of a text are no single answer: hedging, or taking back."""
+@lru_cache(maxsize=1024)
+def _read_list(gold: str) -> tuple[object, ...]:
+    """The numbers of an expected answer that is several, such as `10, 12`, in order of size; none where it is not."""
+    read = [read_number(one) for one in gold.split(",")] if "," in gold and read_number(gold) is None else [None]
+    values = [one.value for one in read if one]
+    return tuple(sorted(values)) if len(values) == len(read) else ()
+
+
+def _compare_list(text: str, statement: Statement, wanted: tuple[object, ...]) -> str:
+    """The numbers that a doubtful statement names, where they are those that were expected: `10 and 12`."""
+    shown = statement.doubt.hedge or statement.doubt.unclear
+    first = text.rfind("\n", 0, statement.start) + 1
+    line = text[first : statement.start + MAX_ANSWER].split("\n")[0] if shown else ""
+    found = [read.value for one in find_numbers(line) if (read := read_number(one[0].strip()))]
+    return line if tuple(sorted(found)) == wanted else ""
+
+
+def _find_doubt(text: str, statements: tuple[Statement, ...]) -> Judgement | None:
+    """Why the statements of a text are no single answer: hedging, taking back, or words that nobody can be sure of."""
     for one in statements:
-        if one.hedge:
-            return f"no single answer: {quote(one.hedge)}"
+        if one.doubt.hedge:
+            return "incorrect", f"no single answer: {quote(one.doubt.hedge)}"
     if len(text) - statements[-1].end > 4:
-        later = taken_back(text, statements[-1])
+        later = taken_back(text, statements[-1].end, statements[-1].text)
         if later:
-            return f"answered {quote(statements[-1].text)} and took it back: {quote(later)}"
-    return ""
+            return "incorrect", f"answered {quote(statements[-1].text)} and took it back: {quote(later)}"
+    for one in statements:
+        if one.doubt.unclear:
+            return "undecided", f"not clear which number is meant: {quote(one.doubt.unclear)}"
+    return None

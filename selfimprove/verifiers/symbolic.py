@@ -21,6 +21,11 @@ _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]{0,8}-?\s?\d+[\s)}]{0,8}(?:\^|\*\*)")
 _FACTORIAL = re.compile(r"(\d+)\s{0,4}!|!\s{0,4}[)}]{0,4}\s{0,4}!")
 _PLAIN = re.compile(r"[\d\s.+\-*/^()×÷]+")
 _ROUND = re.compile(r"\^\s?\(([^()^]{1,40})\)")  # the grammar takes only curly brackets around an exponent
+_SHORT_ROOT, _SHORT_FRACTION = (
+    re.compile(r"\\sqrt\s?([\da-z])(?![\da-z])"),
+    re.compile(r"\\[dt]?frac\s?(\d)\s?(\d)(?!\d)"),
+)
+_BASE = re.compile(r"\d_\{?(\d{1,2})\}?$")
 _MARKS = re.compile(r"^(?:\$\$?|\\[(\[])\s*|\s*(?:\$\$?|\\[)\]])$")
 _LARGE = re.compile(r"\\[dt]?binom|\\sum|\\prod|\\int|\\lim")
 
@@ -58,7 +63,8 @@ def parse(text: str) -> Any:
     from math_verify import parse as parse_with_math_verify
     from math_verify.grader import should_treat_as_complex
 
-    inner = _MARKS.sub("", text.strip())
+    inner = _MARKS.sub("", text.strip()).replace("\\varnothing", "\\emptyset")
+    inner = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", _SHORT_ROOT.sub(r"\\sqrt{\1}", inner))
     normal = normalize_latex(_ROUND.sub(r"^{(\1)}", inner), NormalizationConfig(boxed="all", equations=False))
     try:
         real = not should_treat_as_complex(normal)
@@ -90,8 +96,22 @@ def compare(*, gold: str, answer: str) -> tuple[Outcome, str]:
         return "undecided", "the expected answer cannot be read as mathematics"
     if extracted is None:
         return "incorrect", "cannot be read as mathematics"
+    difference = _find_difference(gold, answer)
+    if difference:
+        return "incorrect", difference
     equal = verify_with_math_verify(expected, extracted, timeout_seconds=None, raise_on_error=True)
     return ("correct", "equal by sympy") if equal else ("incorrect", "not equal by sympy")
+
+
+def _find_difference(gold: str, answer: str) -> str:
+    """What math-verify's comparison does not look at: the base of a numeral, and whether the order counts."""
+    one, other = (_MARKS.sub("", text.strip()) for text in (gold, answer))
+    bases = [found[1] for text in (one, other) if (found := _BASE.search(text))]
+    if len(set(bases)) == 2:
+        return f"base {bases[1]}, and not {bases[0]}"
+    if one.startswith(("(", "\\left(")) and other.startswith(("\\{", "\\left\\{")):
+        return "a set, and not in an order"
+    return ""
 
 
 def compare_texts(*, gold: str, text: str) -> tuple[Outcome, str]:

@@ -92,6 +92,8 @@ CLASSES = (
           "a text that takes an answer back shows no single answer"),
     Class("hedge or range", "incorrect", "correct", r"(?:answer is|####|either) -?[\d.,]+ (?:or|to) -?[\d.,]+",
           "naming two numbers is no answer"),
+    Class("two numbers", "undecided", "correct", r"-?[\d.,]+ \w+ and -?[\d.,]+ \w+",
+          "nobody said which of the two is the answer"),
     Class("two different answers", "incorrect", "correct",
           r"(?:answer is|####|boxed\{)\s?([-\d.,]+?)\.?\}?\s.{0,40}(?:answer is|####|boxed\{)\s?(?!\1)[-\d]",
           "every announced answer must be the expected one"),
