@@ -10,7 +10,8 @@ from selfimprove.task_settings import BbhTask, CommonsenseqaTask, MmluTask, Veri
 from selfimprove.tasks.bbh import NUMBERS, TASKS, load_bbh
 from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.mmlu import SUBJECTS, load_mmlu
-from selfimprove.verifiers.choice import LETTERS, ChoiceVerifier
+from selfimprove.verifiers.choice import ChoiceVerifier
+from selfimprove.verifiers.options import LETTERS
 
 VERIFIER = ChoiceVerifier(VerifierSettings(name="choice"))
 ALL = 1_000_000

@@ -185,6 +185,12 @@ def look_around(line: str, start: int, end: int) -> Doubt:
     return Doubt(unclear=shown) if re.search(r"\band\b|&|\|", join) else CERTAIN
 
 
+def find_cue(tail: str) -> int | None:
+    """Where a text that follows an answer begins to take it back."""
+    cue = _CUE.search(tail)
+    return cue.start() if cue else None
+
+
 def taken_back(text: str, end: int, said: str) -> str:
     """What a text says after its last answer that takes it back, or nothing."""
     tail = text[end : end + AFTER]

@@ -1,0 +1,305 @@
+"""Which option a text picks: what it announces, what its lines say, what it denies and what it takes back."""
+
+import re
+
+from selfimprove.verifiers.hedges import AFTER, find_cue
+from selfimprove.verifiers.options import EDGES, JOIN, JOINED, Options
+
+MAX_ANNOUNCED = 100  # of a text with more announcements the last ones are read
+DECORATION = ' \t\r\n*_`$"“”'
+_ANNOUNCED = re.compile(
+    r"(?P<box>\\(?:boxed|fbox)\s{0,3}\{)|####"
+    r"|<answer>|(?<![a-z])ans(?:\.?\s?[:=]|\.\s)\s{0,3}"
+    r"|(?<![a-z])(?:(?:answer|(?:correct|right|best|final) (?:option|choice))(?: choice| option)?)[*_]{0,3}"
+    r"(?:\s{0,9}[:=]|\s{1,9}(?:(?P<denied>(?:is|must|should|can|could|wo)n['’]t(?: be)?"
+    r"|(?:cannot|can['’]t|could not) be|is (?:anything but|anything except|all except|all but))"
+    r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}",
+    re.IGNORECASE,
+)
+_WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{([^{}]{0,2000})\}")
+_LEAD = re.compile(
+    r"(?:the|an?|that|it|is|answer|correct|options?|choices?|letters?|either|both|between|one of|clearly|definitely"
+    r"|simply|probably|likely|most likely|therefore|thus|hence|indeed|actually|still|only|here|now|maybe|perhaps"
+    r"|possibly)(?:[ \t]+|:[ \t]*)|\\[(\[]|(?:[→⇒{<'‘]|=>|->|[-–—](?=\s))\s*",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"^(?:(?:either|both|between)\s{1,3})?", re.IGNORECASE)
+_NOT = re.compile(r"(?:definitely |clearly )?(?:not|neither|never|anything but|no longer|hardly)\s", re.IGNORECASE)
+_NOT_BEFORE = re.compile(
+    r"(?:\b(?:not|than|instead of|nor|unlike|except|all but|anything but|never|hardly|partially|partly|far from"
+    r"|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out)|n['’]t(?: be)?)"
+    r"\s(?:(?:option|choice|the|an?|in|considered|entirely|\w{2,20}ly)\s){0,3}$",
+    re.IGNORECASE,
+)
+_NOT_AFTER = re.compile(
+    r"[)\].:*]{0,3}\s{0,2}(?:[^.,;\n]{0,30}?\s)?(?:(?:is|are|was|being|seems)"
+    r"(?:n['’]t| not\b| clearly| definitely| therefore)?"
+    r"\s?(?:n['’]t|not\b|incorrect|wrong|out\b|eliminated|false|ruled out|excluded|impossible|unlikely)"
+    r"|(?:cannot|can['’]t|won['’]t|isn['’]t|does ?n['’]t|does not)\b|[-–—:]\s?(?:incorrect|wrong|no\b|false|not\b))",
+    re.IGNORECASE,
+)
+# In running text a negation reaches to the end of its clause.
+_CLAUSE = re.compile(r"[.,;:!?=\n]|\b(?:but|so|therefore|hence|thus|because|since|while|is the)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|nobody|cannot|excludes?|rules? out|no longer|hardly)\b|n['’]t\b", re.IGNORECASE)
+_NO_ANNOUNCEMENT = re.compile(
+    r"(?:\b(?:if|suppose|supposing|assuming|assume|unless|whether)\s(?:that\s)?(?:(?:the|my|our|your|an?)\s)?"
+    r"|\b(?:wrong|incorrect|in|false|tempting|naive|first|initial|previous|worst|least likely|second best)\s?)"
+    r"(?:final |correct )?$",
+    re.IGNORECASE,
+)
+_ALSO = re.compile(
+    r"\b(?i:but|however|though|although|or|and)\b[^.\n]{0,20}?[(\[]?\b([A-Z])\b[)\]]?"
+    r"\s(?:is|seems|would be|could be|might be|may be)\s(?:also |both |just as |equally )?"
+    r"(?:correct|right|better|good|possible|valid|true)"
+    r"|\b(?:also|maybe|possibly|perhaps) (?:be )?[(\[]?([A-Z])\b(?![\w'’])"
+)
+_PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
+_ORDINAL = re.compile(rf"(?:the )?({'|'.join(_PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
+_RATHER = re.compile(r"(?:\bbut|\bit['’]s|\bit is|\brather)\s+(.+)", re.IGNORECASE)
+_AFFIRMED = re.compile(r"(?<!in)(?:\b(?:yes|correct|right)\b|[✓✔✅])", re.IGNORECASE)
+# What follows these words is about the options that were not picked.
+_REASONS = re.compile(
+    r"[.!?](?=\s)|\b(?:because|since|(?<!well )as(?! well as)|which|while|whereas|rather|instead|not|unlike|over|but"
+    r"|for|due)\b",
+    re.IGNORECASE,
+)
+# A bare letter before a word may be an English word ("a bank", "I think"): what follows must show that it is a mark.
+_FIRST = re.compile(
+    r"[(\[]\s?(?P<framed>[A-Za-z])\s?[)\]]|(?P<bare>[A-Za-z])(?=\s{0,3}$|\.(?!\w)|[):,;\]/\\$!?}<>'’|+]|…)"
+    rf"|(?P<joined>(?i:[a-z])(?=(?i:{JOIN})[(\[]?(?i:[a-z])(?![\w'’])))"
+    r"|(?P<said>[A-Z](?=\s{1,3}(?:[-–—=(]|(?:because|since|as|is|which|with|rather|not|but|instead|for|due)\s)))"
+    r"|(?P<weak>[B-HJ-Z])(?=\s)"
+)
+_MARK = re.compile(
+    r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|\.(?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
+    r"|\b(?:[Oo]ption|[Cc]hoice) ([A-Z])(?![\w'’])|^([A-Za-z])$"
+    r"|(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:is|would be|seems) (?:the |clearly |most )?(?:correct|right|best|answer)\b)"
+    r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be)"
+    r"|[→⇒]|=>),?\s([B-HJ-Z])(?=[\s.!]*$)"
+)
+_ANYWHERE = re.compile(r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|\b[Oo]ption (A)\b")
+_LATER = re.compile(rf"[(\[]([A-Za-z])[)\]]|{JOIN}([A-Z])(?![\w'’])")
+_HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:option|choice)\s(?:number )?#?(\d{1,2})(?!\w|[.,]\d)", re.IGNORECASE)
+_SEPARATOR = re.compile(r"^[\s.):,;\]*_=]{0,20}(?:[-–—]\s+)?")
+
+
+def announced(text: str) -> list[tuple[str, bool, int]]:
+    """The texts after the announcements of an answer, whether each is denied ("the answer isn't"), and its place."""
+    pieces = []
+    for found in list(_ANNOUNCED.finditer(text))[-MAX_ANNOUNCED:]:
+        piece = text[found.end() :]
+        denied = found["denied"] or _NO_ANNOUNCEMENT.search(text, max(0, found.start() - 60), found.start())
+        pieces.append((_in_box(piece) if found["box"] else piece, denied is not None, found.end()))
+    return pieces
+
+
+def _in_box(piece: str) -> str:
+    """The text up to the brace that closes the box; a sequence of brackets may close more than it opens."""
+    piece = piece[:2000]
+    line = piece.split("\n", 1)[0]
+    if set(line) <= set("()[]{}<> \\$."):
+        return line[: line.rfind("}")] if "}" in line else line
+    depth = 1
+    for at, character in enumerate(piece):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return piece[:at]
+    return line
+
+
+def read_pick(piece: str, options: Options) -> str | None:
+    """The option that an announced text picks: `B`, `A and B`, `not B`, `F` beyond the options; None for no option."""
+    found = options.find(piece)  # an option may be nothing but such marks, as `**` is
+    if found:
+        return options.name(found)
+    piece = (_WRAPPER.sub(r"\1", piece) if "\\" in piece else piece).strip(DECORATION)
+    for _ in range(6):  # words before the option, such as "either option"
+        line = piece.split("\n", 1)[0]
+        found = options.find(piece) or options.find(line)
+        if found:
+            return options.name(found)
+        denied = _NOT.match(line)
+        if denied:
+            return read_denied(line[denied.end() :], options)
+        place = _ORDINAL.match(line)
+        if place:
+            return options.names[_PLACES[place[1].lower()] % len(options.names)]
+        picked = _read_mark(piece, line, options) if options.lettered else None
+        if picked:
+            return picked
+        start = options.start(line)
+        if start:
+            return options.name([start[0], *_read_joined(line[start[1] :], options)])
+        lead = _LEAD.match(piece)
+        if lead is None:
+            return None
+        piece = piece[lead.end() :].lstrip(DECORATION)
+    return None
+
+
+def read_denied(piece: str, options: Options) -> str | None:
+    """What a text denies, as `not B`, or what it says instead: `not B but C`."""
+    rather = _RATHER.search(piece.split("\n", 1)[0])
+    instead = read_pick(rather[1], options) if rather else None
+    if instead and not instead.startswith("not "):
+        return instead
+    other = read_pick(piece, options)
+    return other and f"not {other.removeprefix('not ')}"
+
+
+def _read_mark(piece: str, line: str, options: Options) -> str | None:
+    """The option whose letter or number a text begins with; its text may follow, that of another contradicts it."""
+    number = _NUMBERED.match(line)
+    if number and not options.find(number[1]):
+        at = int(number[1]) - 1
+        return options.name([at]) if 0 <= at < len(options.names) else number[1]
+    mark = _FIRST.match(line)
+    if mark is None:
+        return None
+    letter = next(group for group in mark.groups() if group).upper()
+    if letter not in options.names:
+        return None if mark["weak"] else letter
+    at = options.names.index(letter)
+    rest = _SEPARATOR.sub("", piece[mark.end() :])
+    said = options.find(rest) or options.find(rest.split("\n", 1)[0])
+    if said:
+        return options.name([at] if at in said else [at, *said])
+    after = line[mark.end() :]
+    begins = options.start(rest)
+    if begins:
+        after = rest[begins[1] :]
+    others = [] if begins is None or begins[0] == at else [begins[0]]
+    return options.name([at, *others, *_read_joined(after, options)])
+
+
+def _read_joined(after: str, options: Options) -> list[int]:
+    """The further options that stand beside the first one, as in "A or B"; not those in what explains the choice."""
+    after = after.lstrip(")*]: \t")
+    reasons = _REASONS.search(after)
+    after = after[: reasons.start()] if reasons else after
+    found = []
+    if options.lettered:
+        later = [one for one in _LATER.finditer(after) if not _NOT_AFTER.match(after, one.end())]
+        letters = [next(group for group in one.groups() if group).upper() for one in later]
+        found = [options.names.index(letter) for letter in letters if letter in options.names]
+    joined = JOINED.match(after)
+    start = options.start(after[joined.end() :]) if joined else None
+    return [*found, start[0]] if start else found
+
+
+def read_last(text: str, options: Options) -> str | None:
+    """The last mark such as `(a)`, `A.` or `A)` of the last line that is not empty, else the last text of an option."""
+    found = options.find(text.strip()) if len(text) <= 2 * options.length else []
+    if found:
+        return options.name(found)
+    line = text.rstrip(DECORATION).rsplit("\n", 1)[-1].strip(DECORATION + ",;")
+    reply = re.match(r"A:\s*(.+)$", line) if options.lettered else None  # of questions that begin with `Q:`
+    replied = read_pick(reply[1], options) if reply else None
+    if replied:
+        return replied
+    places: list[tuple[int, int, int]] = []
+    if options.lettered:
+        found = options.find(line)
+        if found:
+            return options.name(found)
+        pair = _EITHER.sub("", line, count=1)
+        joined = _FIRST.match(pair)
+        if joined and joined["joined"]:
+            return _read_mark(pair, pair, options)
+        for mark in _MARK.finditer(line):
+            group = next(at for at, letter in enumerate(mark.groups(), 1) if letter)
+            if mark[group].upper() in options.names:
+                start = mark.start(group) if mark[0][0].isalpha() else mark.start()
+                places.append((start, mark.end(), options.names.index(mark[group].upper())))
+    if not places:
+        for one in options.anywhere.finditer(line):
+            same = options.find(one[0])
+            alone = one.start() == 0 or one.end() == len(line) or line[one.end()] in ".,;:!?"
+            if len(same) == 1 and (options.lettered or alone):  # "there is no way" says neither yes nor no
+                places.append((one.start(), one.end(), same[0]))
+    return _choose(line, places, options)
+
+
+def _choose(line: str, places: list[tuple[int, int, int]], options: Options) -> str | None:
+    """The last option of a line that is not denied, with the one that it is joined to."""
+    kept = [one for one in places if not _denies(line, one[0], one[1])]
+    if len({at for _, _, at in kept}) > 2 and len(kept) == len(places) and len(places) >= len(options.names):
+        return None  # all options, one after the other
+    if not kept:
+        return f"not {options.name([places[-1][2]])}" if places else None
+    start, _, at = kept[-1]
+    beside = [at]
+    before = _HEDGED.search(line[max(0, start - 40) : start]) if options.lettered else None
+    if before and before[1].upper() in options.names:
+        beside.append(options.names.index(before[1].upper()))
+    if len(kept) > 1:
+        _, end, other = kept[-2]
+        between = line[end:start].strip()
+        text = options.texts[other]
+        if between[: len(text)].casefold() == text.casefold():
+            between = between[len(text) :].strip()
+        if JOINED.fullmatch(between) or JOINED.fullmatch(f" {between} "):
+            beside.append(other)
+    return options.name(beside)
+
+
+def _denies(line: str, start: int, end: int) -> bool:
+    """Whether a line says that the option named here is not the answer."""
+    before = line[max(0, start - 60) : start]
+    if _NOT_BEFORE.search(before) or _NOT_AFTER.match(line, end):
+        return True
+    clause = _CLAUSE.split(before)[-1]
+    return _NEGATION.search(clause) is not None and "only" not in clause
+
+
+def _stands_alone(line: str, options: Options) -> int | None:
+    """The option that is all that a line says, by letter, by text or by both."""
+    line = line.strip(DECORATION)
+    found = options.find(line)
+    if len(found) == 1:
+        return found[0]
+    mark = _FIRST.match(line) if options.lettered else None
+    letter = next(group for group in mark.groups() if group).upper() if mark else ""
+    if mark is None or letter not in options.names:
+        return None
+    at = options.names.index(letter)
+    rest = _SEPARATOR.sub("", line[mark.end() :]).strip(EDGES)
+    return at if not rest or options.find(rest) == [at] else None
+
+
+def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
+    """Whether the lines of a text settle which option it picks: the first one alone, or one of a list of all."""
+    lines = [line.strip() for line in text.strip().split("\n")[:200] if line.strip()]
+    if len(lines) < 2:
+        return False, None
+    first = _stands_alone(lines[0], options)
+    if first is None and not options.lettered:  # "No, because …"
+        start = options.start(lines[0].lstrip(DECORATION))
+        first = start[0] if start else None
+    last = read_last(lines[-1], options) if first is not None else None
+    if first is not None and (last is None or last.startswith("not ") or last == options.names[first]):
+        return True, options.names[first]
+    marks = [(_FIRST.match(line.lstrip(DECORATION)), line) for line in lines] if options.lettered else []
+    begun = [(next(group for group in mark.groups() if group).upper(), line) for mark, line in marks if mark]
+    if len({letter for letter, _ in begun if letter in options.names}) > 1 and begun[-1][1] == lines[-1]:
+        affirmed = {letter for letter, line in begun if _AFFIRMED.search(line) and letter in options.names}
+        return True, affirmed.pop() if len(affirmed) == 1 else None
+    return False, None
+
+
+def taken_back(text: str, end: int, pick: str, options: Options) -> list[str]:
+    """The other options that a text names after it has picked one, where it takes that back or names a second one."""
+    tail = text[end : end + AFTER]
+    found = [next(group for group in one.groups() if group) for one in _ALSO.finditer(tail)]
+    cue = find_cue(tail)
+    if cue is not None:
+        rest = tail[cue:]
+        for mark in _ANYWHERE.finditer(rest):
+            if not _denies(rest, mark.start(), mark.end()):
+                found.append(next(group for group in mark.groups() if group))
+    return [one for one in found if one in options.names and one not in pick.split(" and ")]
+
+
+def is_brackets(text: str) -> bool:
+    return bool(text) and set(text) <= set("()[]{}<>")
