@@ -74,7 +74,7 @@ READ = [
     ("I had a plan once", None, None),
     ("I saw a cat and a dog. I", None, None),
     ("He went there with A friend", None, None),
-    ("(B)\nand then I went home", "B", "B"),
+    ("(B)\nand then I went home", "B", None),
     ("The answer is Paris.", None, None),
     ("", None, None),
     # more than one, none of them, or beyond the options: never correct

@@ -64,7 +64,7 @@ _CUE = re.compile(
     r"|on (?:second thought|reflection|closer look)|scratch that|i meant?\b|my (?:mistake|bad)|i (?:made|was|see)\b"
     r"|let me (?:re\w+|correct|fix)|instead,|(?:it|that|this|the (?:answer|result|total)) should (?:be|have been)"
     r"|(?:it'?s|it is|but|however,?|or|maybe|perhaps) (?=\$?-?\d)"
-    r"|(?:that'?s|that is|this is|it'?s|it is|it was|that was|(?:this|that|the|my) answer (?:is|was)) "
+    r"|(?:that'?s|that is|this is|it'?s|it is|it was|that was|this was|(?:this|that|the|my) answer (?:is|was)) "
     r"(?:also |clearly )?(?:wrong|incorrect|not right|not correct|a mistake)"
     r"|(?:however,? )?the (?:correct|right|actual|real|true) (?:value|answer|number|result|total) (?:is|was|should))"
     r"|^\s?\$?\s?(?:is|was) (?:wrong|incorrect|not right|not correct)\b",
