@@ -317,3 +317,66 @@ def test_a_text_that_is_too_long_has_no_steps() -> None:
     long = "1 + 1 = 2. " * 5000
     assert check_steps(long).steps == ()
     assert len(check_steps(long[:49_999]).steps) == 400
+
+
+# Units, rates, the clock and mixed numbers are not all understood here: what is right must not be blamed for that.
+NEVER_WRONG = """
+$2 million / 4 = $500,000
+$3.5 million * 2 = $7,000,000
+2 dimes + 1 nickel = 25 cents
+2 quarters + 3 dimes = 80 cents
+45 min + 30 min = 1 hour 15 min
+1 hour 15 minutes + 45 minutes = 2 hours
+90 / 60 = 1 hour 30 minutes
+45 + 15 = 1 hour
+2 weeks + 1 = 15 days
+9 am + 5 hours = 2 pm
+9 + 5 = 2 o'clock
+$12/hour * 30 minutes = $6
+60 mph * 30 minutes = 30 miles
+120 words per minute * 2 hours = 14400 words
+$2 per dozen * 36 eggs = $6
+4 * 25 = $1
+24 - 12 = 1 foot
+1000 - 200 = 0.8 km
+√(9+16) = 5
+floor(7/2) = 3
+\\frac12 \\cdot 10 = 5
+2\\frac{1}{2} + 1 = 3\\frac{1}{2}
+one and a half times 10 is 15
+pages 5-10 = 6 pages
+100 ÷ 7 = 14 weeks and 2 days
+twice 3 + 4 = 14
+1.2 x 100% = 120
+120 minutes / 60 = 2 hours
+1 day * 24 * 60 = 1440 minutes
+$5 * 100 = 500 cents
+5 feet + 6 inches = 66 inches
+""".strip().splitlines()
+NEVER_RIGHT = """
+20% of 50 = 1000
+10% of 30 = 300
+0.5% of 200 is 100
+$100 * 5% = $500
+20 - 10% = 10
+50 cents + 50 cents = $100
+5 cents * 4 = $20
+$5 * 4 = 20 cents
+$5 + 3 cents = $8
+2 hours + 30 minutes = 32 minutes
+1 hour + 30 minutes = 31 hours
+2 * 30 minutes = 60 hours
+2 feet + 6 inches = 8 inches
+3 dozen + 2 = 5 eggs
+2 weeks * 3 = 6 days
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("text", NEVER_WRONG)
+def test_what_is_right_is_never_wrong(text: str) -> None:
+    assert "incorrect" not in [step.outcome for step in check_steps(text).steps]
+
+
+@pytest.mark.parametrize("text", NEVER_RIGHT)
+def test_what_is_wrong_is_never_right(text: str) -> None:
+    assert "correct" not in [step.outcome for step in check_steps(text).steps]

@@ -5,7 +5,7 @@ import re
 from selfimprove.verifiers.hedges import AFTER, find_cue
 from selfimprove.verifiers.options import EDGES, JOIN, JOINED, Options
 
-MAX_ANNOUNCED = 100  # of a text with more announcements the last ones are read
+MAX_ANNOUNCED = 100  # of a text with more announcements, or of a line with more options, the last ones are read
 DECORATION = ' \t\r\n*_`$"“”'
 _ANNOUNCED = re.compile(
     r"(?P<box>\\(?:boxed|fbox)\s{0,3}\{)|####"
@@ -218,7 +218,7 @@ def read_last(text: str, options: Options) -> str | None:
             alone = one.start() == 0 or one.end() == len(line) or line[one.end()] in ".,;:!?"
             if len(same) == 1 and (options.lettered or alone):  # "there is no way" says neither yes nor no
                 places.append((one.start(), one.end(), same[0]))
-    return _choose(line, places, options)
+    return _choose(line, places[-MAX_ANNOUNCED:], options)
 
 
 def _choose(line: str, places: list[tuple[int, int, int]], options: Options) -> str | None:

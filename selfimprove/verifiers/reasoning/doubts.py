@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from selfimprove.verifiers.reasoning.expressions import Token
+from selfimprove.verifiers.reasoning.expressions import Token, evaluate
 from selfimprove.verifiers.reasoning.quantities import UNITS
 from selfimprove.verifiers.reasoning.sides import CLAUSES, Side
 
@@ -11,6 +11,12 @@ REMAINDERS = {"r", "remainder"}
 
 MAX_LOOSE = 4  # words and bars between two numbers
 _ROUNDED = re.compile(r"\b(?:round|about|approx|nearest|almost|nearly|roughly|around)", re.IGNORECASE)
+_UNSAID = re.compile(  # what this reader does not compute with: the clock, large units, mixed numbers in words or LaTeX
+    r"\b(?:[ap]\.?m|o['’]clock|noon|midnight|thousand|million|billion)\b|\band a (?:half|quarter|third)\b"
+    r"|\d\s?\\[dt]?frac",
+    re.IGNORECASE,
+)
+_RATE = re.compile(r"(?:/|\bper\s|\ban?\s|\ba\s)\s?([a-z]{2,10})\b|\b([km]ph)\b", re.IGNORECASE)
 _REMAINS = re.compile(r"\b(?:remain|left ?over)", re.IGNORECASE)
 # Words in front of a claim that make its first number part of something longer, or after it its last.
 _LEADING = {"than", "by", "plus", "minus", "times", "per", "every", "over", "x", "and", "from"}
@@ -24,7 +30,7 @@ _NAMED = {
     name + plural
     for name in (
         "day", "week", "month", "year", "step", "round", "level", "game", "test", "part", "group", "quarter",
-        "period", "phase", "grade", "class",
+        "period", "phase", "grade", "class", "page", "age", "chapter", "row", "question",
     )
     for plural in ("", "s")
 }  # fmt: skip
@@ -47,6 +53,10 @@ class Surroundings:
         before, after = max(self.tokens[0].start, start - 40), min(self.tokens[-1].end, end + 40)
         if _ROUNDED.search(self.text, before, after) or _REMAINS.search(self.text, end, after):
             return True
+        if _UNSAID.search(self.text, start, after) or self.is_rate(sides, self.text[start:end]):
+            return True
+        if self.is_unit_left_out(sides) or any(side.word and side.operators > 1 for side in sides):
+            return True
         for side in sides:
             units = [UNITS[number.unit] for number in side.numbers if number.unit in UNITS]
             mixed = {kind for kind, _ in units}
@@ -55,6 +65,27 @@ class Surroundings:
         percents = [number.percent for side in sides for number in side.numbers]
         added = any(item in ("+", "-") for side in sides for item in side.items)
         return added and any(percents) and not all(percents)  # a tenth more: `50 + 10% = 55`
+
+    def is_rate(self, sides: list[Side], claim: str) -> bool:
+        """Whether an amount is multiplied by a rate of another unit: `$12/hour * 30 minutes`."""
+        used = {number.unit for side in sides for number in side.numbers} & set(UNITS)
+        for found in _RATE.finditer(claim):
+            kind, size = UNITS.get("hour" if found[2] else found[1].lower(), ("", 0))
+            if kind == "count" or any(UNITS[unit][0] == kind and UNITS[unit][1] != size for unit in used):
+                return True
+        return False
+
+    def is_unit_left_out(self, sides: list[Side]) -> bool:
+        """Whether the sides are equal once the unit that only one of them names is put in: `4 * 25 = $1`."""
+        if len(sides) < 2 or sides[-1].operators or sides[-1].numbers[-1].unit not in UNITS:
+            return False
+        kind, size = UNITS[sides[-1].numbers[-1].unit]
+        units = {number.unit for side in sides[:-1] for number in side.numbers}
+        sizes = {other for name, other in UNITS.values() if name == kind}
+        if any(UNITS[unit][0] == kind and UNITS[unit][1] != size for unit in units & set(UNITS)):
+            return bool(units - set(UNITS))  # `2 weeks + 1 = 15 days`
+        value, stated = evaluate(sides[-2].items), evaluate(sides[-1].items)
+        return value is not None and stated is not None and any(value * one == stated * size for one in sizes - {size})
 
     def leads(self, side: Side) -> bool:
         written = self.text[side.numbers[0].start : side.numbers[0].end]
@@ -67,6 +98,8 @@ class Surroundings:
         earlier = self.tokens[at - 1].kind if at else ""
         if before.kind in ("open", "other") and earlier == "operator":
             return True
+        if before.text == "√" or (before.kind == "word" and before.end == self.tokens[side.first].start):
+            return True  # a root, or a function such as floor(7/2)
         if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction"):
             return before.kind != "close" or at > 1
         if before.kind == "word":
@@ -110,6 +143,9 @@ class Surroundings:
             touching = after.start == self.tokens[at - 1].end and following and following.start == after.end
             return bool(after.text in ":,." and touching and following and following.kind == "number")
         if after.kind == "word":
+            amounts = self.tokens[at + 1 : at + 3]
+            if after.text in UNITS and any(token.kind in ("number", "mixed") for token in amounts):
+                return True  # `= 1 hour 15 minutes`
             second = following.text if following and following.kind == "word" else ""
             return (
                 after.text in REMAINDERS

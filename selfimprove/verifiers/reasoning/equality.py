@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 from selfimprove.records import Outcome
 from selfimprove.verifiers.reasoning.doubts import REMAINDERS, Surroundings
@@ -33,7 +33,10 @@ def values(side: Side, items: list[Item] | None = None) -> list[Fraction]:
         if side.values is None:
             side.values = values(side, side.items)
         return side.values
-    percents = (True, False) if any(isinstance(item, Quantity) and item.percent for item in items) else (True,)
+    # A percent sign may be read as a unit only where all numbers have it (`20% of 50` is never 1000), or beside 100.
+    signed = [item.percent for item in items if isinstance(item, Quantity) and not (item.percent and item.value == 100)]
+    marked = any(isinstance(item, Quantity) and item.percent for item in items)
+    percents = (True, False) if marked and (all(signed) or not any(signed)) else (True,)
     tights = (False, True) if "&" in items or "|" in items else (False,)
     found: list[Fraction] = []
     for percent, tight in product(percents, tights):
@@ -146,10 +149,13 @@ class ChainJudge:
         lefts, rights = values(left), values(right)
         if not lefts or not rights:
             return None, "", None
-        if lefts[0] == rights[0] or set(lefts) & set(rights):
+        plain = not units_clash(left, right)
+        if plain and set(lefts) & set(rights):
             return True, "", None
         if self.scaled(left, right):
             return True, "", None
+        if not plain:
+            return None, "", None
         note = self.rounding(left, lefts, right, sign) or self.rounding(right, rights, left, sign)
         if note:
             return True, note, None
@@ -209,7 +215,8 @@ class ChainJudge:
         ours, theirs = _kinds(left), _kinds(right)
         for kind in (ours & theirs) | ((ours | theirs) & {"count"}):
             sizes = {word: size for word, (name, size) in UNITS.items() if name == kind}
-            for percent in (True, False):
+            signed = [number.percent for number in left.numbers + right.numbers]
+            for percent in (True, False) if all(signed) else (True,):
                 reading = Reading(percent, True)
                 value = evaluate(left.items, reading, sizes)
                 if value is not None and value == evaluate(right.items, reading, sizes):
@@ -320,6 +327,29 @@ def quote(text: str) -> str:
     """A piece of text as reasons show it: without annotations, one short line."""
     plain = " ".join(ANNOTATION.sub("", text).split())
     return plain if len(plain) <= 60 else plain[:59] + "…"
+
+
+def units_clash(left: Side, right: Side) -> bool:
+    """Whether units must be converted, so that the bare numbers say nothing: `50 cents + 50 cents = $100`."""
+    if not left.operators or right.operators or len(right.numbers) != 1:
+        return False
+    sizes = [UNITS.get(number.unit) for number in left.numbers]
+    added = any(item in ("+", "-") for item in left.items)
+    kinds = {found[0] for found in sizes if found}
+    if len(kinds) != 1:
+        return False
+    (kind,) = kinds
+    ours = {found[1] for found in sizes if found}
+    if added and (len(ours) > 1 or (kind == "count" and None in sizes)):
+        return True
+    theirs = UNITS.get(right.numbers[0].unit)
+    if theirs is None or theirs[0] != kind or theirs[1] in ours:
+        return False
+    # Whoever divides 120 minutes by 60 has converted them.
+    bare = [number.value for number, found in zip(left.numbers, sizes, strict=True) if found is None]
+    ratios = {max(size, theirs[1]) / min(size, theirs[1]) for size in ours}
+    products = {one * other for one, other in combinations(bare, 2)}
+    return ratios.isdisjoint([*bare, *products, *(1 / one for one in bare if one)])
 
 
 def _kinds(side: Side) -> set[str]:

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
     | (?P<order><=|>=|!=|=>|=<(?!<)|->|:=|[<>≠≤≥]|\\(?:neq?|leq?|geq?|lt|gt)\b)
     | (?P<equal>==?)
     | (?P<operator>\*\*|[-+*/^×·⋅∙÷−–∗]|\\(?:times|cdot|div)\b)
-    | (?P<fraction>\\[dt]?frac\b)
+    | (?P<fraction>\\[dt]?frac(?![^\W\d_]))
     | (?P<text>\\(?:text|mathrm|textbf|mathbf|boxed|mbox)\b)
     | (?P<nothing>\\(?:left|right|quad|qquad|displaystyle)\b|\\[,;:!\ ]|[*]{{3,}})
     | (?P<open>[(\[{{])

@@ -174,7 +174,7 @@ _UNITS: dict[str, dict[str, int | Fraction]] = {
         "liter liters litre litres": 1000,
     },
     "cups": {"cup cups": 1, "pint pints": 2, "quart quarts": 4, "gallon gallons": 16},
-    "money": {"cent cents penny pennies ¢": 1, "dollar dollars $": 100},
+    "money": {"cent cents penny pennies ¢": 1, "nickel nickels": 5, "dime dimes": 10, "dollar dollars $": 100},
     "count": {"dozen dozens": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9},
 }
 UNITS: dict[str, tuple[str, Fraction]] = {
