@@ -244,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = None
     if code == INTERRUPTED:
         command = shlex.join(["selfimprove", *given])
-        print(f"\nselfimprove: stopped, all finished parts are kept; continue with: {command}", file=sys.stderr)
+        runs = given[:1] == ["run"]
+        kept = f", all finished parts are kept; continue with: {command}" if runs else ""
+        print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)
 
 

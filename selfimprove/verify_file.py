@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 from rich import box
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfimprove.errors import VerifierError
+from selfimprove.gym_data import open_data
 from selfimprove.judging import ask_model, judge_pairs
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, derive_seed, replace_surrogates
 from selfimprove.stats import wilson
@@ -101,6 +102,8 @@ def choose_verifier(
         settings = VerifierSettings.model_validate({"name": family, "stated": stated, "answers": compared, "gym": gym})
     except ValidationError as error:
         raise VerifierError(f"--{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from None
+    if gym:
+        open_data(gym)  # an unknown data set is said before anything is judged
     if family != "judge":
         return make_verifier(settings)
     if judge[0] is None:
@@ -117,7 +120,7 @@ def classify_reason(reason: str) -> str:
 def read_rows(path: Path, columns: Columns, verifier: Verifier, totals: Totals) -> Iterator[Row]:
     """The responses of a JSONL file; a line that cannot be read is counted, a column that no line has is an error."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             known: set[str] | None = None
             for number, line in enumerate(file, 1):
                 if not line.strip():
@@ -199,11 +202,57 @@ def judge_file(
     """Judge every response of a file, in batches; verdicts go to `out` as they come, which is renamed at the end."""
     totals, started = Totals(), time.perf_counter()
     rows = islice(read_rows(path, columns, verifier, totals), limit)
-    partial = out.with_name(out.name + ".partial") if out else None
-    try:
-        file = partial.open("w", encoding="utf-8") if partial else None
-    except OSError as error:
-        raise VerifierError(f"{out}: {error.strerror or error}") from None
+    with _Out(out, path) as file:
+        _judge_rows(rows, verifier, totals, pool=pool, second=second, share=share, file=file)
+        if not totals.outcomes:
+            raise VerifierError(f"{path}: holds no response that can be read ({_lines(totals) or 'it is empty'})")
+    totals.seconds = time.perf_counter() - started
+    return totals
+
+
+class _Out:
+    """The file of verdicts: written beside its place and renamed at the end; a device or a pipe is written to.
+
+    Of a command that is stopped the part beside it stays, because verdicts of a model are paid for.
+    """
+
+    def __init__(self, out: Path | None, source: Path) -> None:
+        self.out = self.partial = out
+        if out is None:
+            return
+        if out.is_dir() or not out.name:
+            raise VerifierError(f"--out {out}: is a folder; name a file in it")
+        if out.exists() and source.exists() and out.samefile(source):
+            raise VerifierError(f"--out {out}: is the file that is judged; name another one")
+        special = out.exists() and (not out.is_file() or out.is_symlink())
+        self.partial = out if special else out.with_name(out.name + ".partial")
+
+    def __enter__(self) -> TextIO | None:
+        try:
+            self.file = self.partial.open("w", encoding="utf-8") if self.partial else None
+        except OSError as error:
+            raise VerifierError(f"--out {self.out}: {error.strerror or error}") from None
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.file and self.partial and self.out:
+            self.file.close()
+            if kind is None and self.partial != self.out:
+                self.partial.replace(self.out)
+            elif kind is VerifierError and self.partial != self.out and not self.partial.stat().st_size:
+                self.partial.unlink()
+
+
+def _judge_rows(
+    rows: Iterator[Row],
+    verifier: Verifier,
+    totals: Totals,
+    *,
+    pool: VerifierPool,
+    second: Verifier | None,
+    share: float,
+    file: TextIO | None,
+) -> None:
     while batch := list(islice(rows, BATCH)):
         verdicts = list(_judge(batch, verifier, pool))
         checked = [row for row in batch if _is_chosen(row, share)] if second else []
@@ -215,13 +264,6 @@ def judge_file(
                 totals.compare(row, verdict, again)
             if file:
                 file.write(json.dumps(_line(row, verdict, again), ensure_ascii=False) + "\n")
-    if file and partial and out:
-        file.close()
-        partial.replace(out)
-    totals.seconds = time.perf_counter() - started
-    if not totals.outcomes:
-        raise VerifierError(f"{path}: holds no response that can be read ({_lines(totals) or 'it is empty'})")
-    return totals
 
 
 def _judge(rows: Sequence[Row], verifier: Verifier, pool: VerifierPool) -> Iterator[Verdict]:

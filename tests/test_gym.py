@@ -18,6 +18,7 @@ from selfimprove.tasks import load_task
 from selfimprove.tasks.base import PoolTask
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
 from selfimprove.verifiers.gym import GUARDS, GymVerifier, is_safe
+from selfimprove.verifiers.pool import VerifierPool
 
 gym = pytest.importorskip("reasoning_gym")
 from reasoning_gym.factory import DATASETS  # noqa: E402
@@ -96,6 +97,18 @@ def test_credit_says_how_much_of_a_point_is_enough() -> None:
     assert judged(problem, f"<answer>{listed}</answer>", verifier("spiral_matrix")).reason == "score 0.1 of 1"
     assert judged(problem, f"<answer>{listed}</answer>", verifier("spiral_matrix")).outcome == "incorrect"
     assert judged(problem, f"<answer>{listed}</answer>", verifier("spiral_matrix", credit=0.1)).outcome == "correct"
+
+
+def test_the_scorer_works_inside_a_worker() -> None:
+    judge = verifier("chain_sum")
+    problem = problems("chain_sum")[0]
+    answer = str(problem.answer)
+    with VerifierPool(workers=1) as pool:
+        outcomes = [
+            pool.verify(judge, problem=problem, rationale=write(problem, f"The answer is {text}", judge)).outcome
+            for text in (answer, f"{answer}.0", "12345678")
+        ]
+    assert outcomes == ["correct", "correct", "incorrect"]
 
 
 def test_another_way_to_write_an_answer_needs_the_scorer() -> None:

@@ -238,6 +238,28 @@ def test_a_caller_that_gives_up_takes_nothing_from_others(pool: VerifierPool) ->
     assert asyncio.run(run()).outcome == "correct"
 
 
+def test_what_is_cancelled_is_not_worked_off() -> None:
+    with VerifierPool(workers=1, limits=Limits(cpu_seconds=20, wall_seconds=20)) as pool:
+        assert verify(pool, numbered(0)).outcome == "correct"
+
+        async def run() -> float:
+            slow = [
+                asyncio.create_task(pool.verify_async(v, problem=p, rationale=r))
+                for v, p, r in [judged("7", TAKES_CPU)] * 5
+            ]
+            await asyncio.sleep(0.5)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+            start = time.monotonic()
+            verifier, problem, rationale = numbered(1)
+            verdict = await pool.verify_async(verifier, problem=problem, rationale=rationale)
+            assert verdict.outcome == "correct"
+            return time.monotonic() - start
+
+        assert asyncio.run(run()) < 5
+
+
 def test_an_endless_source_is_read_only_a_bounded_number_ahead() -> None:
     for slow, most in ((True, 40), (False, WINDOW + 40)):
         read = 0
@@ -373,6 +395,21 @@ def test_a_fork_can_use_the_pool_on_its_own(pool: VerifierPool) -> None:
     assert not in_session(own)
     assert verify(pool, numbered(3)).outcome == "correct"
     assert server_of(pool) == server
+
+
+def test_a_fork_while_a_lock_is_held_can_use_the_pool_and_end(pool: VerifierPool) -> None:
+    assert verify(pool, numbered(1)).outcome == "correct"
+    with pool._lock, pool._sending:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            with suppress(BaseException):
+                code = 0 if verify(pool, numbered(2)).outcome == "correct" else 1
+                pool.close()
+            os._exit(code)
+    ended = []
+    assert until(lambda: bool(ended.append(os.waitpid(child, os.WNOHANG)) or ended[-1][0]), 20), "the fork hangs"
+    assert os.waitstatus_to_exitcode(ended[-1][1]) == 0
 
 
 def test_nothing_starts_before_it_is_needed() -> None:

@@ -1,6 +1,8 @@
 """`selfimprove verify`: a file of responses, its totals, and a user's mistakes."""
 
 import json
+import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,6 +103,7 @@ def test_choices_are_judged_by_their_options(folder: Path) -> None:
         (("rows.jsonl",), "rows.jsonl:1: no key 'response'; known: a, q, r; name yours with --response"),
         (("rows.jsonl", *ARGUMENTS[:2], "--answer", "x"), "no key 'x'; known: a, q, r; name yours with --answer"),
         (("rows.jsonl", "--verifier", "maths"), "unknown verifier 'maths'; did you mean 'math'?"),
+        (("rows.jsonl", "--verifier", "reasoning_gym/nope"), "unknown data set 'nope' of reasoning-gym"),
         (("rows.jsonl", "--verifier", "judge"), "the verifier 'judge' needs --judge-model"),
         (("rows.jsonl", "--units", "metric"), "--units: Input should be 'ignore' or 'match'"),
         (("empty.jsonl",), "empty.jsonl: holds no response that can be read (it is empty)"),
@@ -113,6 +116,33 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: Sequence[str], message
     done = call("verify", *arguments, folder=folder)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_where_the_verdicts_are_written_is_never_the_wrong_place(folder: Path) -> None:
+    (folder / "adir").mkdir()
+    before = (folder / "rows.jsonl").read_bytes()
+    for out, message in (
+        ("adir", "--out adir: is a folder; name a file in it"),
+        (".", "--out .: is a folder; name a file in it"),
+        ("rows.jsonl", "--out rows.jsonl: is the file that is judged; name another one"),
+        ("none/out.jsonl", "--out none/out.jsonl: No such file or directory"),
+    ):
+        done = call("verify", "rows.jsonl", *ARGUMENTS, "--out", out, folder=folder)
+        assert (done.returncode, done.stderr) == (2, f"selfimprove: {message}\n")
+    assert (folder / "rows.jsonl").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["adir", "rows.jsonl"]
+    os.mkfifo(folder / "pipe")
+    reader = subprocess.Popen(["cat", "pipe"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    done = call("verify", "rows.jsonl", *ARGUMENTS, "--out", "pipe", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert len(reader.communicate(timeout=20)[0].splitlines()) == 6
+    assert (folder / "pipe").is_fifo()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(folder: Path) -> None:
+    (folder / "bom.jsonl").write_text('\ufeff{"response": "7", "answer": "7"}\n')
+    done = call("verify", "bom.jsonl", "--json", folder=folder)
+    assert json.loads(done.stdout)["outcomes"]["correct"] == 1
 
 
 def test_what_a_model_wrote_reaches_the_terminal_without_control_characters(folder: Path) -> None:

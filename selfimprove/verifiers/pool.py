@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -49,10 +50,10 @@ class VerifierPool:
         self._numbers = itertools.count()
         self._closed = False
         self._begin()
+        _POOLS.add(self)
 
     def _begin(self) -> None:
         """The state of a pool that has no server yet."""
-        self._owner = os.getpid()
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._places = threading.BoundedSemaphore(self.workers * 8)  # more would only wait in the server
         self._tasks: dict[int, _Task] = {}
@@ -101,12 +102,10 @@ class VerifierPool:
             # The prompt may be long, and no verifier looks at it.
             "rationale": {**rationale.model_dump(mode="json"), "prompt": ""},
         }
-        if self._owner != os.getpid():
-            self._begin()  # a fork has its parent's tasks and places, but none of its threads
         places = self._places
         places.acquire()
         task = _Task(verifier, rationale, message)
-        task.future.add_done_callback(lambda _: places.release())
+        task.future.add_done_callback(lambda future: self._free(places, task, future.cancelled()))
         try:
             with self._lock:
                 if self._closed:
@@ -124,12 +123,25 @@ class VerifierPool:
             raise
         return task.future
 
+    def _free(self, places: threading.BoundedSemaphore, task: _Task, cancelled: bool) -> None:
+        """Give the place of a task that is done to the next; one that nobody waits for any more is not worked off."""
+        if cancelled:
+            with self._lock:
+                known = self._tasks.pop(task.message.get("id", -1), None)
+                sock = self._socket
+            if known and sock:
+                self._tell(sock, {"drop": task.message["id"]})
+        places.release()
+
     def _send(self, sock: socket.socket | None, task: _Task) -> None:
         """Hand a task to a server. Whoever listens never needs this lock, so two full sockets cannot wait for each
         other; of a server that is gone the listener sends the task to the next one."""
+        if sock is not None:
+            self._tell(sock, task.message)
+
+    def _tell(self, sock: socket.socket, message: dict[str, Any]) -> None:
         with self._sending, contextlib.suppress(OSError):
-            if sock is not None:
-                sock.sendall(frame(task.message))
+            sock.sendall(frame(message))
 
     def _start(self) -> None:
         """Start a server; under the lock."""
@@ -215,7 +227,7 @@ class VerifierPool:
         with self._lock:
             self._closed = True
             server, sock = self._server, self._socket
-        if server is None or sock is None or self._owner != os.getpid():
+        if server is None or sock is None:
             return
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
@@ -226,6 +238,18 @@ class VerifierPool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_POOLS: "weakref.WeakSet[VerifierPool]" = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    """In a fork: its pools have their parent's tasks, places and locks, but none of its threads, and no server."""
+    for pool in list(_POOLS):
+        pool._begin()
+
+
+os.register_at_fork(after_in_child=_begin_all)
 
 
 def _is_done(one: "Verdict | Future[Verdict]") -> bool:

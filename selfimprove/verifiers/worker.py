@@ -33,7 +33,7 @@ FORBIDDEN = (
     "os.", "socket.", "subprocess.", "shutil.", "ctypes.", "sqlite3.", "pty.", "tempfile.", "webbrowser.", "urllib.",
     "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib.", "telnetlib.", "signal.", "fcntl.", "mmap.",
 )  # fmt: skip
-ALLOWED = ("os.listdir", "os.scandir", "os.walk")  # what imports do
+ALLOWED = ("os.listdir", "os.scandir", "os.walk", "os.putenv", "os.unsetenv")  # what imports do, numpy's too
 
 
 def frame(message: dict[str, Any]) -> bytes:
@@ -95,12 +95,22 @@ class Server:
                     data = self.parent.recv(1 << 16)
                     if not data:
                         return
-                    self.waiting.extend(self.frames.feed(data))
+                    for message in self.frames.feed(data):
+                        if "drop" in message:
+                            self._drop(message["drop"])
+                        else:
+                            self.waiting.append(message)
                 elif key.data in self.children:
                     self._hear(key.data)
             now = time.monotonic()
             for child in [one for one in self.children if one.task and one.deadline <= now]:
                 self._replace(child, f"over the limit of {self.limits.wall_seconds:g} s on the clock")
+
+    def _drop(self, number: int) -> None:
+        """Leave a task that nobody waits for any more."""
+        self.waiting = deque(task for task in self.waiting if task["id"] != number)
+        for child in [one for one in self.children if one.task and one.task["id"] == number]:
+            self._replace(child, "nobody waits for it")
 
     def _assign(self) -> None:
         while self.waiting:
