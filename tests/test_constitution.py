@@ -259,7 +259,7 @@ def test_diff_speaks_of_principles(child: Path, capsys: pytest.CaptureFixture[st
         "name: base → child",
         "version: 4 → 1",
         "'brief': text: The response is {+very+} short.",
-        "'brief': weight 1 → 3 (drawn for a critique 33.3% → 50.0%, a preference 33.3% → 50.0% of the times)",
+        "'brief': weight 1 → 3 (drawn for a critique 33.3% → 50.0%, a preference 33.3% → 50.0% of the draws)",
         "'brief': check: at most 60 words → at most 30 words",
         "'truthful' is new, with the weight 1: The response is true.",
         "'kind' is called 'friendly' now",

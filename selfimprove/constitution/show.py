@@ -124,7 +124,7 @@ def _changes(name: str, old: Constitution, before: Principle, new: Constitution,
             yield f"'{name}': {line}"
     if before.weight != after.weight:
         drawn = [f"a {use} {old.share(before, use):.1%} → {new.share(after, use):.1%}" for use in after.uses]
-        yield f"'{name}': weight {before.weight:g} → {after.weight:g} (drawn for {', '.join(drawn)} of the times)"
+        yield f"'{name}': weight {before.weight:g} → {after.weight:g} (drawn for {', '.join(drawn)} of the draws)"
     if before.uses != after.uses:
         yield f"'{name}': drawn for {' and '.join(before.uses)} → {' and '.join(after.uses)}"
     if before.scope != after.scope:
