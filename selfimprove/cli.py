@@ -157,11 +157,11 @@ def plan(
 def export(
     run: Annotated[str, typer.Argument(help=RUN)],
     out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.")],
-    what: Annotated[str, typer.Option(help="sft: what was trained; traces: all that was written.")] = "sft",
+    what: Annotated[str, typer.Option(help="sft or dpo: what was trained; traces: all that was written.")] = "sft",
     round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write SFT rows or all traces to a file that `datasets` loads."""
+    """Write SFT rows, DPO pairs or all traces to a file that `datasets` loads."""
     from selfimprove.store import find_run
     from selfimprove.store.query import Query
     from selfimprove.traces import export_rows

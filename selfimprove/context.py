@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from selfimprove.engines import Completion, Engine, Request, Score, load_engine
 from selfimprove.errors import TaskError
 from selfimprove.judging import Judging, ask_engine
-from selfimprove.plan import Key, PlannedStage, start_stage
+from selfimprove.plan import Key, PlannedStage, last_training, start_stage
 from selfimprove.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, digest
@@ -107,9 +107,9 @@ class ClockedEngine:
             self.clock.count(written=completion.tokens)
             yield completion
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         with self.clock.time_model():
-            scores = self.engine.score(pairs)
+            scores = self.engine.score(pairs, end=end)
         self.clock.count(scored=sum(score.tokens for score in scores))
         return scores
 
@@ -217,7 +217,7 @@ class Context:
             return self.first_checkpoint()
         promotion: Promotion = self.read((round_ - 1, "promote"), Promotion)[0]
         for before in range(round_ - 1, 0, -1):
-            checkpoint: Checkpoint = self.read((before, "sft"), Checkpoint)[0]
+            checkpoint: Checkpoint = self.read((before, last_training(self.recipe)), Checkpoint)[0]
             if checkpoint.id == promotion.checkpoint:
                 return checkpoint
         return self.first_checkpoint()

@@ -16,7 +16,7 @@ from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
 
 WRITES = ("generate", "repair", "rationalize", "evaluate")
-TRAINS = ("warmup", "sft")
+TRAINS = ("warmup", "sft", "dpo")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _rates(manifests: list[Manifest], source: str) -> Rates:
             length[name] = tokens / count
     written, writing = total(WRITES, "written")
     trained, training = total(TRAINS, "trained")
-    rows = [one for one in manifests if one.stage in TRAINS and one.tokens.get("trained")]
+    rows = [one for one in manifests if one.stage in ("warmup", "sft") and one.tokens.get("trained")]
     row = rows[-1].metrics["curve"] and rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
     return Rates(length, written / writing if writing else None, trained / training if training else None, row, source)
 
@@ -93,13 +93,18 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
         tokens = round(count * (length or longest))
         return Estimate(tokens, tokens / rates.written if rates.written else None, length is None)
     if stage.name in TRAINS:
-        training = stages.warmup if stage.name == "warmup" and stages.warmup else stages.sft
+        training = {"warmup": stages.warmup, "dpo": stages.dpo}.get(stage.name) or stages.sft
         batch = training.batch_size * training.accumulate
         if training.steps:
             rows = training.steps * training.steps_growth ** max(0, stage.round - 1) * batch
         else:
             rounds = stage.round if stages.select.pool == "cumulative" else 1
             rows = kept * rounds * training.epochs
+            if stage.name == "dpo" and stages.prefer:
+                pairs = problems * stages.prefer.per_problem
+                rows = min(pairs, stages.prefer.limit or pairs) * training.epochs
+        if stage.name == "dpo":
+            rows *= 2  # both texts of a pair
         tokens = round(rows * (rates.row or training.max_length))
         return Estimate(tokens, tokens / rates.trained if rates.trained else None, rates.row is None)
     return Estimate(0, 0.0, False)

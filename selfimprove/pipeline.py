@@ -7,13 +7,14 @@ from typing import Any
 
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
-from selfimprove.plan import PlannedStage, retries, start_stage
+from selfimprove.plan import PlannedStage, last_training, retries, start_stage
 from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
     Decision,
     Example,
     Frontier,
+    Preference,
     Problem,
     Promotion,
     Rationale,
@@ -26,12 +27,13 @@ from selfimprove.stages.balance import balance
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.frontier import frontier, measure_yields
 from selfimprove.stages.generate import Writer, generate
+from selfimprove.stages.prefer import prefer
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.select import check_no_hint, select
 from selfimprove.stages.verify import cross_check, verify
-from selfimprove.training import train_round, warm_up
+from selfimprove.training import train_preferences, train_round, warm_up
 
 Records = Iterable[Record]
 
@@ -286,12 +288,17 @@ def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
     )
 
 
-def _select(stage: PlannedStage, context: Context) -> Work:
-    round_, recipe = stage.round, context.recipe
-    sources = [(round_, "generate"), *((round_, name) for name in retries(recipe))]
+def _written(round_: int, context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:
+    """All that a round wrote for training problems, and its verdicts by rationale."""
+    sources = [(round_, "generate"), *((round_, name) for name in retries(context.recipe))]
     rationales = [one for key in sources for one in context.read(key, Rationale)]
     judged = [(round_, "verify"), *sources[1:]]
-    verdicts = {one.rationale: one for key in judged for one in context.read(key, Verdict)}
+    return rationales, {one.rationale: one for key in judged for one in context.read(key, Verdict)}
+
+
+def _select(stage: PlannedStage, context: Context) -> Work:
+    round_, recipe = stage.round, context.recipe
+    rationales, verdicts = _written(round_, context)
     problems = by_id(context.read((round_, "frontier"), Problem))
 
     def run(part: Sequence[Rationale]) -> Records:
@@ -324,8 +331,36 @@ def _sft(stage: PlannedStage, context: Context) -> Work:
     return Work([[None]], run, Checkpoint)
 
 
+def _prefer(stage: PlannedStage, context: Context) -> Work:
+    stages = context.recipe.stages
+    settings = stages.prefer
+    assert settings is not None
+    rationales, verdicts = _written(stage.round, context)
+    problems = by_id(context.read((stage.round, "frontier"), Problem))
+
+    def run(part: Sequence[Rationale]) -> Records:
+        return prefer(
+            part,
+            problems=problems,
+            verdicts=verdicts,
+            prompts=context.prompts,
+            shown=stages.sft.prompt == "shown",
+            require=stages.select.model_copy(update={"require": settings.require or stages.select.require}),
+            settings=settings,
+        )
+
+    return Work([rationales], run, Preference)
+
+
+def _dpo(stage: PlannedStage, context: Context) -> Work:
+    def run(_: Sequence[Any]) -> Records:
+        yield train_preferences(stage, context, context.read((stage.round, "prefer"), Preference))
+
+    return Work([[None]], run, Checkpoint)
+
+
 def _evaluate(stage: PlannedStage, context: Context) -> Work:
-    key = (stage.round, "sft" if stage.round else start_stage(context.recipe))
+    key = (stage.round, last_training(context.recipe) if stage.round else start_stage(context.recipe))
     checkpoint: Checkpoint = context.read(key, Checkpoint)[0]
     problems = context.read((0, "problems"), Problem)
     settings = context.recipe.stages.evaluate
@@ -362,7 +397,7 @@ def _promote(stage: PlannedStage, context: Context) -> Work:
         raise StoreError(f"{stage}: no evaluation of the checkpoint {checkpoint.id}")
 
     def run(_: Sequence[Any]) -> Records:
-        candidate: Checkpoint = context.read((stage.round, "sft"), Checkpoint)[0]
+        candidate: Checkpoint = context.read((stage.round, last_training(context.recipe)), Checkpoint)[0]
         incumbent = context.incumbent(stage.round)
         yield promote(
             candidate.id,
@@ -386,6 +421,8 @@ PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
     "rationalize": _rationalize,
     "select": _select,
     "sft": _sft,
+    "prefer": _prefer,
+    "dpo": _dpo,
     "evaluate": _evaluate,
     "promote": _promote,
 }

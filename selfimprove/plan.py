@@ -9,7 +9,18 @@ import networkx as nx
 from selfimprove.recipe import Recipe
 from selfimprove.records import digest
 from selfimprove.settings import hashed_settings
-from selfimprove.stages import balance, evaluate, frontier, generate, promote, rationalize, repair, select, verify
+from selfimprove.stages import (
+    balance,
+    evaluate,
+    frontier,
+    generate,
+    prefer,
+    promote,
+    rationalize,
+    repair,
+    select,
+    verify,
+)
 
 Key = tuple[int, str]  # round, stage
 VERSIONS = {
@@ -23,6 +34,8 @@ VERSIONS = {
     "rationalize": rationalize.VERSION,
     "select": select.VERSION,
     "sft": 1,
+    "prefer": prefer.VERSION,
+    "dpo": 1,
     "evaluate": evaluate.VERSION,
     "promote": promote.VERSION,
 }
@@ -38,6 +51,8 @@ MAIN = {
     "rationalize": "rationale",
     "select": "decision",
     "sft": "checkpoint",
+    "prefer": "preference",
+    "dpo": "checkpoint",
     "evaluate": "rationale",
     "promote": "promotion",
 }
@@ -74,6 +89,11 @@ def start_stage(recipe: Recipe) -> str:
     return "warmup" if recipe.stages.warmup else "base"
 
 
+def last_training(recipe: Recipe) -> str:
+    """The stage that gives a round's checkpoint."""
+    return "dpo" if recipe.stages.dpo else "sft"
+
+
 def rationalizes(recipe: Recipe) -> bool:
     return bool(recipe.stages.rationalize and recipe.stages.rationalize.enabled)
 
@@ -105,8 +125,13 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
         stages[name] = [*samples, incumbent]
     stages["select"] = [*samples, *again, *((one, "select") for one in range(first, round_)), *seeds]
     stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
-    stages["evaluate"] = [(0, "problems"), (round_, "sft")]
-    stages["promote"] = [incumbent, (round_, "sft"), *((one, "evaluate") for one in range(round_ + 1))]
+    trained = (round_, last_training(recipe))
+    if recipe.stages.prefer:
+        stages["prefer"] = [*samples, *again]
+    if recipe.stages.dpo:
+        stages["dpo"] = [start, (round_, "sft"), (round_, "prefer")]
+    stages["evaluate"] = [(0, "problems"), trained]
+    stages["promote"] = [incumbent, trained, *((one, "evaluate") for one in range(round_ + 1))]
     return stages
 
 
@@ -137,6 +162,13 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
             "mastered_at": own["frontier"]["mastered_at"],
             "version of balance": balance.VERSION,
         },
+        "prefer": {
+            **own.get("prefer", {}),
+            "require": (stages.prefer and stages.prefer.require) or stages.select.require,
+            "shown": stages.sft.prompt == "shown",
+            **shown,
+        },
+        "dpo": own.get("dpo", {}),
         "evaluate": {
             **own["evaluate"],
             "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,

@@ -92,7 +92,7 @@ class Lora(Settings):
 
 
 class Training(Settings):
-    """An SFT run through TRL."""
+    """A training run through TRL."""
 
     steps: PositiveInt | None = None
     """Optimiser steps; without it `epochs` counts."""
@@ -267,6 +267,34 @@ class Sft(Training):
     steps: PositiveInt | None = None
 
 
+class Prefer(Settings):
+    """Pair correct rationales with incorrect ones of the same problem (IRPO; Pang et al., 2024, section 2)."""
+
+    per_problem: PositiveInt = 10
+    """At most so many pairs a problem."""
+    require: Literal["answer", "steps", "grounded"] | None = None
+    """What the chosen one must pass; what `select` requires without it. The rejected one has a wrong answer."""
+    limit: PositiveInt | None = None
+    """At most so many pairs a round, chosen by a hash, evenly over the problems."""
+
+
+class Dpo(Training):
+    """Train on preference pairs (Rafailov et al., 2023), starting from the round's SFT checkpoint."""
+
+    beta: PositiveFloat = 0.1
+    loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"] = "sigmoid"
+    """TRL's name; sigmoid is DPO's own, sigmoid_norm divides log-probabilities by lengths."""
+    nll: NonNegativeFloat = 1.0
+    """The weight of the negative log-likelihood of the chosen text beside the loss (IRPO, section 2: 1)."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    """The share of labels that are taken to be wrong (cDPO; with `robust` its own correction)."""
+    reference: Literal["start", "base"] = "start"
+    """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
+    learning_rate: PositiveFloat = 1e-6
+    measure: NonNegativeInt = 200
+    """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
+
+
 class Evaluate(Settings):
     """Answer all held-out problems greedily."""
 
@@ -294,6 +322,8 @@ class Stages(Settings):
     rationalize: Rationalize | None = None
     select: Select = Select()
     sft: Sft = Sft()
+    prefer: Prefer | None = None
+    dpo: Dpo | None = None
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
 

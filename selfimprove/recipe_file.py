@@ -102,6 +102,9 @@ def _check(recipe: Recipe, document: Document) -> None:
             f"{document.where(('stages', 'warmup'))}: only the task 'arithmetic' has seed rationales; "
             f"leave 'warmup' out and start from a pretrained model"
         )
+    if (recipe.stages.dpo is None) != (recipe.stages.prefer is None):
+        alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
+        raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
     bring_their_own = all(task.family == "bbh" for task in (recipe.train, *recipe.evaluate_on))
     if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None and not bring_their_own:
         raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")

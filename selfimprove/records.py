@@ -193,12 +193,30 @@ class Example(Record):
     """The group of its problem."""
 
 
+class Preference(Record):
+    """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
+
+    Parents: the chosen rationale and the rejected one, then their verdicts. `margin` is how much the one is preferred
+    by who judged, from 0 (a tie) to 1.
+    """
+
+    kind: ClassVar[str] = "preference"
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float
+    source: Literal["verdicts"]
+    """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2)."""
+    group: str
+    """The group of the problem."""
+
+
 class Checkpoint(Record):
     """Weights on disk, relative to the run's folder or absolute; parents: the checkpoint before and the examples."""
 
     kind: ClassVar[str] = "checkpoint"
     path: str
-    method: Literal["base", "warmup", "sft"]
+    method: Literal["base", "warmup", "sft", "dpo"]
     weights: str
     base: str | None = None
 
@@ -267,7 +285,8 @@ class Frontier(Record):
 KINDS: dict[str, type[Record]] = {
     record.kind: record
     for record in (
-        Problem, Rationale, Verdict, CrossCheck, Decision, Example, Checkpoint, Evaluation, Promotion, Frontier,
+        Problem, Rationale, Verdict, CrossCheck, Decision, Example, Preference, Checkpoint, Evaluation, Promotion,
+        Frontier,
     )
 }  # fmt: skip
 

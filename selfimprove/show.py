@@ -20,6 +20,8 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
     shown = {"problem": _problem, "rationale": _rationale, "checkpoint": _checkpoint}
     if kind in shown:
         tree = shown[kind](query, identity)
+    elif kind == "preference":
+        tree = _preference(query, identity)
     elif kind in ("verdict", "crosscheck", "decision", "example"):
         record = query.record(kind, identity)
         parent = record["parents"][0]
@@ -140,6 +142,18 @@ def _marked(text: str, steps: list[dict[str, Any]]) -> Text:
     return marked
 
 
+def _preference(query: Query, identity: str) -> Tree:
+    record = query.record("preference", identity)
+    detail = f"round {record['round']}, by {record['source']}, margin {record['margin']:g}"
+    tree = _heading("preference", identity, detail)
+    tree.add(Text.assemble(("prompt", "bold"), "\n", printable(record["prompt"])))
+    for at, name in enumerate(("chosen", "rejected")):
+        branch = tree.add(Text.assemble((name, "bold"), "\n", printable(record[name])))
+        for row in _traces(query, "id = ?", record["parents"][at]):
+            branch.add(_sample_line(row))
+    return tree
+
+
 def _add_trained(query: Query, tree: Tree, identity: str) -> None:
     """What a rationale was trained into: its example, the checkpoints, and whether they were promoted."""
     graph = build_graph(query.nodes())
@@ -149,6 +163,11 @@ def _add_trained(query: Query, tree: Tree, identity: str) -> None:
             example = query.record(kind, one)
             branch = tree.add(Text.assemble(("example", "bold"), f" {one}"))
             branch.add(Text(f"trained prompt: {one_line(example['prompt'])}"))
+        elif kind == "preference":
+            record = query.record(kind, one)
+            role = "chosen" if record["parents"][0] == identity else "rejected"
+            other = record["parents"][role == "chosen"]
+            tree.add(Text.assemble(("preference", "bold"), f" {one} {role}, beside {other[:10]}"))
         elif kind == "checkpoint":
             record = query.record(kind, one)
             promotions = query.rows("SELECT * FROM promotion WHERE parents[1] = ?", one)
@@ -169,6 +188,12 @@ def _checkpoint(query: Query, identity: str) -> Tree:
     )
     for row in origins:
         tree.add(Text(f"{row['rows']} examples: {row['origin']}"))
+    for row in query.rows(
+        "SELECT source, count(*) AS rows FROM (SELECT DISTINCT ON (id) * FROM preference) "
+        "WHERE id IN (SELECT unnest(parents) FROM checkpoint WHERE id = ?) GROUP BY source ORDER BY source",
+        identity,
+    ):
+        tree.add(Text(f"{row['rows']} preference pairs: by {row['source']}"))
     for row in query.rows('SELECT * FROM evaluation WHERE parents[1] = ? ORDER BY task, level, "group"', identity):
         share = row["correct"] / row["n"] if row["n"] else 0
         tree.add(

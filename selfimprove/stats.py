@@ -1,4 +1,7 @@
-"""Intervals and paired tests, by scipy."""
+"""Intervals and paired tests, by scipy, and what preference pairs say of a policy."""
+
+import math
+from collections.abc import Sequence
 
 CONFIDENCE = 0.95
 
@@ -18,3 +21,17 @@ def mcnemar(won: int, lost: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
+
+
+def dpo_loss(
+    policy: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], *, beta: float
+) -> tuple[float, float]:
+    """The mean DPO loss (Rafailov et al., 2023, equation 7) and the share of pairs whose implicit reward is higher for
+    the chosen text; each pair holds the log-probabilities of the chosen and of the rejected text, in nats."""
+    margins = [
+        beta * ((chosen - chosen_before) - (rejected - rejected_before))
+        for (chosen, rejected), (chosen_before, rejected_before) in zip(policy, reference, strict=True)
+    ]
+    # log(1 + exp(-m)) without overflow.
+    losses = [max(0.0, -margin) + math.log1p(math.exp(-abs(margin))) for margin in margins]
+    return sum(losses) / len(losses), sum(margin > 0 for margin in margins) / len(margins)

@@ -1,8 +1,10 @@
 """One line on what a stage brought."""
 
+from typing import Any
+
 from selfimprove.context import Context
 from selfimprove.plan import PlannedStage
-from selfimprove.records import CrossCheck, Decision, Evaluation, Frontier, Problem, Promotion, Verdict
+from selfimprove.records import CrossCheck, Decision, Evaluation, Frontier, Preference, Problem, Promotion, Verdict
 
 
 def summarize(stage: PlannedStage, context: Context) -> str:
@@ -26,6 +28,14 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided" + (
             f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
         )
+    if stage.name == "prefer":
+        pairs = context.read(key, Preference)
+        problems = len({one.prompt for one in pairs})
+        shorter = sum(len(one.chosen) < len(one.rejected) for one in pairs)
+        return f"{len(pairs)} pairs of {problems} problems; in {shorter} the chosen text is the shorter one"
+    if stage.name == "dpo":
+        manifest = context.folder.stage(*key).manifest()
+        return describe_dpo(manifest.metrics) if manifest else ""
     if stage.name == "select":
         return f"{sum(one.kept for one in context.read(key, Decision))} kept of {len(context.read(key, Decision))}"
     if stage.name == "frontier":
@@ -33,3 +43,19 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
         return f"{len(context.read(key, Problem))} problems; groups: {counts}"
     return ""
+
+
+def describe_dpo(metrics: dict[str, Any]) -> str:
+    """What DPO did to its pairs, with a warning where it made the chosen texts less likely, its well-known failure."""
+    if not metrics.get("pairs"):
+        return "no pairs: the SFT checkpoint is kept as it is"
+    measured = metrics.get("measured")
+    if not measured:
+        return f"{metrics['pairs']} pairs"
+    before, after = measured["before"], measured["after"]
+    chosen, rejected = (f"{before[name]:.2f} to {after[name]:.2f}" for name in ("chosen", "rejected"))
+    fell = "; WARNING: the chosen texts became less likely" if after["chosen"] < before["chosen"] else ""
+    return (
+        f"{metrics['pairs']} pairs: log-probability of the chosen {chosen}, of the rejected {rejected}, "
+        f"loss {after['loss']:.3f}, {after['accuracy']:.0%} of the pairs with a margin above 0{fell}"
+    )

@@ -27,6 +27,12 @@ SFT = """
 """
 
 
+DPO = """
+    SELECT p.id, p.prompt, p.chosen, p.rejected, p.margin, p.source, p."group", p.round, p.parents
+    FROM (SELECT DISTINCT ON (id) * FROM preference) p
+"""
+
+
 def check_choices(filters: Mapping[str, Any]) -> None:
     """Check filters that have few values; raises SelfImproveError with the nearest one."""
     for name, known in CHOICES.items():
@@ -65,7 +71,7 @@ def _block(row: Mapping[str, Any]) -> Text:
 
 def export_rows(query: Query, out: Path, what: str, round_: int | None) -> int:
     """Write SFT rows or traces to a Parquet or JSONL file; raises SelfImproveError; gives the number of rows."""
-    tables = {"sft": SFT, "traces": TRACES}
+    tables = {"sft": SFT, "dpo": DPO, "traces": TRACES}
     if what not in tables:
         raise SelfImproveError(f"--what {what}: no such export{suggest(what, tables)}")
     if out.suffix not in (".parquet", ".jsonl"):

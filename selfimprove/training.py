@@ -1,19 +1,20 @@
-"""The two stages that make checkpoints: the warm-up of a model built from nothing, and each round's SFT."""
+"""The stages that make checkpoints: the warm-up of a model built from nothing, and each round's SFT and DPO."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from selfimprove.context import Context
 from selfimprove.errors import TrainingError
 from selfimprove.models import build_model, hash_weights
 from selfimprove.plan import PlannedStage
 from selfimprove.recipe import Training
-from selfimprove.records import Checkpoint, Example, Problem, Record, derive_seed
+from selfimprove.records import Checkpoint, Example, Preference, Problem, Record, derive_seed
+from selfimprove.stats import dpo_loss
 from selfimprove.store.parts import write_part
 from selfimprove.tasks import Arithmetic
-from selfimprove.trainers.job import RESULT, SftJob, TrainResult
+from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
 CHECKPOINT = "checkpoint"
 
@@ -48,7 +49,8 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
     assert model is not None
     yield from problems
     yield from examples
-    yield _train(stage, context, "warmup", settings, examples, model, None)
+    job = SftJob(model=model, settings=settings, **_job(stage, context, settings, None))
+    yield _train(stage, context, job, "warmup", examples, None)
 
 
 def train_round(stage: PlannedStage, context: Context, examples: Sequence[Example], *, finished: bool) -> Checkpoint:
@@ -62,40 +64,85 @@ def train_round(stage: PlannedStage, context: Context, examples: Sequence[Exampl
             f"selfimprove traces {context.folder.path.name} --round {stage.round}"
         )
     start = context.first_checkpoint() if settings.start == "base" else context.incumbent(stage.round)
-    return _train(stage, context, "sft", settings, examples, context.weights(start), start)
+    job = SftJob(model=context.weights(start), settings=settings, **_job(stage, context, settings, start))
+    return _train(stage, context, job, "sft", examples, start)
+
+
+def train_preferences(stage: PlannedStage, context: Context, pairs: Sequence[Preference]) -> Checkpoint:
+    """Train the round's SFT checkpoint on pairs; where there are none, as when nothing is wrong any more, keep it."""
+    settings = context.recipe.stages.dpo
+    assert settings is not None
+    start: Checkpoint = context.read((stage.round, "sft"), Checkpoint)[0]
+    if not pairs:
+        context.clock.metrics["pairs"] = 0
+        return start
+    first = context.first_checkpoint()
+    reference = context.weights(first) if settings.reference == "base" and first.id != start.id else None
+    job = DpoJob(
+        model=context.weights(start),
+        settings=settings,
+        reference=None if settings.lora else reference,  # without its adapter the model is the base
+        **_job(stage, context, settings, start),
+    )
+    measured = sorted(pairs, key=lambda one: one.id)[: settings.measure]
+    before = _score(measured, context, start)
+    held_to = _score(measured, context, first) if reference else before
+    trained = _train(stage, context, job, "dpo", pairs, start)
+    context.clock.metrics["pairs"] = len(pairs)
+    if measured:
+        after = _score(measured, context, trained)
+        context.clock.metrics["measured"] = {
+            name: _describe(found, held_to, settings.beta) for name, found in (("before", before), ("after", after))
+        }
+    return trained
+
+
+def _score(pairs: Sequence[Preference], context: Context, checkpoint: Checkpoint) -> list[tuple[float, float]]:
+    """The log-probabilities of the chosen and the rejected texts with their end tokens."""
+    if not pairs:
+        return []
+    texts = [(one.prompt, text) for one in pairs for text in (one.chosen, one.rejected)]
+    scores = [one.logprob for one in context.engine(checkpoint).score(texts, end=True)]
+    return list(zip(scores[::2], scores[1::2], strict=True))
+
+
+def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, float]], beta: float) -> dict[str, float]:
+    loss, accuracy = dpo_loss(scores, reference, beta=beta)
+    chosen, rejected = (sum(one[at] for one in scores) / len(scores) for at in (0, 1))
+    return {"loss": loss, "accuracy": accuracy, "chosen": chosen, "rejected": rejected}
+
+
+def _job(stage: PlannedStage, context: Context, settings: Training, parent: Checkpoint | None) -> dict[str, Any]:
+    """What the jobs of all methods share."""
+    recipe, folder = context.recipe, context.folder.stage(*stage.key).path
+    base = parent.base or parent.path if parent and settings.lora else None
+    return {
+        "base": None if base is None else str(context.locate(base)),
+        "examples": (folder / "training" / "examples.parquet").resolve(),
+        "output": (folder / CHECKPOINT).resolve(),
+        "steps": settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1)),
+        "seed": derive_seed(recipe.seed, "train", stage.round),
+        "chat": context.prompts.chat is not None,
+        "dtype": recipe.model.dtype,
+        "device": recipe.model.device,
+        "threads": recipe.engine.threads,
+    }
 
 
 def _train(
     stage: PlannedStage,
     context: Context,
-    method: Literal["warmup", "sft"],
-    settings: Training,
-    examples: Sequence[Example],
-    model: str,
+    job: Job,
+    method: Any,
+    rows: Sequence[Example] | Sequence[Preference],
     parent: Checkpoint | None,
 ) -> Checkpoint:
-    recipe, folder = context.recipe, context.folder.stage(*stage.key).path
-    base = parent.base or parent.path if parent and settings.lora else None
-    output = folder / CHECKPOINT
-    steps = settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1))
-    job = SftJob(
-        model=model,
-        base=None if base is None else str(context.locate(base)),
-        examples=(folder / "training" / "examples.parquet").resolve(),
-        output=output.resolve(),
-        settings=settings,
-        steps=steps,
-        seed=derive_seed(recipe.seed, "train", stage.round),
-        chat=context.prompts.chat is not None,
-        dtype=recipe.model.dtype,
-        device=recipe.model.device,
-        threads=recipe.engine.threads,
-    )
+    output = job.output
     if output.exists():  # renamed whole before a kill came between it and its record
         result = TrainResult.model_validate_json((output / RESULT).read_text())
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
-        write_part(job.examples, Example, examples)
+        write_part(job.examples, type(rows[0]), rows)
         context.close_engine()
         result = _run(job, context)
         context.clock.model += result.seconds
@@ -103,24 +150,25 @@ def _train(
         context.clock.count(trained=result.tokens)
     shutil.rmtree(job.workspace, ignore_errors=True)
     context.clock.metrics.update(result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens"}))
+    base = parent.base or parent.path if parent and job.settings.lora else None
     return Checkpoint(
-        parents=(*([parent.id] if parent else []), *dict.fromkeys(one.id for one in examples)),
-        path=str(output.relative_to(context.folder.path)),
+        parents=(*([parent.id] if parent else []), *dict.fromkeys(one.id for one in rows)),
+        path=str((context.folder.stage(*stage.key).path / CHECKPOINT).relative_to(context.folder.path)),
         method=method,
         weights=hash_weights(Path(output)),
         base=base,
     )
 
 
-def _run(job: SftJob, context: Context) -> TrainResult:
+def _run(job: Job, context: Context) -> TrainResult:
     def report(step: int, steps: int, logged: dict[str, float]) -> None:
         note = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logged.items())
         context.report.progress(step, steps, note)
 
     if job.settings.launch == "accelerate":
-        from selfimprove.trainers.launch import launch_sft
+        from selfimprove.trainers.launch import launch_training
 
-        return launch_sft(job, report)
-    from selfimprove.trainers.sft import train_sft
+        return launch_training(job, report)
+    from selfimprove.trainers.common import run_job
 
-    return train_sft(job, report)
+    return run_job(job, report)

@@ -42,8 +42,11 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition"} | {
     f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
 }
-# Rationalization and repair are generation with another prompt; no other stage knows of a second one.
-STAGES_TOGETHER = {("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate")}
+# Rationalization and repair are generation with another prompt, and what is chosen must pass what is selected; no other
+# stage knows of a second one.
+STAGES_TOGETHER = {
+    ("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate"), ("stages.prefer", "stages.select"),
+}  # fmt: skip
 
 HOMES = {
     "trl": {"trainers"},

@@ -14,10 +14,11 @@ from selfimprove.addition import write_rationale
 from selfimprove.errors import TrainingError
 from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build, Lora, Training
+from selfimprove.trainers.common import count_steps, newest_checkpoint
 from selfimprove.trainers.job import SftJob, TrainResult
-from selfimprove.trainers.launch import launch_sft
+from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
-from selfimprove.trainers.sft import count_steps, newest_checkpoint, train_sft
+from selfimprove.trainers.sft import train_sft
 
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
 
@@ -170,7 +171,7 @@ def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) ->
     arguments = ("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
     child = make_job(model, tmp_path / "child", quick(launch="accelerate", launch_arguments=(*arguments, "--cpu")))
     seen: list[int] = []
-    result = launch_sft(child, lambda step, steps, logged: seen.append(step))
+    result = launch_training(child, lambda step, steps, logged: seen.append(step))
     assert isinstance(result, TrainResult)
     assert result.steps == 6
     assert hash_weights(child.output) == hash_weights(here.output)
@@ -179,4 +180,4 @@ def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) ->
 def test_a_child_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
     job = make_job(tmp_path / "nowhere", tmp_path / "run", quick(launch="accelerate", launch_arguments=("--cpu",)))
     with pytest.raises(TrainingError, match=r"ended with code 1 .*log\.txt"):
-        launch_sft(job)
+        launch_training(job)

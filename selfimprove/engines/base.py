@@ -47,8 +47,8 @@ class Engine(Protocol):
         """Yield each completion as it finishes, in any order."""
         ...
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        """Score (prompt, continuation) pairs, in order."""
+    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+        """Score (prompt, continuation) pairs, in order; `end` counts the end token too, as training does."""
         ...
 
     def close(self) -> None: ...
@@ -67,7 +67,7 @@ class ScriptedEngine:
             text = self.write(request.prompt, request.seed)
             yield Completion(index, text, len(text) + 1, -0.1 * (len(text) + 1), "stop")
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         return [Score(-0.1 * len(continuation), len(continuation)) for _, continuation in pairs]
 
     def close(self) -> None:

@@ -237,11 +237,12 @@ class TransformersEngine:
         return Completion(rows.index[row], cut_at_stop(text, stop), count, float(rows.logprob[row]), finish)
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         rows = []
         for at, (prompt, continuation) in enumerate(pairs):
             ids = encode_prompt(self.tokenizer, prompt, chat=self.chat)
-            rows.append((at, ids, encode_completion(self.tokenizer, continuation)[:-1]))
+            more = encode_completion(self.tokenizer, continuation)
+            rows.append((at, ids, more if end else more[:-1]))
         rows.sort(key=lambda row: len(row[1]) + len(row[2]))
         scores: dict[int, Score] = {}
         for start in range(0, len(rows), self.batch_size):

@@ -37,7 +37,7 @@ def select(
         if problem.id not in rendered:
             rendered[problem.id] = render(problem)
         prompt = rendered[problem.id]
-        reason = _why_not(rationale, verdict, settings)
+        reason = why_not(rationale, verdict, settings)
         if not reason and rationale.problem in suspicious:
             reason = (
                 f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
@@ -67,7 +67,8 @@ def select(
             )
 
 
-def _why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
+def why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
+    """Why a rationale does not pass what is required of what is trained, or nothing."""
     if verdict.outcome != "correct":
         return f"{verdict.outcome}: {verdict.reason}"
     if rationale.finish != "stop":

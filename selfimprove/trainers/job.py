@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from selfimprove.recipe import Training
+from selfimprove.recipe import Dpo, Training
 
 RESULT = "training.json"
 PROGRESS = "progress.json"
@@ -14,8 +15,8 @@ Report = Callable[[int, int, dict[str, float]], None]
 """Called after each step with the step, the number of steps, and the values logged last."""
 
 
-class SftJob(BaseModel):
-    """One SFT run: `examples` is a Parquet file with the columns prompt and completion, in training order."""
+class TrainingJob(BaseModel):
+    """One training run: `examples` is a Parquet file of its rows, in training order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
@@ -36,12 +37,34 @@ class SftJob(BaseModel):
         return self.output.with_name("training")
 
 
+class SftJob(TrainingJob):
+    """One SFT run; the rows have the columns prompt and completion."""
+
+    method: Literal["sft"] = "sft"
+
+
+class DpoJob(TrainingJob):
+    """One DPO run; the rows have the columns prompt, chosen and rejected.
+
+    `reference` is the model that the policy is held to; the one that it starts from without it (of an adapter on an
+    untouched model that is the model itself).
+    """
+
+    method: Literal["dpo"] = "dpo"
+    settings: Dpo
+    reference: str | None = None
+
+
+Job = Annotated[SftJob | DpoJob, Field(discriminator="method")]
+
+
 class Point(BaseModel):
-    """One logged moment of a training run."""
+    """One logged moment of a training run; `values` are those of the method."""
 
     step: int
     loss: float
     learning_rate: float
+    values: dict[str, float] = {}
 
 
 class TrainResult(BaseModel):

@@ -8,12 +8,12 @@ import sys
 import time
 
 from selfimprove.errors import TrainingError
-from selfimprove.trainers.job import PROGRESS, RESULT, Report, SftJob, TrainResult
+from selfimprove.trainers.job import PROGRESS, RESULT, Report, TrainingJob, TrainResult
 
 POLL = 0.2  # seconds
 
 
-def launch_sft(job: SftJob, report: Report | None = None) -> TrainResult:
+def launch_training(job: TrainingJob, report: Report | None = None) -> TrainResult:
     """Run a job in a child process and follow its progress; raises TrainingError with the end of its log."""
     started = time.perf_counter()
     job.workspace.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def launch_sft(job: SftJob, report: Report | None = None) -> TrainResult:
     progress = job.workspace / PROGRESS
     progress.unlink(missing_ok=True)
     description.write_text(job.model_dump_json(indent=1))
-    module = ["-m", "selfimprove.trainers.sft", str(description)]
+    module = ["-m", "selfimprove.trainers.common", str(description)]
     command = [sys.executable, "-m", "accelerate.commands.launch", *job.settings.launch_arguments, *module]
     with log.open("a") as output:
         child = subprocess.Popen(

@@ -1,0 +1,296 @@
+"""What all training runs through TRL share: the model with its adapter, the arguments, resumption, saving.
+
+Run as `python -m selfimprove.trainers.common JOB.json` it is the child of `accelerate launch`.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from selfimprove.errors import TrainingError
+from selfimprove.models import ADAPTER, load_model
+from selfimprove.recipe import Training
+from selfimprove.trainers.job import PROGRESS, RESULT, Job, Point, Report, TrainingJob, TrainResult
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenized rows, how many were left out, and the tokens that pass through the model for one of them."""
+
+    data: Any
+    left_out: int
+    tokens: float
+
+
+def train_with(
+    job: TrainingJob,
+    report: Report | None,
+    tokenize: Callable[[Any], Rows],
+    make_trainer: Callable[[Any, Any, Rows, Any], Any],
+) -> TrainResult:
+    """Train and save to `job.output`, continuing from the newest whole checkpoint; raises TrainingError.
+
+    `make_trainer` is given the model, the tokenizer, the rows and the optimizer.
+    """
+    started = time.perf_counter()
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ["TQDM_DISABLE"] = "1"  # what matters is reported by the stage
+    import datasets
+    import torch
+    import transformers
+    import trl  # noqa: F401
+    from transformers import PrinterCallback
+
+    imported = time.perf_counter()
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    model, tokenizer = _load(job)
+    rows = tokenize(tokenizer)
+    trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
+    trainer.remove_callback(PrinterCallback)
+    step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
+    trainer.add_callback(_watch_callback(report, step_tokens))
+    resume = newest_checkpoint(job.workspace)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    state = trainer.state
+    if state.global_step < state.max_steps:
+        raise TrainingError(f"{job.output}: training stopped at step {state.global_step} of {state.max_steps}")
+    first = int(resume.name.rsplit("-", 1)[1]) if resume else 0
+    seconds = time.perf_counter() - imported
+    tokens = round(step_tokens * (state.global_step - first))
+    result = TrainResult(
+        steps=state.global_step,
+        resumed_from=first,
+        rows=len(rows.data),
+        left_out=rows.left_out,
+        tokens=tokens,
+        seconds=seconds,
+        import_seconds=imported - started,
+        tokens_per_second=tokens / seconds,
+        curve=[_point(one) for one in state.log_history if "loss" in one],
+        trainable=sum(one.numel() for one in model.parameters() if one.requires_grad),
+    )
+    if trainer.is_world_process_zero():
+        _save(trainer, tokenizer, job, result)
+    return result
+
+
+LOGGED = {  # TRL's names of what is kept of each logged step of DPO
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "logps/chosen": "chosen log-probability",
+    "logps/rejected": "rejected log-probability",
+}
+
+
+def _point(logged: dict[str, float]) -> Point:
+    values = {name: logged[key] for key, name in LOGGED.items() if key in logged}
+    return Point(step=int(logged["step"]), loss=logged["loss"], learning_rate=logged["learning_rate"], values=values)
+
+
+def _load(job: TrainingJob) -> tuple[Any, Any]:
+    """The model to train: with LoRA the base under its adapter, an earlier round's or a new one."""
+    device = "cpu" if job.device == "cpu" else "auto"
+    if job.settings.lora is None:
+        return load_model(job.model, base=job.base, dtype=job.dtype, device="cpu" if device == "cpu" else "auto")
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base = job.base or job.model
+    model, tokenizer = load_model(base, base=None, dtype=job.dtype, device=device)
+    if (Path(job.model) / ADAPTER).is_file():
+        return PeftModel.from_pretrained(model, job.model, is_trainable=True), tokenizer
+    lora = job.settings.lora
+    import torch
+
+    torch.manual_seed(job.seed)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    config.base_model_name_or_path = base
+    return get_peft_model(model, config), tokenizer
+
+
+def count_steps(settings: Training, rows: int) -> int:
+    """Optimiser steps of a run without `steps`: whole epochs, the last batch of each counted."""
+    per_epoch = -(-rows // (settings.batch_size * settings.accumulate))
+    return max(1, round(per_epoch * settings.epochs))
+
+
+def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
+    """TRL's arguments of a kind (SFTConfig, DPOConfig) for a job; `own` are those of the method."""
+    settings = job.settings
+    steps = job.steps or count_steps(settings, rows)
+    # The name changed between two versions of TRL that are both in use.
+    checkpointing = next(
+        name for name in ("activation_checkpointing", "gradient_checkpointing") if name in kind.__dataclass_fields__
+    )
+    schedules = {
+        "cosine": ("cosine_with_min_lr", {"min_lr_rate": settings.final_share}),
+        "linear": ("linear", {}),
+        "constant": ("constant_with_warmup", {}),
+    }
+    schedule, schedule_options = schedules[settings.schedule]
+    return kind(
+        output_dir=str(job.workspace),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=schedule,
+        lr_scheduler_kwargs=schedule_options,
+        warmup_steps=settings.warmup_steps,
+        max_grad_norm=settings.clip,
+        max_length=None,
+        seed=job.seed % 2**32,
+        data_seed=job.seed % 2**32,
+        use_cpu=job.device == "cpu",
+        bf16=job.dtype == "bfloat16",
+        fp16=job.dtype == "float16",
+        logging_steps=max(1, steps // 20),
+        logging_first_step=True,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every or max(20, -(-steps // 5)),
+        save_total_limit=2,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        disable_tqdm=True,
+        **{checkpointing: settings.gradient_checkpointing},
+        **own,
+    )
+
+
+def _optimizer(model: Any, settings: Training) -> Any:
+    if settings.optimizer == "adamw":
+        return None  # TRL makes it, with its own rule for what is decayed
+    from selfimprove.trainers.optimizers import MuonWithAdamW
+
+    return MuonWithAdamW(
+        model,
+        learning_rate=settings.learning_rate,
+        adamw_share=settings.adamw_share,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+    )
+
+
+def _watch_callback(report: Report | None, step_tokens: float) -> Any:
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.logged: dict[str, float] = {}
+            self.started, self.first = 0.0, 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.started, self.first = time.perf_counter(), state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            names = {"loss": "loss", "learning_rate": "learning_rate", **LOGGED}
+            self.logged = {name: logs[key] for key, name in names.items() if logs and key in logs}
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if report:
+                speed = (state.global_step - self.first) * step_tokens / (time.perf_counter() - self.started)
+                report(state.global_step, state.max_steps, {**self.logged, "tokens per second": speed})
+            if state.global_step >= state.max_steps:
+                # Resuming from a checkpoint of the last step would train one step more than was asked for.
+                control.should_save = False
+
+    return Watch()
+
+
+def newest_checkpoint(workspace: Path) -> Path | None:
+    """The newest trainer checkpoint that is whole; a kill can leave one that is not, which is passed over.
+
+    The trainer's state is written last, and a missing optimizer file would be replaced by a fresh optimizer in silence.
+    """
+    folders = [one for one in workspace.glob("checkpoint-*") if one.name.rsplit("-", 1)[1].isdigit()]
+    for folder in sorted(folders, key=lambda one: int(one.name.rsplit("-", 1)[1]), reverse=True):
+        needed = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+        if not all((folder / name).is_file() for name in needed) or not list(folder.glob("rng_state*.pth")):
+            continue
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+        except ValueError:
+            continue
+        return folder
+    return None
+
+
+def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -> None:
+    """Write the weights under another name, then rename: the checkpoint exists whole or not at all."""
+    partial = job.output.with_name(job.output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    # Of a model with adapters only the trained one: TRL keeps a copy of an earlier one as the reference.
+    adapters = {"selected_adapters": ["default"]} if hasattr(trainer.model, "peft_config") else {}
+    trainer.model.save_pretrained(partial, **adapters)
+    tokenizer.save_pretrained(partial)
+    (partial / RESULT).write_text(result.model_dump_json(indent=1))
+    for file in partial.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    partial.rename(job.output)
+
+
+def _watch_parent(parent: int) -> None:
+    """End this process with the one that asked for it, so that a kill leaves no trainer behind."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(0.5)
+            try:
+                os.kill(parent, 0)
+            except OSError:
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_job(job: Job, report: Report | None = None) -> TrainResult:
+    """Run a job by its method."""
+    if job.method == "dpo":
+        from selfimprove.trainers.dpo import train_dpo
+
+        return train_dpo(job, report)
+    from selfimprove.trainers.sft import train_sft
+
+    return train_sft(job, report)
+
+
+def main(path: str) -> None:
+    """Run the job in a file as a child process."""
+    if "SELFIMPROVE_PARENT" in os.environ:
+        _watch_parent(int(os.environ["SELFIMPROVE_PARENT"]))
+    job: Job = TypeAdapter(Job).validate_json(Path(path).read_text())
+    progress = job.workspace / PROGRESS
+
+    def report(step: int, steps: int, logged: dict[str, float]) -> None:
+        if int(os.environ.get("RANK", "0")) == 0:
+            partial = progress.with_suffix(".partial")
+            partial.write_text(json.dumps([step, steps, logged]))
+            partial.rename(progress)
+
+    run_job(job, report)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

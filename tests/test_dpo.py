@@ -1,0 +1,172 @@
+"""DPO through TRL: the loss beside a number worked out by hand, what is learned, resumption, adapters, long pairs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+from selfimprove.addition import write_rationale
+from selfimprove.engines.transformers import TransformersEngine
+from selfimprove.errors import TrainingError
+from selfimprove.models import ADAPTER, build_model, hash_weights
+from selfimprove.recipe import Build, Dpo, Lora
+from selfimprove.stats import dpo_loss
+from selfimprove.trainers.dpo import train_dpo
+from selfimprove.trainers.job import RESULT, DpoJob, TrainResult
+from selfimprove.trainers.launch import launch_training
+
+SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
+PAIRS = [(11 * at % 97, 7 * at % 89) for at in range(1, 13)]
+ROWS = [
+    {"prompt": f"{a}+{b}=", "chosen": write_rationale(a, b), "rejected": write_rationale(a, b + 1)} for a, b in PAIRS
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    build_model(SHAPE, folder, seed=5)
+    return folder
+
+
+def make_job(model: Path, folder: Path, rows: list[dict[str, str]], steps: int = 6, **changes: Any) -> DpoJob:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "examples.parquet")
+    reference = changes.pop("held_to", None)
+    quick = {"batch_size": 4, "learning_rate": 0.003, "checkpoint_every": 2, "warmup_steps": 0, **changes}
+    return DpoJob(
+        model=str(model),
+        reference=reference,
+        examples=folder / "examples.parquet",
+        output=folder / "checkpoint",
+        settings=Dpo(**quick),
+        steps=steps,
+        seed=2**40 + 7,
+        device="cpu",
+        threads=1,
+    )
+
+
+def two_token_model(like: Path, folder: Path, share: dict[str, float]) -> Path:
+    """A model that gives each next token the same probabilities, whatever stands before it."""
+    tokenizer = AutoTokenizer.from_pretrained(like)
+    config = AutoConfig.from_pretrained(like)
+    config.tie_word_embeddings = False
+    made = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, weights in made.named_parameters():
+            weights.fill_(1.0 if "embed_tokens" in name or "norm" in name else 0.0)
+        made.lm_head.weight.fill_(-1e4 / config.hidden_size)
+        for token, probability in share.items():
+            identity = tokenizer.eos_token_id if token == "end" else tokenizer.convert_tokens_to_ids(token)
+            made.lm_head.weight[identity] = math.log(probability) / config.hidden_size
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("nll", "expected"),
+    [
+        # margin = 0.1 * ((ln .6 - ln .4) - (ln .2 - ln .4)) = 0.1 ln 3; -ln sigmoid of it = ln(1 + 3^-0.1)
+        (0.0, math.log(1 + 3**-0.1)),
+        # and half the mean negative log-likelihood of the two chosen tokens, `1` and the end
+        (0.5, math.log(1 + 3**-0.1) - 0.5 * (math.log(0.6) + math.log(0.2)) / 2),
+    ],
+)
+def test_the_loss_is_the_one_worked_out_by_hand(model: Path, tmp_path: Path, nll: float, expected: float) -> None:
+    policy = two_token_model(model, tmp_path / "policy", {"1": 0.6, "2": 0.2, "end": 0.2})
+    reference = two_token_model(model, tmp_path / "reference", {"1": 0.4, "2": 0.4, "end": 0.2})
+    rows = [{"prompt": "1+1=", "chosen": "1", "rejected": "2"}] * 4
+    job = make_job(policy, tmp_path / "run", rows, 1, held_to=str(reference), nll=nll, learning_rate=1e-12, beta=0.1)
+    assert train_dpo(job).curve[0].loss == pytest.approx(expected, abs=2e-5)
+    scores = []
+    for folder in (policy, reference):
+        engine = TransformersEngine(folder, device="cpu")
+        pairs = [("1+1=", "1"), ("1+1=", "2")]
+        scores.append(tuple(one.logprob for one in engine.score(pairs, end=True)))
+    assert scores[0] == pytest.approx((math.log(0.12), math.log(0.04)), abs=1e-5)
+    ours, accuracy = dpo_loss([scores[0]], [scores[1]], beta=0.1)  # type: ignore[list-item]
+    assert ours == pytest.approx(math.log(1 + 3**-0.1), abs=1e-6)
+    assert accuracy == 1.0
+
+
+def test_a_loss_far_out_does_not_overflow() -> None:
+    assert dpo_loss([(0.0, 10_000.0)], [(0.0, 0.0)], beta=1.0) == (10_000.0, 0.0)
+    assert dpo_loss([(0.0, -10_000.0)], [(0.0, 0.0)], beta=1.0) == (0.0, 1.0)
+
+
+def test_pairs_are_learned_and_the_curve_says_how(model: Path, tmp_path: Path) -> None:
+    seen: list[dict[str, float]] = []
+    job = make_job(model, tmp_path, ROWS, steps=12)
+    result = train_dpo(job, lambda step, steps, logged: seen.append(logged))
+    first, last = result.curve[0].values, result.curve[-1].values
+    assert set(first) == {"margin", "accuracy", "chosen log-probability", "rejected log-probability"}
+    assert last["margin"] > first["margin"]
+    assert last["chosen log-probability"] > first["chosen log-probability"] + 5  # by the likelihood beside the loss
+    assert {"margin", "loss", "tokens per second"} <= set(seen[-1])
+    assert result.rows == len(ROWS)
+    assert TrainResult.model_validate_json((job.output / RESULT).read_text()) == result
+
+
+@pytest.mark.parametrize("stop_at", [3, 5])
+def test_a_run_that_was_stopped_ends_with_the_same_weights(model: Path, tmp_path: Path, stop_at: int) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == stop_at:
+            raise Stop
+
+    whole, broken = (make_job(model, tmp_path / name, ROWS) for name in ("whole", "broken"))
+    train_dpo(whole)
+    with pytest.raises(Stop):
+        train_dpo(broken, stop)
+    assert train_dpo(broken).resumed_from == stop_at // 2 * 2
+    assert hash_weights(broken.output) == hash_weights(whole.output)
+
+
+def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) -> None:
+    here = make_job(model, tmp_path / "here", ROWS)
+    train_dpo(here)
+    child = make_job(model, tmp_path / "child", ROWS, launch_arguments=("--cpu", "--num_processes", "1"))
+    launch_training(child)
+    assert hash_weights(child.output) == hash_weights(here.output)
+
+
+def test_an_adapter_is_trained_on_and_on_and_saved_alone(model: Path, tmp_path: Path) -> None:
+    lora = Lora(rank=2, alpha=4, targets=("q_proj", "v_proj"))
+    first = make_job(model, tmp_path / "first", ROWS, lora=lora)
+    assert train_dpo(first).trainable < 1_000
+    second = make_job(first.output, tmp_path / "second", ROWS, lora=lora).model_copy(update={"base": str(model)})
+    result = train_dpo(second)
+    # Held to the adapter that it starts from, and not to the model under it: the first margin is none.
+    assert result.curve[0].values["margin"] == pytest.approx(0.0, abs=1e-5)
+    folders = [path.name for path in second.output.iterdir() if path.is_dir()]
+    assert (second.output / ADAPTER).is_file() and folders == []
+    assert json.loads((second.output / ADAPTER).read_text())["base_model_name_or_path"] == str(model)
+
+
+def test_a_pair_with_a_text_that_is_too_long_is_left_out(model: Path, tmp_path: Path) -> None:
+    rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200}]
+    assert train_dpo(make_job(model, tmp_path / "some", rows, max_length=60)).left_out == 1
+    shutil.rmtree(tmp_path / "some")
+    with pytest.raises(TrainingError, match="none of 13 pairs to train on fits 'max_length: 5'"):
+        train_dpo(make_job(model, tmp_path / "none", rows, max_length=5))
+
+
+def test_special_tokens_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
+    from selfimprove.trainers.dpo import _tokenize
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [{"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2"}]
+    data = _tokenize(make_job(model, tmp_path, rows), tokenizer).data
+    assert data["chosen_ids"][0].count(tokenizer.eos_token_id) == 1
+    assert data["rejected_ids"][0][-1] == tokenizer.eos_token_id

@@ -1,0 +1,181 @@
+"""Preference pairs: what is chosen, what may be rejected, how often, and a whole run with DPO in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small import SMALL, record_ids, small_recipe, weight_hashes
+from test_select import PROMPTS, A, B, Written, hinted, write
+
+from selfimprove.addition import write_rationale
+from selfimprove.engines.base import ScriptedEngine
+from selfimprove.errors import RecipeError
+from selfimprove.lineage import ancestors, build_graph, orphans
+from selfimprove.loop import run_loop
+from selfimprove.recipe import Prefer, Select
+from selfimprove.records import Checkpoint, Evaluation, Preference, Promotion, by_id
+from selfimprove.show import print_record
+from selfimprove.stages.prefer import prefer
+from selfimprove.store import RunFolder
+from selfimprove.store.query import Query
+from selfimprove.summary import describe_dpo
+from selfimprove.traces import export_rows
+
+
+def pair(written: list[Written], *, require: str = "answer", shown: bool = False, **settings: Any) -> list[Preference]:
+    return list(
+        prefer(
+            [rationale for rationale, _ in written],
+            problems=by_id([A, B]),
+            verdicts={rationale.id: verdict for rationale, verdict in written},
+            prompts=PROMPTS,
+            shown=shown,
+            require=Select(require=require),  # type: ignore[arg-type]
+            settings=Prefer(**settings),
+        )
+    )
+
+
+def texts(pairs: list[Preference]) -> list[tuple[str, str]]:
+    return [(one.chosen, one.rejected) for one in pairs]
+
+
+def test_right_over_wrong_of_the_same_problem_each_equally_often() -> None:
+    written = [write(A, text) for text in ("r1", "r2")] + [write(A, text, "incorrect") for text in ("w1", "w2", "w3")]
+    written += [write(B, "other", "incorrect")]
+    found = pair(written)
+    assert texts(found) == [("r1", "w1"), ("r2", "w2"), ("r1", "w2"), ("r2", "w3"), ("r1", "w3"), ("r2", "w1")]
+    right, wrong = written[0], written[2]
+    assert found[0].parents == (right[0].id, wrong[0].id, right[1].id, wrong[1].id)
+    assert (found[0].prompt, found[0].source, found[0].margin) == (PROMPTS.render_question(A), "verdicts", 1.0)
+    assert texts(pair(written, per_problem=2)) == [("r1", "w1"), ("r2", "w2")]
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        write(A, "unsure", "undecided"),
+        write(A, "cut", "incorrect", finish="length"),
+        write(A, "by hint", "incorrect", origin="rationalized"),
+        write(A, "wrong step", "correct", ["incorrect"]),
+    ],
+    ids=["undecided", "cut off", "by hint", "right by a wrong step"],
+)
+def test_what_is_never_rejected(never: Written) -> None:
+    assert pair([write(A, "right", "correct", ["correct"]), never], require="steps") == []
+
+
+def test_what_is_chosen_passes_what_is_required() -> None:
+    written = [write(A, "lucky", "correct", ["incorrect"]), hinted(A, "by hint"), write(A, "wrong", "incorrect")]
+    assert texts(pair(written)) == [("lucky", "wrong"), ("by hint", "wrong")]
+    assert pair(written, require="steps") == []
+
+
+def test_equal_texts_are_one_and_a_limit_is_even_over_problems() -> None:
+    written = [write(one, text, sample=at) for one in (A, B) for at, text in enumerate(("r", "r"))]
+    written += [write(one, text, "incorrect") for one in (A, B) for text in ("w1", "w2")]
+    assert len(pair(written)) == 4
+    assert {one.prompt for one in pair(written, limit=2)} == {PROMPTS.render_question(one) for one in (A, B)}
+
+
+def test_a_stage_alone_is_refused(tmp_path: Path) -> None:
+    for stage, other in (("dpo", "prefer"), ("prefer", "dpo")):
+        with pytest.raises(RecipeError, match=f"the stage '{stage}' needs the stage '{other}'"):
+            small_recipe(tmp_path, f"{stage}={{}}")
+
+
+# --- a run -----------------------------------------------------------------------------------------------------
+
+DPO = """
+  prefer: {}
+  dpo: {steps: 4, batch_size: 4, learning_rate: 0.001, checkpoint_every: 2}
+  evaluate: {part_size: 6}
+"""
+WITH_DPO = SMALL.replace("\n  evaluate: {part_size: 6}\n", DPO).replace("  repair: {samples: 2, part_size: 5}\n", "")
+
+
+def half_right(prompt: str, seed: int) -> str:
+    a, b = (int(part) for part in prompt.rsplit("?", 1)[-1].strip("=").split("+"))
+    return write_rationale(a, b + seed % 2)
+
+
+def run(folder: Path, *overrides: str) -> RunFolder:
+    made = RunFolder(folder / "small")
+    recipe = small_recipe(folder / "recipe", "rounds=1", *overrides, text=WITH_DPO)
+    run_loop(recipe, made, load=lambda checkpoint, context: ScriptedEngine(half_right))
+    return made
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run(tmp_path_factory.mktemp("dpo"))
+
+
+def test_a_round_ends_with_what_dpo_made(done: RunFolder) -> None:
+    (sft,) = done.stage(1, "sft").read(Checkpoint)
+    (trained,) = done.stage(1, "dpo").read(Checkpoint)
+    pairs = done.stage(1, "prefer").read(Preference)
+    assert (trained.method, trained.parents[0], set(trained.parents[1:])) == ("dpo", sft.id, {one.id for one in pairs})
+    assert trained.weights != sft.weights
+    assert {one.parents[0] for one in done.stage(1, "evaluate").read(Evaluation)} == {trained.id}
+    assert done.stage(1, "promote").read(Promotion)[0].parents[0] == trained.id
+    manifest = done.stage(1, "dpo").manifest()
+    assert manifest is not None
+    assert manifest.metrics["pairs"] == len(pairs) > 3
+    assert set(manifest.metrics["measured"]["after"]) == {"loss", "accuracy", "chosen", "rejected"}
+
+
+def test_each_pair_is_walked_to_its_problem_and_shown(done: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    query = Query(done)
+    graph = build_graph(query.nodes())
+    assert not orphans(graph)
+    pair = done.stage(1, "prefer").read(Preference)[0]
+    kinds = {graph.nodes[one]["kind"] for one in ancestors(graph, pair.id)}
+    assert kinds >= {"problem", "rationale", "verdict", "checkpoint"}
+    console = Console(width=140, force_terminal=False)
+    for identity in (pair.id, pair.parents[0], done.stage(1, "dpo").read(Checkpoint)[0].id):
+        print_record(query, identity, console)
+    text = capsys.readouterr().out
+    assert "by verdicts, margin 1" in text
+    assert f"preference {pair.id} chosen, beside {pair.parents[1][:10]}" in text
+    assert "preference pairs: by verdicts" in text
+
+
+def test_pairs_are_exported_in_trls_columns(done: RunFolder, tmp_path: Path) -> None:
+    count = export_rows(Query(done), tmp_path / "pairs.jsonl", "dpo", None)
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert count == len(rows) == len(done.stage(1, "prefer").read(Preference))
+    assert {"prompt", "chosen", "rejected"} <= set(rows[0])
+
+
+def test_the_same_recipe_gives_the_same_run(done: RunFolder, tmp_path: Path) -> None:
+    again = run(tmp_path)
+    assert record_ids(again) == record_ids(done)
+    assert weight_hashes(again) == weight_hashes(done)
+    assert again.stage(1, "dpo").read(Checkpoint) == done.stage(1, "dpo").read(Checkpoint)
+
+
+def test_a_reference_before_round_1_gives_other_weights(done: RunFolder, tmp_path: Path) -> None:
+    other = run(tmp_path, "dpo.reference=base")
+    assert other.stage(1, "sft").read(Checkpoint)[0].weights == done.stage(1, "sft").read(Checkpoint)[0].weights
+    assert other.stage(1, "dpo").read(Checkpoint)[0].weights != done.stage(1, "dpo").read(Checkpoint)[0].weights
+
+
+def test_without_pairs_the_sft_checkpoint_goes_on(tmp_path: Path) -> None:
+    made = RunFolder(tmp_path / "small")
+    recipe = small_recipe(tmp_path / "recipe", "rounds=2", text=WITH_DPO)
+    right = ScriptedEngine(lambda prompt, seed: half_right(prompt, 0))
+    run_loop(recipe, made, load=lambda checkpoint, context: right)
+    for round_ in (1, 2):
+        assert made.stage(round_, "dpo").read(Checkpoint) == made.stage(round_, "sft").read(Checkpoint)
+    assert describe_dpo({"pairs": 0}) == "no pairs: the SFT checkpoint is kept as it is"
+
+
+def test_a_falling_chosen_text_is_a_warning() -> None:
+    before = {"loss": 0.69, "accuracy": 0.0, "chosen": -3.0, "rejected": -4.0}
+    after = {"loss": 0.5, "accuracy": 0.9, "chosen": -5.0, "rejected": -9.0}
+    line = describe_dpo({"pairs": 7, "measured": {"before": before, "after": after}})
+    assert line.startswith("7 pairs: log-probability of the chosen -3.00 to -5.00, of the rejected -4.00 to -9.00")
+    assert line.endswith("90% of the pairs with a margin above 0; WARNING: the chosen texts became less likely")
