@@ -73,7 +73,7 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     right: dict[str, list[bool]] = defaultdict(list)
     for completion in engine.generate([Request(context.prompts.render(one), 0) for one in problems], sampling):
         problem = problems[completion.index]
-        right[problem.group].append(context.verifier(problem).extract_answer(completion.text) == problem.answer)
+        right[problem.group].append(context.judging.extract_answer(problem, completion.text) == problem.answer)
     engine.close()
     return {shape: mean(found) for shape, found in right.items()}
 

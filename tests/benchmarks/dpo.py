@@ -1,0 +1,143 @@
+"""What DPO does to a checkpoint of the embedded recipe, setting by setting, beside more SFT on the same pairs.
+
+    python tests/benchmarks/dpo.py RUN [--round 3] [--steps 80] [--pairs 400] [--seeds 0 1 2]
+
+RUN is a finished run of `arithmetic`. All settings start from the round's incumbent, take the same number of steps of
+the same batch size on pairs of that round's samples, and answer the run's held-out problems greedily. `NLL` is SFT on
+the chosen texts alone.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from selfimprove.context import Context, load_with_recipe
+from selfimprove.engines import Request
+from selfimprove.plan import build_plan, in_order
+from selfimprove.recipe import Dpo, Prefer, Sampling, Training
+from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
+from selfimprove.stages.prefer import prefer
+from selfimprove.store import RunFolder
+from selfimprove.store.parts import write_part
+from selfimprove.trainers.common import run_job
+from selfimprove.trainers.job import DpoJob, SftJob
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting; without `dpo` it is SFT."""
+
+    name: str
+    training: dict[str, Any]
+    dpo: dict[str, Any] | None = None
+
+
+ADAMW, MUON = {"optimizer": "adamw"}, {"optimizer": "muon"}
+VARIANTS = [
+    Variant("NLL, AdamW 1e-3", {**ADAMW, "learning_rate": 1e-3}),
+    Variant("DPO, Muon 1e-3", {**MUON, "learning_rate": 1e-3}, {"nll": 0.0}),
+    Variant("DPO+NLL, Muon 1e-3", {**MUON, "learning_rate": 1e-3}, {"nll": 1.0}),
+    *(
+        Variant(f"DPO{'+NLL' if nll else ''}, AdamW {rate:g}, beta {beta:g}",
+                {**ADAMW, "learning_rate": rate}, {"nll": nll, "beta": beta})
+        for nll in (0.0, 1.0) for rate in (3e-5, 1e-4, 3e-4) for beta in (0.1, 0.5)
+    ),
+    Variant("DPO+NLL, AdamW 1e-3, beta 0.5", {**ADAMW, "learning_rate": 1e-3}, {"nll": 1.0, "beta": 0.5}),
+]  # fmt: skip
+
+
+def open_run(folder: Path) -> Context:
+    run = RunFolder(folder)
+    recipe = run.recipe()
+    context = Context(recipe, run)
+    context.plan = {stage.key: stage for stage in in_order(build_plan(recipe, context.data()))}
+    return context
+
+
+def read_pairs(context: Context, round_: int, limit: int) -> list[Preference]:
+    stages = ("generate", "repair")
+    written = [one for name in stages for one in context.read((round_, name), Rationale)]
+    judged = [one for name in ("verify", "repair") for one in context.read((round_, name), Verdict)]
+    return list(
+        prefer(
+            written,
+            problems=by_id(context.read((round_, "frontier"), Problem)),
+            verdicts={one.rationale: one for one in judged},
+            prompts=context.prompts,
+            shown=False,
+            require=context.recipe.stages.select,
+            settings=Prefer(per_problem=2, limit=limit),
+        )
+    )
+
+
+def accuracy(context: Context, folder: str) -> float:
+    """Greedy accuracy on the run's held-out problems."""
+    checkpoint = context.first_checkpoint().model_copy(update={"path": folder})
+    engine = load_with_recipe(checkpoint, context)
+    problems = context.held_out
+    sampling = Sampling(temperature=0.0, max_tokens=context.recipe.stages.generate.max_tokens)
+    right = [
+        context.judging.extract_answer(problems[one.index], one.text) == problems[one.index].answer
+        for one in engine.generate([Request(context.prompts.render(one), 0) for one in problems], sampling)
+    ]
+    engine.close()
+    return mean(right)
+
+
+def train(variant: Variant, pairs: Sequence[Preference], start: str, folder: Path, steps: int, seed: int) -> list[Any]:
+    """Train a setting into `folder`; gives its curve."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shared: dict[str, Any] = {
+        "model": start, "examples": folder / "rows.parquet", "output": folder / "checkpoint", "steps": steps,
+        "seed": derive_seed(seed, "dpo"), "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    settings = {"batch_size": 16, "warmup_steps": 8, "max_length": 512, **variant.training}
+    if variant.dpo is None:
+        rows = {one.chosen + one.prompt: one for one in pairs}.values()
+        examples = [Example(prompt=one.prompt, completion=one.chosen, origin="sampled", group="") for one in rows]
+        write_part(shared["examples"], Example, examples)
+        return run_job(SftJob(settings=Training(**settings), **shared)).curve
+    write_part(shared["examples"], Preference, pairs)
+    return run_job(DpoJob(settings=Dpo(**settings, **variant.dpo), **shared)).curve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--round", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", default="", help="settings whose names hold this")
+    options = parser.parse_args()
+    context = open_run(options.run)
+    context.import_models()
+    pairs = read_pairs(context, options.round, options.pairs)
+    start = str(Path(context.weights(context.incumbent(options.round))).resolve())
+    before = accuracy(context, start)
+    print(f"{len(pairs)} pairs of round {options.round}, {options.steps} steps of 16, start {before:.3f}\n")
+    print("| setting | held-out accuracy | margin | log-probability of the chosen | of the rejected |")
+    print("|---|---:|---:|---:|---:|")
+    for variant in VARIANTS:
+        if options.only not in variant.name:
+            continue
+        found, curve = [], []
+        for seed in options.seeds:
+            folder = Path(tempfile.gettempdir()) / "selfimprove-dpo"
+            curve = train(variant, pairs, start, folder, options.steps, seed)
+            found.append(accuracy(context, str(folder / "checkpoint")))
+        first, last = curve[0].values, curve[-1].values
+        shown = [f"{last['margin']:.2f}", *(f"{first[name]:.1f} to {last[name]:.1f}" for name in (
+            "chosen log-probability", "rejected log-probability"))] if last else ["", "", ""]  # fmt: skip
+        print(f"| {variant.name} | {' '.join(f'{one:.3f}' for one in found)} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
