@@ -94,6 +94,7 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
         return Estimate(tokens, tokens / rates.written if rates.written else None, length is None)
     if stage.name in TRAINS:
         training = {"warmup": stages.warmup, "dpo": stages.dpo}.get(stage.name) or stages.sft
+        assert training is not None
         batch = training.batch_size * training.accumulate
         if training.steps:
             rows = training.steps * training.steps_growth ** max(0, stage.round - 1) * batch

@@ -309,7 +309,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
             verdicts=verdicts,
             earlier=chain(_seeds(context), *_pool(stage, context, up_to=round_ - 1)),
             prompts=context.prompts,
-            shown=recipe.stages.sft.prompt == "shown",
+            shown=recipe.stages.shown,
             settings=recipe.stages.select,
         ):
             if isinstance(record, Example):
@@ -344,7 +344,7 @@ def _prefer(stage: PlannedStage, context: Context) -> Work:
             problems=problems,
             verdicts=verdicts,
             prompts=context.prompts,
-            shown=stages.sft.prompt == "shown",
+            shown=stages.shown,
             require=stages.select.model_copy(update={"require": settings.require or stages.select.require}),
             settings=settings,
         )

@@ -90,7 +90,7 @@ def start_stage(recipe: Recipe) -> str:
 
 
 def last_training(recipe: Recipe) -> str:
-    """The stage that gives a round's checkpoint."""
+    """The last stage that trains in a round, which gives the round's checkpoint."""
     return "dpo" if recipe.stages.dpo else "sft"
 
 
@@ -124,12 +124,13 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     for _, name in again:
         stages[name] = [*samples, incumbent]
     stages["select"] = [*samples, *again, *((one, "select") for one in range(first, round_)), *seeds]
-    stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
+    if recipe.stages.sft:
+        stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
     trained = (round_, last_training(recipe))
     if recipe.stages.prefer:
         stages["prefer"] = [*samples, *again]
     if recipe.stages.dpo:
-        stages["dpo"] = [start, (round_, "sft"), (round_, "prefer")]
+        stages["dpo"] = [start, (round_, "sft") if recipe.stages.sft else incumbent, (round_, "prefer")]
     stages["evaluate"] = [(0, "problems"), trained]
     stages["promote"] = [incumbent, trained, *((one, "evaluate") for one in range(round_ + 1))]
     return stages
@@ -153,9 +154,9 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "verify": own["verify"],
         "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
-        "select": {**own["select"], "shown": stages.sft.prompt == "shown", **shown},
+        "select": {**own["select"], "shown": stages.shown, **shown},
         "sft": {
-            **own["sft"],
+            **own.get("sft", {}),
             "pool": own["select"]["pool"],
             "sources": own["select"]["sources"],
             "balance": own["select"]["balance"],
@@ -165,7 +166,7 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
         "prefer": {
             **own.get("prefer", {}),
             "require": (stages.prefer and stages.prefer.require) or stages.select.require,
-            "shown": stages.sft.prompt == "shown",
+            "shown": stages.shown,
             **shown,
         },
         "dpo": own.get("dpo", {}),

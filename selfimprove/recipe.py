@@ -274,18 +274,24 @@ class Prefer(Settings):
     """At most so many pairs a problem."""
     require: Literal["answer", "steps", "grounded"] | None = None
     """What the chosen one must pass; what `select` requires without it. The rejected one has a wrong answer."""
+    cut: Literal["whole", "step"] = "whole"
+    """whole: the texts as they are; step: the first wrong step over the right one in its place, after what both share
+    (Step-DPO; Lai et al., 2024), which needs a verifier of steps and texts that begin alike."""
     limit: PositiveInt | None = None
     """At most so many pairs a round, chosen by a hash, evenly over the problems."""
 
 
 class Dpo(Training):
-    """Train on preference pairs (Rafailov et al., 2023), starting from the round's SFT checkpoint."""
+    """Train on preference pairs (Rafailov et al., 2023), from the round's SFT checkpoint; without the stage `sft` from
+    the best checkpoint so far, which wrote the pairs (IRPO)."""
 
     beta: PositiveFloat = 0.1
     loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"] = "sigmoid"
     """TRL's name; sigmoid is DPO's own, sigmoid_norm divides log-probabilities by lengths."""
     nll: NonNegativeFloat = 1.0
-    """The weight of the negative log-likelihood of the chosen text beside the loss (IRPO, section 2: 1)."""
+    """The weight of the chosen text's negative log-likelihood a token beside the loss (IRPO, section 2: 1)."""
+    prompt: Literal["question", "shown"] = "question"
+    """As in `sft`, whose setting counts where there is one."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """The share of labels that are taken to be wrong (cDPO; with `robust` its own correction)."""
     reference: Literal["start", "base"] = "start"
@@ -321,11 +327,17 @@ class Stages(Settings):
     repair: Repair | None = None
     rationalize: Rationalize | None = None
     select: Select = Select()
-    sft: Sft = Sft()
+    sft: Sft | None = Sft()
     prefer: Prefer | None = None
     dpo: Dpo | None = None
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
+
+    @property
+    def shown(self) -> bool:
+        """Whether trained prompts hold the exemplars or the trigger that the samples were given."""
+        training = self.sft or self.dpo
+        return training is not None and training.prompt == "shown"
 
 
 STAGES = tuple(Stages.model_fields)

@@ -102,6 +102,10 @@ def _check(recipe: Recipe, document: Document) -> None:
             f"{document.where(('stages', 'warmup'))}: only the task 'arithmetic' has seed rationales; "
             f"leave 'warmup' out and start from a pretrained model"
         )
+    if recipe.stages.sft is None and recipe.stages.dpo is None:
+        raise RecipeError(
+            f"{document.where(('stages', 'sft'))}: nothing trains: a round needs the stage 'sft' or 'dpo'"
+        )
     if (recipe.stages.dpo is None) != (recipe.stages.prefer is None):
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")

@@ -204,6 +204,8 @@ class Preference(Record):
     prompt: str
     chosen: str
     rejected: str
+    ends: bool = True
+    """Whether the texts end here, and are trained with the end token; not where they are cut out of longer ones."""
     margin: float
     source: Literal["verdicts"]
     """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2)."""

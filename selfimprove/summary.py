@@ -48,7 +48,7 @@ def summarize(stage: PlannedStage, context: Context) -> str:
 def describe_dpo(metrics: dict[str, Any]) -> str:
     """What DPO did to its pairs, with a warning where it made the chosen texts less likely, its well-known failure."""
     if not metrics.get("pairs"):
-        return "no pairs: the SFT checkpoint is kept as it is"
+        return "no pairs: the checkpoint is kept as it is"
     measured = metrics.get("measured")
     if not measured:
         return f"{metrics['pairs']} pairs"

@@ -56,6 +56,7 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
 def train_round(stage: PlannedStage, context: Context, examples: Sequence[Example], *, finished: bool) -> Checkpoint:
     """Train from the base or from the best checkpoint so far; `finished` says that every group is mastered."""
     settings = context.recipe.stages.sft
+    assert settings is not None
     if finished:
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * settings.mastered_rate})
     if not examples:
@@ -69,10 +70,12 @@ def train_round(stage: PlannedStage, context: Context, examples: Sequence[Exampl
 
 
 def train_preferences(stage: PlannedStage, context: Context, pairs: Sequence[Preference]) -> Checkpoint:
-    """Train the round's SFT checkpoint on pairs; where there are none, as when nothing is wrong any more, keep it."""
+    """Train the round's checkpoint so far on pairs; where there are none, because nothing is wrong any more, keep it."""
     settings = context.recipe.stages.dpo
     assert settings is not None
-    start: Checkpoint = context.read((stage.round, "sft"), Checkpoint)[0]
+    start = context.incumbent(stage.round)
+    if context.recipe.stages.sft:
+        start = context.read((stage.round, "sft"), Checkpoint)[0]
     if not pairs:
         context.clock.metrics["pairs"] = 0
         return start
@@ -102,7 +105,7 @@ def _score(pairs: Sequence[Preference], context: Context, checkpoint: Checkpoint
     if not pairs:
         return []
     texts = [(one.prompt, text) for one in pairs for text in (one.chosen, one.rejected)]
-    scores = [one.logprob for one in context.engine(checkpoint).score(texts, end=True)]
+    scores = [one.logprob for one in context.engine(checkpoint).score(texts, end=pairs[0].ends)]
     return list(zip(scores[::2], scores[1::2], strict=True))
 
 

@@ -25,7 +25,8 @@ from selfimprove.trainers.launch import launch_training
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
 PAIRS = [(11 * at % 97, 7 * at % 89) for at in range(1, 13)]
 ROWS = [
-    {"prompt": f"{a}+{b}=", "chosen": write_rationale(a, b), "rejected": write_rationale(a, b + 1)} for a, b in PAIRS
+    {"prompt": f"{a}+{b}=", "chosen": write_rationale(a, b), "rejected": write_rationale(a, b + 1), "ends": True}
+    for a, b in PAIRS
 ]
 
 
@@ -84,7 +85,7 @@ def two_token_model(like: Path, folder: Path, share: dict[str, float]) -> Path:
 def test_the_loss_is_the_one_worked_out_by_hand(model: Path, tmp_path: Path, nll: float, expected: float) -> None:
     policy = two_token_model(model, tmp_path / "policy", {"1": 0.6, "2": 0.2, "end": 0.2})
     reference = two_token_model(model, tmp_path / "reference", {"1": 0.4, "2": 0.4, "end": 0.2})
-    rows = [{"prompt": "1+1=", "chosen": "1", "rejected": "2"}] * 4
+    rows = [{"prompt": "1+1=", "chosen": "1", "rejected": "2", "ends": True}] * 4
     job = make_job(policy, tmp_path / "run", rows, 1, held_to=str(reference), nll=nll, learning_rate=1e-12, beta=0.1)
     assert train_dpo(job).curve[0].loss == pytest.approx(expected, abs=2e-5)
     scores = []
@@ -155,7 +156,7 @@ def test_an_adapter_is_trained_on_and_on_and_saved_alone(model: Path, tmp_path: 
 
 
 def test_a_pair_with_a_text_that_is_too_long_is_left_out(model: Path, tmp_path: Path) -> None:
-    rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200}]
+    rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200, "ends": True}]
     assert train_dpo(make_job(model, tmp_path / "some", rows, max_length=60)).left_out == 1
     shutil.rmtree(tmp_path / "some")
     with pytest.raises(TrainingError, match="none of 13 pairs to train on fits 'max_length: 5'"):
@@ -166,7 +167,8 @@ def test_special_tokens_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
     from selfimprove.trainers.dpo import _tokenize
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = [{"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2"}]
+    rows = [{"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2", "ends": ends} for ends in (True, False)]
     data = _tokenize(make_job(model, tmp_path, rows), tokenizer).data
-    assert data["chosen_ids"][0].count(tokenizer.eos_token_id) == 1
-    assert data["rejected_ids"][0][-1] == tokenizer.eos_token_id
+    end = tokenizer.eos_token_id
+    assert [ids.count(end) for ids in data["chosen_ids"]] == [1, 0]
+    assert [ids[-1] == end for ids in data["rejected_ids"]] == [True, False]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import make_rationale, make_verdict
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
@@ -15,7 +16,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.lineage import ancestors, build_graph, orphans
 from selfimprove.loop import run_loop
 from selfimprove.recipe import Prefer, Select
-from selfimprove.records import Checkpoint, Evaluation, Preference, Promotion, by_id
+from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.show import print_record
 from selfimprove.stages.prefer import prefer
 from selfimprove.store import RunFolder
@@ -80,6 +81,28 @@ def test_equal_texts_are_one_and_a_limit_is_even_over_problems() -> None:
     assert {one.prompt for one in pair(written, limit=2)} == {PROMPTS.render_question(one) for one in (A, B)}
 
 
+def test_a_pair_can_be_the_first_wrong_step_over_the_right_one() -> None:
+    def judged(text: str, outcome: Outcome, *outcomes: Outcome) -> Written:
+        rationale = make_rationale(A, text)
+        starts = [0, *(at + 1 for at, one in enumerate(text) if one == "\n")]
+        steps = tuple(
+            Step(start=start, end=text.find("\n", start) if "\n" in text[start:] else len(text), outcome=one, reason="")
+            for start, one in zip(starts, outcomes, strict=False)
+        )
+        return rationale, make_verdict(rationale, outcome).model_copy(update={"steps": steps})
+
+    right = judged("1+1=2\n2+2=4\n#4", "correct", "correct", "correct")
+    wrong = judged("1+1=2\n2+2=5\n#5", "incorrect", "correct", "incorrect")
+    same = judged("1+1=2\n2+2=5\n#7", "incorrect", "correct", "incorrect")
+    elsewhere = judged("2-1=1\n2+2=5\n#5", "incorrect", "correct", "incorrect")
+    unnamed = judged("1+1=2\n2+2=4\n#9", "incorrect", "correct", "correct")
+    found = pair([right, wrong, same, elsewhere, unnamed], cut="step")
+    assert texts(found) == [("2+2=4", "2+2=5")]
+    assert (found[0].prompt, found[0].ends) == (PROMPTS.render_question(A) + "1+1=2\n", False)
+    assert found[0].parents[:2] == (right[0].id, wrong[0].id)
+    assert all(one.ends for one in pair([right, wrong]))
+
+
 def test_a_stage_alone_is_refused(tmp_path: Path) -> None:
     for stage, other in (("dpo", "prefer"), ("prefer", "dpo")):
         with pytest.raises(RecipeError, match=f"the stage '{stage}' needs the stage '{other}'"):
@@ -103,7 +126,7 @@ def half_right(prompt: str, seed: int) -> str:
 
 def run(folder: Path, *overrides: str) -> RunFolder:
     made = RunFolder(folder / "small")
-    recipe = small_recipe(folder / "recipe", "rounds=1", *overrides, text=WITH_DPO)
+    recipe = small_recipe(folder / "recipe", *(overrides or ["rounds=1"]), text=WITH_DPO)
     run_loop(recipe, made, load=lambda checkpoint, context: ScriptedEngine(half_right))
     return made
 
@@ -158,7 +181,7 @@ def test_the_same_recipe_gives_the_same_run(done: RunFolder, tmp_path: Path) -> 
 
 
 def test_a_reference_before_round_1_gives_other_weights(done: RunFolder, tmp_path: Path) -> None:
-    other = run(tmp_path, "dpo.reference=base")
+    other = run(tmp_path, "rounds=1", "dpo.reference=base")
     assert other.stage(1, "sft").read(Checkpoint)[0].weights == done.stage(1, "sft").read(Checkpoint)[0].weights
     assert other.stage(1, "dpo").read(Checkpoint)[0].weights != done.stage(1, "dpo").read(Checkpoint)[0].weights
 
@@ -170,7 +193,18 @@ def test_without_pairs_the_sft_checkpoint_goes_on(tmp_path: Path) -> None:
     run_loop(recipe, made, load=lambda checkpoint, context: right)
     for round_ in (1, 2):
         assert made.stage(round_, "dpo").read(Checkpoint) == made.stage(round_, "sft").read(Checkpoint)
-    assert describe_dpo({"pairs": 0}) == "no pairs: the SFT checkpoint is kept as it is"
+    assert describe_dpo({"pairs": 0}) == "no pairs: the checkpoint is kept as it is"
+
+
+def test_without_sft_dpo_starts_from_the_best_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="nothing trains: a round needs the stage 'sft' or 'dpo'"):
+        small_recipe(tmp_path, "sft=null")
+    made = run(tmp_path, "sft=null", "rounds=2")
+    assert not made.stage(1, "sft").path.exists()
+    (base,), (first,), (second,) = (
+        made.stage(*key).read(Checkpoint) for key in ((0, "warmup"), (1, "dpo"), (2, "dpo"))
+    )
+    assert (first.parents[0], second.parents[0]) == (base.id, first.id)
 
 
 def test_a_falling_chosen_text_is_a_warning() -> None:

@@ -211,7 +211,7 @@ def test_settings_that_compute_the_same_hash_the_same(one: Any, other: Any, same
 
 def test_stages_are_in_the_order_of_a_round() -> None:
     assert STAGES.index("generate") < STAGES.index("verify") < STAGES.index("rationalize") < STAGES.index("select")
-    assert STAGES[-3:] == ("sft", "evaluate", "promote")
+    assert STAGES[-5:] == ("sft", "prefer", "dpo", "evaluate", "promote")
 
 
 def test_a_path_on_the_command_line_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

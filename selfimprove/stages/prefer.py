@@ -35,23 +35,43 @@ def prefer(
             chosen[problem.id].setdefault(rationale.text, rationale)
         elif verdict.outcome == "incorrect" and rationale.finish == "stop" and rationale.origin != "rationalized":
             rejected[problem.id].setdefault(rationale.text, rationale)
-    ranked: list[tuple[int, str, Rationale, Rationale]] = []
+    ranked: list[tuple[int, str, Preference]] = []
     for identity in chosen:
-        pairs = _pair(list(chosen[identity].values()), list(rejected[identity].values()))
-        ranked += [(rank, identity, *pair) for rank, pair in enumerate(pairs[: settings.per_problem])]
+        found: dict[tuple[str, str, str], Preference] = {}
+        for right, wrong in _pair(list(chosen[identity].values()), list(rejected[identity].values())):
+            if settings.cut == "step":
+                texts = _cut(right, wrong, verdicts[right.id], verdicts[wrong.id])
+            else:
+                texts = ("", right.text, wrong.text)
+            if texts is None or texts in found:
+                continue
+            found[texts] = Preference(
+                parents=(right.id, wrong.id, verdicts[right.id].id, verdicts[wrong.id].id),
+                prompt=render(problems[identity]) + texts[0],
+                chosen=texts[1],
+                rejected=texts[2],
+                ends=settings.cut == "whole",
+                margin=1.0,
+                source="verdicts",
+                group=problems[identity].group,
+            )
+            if len(found) == settings.per_problem:
+                break
+        ranked += [(rank, identity, one) for rank, one in enumerate(found.values())]
     # By rank first, so that a limit takes the same number of every problem before it takes one more of any.
     ranked.sort(key=lambda one: (one[0], one[1]))
-    for _, identity, right, wrong in ranked[: settings.limit]:
-        problem = problems[identity]
-        yield Preference(
-            parents=(right.id, wrong.id, verdicts[right.id].id, verdicts[wrong.id].id),
-            prompt=render(problem),
-            chosen=right.text,
-            rejected=wrong.text,
-            margin=1.0,
-            source="verdicts",
-            group=problem.group,
-        )
+    yield from (one for _, _, one in ranked[: settings.limit])
+
+
+def _cut(right: Rationale, wrong: Rationale, judged: Verdict, blamed: Verdict) -> tuple[str, str, str] | None:
+    """What both texts begin with, the right step and the first wrong one; None where they do not begin alike."""
+    fault = next((step for step in blamed.steps if step.outcome == "incorrect"), None)
+    if fault is None or right.text[: fault.start] != wrong.text[: fault.start]:
+        return None
+    instead = next((step for step in judged.steps if step.start == fault.start), None)
+    if instead is None or right.text[fault.start : instead.end] == wrong.text[fault.start : fault.end]:
+        return None
+    return wrong.text[: fault.start], right.text[fault.start : instead.end], wrong.text[fault.start : fault.end]
 
 
 def _pair(right: list[Rationale], wrong: list[Rationale]) -> list[tuple[Rationale, Rationale]]:

@@ -57,7 +57,7 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
     import pyarrow.parquet as pq
     from datasets import Dataset
 
-    table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected"])
+    table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected", "ends"])
     prompts: dict[str, list[int]] = {}
     columns: dict[str, list[list[int]]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     left_out = tokens = 0
@@ -66,6 +66,8 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
             prompts[row["prompt"]] = encode_prompt(tokenizer, row["prompt"], chat=job.chat)
         ids = prompts[row["prompt"]]
         chosen, rejected = (encode_completion(tokenizer, row[name]) for name in ("chosen", "rejected"))
+        if not row["ends"]:
+            chosen, rejected = chosen[:-1], rejected[:-1]
         if len(ids) + max(len(chosen), len(rejected)) > job.settings.max_length:
             left_out += 1
             continue

@@ -2,13 +2,12 @@
 
     python tests/benchmarks/dpo.py RUN [--round 3] [--steps 80] [--pairs 400] [--seeds 0 1 2]
 
-RUN is a finished run of `arithmetic`. All settings start from the round's incumbent, take the same number of steps of
-the same batch size on pairs of that round's samples, and answer the run's held-out problems greedily. `NLL` is SFT on
-the chosen texts alone.
+RUN is a finished run of `arithmetic`. All settings start from the round's SFT checkpoint (or its incumbent), take the
+same number of steps of the same batch size on pairs of that round's samples, and answer the run's held-out problems
+greedily. `NLL` is SFT on the chosen texts alone.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,14 +39,19 @@ class Variant:
 ADAMW, MUON = {"optimizer": "adamw"}, {"optimizer": "muon"}
 VARIANTS = [
     Variant("NLL, AdamW 1e-3", {**ADAMW, "learning_rate": 1e-3}),
-    Variant("DPO, Muon 1e-3", {**MUON, "learning_rate": 1e-3}, {"nll": 0.0}),
-    Variant("DPO+NLL, Muon 1e-3", {**MUON, "learning_rate": 1e-3}, {"nll": 1.0}),
+    Variant("NLL, AdamW 1e-4", {**ADAMW, "learning_rate": 1e-4}),
+    Variant("DPO, Muon 1e-3, beta 0.1", {**MUON, "learning_rate": 1e-3}, {"nll": 0.0}),
+    Variant("DPO+NLL, Muon 1e-3, beta 0.1", {**MUON, "learning_rate": 1e-3}, {"nll": 1.0}),
     *(
-        Variant(f"DPO{'+NLL' if nll else ''}, AdamW {rate:g}, beta {beta:g}",
+        Variant(f"DPO{f'+{nll:g} NLL' if nll else ''}, AdamW {rate:g}, beta {beta:g}",
                 {**ADAMW, "learning_rate": rate}, {"nll": nll, "beta": beta})
-        for nll in (0.0, 1.0) for rate in (3e-5, 1e-4, 3e-4) for beta in (0.1, 0.5)
+        for nll in (0.0, 1.0, 20.0) for rate in (3e-5, 1e-4, 3e-4) for beta in (0.1, 0.5, 2.0)
     ),
-    Variant("DPO+NLL, AdamW 1e-3, beta 0.5", {**ADAMW, "learning_rate": 1e-3}, {"nll": 1.0, "beta": 0.5}),
+    *(
+        Variant(f"DPO by length+{nll:g} NLL, AdamW {rate:g}, beta {beta:g}",
+                {**ADAMW, "learning_rate": rate}, {"nll": nll, "beta": beta, "loss": "sigmoid_norm"})
+        for nll in (1.0,) for rate in (1e-4, 3e-4) for beta in (2.0, 10.0)
+    ),
 ]  # fmt: skip
 
 
@@ -59,7 +63,7 @@ def open_run(folder: Path) -> Context:
     return context
 
 
-def read_pairs(context: Context, round_: int, limit: int) -> list[Preference]:
+def read_pairs(context: Context, round_: int, limit: int, cut: Any) -> list[Preference]:
     stages = ("generate", "repair")
     written = [one for name in stages for one in context.read((round_, name), Rationale)]
     judged = [one for name in ("verify", "repair") for one in context.read((round_, name), Verdict)]
@@ -71,7 +75,7 @@ def read_pairs(context: Context, round_: int, limit: int) -> list[Preference]:
             prompts=context.prompts,
             shown=False,
             require=context.recipe.stages.select,
-            settings=Prefer(per_problem=2, limit=limit),
+            settings=Prefer(per_problem=2, limit=limit, cut=cut),
         )
     )
 
@@ -92,8 +96,6 @@ def accuracy(context: Context, folder: str) -> float:
 
 def train(variant: Variant, pairs: Sequence[Preference], start: str, folder: Path, steps: int, seed: int) -> list[Any]:
     """Train a setting into `folder`; gives its curve."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     shared: dict[str, Any] = {
         "model": start, "examples": folder / "rows.parquet", "output": folder / "checkpoint", "steps": steps,
         "seed": derive_seed(seed, "dpo"), "device": "cpu", "threads": 1,
@@ -115,24 +117,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", default="", help="settings whose names hold this")
+    parser.add_argument("--cut", choices=("whole", "step"), default="whole")
+    parser.add_argument("--start", choices=("incumbent", "sft"), default="sft", help="the round's checkpoint")
+    parser.add_argument("--only", nargs="+", default=[""], help="settings whose names hold one of these")
     options = parser.parse_args()
     context = open_run(options.run)
     context.import_models()
-    pairs = read_pairs(context, options.round, options.pairs)
-    start = str(Path(context.weights(context.incumbent(options.round))).resolve())
+    pairs = read_pairs(context, options.round, options.pairs, options.cut)
+    after = options.round + (options.start == "sft")
+    start = str(Path(context.weights(context.incumbent(after))).resolve())
     before = accuracy(context, start)
-    print(f"{len(pairs)} pairs of round {options.round}, {options.steps} steps of 16, start {before:.3f}\n")
+    print(
+        f"{len(pairs)} pairs of round {options.round}, {options.steps} steps of 16 from the {options.start} checkpoint "
+        f"with {before:.3f}\n"
+    )
     print("| setting | held-out accuracy | margin | log-probability of the chosen | of the rejected |")
     print("|---|---:|---:|---:|---:|")
     for variant in VARIANTS:
-        if options.only not in variant.name:
+        if not any(one in variant.name for one in options.only):
             continue
+        if options.cut == "step" and variant.dpo is None:
+            continue  # SFT would teach it to end after a step
         found, curve = [], []
         for seed in options.seeds:
-            folder = Path(tempfile.gettempdir()) / "selfimprove-dpo"
-            curve = train(variant, pairs, start, folder, options.steps, seed)
-            found.append(accuracy(context, str(folder / "checkpoint")))
+            with tempfile.TemporaryDirectory() as name:
+                curve = train(variant, pairs, start, Path(name), options.steps, seed)
+                found.append(accuracy(context, str(Path(name) / "checkpoint")))
         first, last = curve[0].values, curve[-1].values
         shown = [f"{last['margin']:.2f}", *(f"{first[name]:.1f} to {last[name]:.1f}" for name in (
             "chosen log-probability", "rejected log-probability"))] if last else ["", "", ""]  # fmt: skip
