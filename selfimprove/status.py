@@ -104,6 +104,11 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
         "cross-checks": read_cross_checks(Query(folder)),
+        "preferences": [
+            {"round": one.round, "pairs": one.metrics.get("pairs", 0), "measured": one.metrics.get("measured")}
+            for one in manifests
+            if one.stage == "dpo"
+        ],
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
         "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
         "seconds": {"wall": wall, "outside the model": outside},
@@ -130,6 +135,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         if checks := read_cross_checks(Query(folder)):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
+    if any(one.stage == "dpo" for one in manifests):
+        console.print(_preferences_table(manifests))
     if manifests:
         console.print(_stages_table(manifests))
         outside, wall = outside_model(manifests)
@@ -205,6 +212,39 @@ def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
         how = ", ".join(f"{one['count']} × {one['first']}, then {one['second']}" for one in differing)
         differs = sum(one["count"] for one in differing)
         table.add_row(str(key[0]), key[1], str(checked), str(checked - differs), str(differs), how)
+    return table
+
+
+def _preferences_table(manifests: list[Manifest]) -> Table:
+    columns = (
+        "round",
+        "pairs",
+        "log-probability of the chosen",
+        "of the rejected",
+        "DPO loss",
+        "margin above 0",
+        "note",
+    )
+    table = _table("Preference pairs, before and after DPO", *columns, left=("note",))
+    for one in manifests:
+        measured = one.metrics.get("measured")
+        if one.stage != "dpo":
+            continue
+        if not measured:
+            note = "" if one.metrics.get("pairs") else "no pairs"
+            table.add_row(str(one.round), str(one.metrics.get("pairs", 0)), "", "", "", "", note)
+            continue
+        before, after = measured["before"], measured["after"]
+        changes = [f"{before[name]:.2f} → {after[name]:.2f}" for name in ("chosen", "rejected")]
+        note = "the chosen became less likely" if after["chosen"] < before["chosen"] else ""
+        table.add_row(
+            str(one.round),
+            str(one.metrics["pairs"]),
+            *changes,
+            f"{after['loss']:.3f}",
+            f"{after['accuracy']:.0%}",
+            note,
+        )
     return table
 
 

@@ -70,7 +70,7 @@ def train_round(stage: PlannedStage, context: Context, examples: Sequence[Exampl
 
 
 def train_preferences(stage: PlannedStage, context: Context, pairs: Sequence[Preference]) -> Checkpoint:
-    """Train the round's checkpoint so far on pairs; where there are none, because nothing is wrong any more, keep it."""
+    """Train the round's checkpoint so far on pairs; where there are none, as nothing is wrong any more, keep it."""
     settings = context.recipe.stages.dpo
     assert settings is not None
     start = context.incumbent(stage.round)

@@ -19,6 +19,7 @@ from selfimprove.recipe import Prefer, Select
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.show import print_record
 from selfimprove.stages.prefer import prefer
+from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 from selfimprove.summary import describe_dpo
@@ -164,6 +165,15 @@ def test_each_pair_is_walked_to_its_problem_and_shown(done: RunFolder, capsys: p
     assert "by verdicts, margin 1" in text
     assert f"preference {pair.id} chosen, beside {pair.parents[1][:10]}" in text
     assert "preference pairs: by verdicts" in text
+
+
+def test_status_shows_what_dpo_did(done: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(done, Console(width=160, force_terminal=False))
+    text = capsys.readouterr().out
+    measured = done.stage(1, "dpo").manifest().metrics["measured"]  # type: ignore[union-attr]
+    assert "Preference pairs, before and after DPO" in text
+    assert f"{measured['before']['chosen']:.2f} → {measured['after']['chosen']:.2f}" in text
+    assert to_json(done)["preferences"][0]["measured"] == measured
 
 
 def test_pairs_are_exported_in_trls_columns(done: RunFolder, tmp_path: Path) -> None:
