@@ -231,7 +231,7 @@ MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     (("show", "small", ""), r"no record's id begins with ''"),
     (("traces", "small", "--outcome", "right"), r"--outcome right: no such outcome"),
     (("export", "small", "rows.csv"), r"rows.csv: name a .parquet or a .jsonl file"),
-    (("export", "small", "rows.jsonl", "--what", "dpo"), r"--what dpo: no such export"),
+    (("export", "small", "rows.jsonl", "--what", "rlhf"), r"--what rlhf: no such export"),
 )  # fmt: skip
 
 
