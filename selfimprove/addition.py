@@ -12,6 +12,7 @@ The answer takes one character a column, with a space for each leading zero, so 
 same distance from the columns that they are read from, with a final carry or without.
 """
 
+import random
 import re
 from functools import lru_cache
 
@@ -39,6 +40,48 @@ def write_rationale(a: int, b: int) -> str:
         lines.append(f"{x}+{y}+{carry}={total:02d}")
         carry = total // 10
     return "\n".join([*lines, f"#{str(a + b).rjust(len(lines))}"])
+
+
+def write_flawed(a: int, b: int, rng: random.Random) -> str:
+    """A rationale of a+b with one mistake, such as models make, and everything after it in line with the mistake."""
+    first, second = str(a)[::-1], str(b)[::-1]
+    needed = max(len(first), len(second)) + 1
+    kind = rng.choice(("digit", "digit", "carry", "sum", "sum", "short", "long", "answer", "answer"))
+    at = rng.randrange(needed)
+    columns = needed - (kind == "short") + (kind == "long")
+    lines, digits, carry = [], "", 0
+    for column in range(columns):
+        x, y = _digit(first, column), _digit(second, column)
+        if column == at and kind == "digit":
+            x, y = rng.choice(((_other(x, rng), y), (x, _other(y, rng))))
+        if column == at and kind == "carry":
+            carry = 1 - carry
+        total = x + y + carry
+        if column == at and kind == "sum":
+            total = rng.choice([one for one in (total - 10, total - 1, total + 1, total + 10) if 0 <= one <= 19])
+        lines.append(f"{x}+{y}+{carry}={total:02d}")
+        carry, digits = total // 10, str(total % 10) + digits
+    answer = digits.lstrip("0") or "0"
+    if kind == "answer":
+        place = rng.randrange(len(answer))
+        answer = answer[:place] + str(_other(int(answer[place]), rng)) + answer[place + 1 :]
+    return "\n".join([*lines, f"#{answer.rjust(columns)}"])
+
+
+def _other(digit: int, rng: random.Random) -> int:
+    return (digit + rng.randrange(1, 10)) % 10
+
+
+def write_critique(question: str, text: str, nothing: str) -> str:
+    """The critique of a rationale: its lines once more as they should be, and where one of them should be another one,
+    an x and the line that is wrong; all of them and `nothing` where each is right."""
+    operands = parse_addition(question)
+    assert operands is not None
+    expected = write_rationale(int(operands[0]), int(operands[1])).split("\n")
+    for at, line in enumerate(text.split("\n")):
+        if at >= len(expected) or line != expected[at]:
+            return "\n".join([*expected[: at + 1], f"x{line}"])
+    return "\n".join([*expected, nothing])
 
 
 def _digit(reversed_digits: str, column: int) -> int:

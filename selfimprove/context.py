@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
+from selfimprove.constitution import load_constitution
+from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion, Engine, Request, Score, load_engine
 from selfimprove.errors import TaskError
 from selfimprove.judging import Judging, ask_engine
-from selfimprove.plan import Key, PlannedStage, last_training, start_stage
-from selfimprove.prompts import Exemplar, PromptFormat, load_exemplars
+from selfimprove.plan import Key, Plan, PlannedStage, build_plan, last_training, start_stage
+from selfimprove.prompts import Chat, Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
-from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, digest
+from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, derive_seed, digest
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.verifiers.judge import Conversation
@@ -139,9 +142,11 @@ class Context:
         self.task: Task = load_task(recipe.train)
         if not self.task.levels:
             raise TaskError(f"task '{self.task.name}' has no problems to train on here; use it in 'evaluate_on'")
+        self.open_task: Task | None = load_task(recipe.open) if recipe.open else None
         self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
         self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
-        check_disjoint([self.task], self.held_out)
+        check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
+        self.constitution = load_constitution(recipe.constitution) if recipe.constitution else None
         self.judging = Judging(recipe, self._tasks(), self._ask)
 
     def data(self) -> str:
@@ -163,7 +168,20 @@ class Context:
         return found
 
     def _tasks(self) -> list[Task]:
-        return [*self.held_out_tasks, self.task]
+        return [*self.held_out_tasks, self.task, *([self.open_task] if self.open_task else [])]
+
+    def draw_open(self, round_: int) -> list[Problem]:
+        """The open prompts of a round, evenly over their tags."""
+        task, settings = self.open_task, self.recipe.open
+        if task is None or settings is None:
+            return []
+        seed, groups = derive_seed(self.recipe.seed, "draw open", round_), sorted(task.levels)
+        drawn = [task.draw(group, settings.draw, derive_seed(seed, group)) for group in groups]
+        return [one for row in zip_longest(*drawn) for one in row if one is not None][: settings.draw]
+
+    def graph(self) -> "Plan":
+        """The plan of the run."""
+        return build_plan(self.recipe, self.data(), self.constitution.hash if self.constitution else "")
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -174,10 +192,25 @@ class Context:
 
             self.import_models()
             chat = load_chat(self.recipe.model.path)
-        return PromptFormat(self.recipe.prompt, self.exemplars, chat, self.own_exemplars)
+        formats = {}
+        if self.recipe.open_prompt:
+            exemplars = load_exemplars(self.recipe.open_prompt.exemplars, self.recipe.open_prompt.shots)
+            apart = PromptFormat(self.recipe.open_prompt, exemplars, chat)
+            formats = {task.name: apart for task in self._tasks() if task.name.startswith("prompts/")}
+        return PromptFormat(self.recipe.prompt, self.exemplars, chat, self.own_exemplars, formats)
+
+    @cached_property
+    def prompter(self) -> Prompter | None:
+        """What writes prompts by the constitution, in the form of the recipe's other prompts."""
+        return Prompter(self.constitution, self.prompts.chat) if self.constitution else None
 
     def _ask(self, conversations: Sequence[Conversation]) -> list[str | None]:
         """What the judge's model answers to conversations, greedily."""
+        checkpoint, chat = self._judge()
+        return ask_engine(self.engine(checkpoint), conversations, chat=chat, max_tokens=self.recipe.judge.max_tokens)
+
+    def _judge(self) -> tuple[Checkpoint, Chat | None]:
+        """The model that judges, and its chat template."""
         settings = self.recipe.judge
         if settings.path is None:
             checkpoint, path = self.first_checkpoint(), self.recipe.model.path
@@ -189,7 +222,13 @@ class Context:
 
             self.import_models()
             chat = load_chat(path)
-        return ask_engine(self.engine(checkpoint), conversations, chat=chat, max_tokens=settings.max_tokens)
+        return checkpoint, chat
+
+    def judge(self) -> tuple[Checkpoint, Prompter]:
+        """The model that compares responses, and what writes its prompts by the constitution."""
+        assert self.constitution is not None
+        checkpoint, chat = self._judge()
+        return checkpoint, Prompter(self.constitution, chat)
 
     def read(self, key: Key, kind: type[Any]) -> list[Any]:
         """A stage's records, read once."""

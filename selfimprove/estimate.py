@@ -10,7 +10,7 @@ from rich.table import Table
 
 from selfimprove.context import Context
 from selfimprove.models import resolve_folder
-from selfimprove.plan import PlannedStage, build_plan, in_order
+from selfimprove.plan import PlannedStage, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
@@ -124,7 +124,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     for name in ("stage", "state", "tokens", "time"):
         table.add_column(name, justify="left" if name in ("stage", "state") else "right")
     tokens, seconds, known, bound = 0, 0.0, True, False
-    for stage in in_order(build_plan(recipe, context.data())):
+    for stage in in_order(context.graph()):
         state = describe_state(stage, folder)
         if state == "done":
             table.add_row(str(stage), state, "", "")

@@ -13,15 +13,17 @@ from typing import Any
 
 import networkx as nx
 
+from selfimprove.constitution import write_constitution
 from selfimprove.context import Clock, Context, Loader, Report
 from selfimprove.errors import StoreError
-from selfimprove.pipeline import arrange, prepare
-from selfimprove.plan import Key, PlannedStage, build_plan, in_order
+from selfimprove.pipeline import prepare
+from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
 from selfimprove.summary import summarize
+from selfimprove.work import arrange
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
 
@@ -40,12 +42,14 @@ def run_loop(
     """
     with folder:
         context = Context(recipe, folder, report=report, load=load)
-        graph = build_plan(recipe, context.data())
+        graph = context.graph()
         stages = list(in_order(graph))
         context.plan = {stage.key: stage for stage in stages}
         for disk in prepare_redo(graph, folder, redo):
             folder.discard(disk)
         folder.write_recipe(recipe)
+        if context.constitution:
+            folder.write_constitution(write_constitution(context.constitution))
         try:
             for stage in stages:
                 disk = folder.stage(*stage.key, stage.fingerprint)

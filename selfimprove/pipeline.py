@@ -1,16 +1,17 @@
 """How each stage is fed: its inputs from the store, cut into parts, and its plain function to run on each part."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from selfimprove.constitutional import compare_responses, evaluate_revisions, read_pairs, revise_responses
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
-from selfimprove.plan import PlannedStage, last_training, retries, start_stage
+from selfimprove.plan import PlannedStage, last_training, rewrites, start_stage
 from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
+    Critique,
     Decision,
     Example,
     Frontier,
@@ -18,7 +19,7 @@ from selfimprove.records import (
     Problem,
     Promotion,
     Rationale,
-    Record,
+    Revision,
     Verdict,
     by_id,
     derive_seed,
@@ -26,45 +27,16 @@ from selfimprove.records import (
 from selfimprove.stages.balance import balance
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.frontier import frontier, measure_yields
-from selfimprove.stages.generate import Writer, generate
+from selfimprove.stages.generate import generate
 from selfimprove.stages.prefer import prefer
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.select import check_no_hint, select
+from selfimprove.stages.teach import teach
 from selfimprove.stages.verify import cross_check, verify
 from selfimprove.training import train_preferences, train_round, warm_up
-
-Records = Iterable[Record]
-
-
-@dataclass(frozen=True)
-class Work:
-    """A stage's parts: `run` makes the records of one part, of which `unit` is what progress counts."""
-
-    parts: Sequence[Sequence[Any]]
-    run: Callable[[Sequence[Any]], Records]
-    unit: type[Record]
-    per_item: int = 1
-
-    @property
-    def total(self) -> int:
-        return sum(map(len, self.parts)) * self.per_item
-
-
-def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """Cut into parts; no items make one empty part, so that a stage that ran is seen to have run."""
-    return [items[start : start + size] for start in range(0, len(items), size)] or [[]]
-
-
-def arrange(part: Sequence[Any], records: Sequence[Record]) -> list[Record]:
-    """Put the rationales of a part, which come as they finish, in the order of its problems."""
-    place = {item.id: at for at, item in enumerate(part) if isinstance(item, Problem)}
-
-    def order(record: Record) -> tuple[int, int]:
-        return (place[record.problem], record.sample) if isinstance(record, Rationale) else (len(place), 0)
-
-    return sorted(records, key=order) if place else list(records)
+from selfimprove.work import Records, Work, chunks, make_writer
 
 
 def prepare(stage: PlannedStage, context: Context) -> Work:
@@ -117,19 +89,9 @@ def _frontier(stage: PlannedStage, context: Context) -> Work:
                 if problem.question in held_out:
                     raise StoreError(f"{stage}: the held-out problem {problem.question!r} was drawn for training")
                 yield problem
+        yield from context.draw_open(round_)
 
     return Work([[None]], run, Problem, per_item=settings.problems)
-
-
-def _writer(round_: int, context: Context, checkpoint: Checkpoint) -> Writer:
-    return Writer(
-        engine=context.engine(checkpoint),
-        checkpoint=checkpoint.id,
-        extract_answer=context.judging.extract_answer,
-        stop=context.recipe.prompt.stop,
-        round=round_,
-        seed=context.recipe.seed,
-    )
 
 
 def _generate(stage: PlannedStage, context: Context) -> Work:
@@ -138,7 +100,7 @@ def _generate(stage: PlannedStage, context: Context) -> Work:
     def run(problems: Sequence[Problem]) -> Records:
         return generate(
             problems,
-            writer=_writer(stage.round, context, context.incumbent(stage.round)),
+            writer=make_writer(stage.round, context, context.incumbent(stage.round)),
             render=context.prompts.render,
             sampling=settings,
             samples=settings.samples,
@@ -205,7 +167,7 @@ def _repair(stage: PlannedStage, context: Context) -> Work:
         rationales = repair(
             problems,
             beginnings=beginnings,
-            writer=_writer(round_, context, context.incumbent(round_)),
+            writer=make_writer(round_, context, context.incumbent(round_)),
             render=context.prompts.render,
             sampling=sampled.model_copy(update={"temperature": settings.temperature}),
             samples=settings.samples,
@@ -224,7 +186,7 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
     def run(problems: Sequence[Problem]) -> Records:
         rationales = rationalize(
             problems,
-            writer=_writer(round_, context, context.incumbent(round_)),
+            writer=make_writer(round_, context, context.incumbent(round_)),
             render_hint=context.prompts.render_hint,
             sampling=sampled.model_copy(update={"temperature": temperature}),
             samples=settings.samples,
@@ -290,16 +252,31 @@ def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
 
 def _written(round_: int, context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:
     """All that a round wrote for training problems, and its verdicts by rationale."""
-    sources = [(round_, "generate"), *((round_, name) for name in retries(context.recipe))]
+    sources = [(round_, "generate"), *((round_, name) for name in rewrites(context.recipe))]
     rationales = [one for key in sources for one in context.read(key, Rationale)]
     judged = [(round_, "verify"), *sources[1:]]
     return rationales, {one.rationale: one for key in judged for one in context.read(key, Verdict)}
+
+
+def _revisions(round_: int, context: Context) -> dict[str, Revision]:
+    """What became of each revised rationale of a round, by rationale."""
+    if not context.recipe.stages.revise:
+        return {}
+    return {one.rationale: one for one in context.read((round_, "revise"), Revision)}
+
+
+def _revise(stage: PlannedStage, context: Context) -> Work:
+    problems = by_id(context.read((stage.round, "frontier"), Problem))
+    rationales = context.read((stage.round, "generate"), Rationale)
+    verdicts = {one.rationale: one for one in context.read((stage.round, "verify"), Verdict)}
+    return revise_responses(stage, context, problems, rationales, verdicts)
 
 
 def _select(stage: PlannedStage, context: Context) -> Work:
     round_, recipe = stage.round, context.recipe
     rationales, verdicts = _written(round_, context)
     problems = by_id(context.read((round_, "frontier"), Problem))
+    revisions = _revisions(round_, context)
 
     def run(part: Sequence[Rationale]) -> Records:
         examples = []
@@ -311,10 +288,17 @@ def _select(stage: PlannedStage, context: Context) -> Work:
             prompts=context.prompts,
             shown=recipe.stages.shown,
             settings=recipe.stages.select,
+            revisions=revisions,
+            all_revisions=recipe.stages.revise is not None and recipe.stages.revise.train == "all",
         ):
             if isinstance(record, Example):
                 examples.append(record)
             yield record
+        if recipe.stages.revise and recipe.stages.revise.lessons:
+            critiques = context.read((round_, "revise"), Critique)
+            yield from teach(
+                part, critiques, revisions.values(), problems=problems, verdicts=verdicts, settings=recipe.stages.select
+            )
         hinted = check_no_hint(examples, context.prompts, problems)
         if hinted:
             raise StoreError(f"{stage}: {hinted} examples hold a prompt with the hint; this is a fault of the program")
@@ -337,17 +321,23 @@ def _prefer(stage: PlannedStage, context: Context) -> Work:
     assert settings is not None
     rationales, verdicts = _written(stage.round, context)
     problems = by_id(context.read((stage.round, "frontier"), Problem))
+    revisions = _revisions(stage.round, context)
 
     def run(part: Sequence[Rationale]) -> Records:
-        return prefer(
+        compared = compare_responses(stage, context, part, revisions, problems)
+        yield from compared
+        yield from prefer(
             part,
             problems=problems,
             verdicts=verdicts,
+            revisions=revisions,
+            comparisons=compared,
             prompts=context.prompts,
             shown=stages.shown,
             require=stages.select.model_copy(update={"require": settings.require or stages.select.require}),
             settings=settings,
         )
+        yield from read_pairs(stage, context)
 
     return Work([rationales], run, Preference)
 
@@ -371,7 +361,7 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
         if part:
             yield from generate(
                 part,
-                writer=_writer(stage.round, context, checkpoint),
+                writer=make_writer(stage.round, context, checkpoint),
                 render=context.prompts.render,
                 sampling=sampling,
                 samples=1,
@@ -379,10 +369,13 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
             )
             return
         # The last part holds what follows from all the others.
-        written = context.folder.stage(*stage.key, stage.fingerprint).read(Rationale)
+        disk = context.folder.stage(*stage.key, stage.fingerprint)
+        written = [one for one in disk.read(Rationale) if one.origin == "sampled"]
         verdicts = list(verify(written, problems=by_id(problems), judge=context.judging.judge))
         yield from verdicts
-        yield from evaluate(problems, written, {one.rationale: one for one in verdicts}, checkpoint.id)
+        judged = {one.rationale: one for one in verdicts}
+        yield from evaluate(problems, written, judged, checkpoint.id)
+        yield from evaluate_revisions(stage, context, checkpoint, problems, written, judged)
 
     return Work(parts, run, Rationale)
 
@@ -390,7 +383,7 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
 def _promote(stage: PlannedStage, context: Context) -> Work:
     def outcomes(checkpoint: Checkpoint) -> dict[str, Any]:
         for round_ in range(stage.round, -1, -1):
-            rationales = context.read((round_, "evaluate"), Rationale)
+            rationales = [one for one in context.read((round_, "evaluate"), Rationale) if one.origin == "sampled"]
             if rationales and rationales[0].checkpoint == checkpoint.id:
                 verdicts = {one.rationale: one for one in context.read((round_, "evaluate"), Verdict)}
                 return {one.problem: verdicts[one.id].outcome for one in rationales}
@@ -419,6 +412,7 @@ PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
     "verify": _verify,
     "repair": _repair,
     "rationalize": _rationalize,
+    "revise": _revise,
     "select": _select,
     "sft": _sft,
     "prefer": _prefer,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import networkx as nx
 
@@ -18,11 +18,13 @@ from selfimprove.stages import (
     promote,
     rationalize,
     repair,
+    revise,
     select,
     verify,
 )
 
 Key = tuple[int, str]  # round, stage
+Plan: TypeAlias = "nx.DiGraph[Key]"
 VERSIONS = {
     "problems": 1,
     "base": 1,
@@ -32,6 +34,7 @@ VERSIONS = {
     "verify": verify.VERSION,
     "repair": repair.VERSION,
     "rationalize": rationalize.VERSION,
+    "revise": revise.VERSION,
     "select": select.VERSION,
     "sft": 1,
     "prefer": prefer.VERSION,
@@ -49,6 +52,7 @@ MAIN = {
     "verify": "verdict",
     "repair": "rationale",
     "rationalize": "rationale",
+    "revise": "revision",
     "select": "decision",
     "sft": "checkpoint",
     "prefer": "preference",
@@ -103,6 +107,11 @@ def retries(recipe: Recipe) -> list[str]:
     return [*(["repair"] if recipe.stages.repair else []), *(["rationalize"] if rationalizes(recipe) else [])]
 
 
+def rewrites(recipe: Recipe) -> list[str]:
+    """All stages after `generate` that write rationales for training problems, as far as the recipe has them."""
+    return [*retries(recipe), *(["revise"] if recipe.stages.revise else [])]
+
+
 def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     """What each stage of a round reads; a stage that is not named does not run in that round."""
     start = (0, start_stage(recipe))
@@ -123,12 +132,15 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     }
     for _, name in again:
         stages[name] = [*samples, incumbent]
+    if recipe.stages.revise:
+        stages["revise"] = [*samples, incumbent]
+        again.append((round_, "revise"))
     stages["select"] = [*samples, *again, *((one, "select") for one in range(first, round_)), *seeds]
     if recipe.stages.sft:
         stages["sft"] = [start, incumbent, *samples, *((one, "select") for one in range(first, round_ + 1))]
     trained = (round_, last_training(recipe))
     if recipe.stages.prefer:
-        stages["prefer"] = [*samples, *again]
+        stages["prefer"] = [*samples, *again, *([start] if recipe.stages.prefer.feedback else [])]
     if recipe.stages.dpo:
         stages["dpo"] = [start, (round_, "sft") if recipe.stages.sft else incumbent, (round_, "prefer")]
     stages["evaluate"] = [(0, "problems"), trained]
@@ -136,25 +148,32 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     return stages
 
 
-def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
+def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[str, Any]]:
     """The settings that each stage's records depend on; `data` is the hash of all problems and exemplars."""
     stages = recipe.stages
     own = {name: hashed_settings(one) for name, one in stages if one is not None}
     shown = {
         "answer": stages.verify.answer,
         "prompt": hashed_settings(recipe.prompt),
+        "open prompt": recipe.open_prompt and hashed_settings(recipe.open_prompt),
         "model": hashed_settings(recipe.model),
     }
+    by_constitution = {"constitution": constitution, "critique": own.get("critique"), "revise": own.get("revise")}
     return {
         "problems": {"data": data},
         "base": shown,
-        "warmup": {**own.get("warmup", {}), **shown},
+        "warmup": {
+            **own.get("warmup", {}),
+            **shown,
+            "constitution": constitution if stages.warmup and stages.warmup.critiques else "",
+        },
         "frontier": {**own["frontier"], "require": stages.select.require},
         "generate": {**own["generate"], **shown},
         "verify": own["verify"],
         "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
-        "select": {**own["select"], "shown": stages.shown, **shown},
+        "revise": {**by_constitution, "sampling": hashed_settings(stages.generate), **shown},
+        "select": {**own["select"], "shown": stages.shown, **shown, "revise": own.get("revise")},
         "sft": {
             **own.get("sft", {}),
             "pool": own["select"]["pool"],
@@ -168,21 +187,26 @@ def _settings(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
             "require": (stages.prefer and stages.prefer.require) or stages.select.require,
             "shown": stages.shown,
             **shown,
+            "constitution": constitution if stages.prefer and stages.prefer.feedback else "",
         },
         "dpo": own.get("dpo", {}),
         "evaluate": {
             **own["evaluate"],
             "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,
             **shown,
+            **(by_constitution if stages.evaluate.revise else {}),
         },
         "promote": own["promote"],
     }
 
 
-def build_plan(recipe: Recipe, data: str) -> "nx.DiGraph[Key]":
-    """All stages of all rounds, each node with its PlannedStage; edges go from what is read to what reads it."""
+def build_plan(recipe: Recipe, data: str, constitution: str = "") -> "nx.DiGraph[Key]":
+    """All stages of all rounds, each node with its PlannedStage; edges go from what is read to what reads it.
+
+    `data` and `constitution` are hashes of what the recipe only names.
+    """
     graph: nx.DiGraph[Key] = nx.DiGraph()
-    settings = _settings(recipe, data)
+    settings = _settings(recipe, data, constitution)
     fingerprints: dict[Key, str] = {}
     for round_ in range(recipe.rounds + 1):
         for name, reads in _reads(recipe, round_).items():

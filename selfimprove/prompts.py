@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,20 +57,34 @@ class PromptFormat:
     chat: Chat | None = None
     own: Mapping[str, tuple[Exemplar, ...]] = field(default_factory=dict)
     """By task: the exemplars that it brings, which go before the recipe's."""
+    formats: Mapping[str, "PromptFormat"] = field(default_factory=dict)
+    """By task: another format than this one."""
 
     def render(self, problem: Problem) -> str:
         """The prompt that a problem is sampled with."""
-        return self._render(problem, self.settings.question)
+        return self._of(problem)._render(problem, "question")
 
     def render_hint(self, problem: Problem) -> str:
         """The prompt that shows the answer as a hint, in the exemplars too (STaR, section 3.2 and figure 2)."""
-        return self._render(problem, self.settings.hint)
+        return self._of(problem)._render(problem, "hint")
 
     def render_question(self, problem: Problem) -> str:
         """The question alone, without exemplars or trigger: what SFT rows of `prompt: question` hold."""
-        return self._assemble([(self._block(self.settings.question, problem.question, problem.answer), None)])
+        form = self._of(problem)
+        return form._assemble([(form._block(form.settings.question, problem.question, problem.answer), None)])
 
-    def _render(self, problem: Problem, template: str) -> str:
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """What a completion ends before, in any of the formats."""
+        return tuple(
+            dict.fromkeys([*self.settings.stop, *(mark for one in self.formats.values() for mark in one.stop)])
+        )
+
+    def _of(self, problem: Problem) -> "PromptFormat":
+        return self.formats.get(problem.task, self)
+
+    def _render(self, problem: Problem, name: Literal["question", "hint"]) -> str:
+        template = self.settings.question if name == "question" else self.settings.hint
         turns: list[tuple[str, str | None]] = []
         if self.settings.style.startswith("few-shot"):
             for exemplar in self.own.get(problem.task, self.exemplars):
@@ -104,6 +118,8 @@ class PromptFormat:
 
     def finds_hint(self, problem: Problem, text: str) -> str | None:
         """The part of the hint that stands in a text, or None: its words with this answer, or its opening words."""
+        if problem.answer is None:
+            return None
         whole = fill(self.settings.hint, {"question": "\0", "answer": problem.answer or ""})
         plain = fill(self.settings.question, {"question": "\0"})
         added = [part for part in _difference(whole, plain) if part]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from selfimprove.settings import Settings, Share, unhashed
-from selfimprove.task_settings import Limits, Task
+from selfimprove.task_settings import Limits, PromptsTask, Task
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -134,6 +134,9 @@ class Warmup(Training):
 
     examples: PositiveInt = 800
     """Seed rationales."""
+    critiques: NonNegativeInt = 0
+    """Seed critiques, each of a rationale with one mistake or with none, and the revisions by them, in the form of the
+    recipe's constitution; for a model that could not criticise otherwise."""
     hinted: Share = 0.0
     """The share of them that is also shown with the hint, so that the model knows rationalization's prompt."""
     steps: PositiveInt | None = 350
@@ -218,6 +221,39 @@ class Rationalize(Settings):
     part_size: PositiveInt = 256
 
 
+class Critique(Sampling):
+    """Ask the model what goes against a principle of the constitution (Constitutional AI, section 3.1)."""
+
+    temperature: NonNegativeFloat = 0.0
+    max_tokens: PositiveInt = 128
+
+
+class Revise(Sampling):
+    """Have the model rewrite its responses by the constitution: after a critique, or directly without that stage."""
+
+    temperature: NonNegativeFloat = 0.7
+    revisions: PositiveInt = 1
+    """Critiques and revisions one after the other for each response (the paper: 4)."""
+    principles: Literal["random", "in-turn"] = "random"
+    """random: each time one is drawn by weight; in-turn: one after the other, in the order of the file."""
+    of: Literal["all", "failed"] = "all"
+    """failed: only responses that are not known to be correct; those to open prompts never are."""
+    per_problem: PositiveInt = 1
+    """So many samples of a problem are taken up."""
+    limit: PositiveInt | None = None
+    """At most so many responses a round, chosen by a hash; all without it."""
+    reject: tuple[Literal["unchanged", "leak", "refusal", "about itself"], ...] = ("unchanged", "leak", "refusal")
+    """Revisions that are not kept: nothing changed but spaces, the prompt's own words stand in it, it only refuses what
+    the response before did not refuse, it speaks of itself as an AI. All are counted."""
+    train: Literal["last", "all"] = "last"
+    """Of a chain on an open prompt the last kept revision is trained on, or all of them."""
+    lessons: bool = False
+    """Train on critiques and revisions too where the verifier says that they were right, so that the model gets better
+    at them; needs problems with answers."""
+    part_size: PositiveInt = 64
+    """Responses a part."""
+
+
 class Balance(Settings):
     """Cap and repeat what is trained by group."""
 
@@ -267,8 +303,41 @@ class Sft(Training):
     steps: PositiveInt | None = None
 
 
+class Feedback(Settings):
+    """Have a model say which of two responses to one prompt is better, by a principle (Constitutional AI, section 4.1).
+
+    The recipe's `judge` is asked; the run's first model without one.
+    """
+
+    per_problem: PositiveInt = 1
+    """At most so many comparisons a problem."""
+    thought: bool = False
+    """Ask for a chain of thought first."""
+    clamp: tuple[Share, Share] = (0.4, 0.6)
+    """With a chain of thought, probabilities are clamped to this range, because they are nearly always 0 or 1."""
+    tie: Share = 0.02
+    """Pairs whose margin is below this are dropped."""
+    max_tokens: PositiveInt = 128
+    """Of a chain of thought."""
+
+
+class HumanPairs(Settings):
+    """Pairs that people chose between, in hh-rlhf's format: `chosen` and `rejected` as whole dialogues."""
+
+    path: str = unhashed(..., "a JSONL file, or one packed by gzip")
+    limit: PositiveInt = 100
+    """So many pairs a round, chosen by a hash."""
+
+
 class Prefer(Settings):
-    """Pair correct rationales with incorrect ones of the same problem (IRPO; Pang et al., 2024, section 2)."""
+    """Pair what is better with what is worse: correct rationales with incorrect ones of the same problem (IRPO; Pang et
+    al., 2024, section 2), kept revisions with what they revise, and what a model or people say is better."""
+
+    revisions: bool = True
+    """Pair kept revisions with the response that they revise, unless a check, a verifier or the feedback says
+    otherwise."""
+    feedback: Feedback | None = None
+    files: HumanPairs | None = None
 
     per_problem: PositiveInt = 10
     """At most so many pairs a problem."""
@@ -306,6 +375,9 @@ class Evaluate(Settings):
 
     max_tokens: PositiveInt | None = None
     """Generation's own without it."""
+    revise: bool = False
+    """Criticise and revise every answer as well, to see what the model can correct; the accuracy is of the answers
+    before it."""
     part_size: PositiveInt = 512
 
 
@@ -326,6 +398,8 @@ class Stages(Settings):
     verify: Verify = Verify()
     repair: Repair | None = None
     rationalize: Rationalize | None = None
+    critique: Critique | None = None
+    revise: Revise | None = None
     select: Select = Select()
     sft: Sft | None = Sft()
     prefer: Prefer | None = None
@@ -352,7 +426,14 @@ class Recipe(Settings):
     seed: NonNegativeInt = 0
     rounds: NonNegativeInt = unhashed(4, "rounds after the first evaluation; raise it to go on with a finished run")
     model: Model
+    constitution: str | None = unhashed(
+        None, "a constitution file, or the name of one in policies/constitutions (its content counts)"
+    )
     train: Task
+    open: PromptsTask | None = None
+    """Open prompts that each round draws beside the training task's problems."""
+    open_prompt: Prompting | None = None
+    """How open prompts are shown; as everything else without it."""
     evaluate_on: tuple[Task, ...] = ()
     """Tasks whose held-out problems are evaluated; the training task's own without it."""
     prompt: Prompting = Prompting()

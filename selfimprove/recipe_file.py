@@ -78,6 +78,8 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     owners: list[tuple[tuple[str | int, ...], Any, str]]
     owners = [(at, task, key) for at, task in tasks for key in ("path", "evaluate_path")]
     owners += [(("prompt",), data.get("prompt"), "exemplars"), (("model",), data.get("model"), "path")]
+    owners += [((), data, "constitution"), (("open",), data.get("open"), "path")]
+    owners += [(("open_prompt",), data.get("open_prompt"), "exemplars")]
     owners += [(("judge",), data.get("judge"), key) for key in ("path", "prompt")]
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
@@ -109,6 +111,7 @@ def _check(recipe: Recipe, document: Document) -> None:
     if (recipe.stages.dpo is None) != (recipe.stages.prefer is None):
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
+    _check_constitution(recipe, document)
     bring_their_own = all(task.family == "bbh" for task in (recipe.train, *recipe.evaluate_on))
     if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None and not bring_their_own:
         raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")
@@ -117,6 +120,36 @@ def _check(recipe: Recipe, document: Document) -> None:
         missing = [field for field in sorted(fields) if "{" + field + "}" not in template]
         if missing:
             raise RecipeError(f"{document.where(('prompt', name))}: 'prompt.{name}' lacks {{{missing[0]}}}")
+
+
+def _check_constitution(recipe: Recipe, document: Document) -> None:
+    """What the stages that go by a constitution need of the rest of the recipe."""
+    stages = recipe.stages
+    needs = {
+        ("stages", "revise"): stages.revise is not None,
+        ("stages", "warmup", "critiques"): stages.warmup is not None and stages.warmup.critiques > 0,
+        ("stages", "prefer", "feedback"): stages.prefer is not None and stages.prefer.feedback is not None,
+    }
+    for location, used in needs.items():
+        if used and recipe.constitution is None:
+            name = ".".join(location[1:])
+            raise RecipeError(f"{document.where(location)}: '{name}' needs a 'constitution', by path or by name")
+    if stages.revise is None:
+        for location, used, name in (
+            (("stages", "critique"), stages.critique is not None, "critique"),
+            (("stages", "evaluate", "revise"), stages.evaluate.revise, "evaluate.revise"),
+            (("open",), recipe.open is not None, "open"),
+            (("train", "name"), recipe.train.family == "prompts", f"train.name: {recipe.train.name}"),
+        ):
+            if used:
+                raise RecipeError(
+                    f"{document.where(location)}: '{name}' needs the stage 'revise', which trains on what was revised"
+                )
+    elif stages.revise.lessons and recipe.train.family == "prompts":
+        raise RecipeError(
+            f"{document.where(('stages', 'revise', 'lessons'))}: 'revise.lessons' needs problems with answers, and "
+            f"'{recipe.train.name}' has none"
+        )
 
 
 def write_recipe(recipe: Recipe) -> str:

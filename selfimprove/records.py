@@ -71,7 +71,7 @@ class Problem(Record):
 
 class Rationale(Record):
     """A text that a checkpoint wrote for a problem (STaR, section 3.1); parents: problem, checkpoint, and the rationale
-    that it continues where there is one.
+    that it continues or revises where there is one, then the critique that asked for the revision.
 
     `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
     at temperature 1. `sample` numbers the samples of one problem in one stage.
@@ -155,6 +155,89 @@ class Verdict(Record):
         return tuple(number for step in self.steps if step.needed for number in step.unknown)
 
 
+class Critique(Record):
+    """What a checkpoint says of a response by one principle (Constitutional AI; Bai et al., 2022b, section 3.1);
+    parents: the response (a rationale), checkpoint.
+
+    `found` says whether it finds something, `line` which line of the response it names, from 1.
+    """
+
+    kind: ClassVar[str] = "critique"
+    principle: str
+    constitution: str
+    """Name, version and hash."""
+    prompt: str
+    text: str
+    found: bool
+    line: int | None
+    round: int
+    step: int
+    """The place in the chain of revisions, from 1."""
+    seed: int
+    temperature: float
+    tokens: int
+    logprob: float
+    finish: Literal["stop", "length", "too_long"]
+
+    @property
+    def response(self) -> str:
+        return self.parents[0]
+
+
+class Revision(Record):
+    """What became of a revised response; parents: the revised rationale, the response before it, and the critique where
+    there was one.
+
+    `before` and `after` are what the principle's own check says of the two, None where it has none.
+    """
+
+    kind: ClassVar[str] = "revision"
+    principle: str
+    constitution: str
+    round: int
+    step: int
+    kept: bool
+    reason: str
+    marks: tuple[str, ...]
+    """What was seen in the revised text, rejected for it or not: refusal, about itself, leak, unchanged."""
+    before: Outcome | None
+    after: Outcome | None
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
+
+    @property
+    def response(self) -> str:
+        return self.parents[1]
+
+
+class Comparison(Record):
+    """Which of two responses a model prefers by one principle (Constitutional AI, section 4.1); parents: the first
+    response, the second one, the checkpoint that judged.
+
+    `forward` is the probability of the option (A) where the first response stands there, `backward` where the second
+    one does, so that a preference for a place cancels out.
+    """
+
+    kind: ClassVar[str] = "comparison"
+    principle: str
+    constitution: str
+    prompt: str
+    """As it was with the first response as (A)."""
+    reasoning: tuple[str, ...]
+    """The chains of thought of the two orders, where they were asked for."""
+    forward: float
+    backward: float
+    round: int
+    tokens: int
+
+    @property
+    def preferred(self) -> float:
+        """The probability that the first response is the better one; a judge that only sees places gives 0.5."""
+        return 0.5 + (self.forward - self.backward) / 2
+
+
 class CrossCheck(Record):
     """What a second verifier says of a rationale that has a verdict; parents: rationale, verdict."""
 
@@ -183,12 +266,15 @@ class Decision(Record):
 
 
 class Example(Record):
-    """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale."""
+    """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale.
+
+    `critique` and `revision` are rows that teach to criticise and to revise: their prompts show a response.
+    """
 
     kind: ClassVar[str] = "example"
     prompt: str
     completion: str
-    origin: Literal["seed", "sampled", "rationalized", "revised"]
+    origin: Literal["seed", "sampled", "rationalized", "revised", "critique", "revision"]
     group: str
     """The group of its problem."""
 
@@ -196,8 +282,8 @@ class Example(Record):
 class Preference(Record):
     """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
 
-    Parents: the chosen rationale and the rejected one, then their verdicts. `margin` is how much the one is preferred
-    by who judged, from 0 (a tie) to 1.
+    Parents: the chosen rationale and the rejected one, then what says so: their verdicts, the revision, comparisons.
+    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1.
     """
 
     kind: ClassVar[str] = "preference"
@@ -207,8 +293,11 @@ class Preference(Record):
     ends: bool = True
     """Whether the texts end here, and are trained with the end token; not where they are cut out of longer ones."""
     margin: float
-    source: Literal["verdicts"]
-    """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2)."""
+    source: Literal["verdicts", "revision", "feedback", "file"]
+    """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2);
+    revision: a revised response over the original; feedback: a model compared the two (Constitutional AI, section 4);
+    file: people did."""
+    principle: str = ""
     group: str
     """The group of the problem."""
 
@@ -287,7 +376,8 @@ class Frontier(Record):
 KINDS: dict[str, type[Record]] = {
     record.kind: record
     for record in (
-        Problem, Rationale, Verdict, CrossCheck, Decision, Example, Preference, Checkpoint, Evaluation, Promotion,
+        Problem, Rationale, Verdict, CrossCheck, Critique, Revision, Comparison, Decision, Example, Preference,
+        Checkpoint, Evaluation, Promotion,
         Frontier,
     )
 }  # fmt: skip

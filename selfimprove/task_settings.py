@@ -157,6 +157,18 @@ class JsonlTask(PoolTask):
     )
 
 
+class PromptsTask(PoolTask):
+    """Open prompts without answers, such as `prompts/red-team`: one JSON object a line with `prompt`, and `tag` where a
+    principle's scope asks for one."""
+
+    family = "prompts"
+    name: str = Field(pattern=r"^prompts/[a-z0-9_-]{1,80}$")
+    held_out: PositiveInt = 20
+    """Prompts kept for evaluation, chosen by a hash."""
+    draw: PositiveInt = 50
+    """Prompts a round, where they stand beside the training task as the recipe's `open`."""
+
+
 class VerifierSettings(Settings):
     """Which verifier judges, and how: all that a worker process must know to build it."""
 
@@ -181,6 +193,7 @@ Task = Annotated[
     | Annotated[MmluTask, Tag("mmlu")]
     | Annotated[BbhTask, Tag("bbh")]
     | Annotated[ReasoningGymTask, Tag("reasoning_gym")]
-    | Annotated[JsonlTask, Tag("jsonl")],
+    | Annotated[JsonlTask, Tag("jsonl")]
+    | Annotated[PromptsTask, Tag("prompts")],
     Discriminator(_family),
 ]

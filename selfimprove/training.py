@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfimprove.addition import write_critique
 from selfimprove.context import Context
 from selfimprove.errors import TrainingError
 from selfimprove.models import build_model, hash_weights
@@ -17,6 +18,7 @@ from selfimprove.tasks import Arithmetic
 from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
 CHECKPOINT = "checkpoint"
+SEEDED_RIGHT = 0.3  # of the seed critiques find nothing
 
 
 def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
@@ -41,6 +43,9 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
             Example(parents=(problem.id,), prompt=one, completion=rationale, origin="seed", group=problem.group)
             for one in prompts
         ]
+    lessons = list(_seed_critiques(context, settings.critiques))
+    problems += [one for one in lessons if isinstance(one, Problem)]
+    examples += [one for one in lessons if isinstance(one, Example)]
     model = recipe.model.path
     if recipe.model.build:
         context.import_models()
@@ -51,6 +56,27 @@ def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
     yield from examples
     job = SftJob(model=model, settings=settings, **_job(stage, context, settings, None))
     yield _train(stage, context, job, "warmup", examples, None)
+
+
+def _seed_critiques(context: Context, count: int) -> Iterator[Problem | Example]:
+    """Seed critiques by the constitution, and the revisions by those that find something."""
+    task, constitution = context.task, context.constitution
+    if not count:
+        return
+    assert isinstance(task, Arithmetic) and constitution is not None and context.prompter is not None
+    for problem, response, rationale in task.seed_responses(count, context.recipe.seed, right=SEEDED_RIGHT):
+        principle = constitution.applying("critique", task.name, (problem.group,))[0]
+        critique = write_critique(problem.question, response, constitution.nothing)
+        prompt = context.prompter.critique(principle, problem.question, response)
+        rows = [("critique", prompt, critique)]
+        if response != rationale:
+            again = context.prompter.revision(principle, problem.question, response, critique)
+            rows.append(("revision", again, rationale))
+        yield problem
+        for _, shown, completion in rows:
+            yield Example(
+                parents=(problem.id,), prompt=shown, completion=completion, origin="seed", group=problem.group
+            )
 
 
 def train_round(stage: PlannedStage, context: Context, examples: Sequence[Example], *, finished: bool) -> Checkpoint:

@@ -101,7 +101,7 @@ def _exemplars(constitution: Constitution) -> Findings:
         for at, one in enumerate(principle.exemplars):
             shown.append((("principles", place, "exemplars", at), principle, one))
     for location, owner, exemplar in shown:
-        finds = not exemplar.critique.strip().startswith(constitution.nothing)
+        finds = not constitution.finds_nothing(exemplar.critique)
         changes = exemplar.revision.strip() != exemplar.response.strip()
         if finds and not changes and owner:
             yield (*location, "revision"), "the critique finds something, and the revision changes nothing"

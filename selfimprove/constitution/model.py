@@ -124,6 +124,21 @@ class Principle(Settings):
     """Measures compliance without a model."""
 
 
+class Transcript(Settings):
+    """How a response, its critique and its revision stand below each other for a model without a chat template."""
+
+    question: Text = "Human: {question}\n\nAssistant: {response}"
+    critique: Text = "\n\nCritique Request: {request}\n\nCritique: {critique}"
+    revision: Text = "\n\nRevision Request: {request}\n\nRevision: {revision}"
+    comparison: Text = "{question}\n\n{request}\nOptions:\n(A) {first}\n(B) {second}\nThe answer is: {choice}"
+    """Of two responses; {choice} is (A) or (B)."""
+    reasoning: Text = "{question}\n\n{request}\n(A) {first}\n(B) {second}\nLet's think step by step: {reasoning}"
+    """The same with room for a chain of thought, after which the model is asked as in `answer`."""
+    answer: Text = "\nThe answer is: {choice}"
+    separator: str = "\n\n"
+    """Between exemplars."""
+
+
 class Constitution(Settings):
     """What a good answer is."""
 
@@ -140,12 +155,23 @@ class Constitution(Settings):
     preference: Text = "Which response follows this principle better? {text}"
     """How two responses are compared."""
     nothing: Text = "Nothing to improve."
-    """A critique that begins with this finds nothing, and no revision is asked for."""
+    """A critique that begins or ends with this finds nothing, and no revision is asked for."""
     principles: tuple[Principle, ...]
     exemplars: tuple[CritiqueExemplar, ...] = ()
     """For principles without their own."""
     comparisons: tuple[ComparisonExemplar, ...] = ()
     """Shown before two responses that are compared."""
+    transcript: Transcript = Transcript()
+
+    def finds_nothing(self, critique: str) -> bool:
+        """Whether a critique finds nothing, at once or at its end."""
+        said, nothing = critique.strip().casefold(), self.nothing.strip().casefold()
+        return not said or said.startswith(nothing) or said.endswith(nothing)
+
+    @property
+    def label(self) -> str:
+        """How records name it: name, version and hash."""
+        return f"{self.name} {self.version} {self.hash}"
 
     @cached_property
     def hash(self) -> str:

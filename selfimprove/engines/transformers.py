@@ -21,6 +21,7 @@ from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
+MOST_LOGITS = 1 << 28  # numbers of logits at once: a gigabyte
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
 
 
@@ -238,28 +239,57 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
-        rows = []
-        for at, (prompt, continuation) in enumerate(pairs):
-            ids = encode_prompt(self.tokenizer, prompt, chat=self.chat)
-            more = encode_completion(self.tokenizer, continuation)
-            rows.append((at, ids, more if end else more[:-1]))
-        rows.sort(key=lambda row: len(row[1]) + len(row[2]))
+        prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
+        texts = [encode_completion(self.tokenizer, text) for _, text in pairs]
+        texts = texts if end else [ids[:-1] for ids in texts]
+        # Continuations of one prompt stay together, so that it is computed once.
+        order = sorted(range(len(pairs)), key=lambda at: (len(prompts[pairs[at][0]]), pairs[at][0], len(texts[at])))
+        prefix = self._prefill_prefix([prompts[pairs[at][0]] for at in order], max(map(len, texts), default=0))
         scores: dict[int, Score] = {}
-        for start in range(0, len(rows), self.batch_size):
-            batch = rows[start : start + self.batch_size]
-            width = max(len(ids) + len(more) for _, ids, more in batch)
-            table = torch.full((len(batch), width), self.tokenizer.pad_token_id or 0)
-            mask = torch.zeros((len(batch), width), dtype=torch.long)
-            for row, (_, ids, more) in enumerate(batch):
-                table[row, : len(ids) + len(more)] = torch.tensor([*ids, *more])
-                mask[row, : len(ids) + len(more)] = 1
-            table = table.to(self.device)
-            logits = self.model(input_ids=table, attention_mask=mask.to(self.device)).logits[:, :-1].float()
-            chosen = logits.gather(2, table[:, 1:, None])[..., 0] - logits.logsumexp(2)
-            for row, (at, ids, more) in enumerate(batch):
-                part = chosen[row, len(ids) - 1 : len(ids) + len(more) - 1]
-                scores[at] = Score(float(part.double().sum()), len(more))
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            unique = list(dict.fromkeys(pairs[at][0] for at in batch))
+            longest = max(len(prompts[one]) for one in unique)
+            cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, longest)
+            place = {prompt: at for at, prompt in enumerate(unique)}
+            widest = max(len(texts[at]) for at in batch)
+            rows = max(1, MOST_LOGITS // (widest * logits.shape[1]))
+            for first in range(0, len(batch), rows):
+                some = batch[first : first + rows]
+                repeat = torch.tensor([place[pairs[at][0]] for at in some], device=self.device)
+                found = self._score_rows([texts[at] for at in some], repeat, cache, logits, mask, lengths, longest)
+                scores.update(zip(some, found, strict=True))
         return [scores[at] for at in range(len(pairs))]
+
+    def _score_rows(
+        self,
+        texts: Sequence[list[int]],
+        repeat: torch.Tensor,
+        cache: Any,
+        logits: torch.Tensor,
+        mask: torch.Tensor | None,
+        lengths: torch.Tensor,
+        longest: int,
+    ) -> list[Score]:
+        """Score continuations of computed prompts; `repeat` [rows] is each row's prompt."""
+        width = max(map(len, texts))
+        table = torch.full((len(texts), max(1, width)), self.tokenizer.pad_token_id or 0)
+        for row, ids in enumerate(texts):
+            table[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        table = table.to(self.device)
+        following = logits[repeat][:, None].float()
+        if width > 1:
+            room = None if mask is None else mask.new_ones((len(texts), width - 1))
+            more = self.model(
+                input_ids=table[:, :-1],
+                attention_mask=None if mask is None or room is None else torch.cat([mask[repeat], room], dim=1),
+                position_ids=lengths[repeat][:, None] + torch.arange(width - 1, device=self.device),
+                past_key_values=select_rows(cache, repeat, longest + width - 1),
+                use_cache=True,
+            ).logits
+            following = torch.cat([following, more.float()], dim=1)
+        chosen = following.gather(2, table[..., None])[..., 0] - following.logsumexp(2)
+        return [Score(float(chosen[row, : len(ids)].double().sum()), len(ids)) for row, ids in enumerate(texts)]
 
     def close(self) -> None:
         """Free the model's memory."""

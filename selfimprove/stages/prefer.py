@@ -1,14 +1,16 @@
-"""Pair rationales of one problem: what is right over what is wrong."""
+"""Pair responses to one prompt: what is better over what is worse."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prefer, Select
-from selfimprove.records import Preference, Problem, Rationale, Verdict
+from selfimprove.records import Comparison, Preference, Problem, Rationale, Revision, Verdict, by_id
 from selfimprove.stages.select import why_not
 
-VERSION = 1
+VERSION = 2
 
 
 def prefer(
@@ -20,22 +22,40 @@ def prefer(
     shown: bool,
     require: Select,
     settings: Prefer,
+    revisions: Mapping[str, Revision] | None = None,
+    comparisons: Sequence[Comparison] = (),
 ) -> Iterator[Preference]:
-    """Pair the right and the wrong rationales of each problem, each as often as the others (IRPO, section 2).
+    """Pair the right and the wrong rationales of each problem, each as often as the others (IRPO, section 2), revisions
+    with what they revise, and what was compared.
 
-    What is undecided is never rejected, nor is a text that was cut off: its fault is not the model's choice. A
-    rationalized text may be chosen and is never rejected, because its prompt was another one.
+    `revisions` is by rationale. What is undecided is never rejected, nor is a text that was cut off: its fault is not
+    the model's choice. A text that was written with a hint or a critique may be chosen and is never rejected, because
+    its prompt was another one.
     """
     render = prompts.render if shown else prompts.render_question
+    became = revisions or {}
+    ranked: list[tuple[int, str, Preference]] = []
+    done: set[tuple[str, str, str]] = set()
+    found_apart = [*_pair_revisions(rationales, became, problems, verdicts, comparisons, require, settings)]
+    found_apart += _pair_compared(rationales, problems, comparisons, settings)
+    for right, wrong, extra in found_apart:
+        key = (right.problem, right.text, wrong.text)
+        if key in done or right.text == wrong.text:
+            continue
+        done.add(key)
+        problem = problems[right.problem]
+        pair = Preference(prompt=render(problem), chosen=right.text, rejected=wrong.text, group=problem.group, **extra)
+        ranked.append((0, problem.id, pair))
     chosen: dict[str, dict[str, Rationale]] = defaultdict(dict)  # by problem, then by text
     rejected: dict[str, dict[str, Rationale]] = defaultdict(dict)
     for rationale in rationales:
         verdict, problem = verdicts[rationale.id], problems[rationale.problem]
+        if problem.answer is None:
+            continue
         if not why_not(rationale, verdict, require) and not prompts.finds_hint(problem, rationale.text):
             chosen[problem.id].setdefault(rationale.text, rationale)
-        elif verdict.outcome == "incorrect" and rationale.finish == "stop" and rationale.origin != "rationalized":
+        elif verdict.outcome == "incorrect" and rationale.finish == "stop" and _written_for_question(rationale, became):
             rejected[problem.id].setdefault(rationale.text, rationale)
-    ranked: list[tuple[int, str, Preference]] = []
     for identity in chosen:
         found: dict[tuple[str, str, str], Preference] = {}
         for right, wrong in _pair(list(chosen[identity].values()), list(rejected[identity].values())):
@@ -43,7 +63,7 @@ def prefer(
                 texts = _cut(right, wrong, verdicts[right.id], verdicts[wrong.id])
             else:
                 texts = ("", right.text, wrong.text)
-            if texts is None or texts in found:
+            if texts is None or texts in found or (identity, right.text, wrong.text) in done:
                 continue
             found[texts] = Preference(
                 parents=(right.id, wrong.id, verdicts[right.id].id, verdicts[wrong.id].id),
@@ -61,6 +81,77 @@ def prefer(
     # By rank first, so that a limit takes the same number of every problem before it takes one more of any.
     ranked.sort(key=lambda one: (one[0], one[1]))
     yield from (one for _, _, one in ranked[: settings.limit])
+
+
+def _written_for_question(rationale: Rationale, revisions: Mapping[str, Revision]) -> bool:
+    """Whether a text was written for the prompt that is trained, and not for one with a hint or a critique."""
+    return rationale.origin != "rationalized" and rationale.id not in revisions
+
+
+Found = tuple[Rationale, Rationale, dict[str, Any]]
+
+
+def _pair_revisions(
+    rationales: Sequence[Rationale],
+    revisions: Mapping[str, Revision],
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    comparisons: Sequence[Comparison],
+    require: Select,
+    settings: Prefer,
+) -> Iterator[Found]:
+    """The last kept revision of each chain over the response that it began with, where nothing contradicts it."""
+    by = by_id(rationales)
+    superseded = {one.response for one in revisions.values() if one.kept}
+    judged = {frozenset(one.parents[:2]): one for one in comparisons}
+    texts: dict[str, list[str]] = defaultdict(list)
+    for identity in revisions:
+        texts[by[identity].problem].append(by[identity].text)
+    boilerplate = find_boilerplate({problems[name].question: found for name, found in texts.items()})
+    for identity, revision in revisions.items():
+        if not settings.revisions or not revision.kept or identity in superseded:
+            continue
+        revised, first = by[identity], by[revision.response]
+        while first.id in revisions:
+            first = by[revisions[first.id].response]
+        verdict, before = verdicts[revised.id], verdicts[first.id]
+        if first.finish == "too_long" or first.text.split() == revised.text.split():
+            continue
+        if problems[revised.problem].answer is not None:
+            contradicted = bool(why_not(revised, verdict, require)) or before.outcome != "incorrect"
+        else:
+            contradicted = revision.after == "incorrect" or revised.text in boilerplate
+        comparison = judged.get(frozenset((identity, first.id)))
+        margin = 1.0
+        if comparison:
+            better = comparison.preferred if comparison.parents[0] == identity else 1 - comparison.preferred
+            margin = 2 * better - 1
+        if contradicted or margin < (settings.feedback.tie if settings.feedback and comparison else 0):
+            continue
+        parents = (identity, first.id, revision.id, *([comparison.id] if comparison else []))
+        source = {"parents": parents, "margin": margin, "source": "revision", "principle": revision.principle}
+        yield revised, first, source
+
+
+def _pair_compared(
+    rationales: Sequence[Rationale],
+    problems: Mapping[str, Problem],
+    comparisons: Iterable[Comparison],
+    settings: Prefer,
+) -> Iterator[Found]:
+    """What a model found better over what it found worse; ties are dropped, and so is a revision that it found worse
+    than the original, as long as the original was not found better by a check."""
+    by = by_id(rationales)
+    for one in comparisons:
+        first, second = by[one.parents[0]], by[one.parents[1]]
+        margin = abs(2 * one.preferred - 1)
+        if settings.feedback is None or margin < settings.feedback.tie or margin == 0:
+            continue
+        right, wrong = (first, second) if one.preferred > 0.5 else (second, first)
+        if right.finish != "stop":
+            continue
+        parents = (right.id, wrong.id, one.id)
+        yield right, wrong, {"parents": parents, "margin": margin, "source": "feedback", "principle": one.principle}
 
 
 def _cut(right: Rationale, wrong: Rationale, judged: Verdict, blamed: Verdict) -> tuple[str, str, str] | None:

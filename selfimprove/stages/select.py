@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Select
-from selfimprove.records import Decision, Example, Problem, Rationale, Verdict
+from selfimprove.records import Decision, Example, Problem, Rationale, Revision, Verdict
 
-VERSION = 2
+VERSION = 3
 
 
 def select(
@@ -19,25 +20,36 @@ def select(
     prompts: PromptFormat,
     shown: bool,
     settings: Select,
+    revisions: Mapping[str, Revision] | None = None,
+    all_revisions: bool = False,
 ) -> Iterator[Decision | Example]:
     """Decide on each rationale, in order; a kept one is followed by its example.
 
     `verdicts` is by rationale; `earlier` holds the examples that would be trained too, for duplicates; `shown` keeps
     the exemplars or the trigger in the trained prompt. Samples come before rationalizations, so that a cap per
-    problem prefers what the model reached without the hint.
+    problem prefers what the model reached without the hint. `revisions`, by rationale, says which revised ones were
+    kept; of an open prompt only these are trained, the last one of each chain or all.
     """
     render = prompts.render if shown else prompts.render_question
     seen = {(one.prompt, one.completion) for one in earlier}
     rendered: dict[str, str] = {}
     kept_of: Counter[str] = Counter()
     kept: Counter[str] = Counter()  # by origin
+    became = revisions or {}
+    why_not_open = _OpenTexts(rationales, problems, became, all_revisions)
     suspicious = _suspicious(rationales, problems, verdicts, settings)
     for rationale in sorted(rationales, key=lambda one: one.origin == "rationalized"):
         verdict, problem = verdicts[rationale.id], problems[rationale.problem]
         if problem.id not in rendered:
             rendered[problem.id] = render(problem)
         prompt = rendered[problem.id]
-        reason = why_not(rationale, verdict, settings)
+        revision = became.get(rationale.id)
+        if revision and not revision.kept:
+            reason = f"revision not kept: {revision.reason}"
+        elif problem.answer is None:
+            reason = why_not_open(rationale)
+        else:
+            reason = why_not(rationale, verdict, settings)
         if not reason and rationale.problem in suspicious:
             reason = (
                 f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
@@ -65,6 +77,34 @@ def select(
                 origin=rationale.origin,
                 group=problem.group,
             )
+
+
+class _OpenTexts:
+    """Why a response to an open prompt is not trained, or nothing."""
+
+    def __init__(
+        self,
+        rationales: Sequence[Rationale],
+        problems: Mapping[str, Problem],
+        revisions: Mapping[str, Revision],
+        all_revisions: bool,
+    ) -> None:
+        self.revisions = revisions
+        self.superseded = set() if all_revisions else {one.response for one in revisions.values() if one.kept}
+        texts: dict[str, list[str]] = defaultdict(list)
+        for one in rationales:
+            if one.id in revisions and problems[one.problem].answer is None:
+                texts[problems[one.problem].question].append(one.text)
+        self.boilerplate = find_boilerplate(texts)
+
+    def __call__(self, rationale: Rationale) -> str:
+        if rationale.id not in self.revisions:
+            return "a response to an open prompt that is not a revision"
+        if rationale.text in self.boilerplate:
+            return "boilerplate: most of it stands in the revisions for other prompts too"
+        if rationale.id in self.superseded:
+            return "there is a later revision of it"
+        return ""
 
 
 def why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:

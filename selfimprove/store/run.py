@@ -15,6 +15,7 @@ from selfimprove.store.stage import StageFolder
 from selfimprove.yaml_files import suggest
 
 RECIPE = "recipe.yaml"
+CONSTITUTION = "constitution.yaml"
 RUNS = Path("runs")
 
 
@@ -41,8 +42,14 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the recipe with every default."""
-        text = write_recipe(recipe)
-        path = self.path / RECIPE
+        self._write(RECIPE, write_recipe(recipe))
+
+    def write_constitution(self, text: str) -> None:
+        """Keep the constitution that the run goes by, with what it inherits."""
+        self._write(CONSTITUTION, text)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.path / name
         if not path.exists() or path.read_text() != text:
             write_text(path, text)
 

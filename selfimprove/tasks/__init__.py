@@ -8,6 +8,7 @@ from selfimprove.task_settings import (
     Gsm8kTask,
     JsonlTask,
     MmluTask,
+    PromptsTask,
     ReasoningGymTask,
     SvampTask,
 )
@@ -20,6 +21,7 @@ from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.gsm8k import load_gsm8k
 from selfimprove.tasks.jsonl import load_jsonl
 from selfimprove.tasks.mmlu import load_mmlu
+from selfimprove.tasks.prompts import load_prompts
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
 from selfimprove.tasks.svamp import load_svamp
 
@@ -47,3 +49,5 @@ def load_task(settings: TaskSettings) -> Task:
             return load_reasoning_gym(settings)
         case JsonlTask():
             return load_jsonl(settings)
+        case PromptsTask():
+            return load_prompts(settings)

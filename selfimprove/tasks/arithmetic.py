@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from selfimprove.addition import parse_addition, write_rationale
+from selfimprove.addition import parse_addition, write_flawed, write_rationale
 from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.task_settings import ArithmeticTask, VerifierSettings
@@ -79,6 +79,19 @@ class Arithmetic:
                 operands = parse_addition(problem.question)
                 assert operands is not None
                 rows.append((problem, write_rationale(*map(int, operands))))
+        return rows
+
+    def seed_responses(self, count: int, seed: int, *, right: float) -> list[tuple[Problem, str, str]]:
+        """Problems of the seeded shapes, each with a response that is right in a share of them and has one mistake in
+        the others, and with its rationale."""
+        rng = random.Random(derive_seed(seed, "seed responses"))
+        rows = []
+        for problem, rationale in self.seed_rationales(count, derive_seed(seed, "seed responses")):
+            operands = parse_addition(problem.question)
+            assert operands is not None
+            flawed = write_flawed(int(operands[0]), int(operands[1]), rng)
+            response = rationale if rng.random() < right else flawed
+            rows.append((problem, response, rationale))
         return rows
 
     def fingerprint(self) -> str:

@@ -57,7 +57,7 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
     from selfimprove.context import Context, load_with_recipe
     from selfimprove.engines import Request
-    from selfimprove.plan import build_plan, in_order
+    from selfimprove.plan import in_order
     from selfimprove.recipe import Sampling
     from selfimprove.store import RunFolder
     from selfimprove.task_settings import ArithmeticTask
@@ -66,7 +66,7 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     run = RunFolder(folder)
     recipe = run.recipe()
     context = Context(recipe, run)
-    context.plan = {stage.key: stage for stage in in_order(build_plan(recipe, context.data()))}
+    context.plan = {stage.key: stage for stage in in_order(context.graph())}
     engine = load_with_recipe(context.incumbent(recipe.rounds + 1), context)
     problems = Arithmetic(ArithmeticTask(held_out=FINAL_PROBLEMS)).held_out()
     sampling = Sampling(temperature=0.0, max_tokens=recipe.stages.generate.max_tokens)

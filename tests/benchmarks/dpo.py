@@ -17,7 +17,7 @@ from typing import Any
 
 from selfimprove.context import Context, load_with_recipe
 from selfimprove.engines import Request
-from selfimprove.plan import build_plan, in_order
+from selfimprove.plan import in_order
 from selfimprove.recipe import Dpo, Prefer, Sampling, Training
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
 from selfimprove.stages.prefer import prefer
@@ -59,7 +59,7 @@ def open_run(folder: Path) -> Context:
     run = RunFolder(folder)
     recipe = run.recipe()
     context = Context(recipe, run)
-    context.plan = {stage.key: stage for stage in in_order(build_plan(recipe, context.data()))}
+    context.plan = {stage.key: stage for stage in in_order(context.graph())}
     return context
 
 

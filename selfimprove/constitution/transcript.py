@@ -1,0 +1,153 @@
+"""How the model is asked for a critique, a revision and a comparison: as a transcript with exemplars for a base model
+(Bai et al., 2022b, appendix E), as turns of a conversation for a model with a chat template."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfimprove.constitution.model import ComparisonExemplar, Constitution, Principle
+from selfimprove.prompts import Chat, fill
+
+LEAST_LABEL = 4  # characters of a label that is looked for in what the model writes
+OPTIONS = (" (A)", " (B)")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a transcript: what is asked, and the answer, which is empty where it is the model's turn."""
+
+    kind: Literal["question", "critique", "revision", "comparison", "reasoning", "answer"]
+    asked: str
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """Writes prompts by a constitution; `chat` is the tokenizer's chat template where there is one."""
+
+    constitution: Constitution
+    chat: Chat | None = None
+
+    def critique(self, principle: Principle, question: str, response: str) -> str:
+        """The prompt for a critique of a response."""
+        shown = [
+            [*self._begin(one.question, one.response), self._request(principle, "critique", one.critique)]
+            for one in self.constitution.shown(principle)
+        ]
+        return self._assemble([*shown, [*self._begin(question, response), self._request(principle, "critique")]])
+
+    def revision(self, principle: Principle, question: str, response: str, critique: str | None) -> str:
+        """The prompt for a revision by a critique, or directly where there is none (section 3.5)."""
+
+        def parts(question: str, response: str, critique: str | None, revision: str = "") -> list[Part]:
+            said = [] if critique is None else [self._request(principle, "critique", critique)]
+            return [*self._begin(question, response), *said, self._request(principle, "revision", revision)]
+
+        shown = [
+            parts(one.question, one.response, None if critique is None else one.critique, one.revision)
+            for one in self.constitution.shown(principle)
+        ]
+        return self._assemble([*shown, parts(question, response, critique)])
+
+    def comparison(
+        self, principle: Principle, question: str, first: str, second: str, reasoning: str | None = None
+    ) -> str:
+        """The prompt which of two responses is better; the model's turn is one of `options` (section 4.1).
+
+        `reasoning` is the chain of thought that was asked for before.
+        """
+        shown = [self._compare(principle, one, thought=reasoning is not None) for one in self._comparisons(reasoning)]
+        kind: Literal["comparison", "reasoning"] = "comparison" if reasoning is None else "reasoning"
+        asked = [Part(kind, self._options(principle, kind, question, first, second), (reasoning or "").strip())]
+        return self._assemble([*shown, asked if reasoning is None else [*asked, Part("answer", "")]])
+
+    def reasoning(self, principle: Principle, question: str, first: str, second: str) -> str:
+        """The prompt for a chain of thought about two responses (section 4.1)."""
+        shown = [self._compare(principle, one, thought=True) for one in self._comparisons("")]
+        return self._assemble(
+            [*shown, [Part("reasoning", self._options(principle, "reasoning", question, first, second))]]
+        )
+
+    @property
+    def options(self) -> tuple[str, str]:
+        """What the model may answer to a comparison: as a text goes on, or as a turn begins."""
+        return (OPTIONS[0].strip(), OPTIONS[1].strip()) if self.chat else OPTIONS
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """What a completion ends before: a base model goes on to write the next part itself."""
+        if self.chat:
+            return ()
+        form = self.constitution.transcript
+        heads = [
+            one.partition("{")[0].rstrip(" ") for one in (form.question, form.critique, form.revision, form.answer)
+        ]
+        return tuple(dict.fromkeys(one for one in heads if one.strip()))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The words of the transcript, which have no place in a response."""
+        form = self.constitution.transcript
+        pieces = [piece for one in (form.question, form.critique, form.revision) for piece in re.split(r"\{\w+\}", one)]
+        found = [line.strip() for piece in pieces for line in piece.split("\n")]
+        return tuple(dict.fromkeys(one for one in found if len(one) >= LEAST_LABEL))
+
+    def _begin(self, question: str, response: str) -> list[Part]:
+        return [Part("question", question.strip(), response.strip())]
+
+    def _request(self, principle: Principle, kind: Literal["critique", "revision"], answer: str = "") -> Part:
+        return Part(kind, self.constitution.request(principle, kind).strip(), answer.strip())
+
+    def _comparisons(self, reasoning: str | None) -> Sequence[ComparisonExemplar]:
+        """The exemplars: with a chain of thought only those that have one."""
+        return [one for one in self.constitution.comparisons if reasoning is None or one.reasoning]
+
+    def _compare(self, principle: Principle, exemplar: ComparisonExemplar, *, thought: bool) -> list[Part]:
+        texts = (exemplar.chosen, exemplar.rejected)
+        first, second = texts if exemplar.first == "chosen" else texts[::-1]
+        choice = self.options[exemplar.first != "chosen"].strip()
+        if not thought:
+            return [
+                Part("comparison", self._options(principle, "comparison", exemplar.question, first, second), choice)
+            ]
+        asked = self._options(principle, "reasoning", exemplar.question, first, second)
+        return [Part("reasoning", asked, exemplar.reasoning.strip()), Part("answer", "", choice)]
+
+    def _options(
+        self, principle: Principle, kind: Literal["comparison", "reasoning"], question: str, first: str, second: str
+    ) -> str:
+        """A comparison up to the place where the model answers."""
+        template: str = getattr(self.constitution.transcript, kind)
+        values = {
+            "question": question.strip(),
+            "request": self.constitution.request(principle, "preference").strip(),
+            "first": first.strip(),
+            "second": second.strip(),
+        }
+        return fill(re.sub(r"\{(choice|reasoning)\}\s*\Z", "", template), values).rstrip(" ")
+
+    def _assemble(self, shown: Sequence[Sequence[Part]]) -> str:
+        preamble = self.constitution.preamble.strip()
+        if self.chat:
+            messages: list[dict[str, str]] = []
+            for part in (part for parts in shown for part in parts):
+                asked = part.asked or self.constitution.transcript.answer.partition("{")[0].strip()
+                said = f"{preamble}\n\n{asked}" if preamble and not messages else asked
+                messages.append({"role": "user", "content": said})
+                if part.answer:
+                    messages.append({"role": "assistant", "content": part.answer})
+            return self.chat(messages)
+        blocks = [preamble] if preamble else []
+        blocks += ["".join(map(self._write, parts)) for parts in shown]
+        return self.constitution.transcript.separator.join(blocks)
+
+    def _write(self, part: Part) -> str:
+        if part.kind in ("comparison", "reasoning"):
+            return f"{part.asked} {part.answer}" if part.answer else part.asked
+        template: str = getattr(self.constitution.transcript, part.kind)
+        if part.kind == "question":
+            return fill(template, {"question": part.asked, "response": part.answer})
+        name = "choice" if part.kind == "answer" else part.kind
+        written = fill(template, {"request": part.asked, name: part.answer})
+        return written if part.answer else written.rstrip(" ")
