@@ -22,6 +22,9 @@ from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
+MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
+
+_Scored = tuple[int, list[int], list[int]]  # number of the pair, tokens of the prompt, tokens of what follows
 
 
 @dataclass
@@ -239,27 +242,46 @@ class TransformersEngine:
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         rows = []
+        scores: dict[int, Score] = {}
         for at, (prompt, continuation) in enumerate(pairs):
             ids = encode_prompt(self.tokenizer, prompt, chat=self.chat)
             more = encode_completion(self.tokenizer, continuation)
             rows.append((at, ids, more if end else more[:-1]))
+            if len(ids) + len(rows[-1][2]) > self.max_positions:
+                scores[rows.pop()[0]] = Score(0.0, 0, too_long=True)
         rows.sort(key=lambda row: len(row[1]) + len(row[2]))
-        scores: dict[int, Score] = {}
-        for start in range(0, len(rows), self.batch_size):
-            batch = rows[start : start + self.batch_size]
+        for batch, first in self._scored_together(rows):
             width = max(len(ids) + len(more) for _, ids, more in batch)
             table = torch.full((len(batch), width), self.tokenizer.pad_token_id or 0)
             mask = torch.zeros((len(batch), width), dtype=torch.long)
             for row, (_, ids, more) in enumerate(batch):
                 table[row, : len(ids) + len(more)] = torch.tensor([*ids, *more])
                 mask[row, : len(ids) + len(more)] = 1
-            table = table.to(self.device)
-            logits = self.model(input_ids=table, attention_mask=mask.to(self.device)).logits[:, :-1].float()
-            chosen = logits.gather(2, table[:, 1:, None])[..., 0] - logits.logsumexp(2)
+            table, mask = table.to(self.device), mask.to(self.device)
+            logits = self.model(input_ids=table, attention_mask=mask, logits_to_keep=width - first).logits
+            logits = logits[:, :-1].float()
+            chosen = logits.gather(2, table[:, first + 1 :, None])[..., 0] - logits.logsumexp(2)
             for row, (at, ids, more) in enumerate(batch):
-                part = chosen[row, len(ids) - 1 : len(ids) + len(more) - 1]
+                part = chosen[row, len(ids) - 1 - first : len(ids) + len(more) - 1 - first]
                 scores[at] = Score(float(part.double().sum()), len(more))
         return [scores[at] for at in range(len(pairs))]
+
+    def _scored_together(self, rows: Sequence[_Scored]) -> Iterator[tuple[Sequence[_Scored], int]]:
+        """Batches of rows that are sorted by length, each with the first position whose logits are needed.
+
+        A batch is as large as its logits leave room for: those of long prompts and a large vocabulary fill any memory.
+        """
+        vocabulary = self.model.config.get_text_config().vocab_size
+        start, first = 0, self.max_positions
+        for at, (_, ids, more) in enumerate(rows):
+            lowest = min(first, len(ids) - 1)
+            size = (at + 1 - start) * (len(ids) + len(more) - lowest) * vocabulary
+            if at > start and (size > MAX_LOGITS or at - start == self.batch_size):
+                yield rows[start:at], first
+                start, lowest = at, len(ids) - 1
+            first = lowest
+        if rows:
+            yield rows[start:], first
 
     def close(self) -> None:
         """Free the model's memory."""
