@@ -13,6 +13,7 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
+from selfimprove.summary import sum_by_task
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,17 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
     """The status as plain data."""
     manifests = read_manifests(folder)
     outside, wall = outside_model(manifests)
+    evaluations = read_evaluations(folder)
     return {
         "run": folder.path.name,
         "working": folder.working(),
         "evaluations": {
             round_: [{**one.model_dump(exclude={"parents"}), "accuracy": one.accuracy} for one in found]
-            for round_, found in read_evaluations(folder).items()
+            for round_, found in evaluations.items()
+        },
+        "tasks": {
+            round_: [{**vars(one), "accuracy": one.accuracy} for one in sum_by_task(found)]
+            for round_, found in evaluations.items()
         },
         "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
         "cross-checks": read_cross_checks(Query(folder)),
@@ -130,6 +136,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     evaluations = read_evaluations(folder)
     if evaluations:
         console.print(_rounds_table(folder, evaluations))
+        if any(len(sum_by_task(found)) > 1 for found in evaluations.values()):
+            console.print(_tasks_table(evaluations))
         console.print(_levels_table(evaluations))
         console.print(_funnel_table(folder))
         if checks := read_cross_checks(Query(folder)):
@@ -186,6 +194,16 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
         promotion = promotions.get(round_)
         accuracy = f"{correct / n if n else 0:.1%} of {n}"
         table.add_row(str(round_), accuracy, f"{low:.1%} to {high:.1%}", Text(promotion.reason if promotion else ""))
+    return table
+
+
+def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
+    columns = ("round", "task", "held-out accuracy", "95% interval", "undecided")
+    table = _table("Held-out accuracy by task", *columns, left=("task",))
+    for round_, found in evaluations.items():
+        for one in sum_by_task(found):
+            accuracy, interval = f"{one.accuracy:.1%} of {one.n}", f"{one.low:.1%} to {one.high:.1%}"
+            table.add_row(str(round_), Text(one.task), accuracy, interval, str(one.undecided))
     return table
 
 
