@@ -156,7 +156,8 @@ class Context:
         not."""
         if self.recipe.prompt.exemplars or not self.recipe.prompt.style.startswith("few-shot"):
             return {}
-        found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in self._tasks()}
+        shown = [task for task in self._tasks() if not task.scored]  # a scored prompt stands as it is
+        found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in shown}
         without = next((name for name, exemplars in found.items() if not exemplars), None)
         if without:
             raise TaskError(f"task '{without}': brings no exemplars here; name a file with 'prompt.exemplars'")

@@ -70,6 +70,10 @@ class PromptFormat:
         """The question alone, without exemplars or trigger: what SFT rows of `prompt: question` hold."""
         return self._assemble([(self._block(self.settings.question, problem.question, problem.answer), None)])
 
+    def render_verbatim(self, problem: Problem) -> str:
+        """The question as it stands, as the user's turn where there is a chat template."""
+        return self.chat([{"role": "user", "content": problem.question}]) if self.chat else problem.question
+
     def _render(self, problem: Problem, template: str) -> str:
         turns: list[tuple[str, str | None]] = []
         if self.settings.style.startswith("few-shot"):

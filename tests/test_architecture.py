@@ -42,10 +42,11 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition"} | {
     f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
 }
-# Rationalization and repair are generation with another prompt, and what is chosen must pass what is selected; no other
-# stage knows of a second one.
+# Rationalization and repair are generation with another prompt, picking an option makes a rationale as generation does,
+# and what is chosen must pass what is selected; no other stage knows of a second one.
 STAGES_TOGETHER = {
     ("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate"), ("stages.prefer", "stages.select"),
+    ("stages.score", "stages.generate"),
 }  # fmt: skip
 
 HOMES = {

@@ -9,6 +9,7 @@ from selfimprove.task_settings import (
     JsonlTask,
     MmluTask,
     ReasoningGymTask,
+    ScoredTask,
     SvampTask,
 )
 from selfimprove.task_settings import Task as TaskSettings
@@ -21,6 +22,7 @@ from selfimprove.tasks.gsm8k import load_gsm8k
 from selfimprove.tasks.jsonl import load_jsonl
 from selfimprove.tasks.mmlu import load_mmlu
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
+from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
 __all__ = ["Arithmetic", "Task", "check_disjoint", "load_task"]
@@ -47,3 +49,5 @@ def load_task(settings: TaskSettings) -> Task:
             return load_reasoning_gym(settings)
         case JsonlTask():
             return load_jsonl(settings)
+        case ScoredTask():
+            return load_scored(settings)
