@@ -42,27 +42,28 @@ def write_rationale(a: int, b: int) -> str:
     return "\n".join([*lines, f"#{str(a + b).rjust(len(lines))}"])
 
 
-def write_flawed(a: int, b: int, rng: random.Random) -> str:
-    """A rationale of a+b with one mistake, such as models make, and everything after it in line with the mistake."""
+def write_flawed(a: int, b: int, rng: random.Random, share: float = 0.3) -> str:
+    """A rationale of a+b in which each line is wrong with a chance of `share`, and what follows is in line with that.
+
+    The mistakes are those of models: a wrong digit, carry or sum, a column that is missing or too many.
+    """
     first, second = str(a)[::-1], str(b)[::-1]
     needed = max(len(first), len(second)) + 1
-    kind = rng.choice(("digit", "digit", "carry", "sum", "sum", "short", "long", "answer", "answer"))
-    at = rng.randrange(needed)
-    columns = needed - (kind == "short") + (kind == "long")
+    columns = needed + (rng.choice((-1, 1)) if rng.random() < share / 2 else 0)
     lines, digits, carry = [], "", 0
     for column in range(columns):
         x, y = _digit(first, column), _digit(second, column)
-        if column == at and kind == "digit":
-            x, y = rng.choice(((_other(x, rng), y), (x, _other(y, rng))))
-        if column == at and kind == "carry":
-            carry = 1 - carry
+        wrong = rng.choice(("x", "y", "carry", "sum")) if rng.random() < share else ""
+        x = _other(x, rng) if wrong == "x" else x
+        y = _other(y, rng) if wrong == "y" else y
+        carry = 1 - carry if wrong == "carry" else carry
         total = x + y + carry
-        if column == at and kind == "sum":
+        if wrong == "sum":
             total = rng.choice([one for one in (total - 10, total - 1, total + 1, total + 10) if 0 <= one <= 19])
         lines.append(f"{x}+{y}+{carry}={total:02d}")
         carry, digits = total // 10, str(total % 10) + digits
     answer = digits.lstrip("0") or "0"
-    if kind == "answer":
+    if rng.random() < share:
         place = rng.randrange(len(answer))
         answer = answer[:place] + str(_other(int(answer[place]), rng)) + answer[place + 1 :]
     return "\n".join([*lines, f"#{answer.rjust(columns)}"])

@@ -96,6 +96,26 @@ def import_(
 
 
 @app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name in runs/, or its folder.")],
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
+) -> None:
+    """Say for each principle how often it was drawn, what it changed, and show its best and its worst revision."""
+    import json
+
+    from selfimprove.principle_report import print_report, read_report
+    from selfimprove.store import find_run
+    from selfimprove.store.query import Query
+
+    query = Query(find_run(run, runs))
+    if as_json:
+        typer.echo(json.dumps(read_report(query), indent=2))
+    else:
+        print_report(query)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of constitutions, for editors."""
     import json

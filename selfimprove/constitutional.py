@@ -88,12 +88,12 @@ def evaluate_revisions(
     stage: PlannedStage,
     context: Context,
     checkpoint: Checkpoint,
-    problems: Sequence[Problem],
+    problems: Mapping[str, Problem],
     answers: Sequence[Rationale],
     verdicts: Mapping[str, Verdict],
 ) -> Records:
     """What the model makes of its own held-out answers by critique and revision; the figures go into the manifest."""
-    open_ = {one.id: one for one in problems if one.answer is None}
+    open_ = {name: one for name, one in problems.items() if one.answer is None}
     texts = defaultdict(list)
     for one in answers:
         if one.problem in open_:
@@ -102,8 +102,8 @@ def evaluate_revisions(
         context.clock.metrics["open prompts"] = describe_texts(texts)
     if not context.recipe.stages.evaluate.revise:
         return
-    taken = [one for one in answers if one.finish == "stop"]
-    records = list(_chain(stage, context, checkpoint, taken, by_id(problems), verdicts, "evaluate"))
+    taken = [one for one in answers if one.finish == "stop" and one.problem in problems]
+    records = list(_chain(stage, context, checkpoint, taken, problems, verdicts, "evaluate"))
     yield from records
     context.clock.metrics["revised"] = measure_revisions(taken, verdicts, records)
 
@@ -247,8 +247,20 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
 
 
 def read_pairs(stage: PlannedStage, context: Context) -> Iterator[Preference]:
-    """Pairs that people chose between, from a file."""
-    settings = context.recipe.stages.prefer
-    if settings is None or settings.files is None:
+    """Pairs that people chose between: so many of the file's, others in each round."""
+    prefer = context.recipe.stages.prefer
+    if prefer is None or prefer.files is None:
         return
-    yield from ()
+    order = sorted(context.pairs, key=lambda one: derive_seed(context.recipe.seed, "pairs", stage.round, one.id))
+    for problem in order[: prefer.files.limit]:
+        for other in problem.options:
+            if problem.answer is not None and other != problem.answer:
+                yield Preference(
+                    parents=(problem.id,),
+                    prompt=context.prompts.render_verbatim(problem),
+                    chosen=problem.answer,
+                    rejected=other,
+                    margin=1.0,
+                    source="file",
+                    group="",
+                )

@@ -20,6 +20,7 @@ from selfimprove.prompts import Chat, Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, derive_seed, digest
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.verifiers.judge import Conversation
 
@@ -147,13 +148,14 @@ class Context:
         self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
         check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
         self.constitution = load_constitution(recipe.constitution) if recipe.constitution else None
+        self.pairs = self._load_pairs()
         self.judging = Judging(recipe, self._tasks(), self._ask)
 
     def data(self) -> str:
         """The hash of everything that the records depend on and no setting says: problems, exemplars, verifiers."""
         tasks = [task.fingerprint() for task in self._tasks()]
         exemplars = [[one.model_dump() for one in shown] for shown in (self.exemplars, *self.own_exemplars.values())]
-        return digest(tasks, exemplars, self.judging.identity())
+        return digest(tasks, exemplars, self.judging.identity(), *(one.id for one in self.pairs))
 
     @cached_property
     def own_exemplars(self) -> dict[str, tuple[Exemplar, ...]]:
@@ -161,7 +163,8 @@ class Context:
         not."""
         if self.recipe.prompt.exemplars or not self.recipe.prompt.style.startswith("few-shot"):
             return {}
-        found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in self._tasks()}
+        shown = [task for task in self._tasks() if not task.scored]  # a scored prompt stands as it is
+        found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in shown}
         without = next((name for name, exemplars in found.items() if not exemplars), None)
         if without:
             raise TaskError(f"task '{without}': brings no exemplars here; name a file with 'prompt.exemplars'")
@@ -169,6 +172,20 @@ class Context:
 
     def _tasks(self) -> list[Task]:
         return [*self.held_out_tasks, self.task, *([self.open_task] if self.open_task else [])]
+
+    def _load_pairs(self) -> list[Problem]:
+        """Pairs that people chose between: problems whose answer is preferred to their other options."""
+        prefer = self.recipe.stages.prefer
+        if prefer is None or prefer.files is None:
+            return []
+        pairs = list(load_task(ScoredTask(name="scored/pairs", path=prefer.files.path)).held_out())
+        evaluated = {one.question for one in self.held_out}
+        for one in pairs:
+            if one.question in evaluated:
+                raise TaskError(
+                    f"{prefer.files.path}: a pair is held out too: {one.question[:80]!r}; take it out of one"
+                )
+        return pairs
 
     def draw_open(self, round_: int) -> list[Problem]:
         """The open prompts of a round, evenly over their tags."""

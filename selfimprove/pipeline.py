@@ -32,6 +32,7 @@ from selfimprove.stages.prefer import prefer
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.repair import find_beginnings, repair
+from selfimprove.stages.score import pick_options
 from selfimprove.stages.select import check_no_hint, select
 from selfimprove.stages.teach import teach
 from selfimprove.stages.verify import cross_check, verify
@@ -45,7 +46,13 @@ def prepare(stage: PlannedStage, context: Context) -> Work:
 
 
 def _problems(stage: PlannedStage, context: Context) -> Work:
-    return Work([context.held_out], lambda part: part, Problem)
+    def run(part: Sequence[Any]) -> Records:
+        left_out = {task.name: task.left_out for task in context.held_out_tasks if task.left_out}
+        if left_out:
+            context.clock.metrics["rows left out"] = left_out
+        return part
+
+    return Work([context.held_out], run, Problem)
 
 
 def _base(stage: PlannedStage, context: Context) -> Work:
@@ -353,20 +360,22 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
     key = (stage.round, last_training(context.recipe) if stage.round else start_stage(context.recipe))
     checkpoint: Checkpoint = context.read(key, Checkpoint)[0]
     problems = context.read((0, "problems"), Problem)
+    scored = {task.name for task in context.held_out_tasks if task.scored}
     settings = context.recipe.stages.evaluate
     sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens or context.recipe.stages.generate.max_tokens)
-    parts = [*chunks(problems, settings.part_size), []]
+    written, picked = ([one for one in problems if (one.task in scored) == is_scored] for is_scored in (False, True))
+    # The last part holds what follows from all the others.
+    parts = [part for some in (written, picked) for part in chunks(some, settings.part_size) if part] + [[]]
 
     def run(part: Sequence[Problem]) -> Records:
         if part:
-            yield from generate(
-                part,
-                writer=make_writer(stage.round, context, checkpoint),
-                render=context.prompts.render,
-                sampling=sampling,
-                samples=1,
-                purpose="evaluate",
-            )
+            writer, prompts = make_writer(stage.round, context, checkpoint), context.prompts
+            if part[0].task in scored:
+                yield from pick_options(part, writer=writer, render=prompts.render_verbatim)
+            else:
+                yield from generate(
+                    part, writer=writer, render=prompts.render, sampling=sampling, samples=1, purpose="evaluate"
+                )
             return
         # The last part holds what follows from all the others.
         disk = context.folder.stage(*stage.key, stage.fingerprint)
@@ -375,7 +384,8 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
         yield from verdicts
         judged = {one.rationale: one for one in verdicts}
         yield from evaluate(problems, written, judged, checkpoint.id)
-        yield from evaluate_revisions(stage, context, checkpoint, problems, written, judged)
+        answered = {one.id: one for one in problems if one.task not in scored}
+        yield from evaluate_revisions(stage, context, checkpoint, answered, written, judged)
 
     return Work(parts, run, Rationale)
 
@@ -386,7 +396,9 @@ def _promote(stage: PlannedStage, context: Context) -> Work:
             rationales = [one for one in context.read((round_, "evaluate"), Rationale) if one.origin == "sampled"]
             if rationales and rationales[0].checkpoint == checkpoint.id:
                 verdicts = {one.rationale: one for one in context.read((round_, "evaluate"), Verdict)}
-                return {one.problem: verdicts[one.id].outcome for one in rationales}
+                tasks = context.recipe.stages.promote.tasks
+                decide = {one.id for one in context.held_out if not tasks or one.task in tasks}
+                return {one.problem: verdicts[one.id].outcome for one in rationales if one.problem in decide}
         raise StoreError(f"{stage}: no evaluation of the checkpoint {checkpoint.id}")
 
     def run(_: Sequence[Any]) -> Records:

@@ -6,11 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from selfimprove.constitution.show import word_diff
 from selfimprove.errors import StoreError
 from selfimprove.status import make_table
 from selfimprove.store.query import Query
 from selfimprove.terminal import one_line
 
+LONGEST = 400  # characters of a text in an example
 FIGURES = """
     WITH said AS (
         SELECT principle, constitution, count(*) AS drawn, count(*) FILTER (found) AS found, sum(tokens) AS tokens
@@ -22,9 +24,9 @@ FIGURES = """
                count(*) FILTER (list_contains(v.marks, 'refusal')) AS refusals,
                count(*) FILTER (list_contains(v.marks, 'leak')) AS leaks,
                count(*) FILTER (list_contains(v.marks, 'about itself')) AS about_itself,
-               count(*) FILTER (v.before IN ('correct', 'incorrect') AND v.after IN ('correct', 'incorrect')) AS checked,
-               count(*) FILTER (v.before = 'correct' AND v.after IN ('correct', 'incorrect')) AS passed_before,
-               count(*) FILTER (v.after = 'correct' AND v.before IN ('correct', 'incorrect')) AS passed_after,
+               count(*) FILTER (v.before <> 'undecided' AND v.after <> 'undecided') AS checked,
+               count(*) FILTER (v.before = 'correct' AND v.after <> 'undecided') AS passed_before,
+               count(*) FILTER (v.after = 'correct' AND v.before <> 'undecided') AS passed_after,
                count(*) FILTER (v.parents[3] IS NULL) AS direct,
                sum(r.tokens) AS tokens
         FROM revision v JOIN rationale r ON r.id = v.parents[1] AND r.stage = 'revise'
@@ -87,10 +89,11 @@ def print_report(query: Query, console: Console | None = None) -> None:
     """Print the table of the principles and their examples."""
     console = console or Console()
     rows = read_report(query)
+    # Narrow enough for 80 columns.
+    names = ("principle", "drawn", "found", "changed", "kept", "won", "check", "re-\nfused", "leaks", "tokens")
     for constitution in dict.fromkeys(row["constitution"] for row in rows):
         mine = [row for row in rows if row["constitution"] == constitution]
-        table = make_table(f"What {constitution} changed", "principle", "drawn", "found", "changed", "kept", "won",
-                           "check\nbefore", "check\nafter", "re-\nfusals", "leaks", "tokens", left=("principle",))  # fmt: skip
+        table = make_table(f"What {constitution} changed", *names, left=("principle",))
         for row in mine:
             table.add_row(*_cells(row))
         console.print(table)
@@ -100,13 +103,19 @@ def print_report(query: Query, console: Console | None = None) -> None:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    checks = ["", ""]
+    check = ""
     if row["checked"]:
-        checks = [f"{row[name] / row['checked']:.0%}" for name in ("passed_before", "passed_after")]
+        before, after = (f"{row[name] / row['checked']:.0%}" for name in ("passed_before", "passed_after"))
+        check = f"{before} → {after}"
     won = f"{row['won']}/{row['compared']}" if row["compared"] else ""
     counts = (row["drawn"], row["found"], row["changed"], row["kept"])
-    return [row["principle"], *map(str, counts), won, *checks, str(row["refusals"]), str(row["leaks"]),
-            str(row["tokens"])]  # fmt: skip
+    return [
+        row["principle"],
+        *map(str, counts),
+        won,
+        check,
+        *(str(row[one]) for one in ("refusals", "leaks", "tokens")),
+    ]
 
 
 def _examples(row: dict[str, Any]) -> Iterator[Text]:
@@ -115,16 +124,9 @@ def _examples(row: dict[str, Any]) -> Iterator[Text]:
         if one is None or (name == "worst" and best and one["id"] == best["id"]):
             continue
         check = f", check {one['before']} before and {one['after']} after" if one["before"] else ""
-        yield Text(
-            f"{row['principle']}, the {name} ({one['id'][:10]}, round {one['round']}{check}): {one['reason']}", "bold"
-        )
-        yield Text(f"  asked:    {one_line(one['question'] or '', 400)}")
+        title = f"{row['principle']}, the {name} of round {one['round']} ({one['id'][:10]}{check})"
+        yield Text.assemble((title, "bold"), f": {one_line(one['reason'])}")
+        yield Text(f"  asked:    {one_line(one['question'] or '', LONGEST)}")
         if one["critique"] is not None:
-            yield Text(f"  critique: {one_line(one['critique'], 400)}")
-        yield Text.assemble("  revision: ", *_differences(one["response"], one["revision"]))
-    yield Text("")
-
-
-def _differences(before: str, after: str) -> Iterator[tuple[str, str]]:
-    """The revision with what it took out and put in."""
-    yield from (("", ""),)
+            yield Text(f"  critique: {one_line(one['critique'].strip(), LONGEST)}")
+        yield Text(f"  revision: {one_line(word_diff(one['response'], one['revision']), 2 * LONGEST)}")

@@ -73,6 +73,10 @@ class PromptFormat:
         form = self._of(problem)
         return form._assemble([(form._block(form.settings.question, problem.question, problem.answer), None)])
 
+    def render_verbatim(self, problem: Problem) -> str:
+        """The question as it stands, as the user's turn where there is a chat template."""
+        return self.chat([{"role": "user", "content": problem.question}]) if self.chat else problem.question
+
     @property
     def stop(self) -> tuple[str, ...]:
         """What a completion ends before, in any of the formats."""

@@ -387,6 +387,8 @@ class Promote(Settings):
     rule: Literal["not-worse", "better", "always"] = "not-worse"
     """not-worse: roll back only if the test says worse; better: keep only if it says better; always: no test."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    tasks: tuple[str, ...] = ()
+    """The names of the tasks whose held-out problems decide; all that are evaluated without it."""
 
 
 class Stages(Settings):

@@ -112,7 +112,9 @@ def _check(recipe: Recipe, document: Document) -> None:
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
     _check_constitution(recipe, document)
-    bring_their_own = all(task.family == "bbh" for task in (recipe.train, *recipe.evaluate_on))
+    _check_tasks(recipe, document)
+    shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]
+    bring_their_own = all(task.family == "bbh" for task in shown)
     if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None and not bring_their_own:
         raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")
     for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
@@ -150,6 +152,23 @@ def _check_constitution(recipe: Recipe, document: Document) -> None:
             f"{document.where(('stages', 'revise', 'lessons'))}: 'revise.lessons' needs problems with answers, and "
             f"'{recipe.train.name}' has none"
         )
+
+
+def _check_tasks(recipe: Recipe, document: Document) -> None:
+    if recipe.train.family == "scored":
+        where = document.where(("train", "name"))
+        raise RecipeError(
+            f"{where}: '{recipe.train.name}' is only evaluated, never trained on; name it in 'evaluate_on'"
+        )
+    evaluated = [task.name for task in recipe.evaluate_on] or [recipe.train.name]
+    for at, task in enumerate(recipe.evaluate_on):
+        if task.family == "scored" and task.name in evaluated[:at]:
+            where = document.where(("evaluate_on", at, "name"))
+            raise RecipeError(f"{where}: '{task.name}' is evaluated twice; give each file a name of its own")
+    for at, name in enumerate(recipe.stages.promote.tasks):
+        if name not in evaluated:
+            where = document.where(("stages", "promote", "tasks", at))
+            raise RecipeError(f"{where}: '{name}' is not evaluated{suggest(name, evaluated)}")
 
 
 def write_recipe(recipe: Recipe) -> str:

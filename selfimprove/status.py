@@ -13,6 +13,7 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
+from selfimprove.summary import sum_by_task
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,17 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
     """The status as plain data."""
     manifests = read_manifests(folder)
     outside, wall = outside_model(manifests)
+    evaluations = read_evaluations(folder)
     return {
         "run": folder.path.name,
         "working": folder.working(),
         "evaluations": {
             round_: [{**one.model_dump(exclude={"parents"}), "accuracy": one.accuracy} for one in found]
-            for round_, found in read_evaluations(folder).items()
+            for round_, found in evaluations.items()
+        },
+        "tasks": {
+            round_: [{**vars(one), "accuracy": one.accuracy} for one in sum_by_task(found)]
+            for round_, found in evaluations.items()
         },
         "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
         "cross-checks": read_cross_checks(Query(folder)),
@@ -130,6 +136,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     evaluations = read_evaluations(folder)
     if evaluations:
         console.print(_rounds_table(folder, evaluations))
+        if any(len(sum_by_task(found)) > 1 for found in evaluations.values()):
+            console.print(_tasks_table(evaluations))
         console.print(_levels_table(evaluations))
         console.print(_funnel_table(folder))
         if checks := read_cross_checks(Query(folder)):
@@ -163,7 +171,8 @@ def _state(folder: RunFolder) -> str:
     return f"{folder.path}: {state}, {recipe.rounds} rounds, seed {recipe.seed}"
 
 
-def _table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
+def make_table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
+    """An empty table in the form of all that are printed."""
     table = Table(
         title=title,
         title_justify="left",
@@ -178,7 +187,7 @@ def _table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
 
 
 def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -> Table:
-    table = _table("Rounds", "round", "held-out accuracy", "95% interval", "promotion", left=("promotion",))
+    table = make_table("Rounds", "round", "held-out accuracy", "95% interval", "promotion", left=("promotion",))
     promotions = _promotions(folder)
     for round_, found in evaluations.items():
         correct, n = sum(one.correct for one in found), sum(one.n for one in found)
@@ -189,11 +198,21 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
     return table
 
 
+def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
+    columns = ("round", "task", "held-out accuracy", "95% interval", "undecided")
+    table = make_table("Held-out accuracy by task", *columns, left=("task",))
+    for round_, found in evaluations.items():
+        for one in sum_by_task(found):
+            accuracy, interval = f"{one.accuracy:.1%} of {one.n}", f"{one.low:.1%} to {one.high:.1%}"
+            table.add_row(str(round_), Text(one.task), accuracy, interval, str(one.undecided))
+    return table
+
+
 def _funnel_table(folder: RunFolder) -> Table:
     # Narrow enough for 80 columns; what was tried again stands as correct of tried.
     names = ("round", "sampled", "correct", "steps\nok", "wrong\nstep", "repair", "hint", "kept", "by\nrepair",
              "by\nhint", "un-\ndecided")  # fmt: skip
-    table = _table("From sampled to trained", *names)
+    table = make_table("From sampled to trained", *names)
     for round_, one in read_funnels(Query(folder)).items():
         again = (f"{one.repaired_correct}/{one.repaired}", f"{one.rationalized_correct}/{one.rationalized}")
         numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, *again, one.kept, one.kept_repaired,
@@ -203,7 +222,7 @@ def _funnel_table(folder: RunFolder) -> Table:
 
 
 def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
-    table = _table("Judged a second time", "round", "second verifier", "checked", "agrees", "differs", "how",
+    table = make_table("Judged a second time", "round", "second verifier", "checked", "agrees", "differs", "how",
                    left=("second verifier", "how"))  # fmt: skip
     for key in dict.fromkeys((one["round"], one["verifier"]) for one in checks):
         mine = [one for one in checks if (one["round"], one["verifier"]) == key]
@@ -225,7 +244,7 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
         "margin above 0",
         "note",
     )
-    table = _table("Preference pairs, before and after DPO", *columns, left=("note",))
+    table = make_table("Preference pairs, before and after DPO", *columns, left=("note",))
     for one in manifests:
         measured = one.metrics.get("measured")
         if one.stage != "dpo":
@@ -250,7 +269,7 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
 
 def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     levels = sorted({(one.task, one.level) for found in evaluations.values() for one in found})
-    table = _table("Held-out accuracy by level", "round")
+    table = make_table("Held-out accuracy by level", "round")
     for task, level in levels:
         table.add_column(f"{task} {level}" if len({one for one, _ in levels}) > 1 else str(level), justify="right")
     for round_, found in evaluations.items():
@@ -265,7 +284,7 @@ def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
 
 def _stages_table(manifests: list[Manifest]) -> Table:
     columns = ("stage", "seconds", "in the model", "CPU seconds", "tokens", "tokens/s")
-    table = _table("Time and tokens by stage", *columns, left=("stage",))
+    table = make_table("Time and tokens by stage", *columns, left=("stage",))
     for name in dict.fromkeys(one.stage for one in manifests):
         mine = [one for one in manifests if one.stage == name]
         wall = sum(one.seconds.wall - one.seconds.imports for one in mine)

@@ -1,10 +1,45 @@
 """One line on what a stage brought."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.context import Context
 from selfimprove.plan import PlannedStage
 from selfimprove.records import CrossCheck, Decision, Evaluation, Frontier, Preference, Problem, Promotion, Verdict
+from selfimprove.stats import wilson
+
+
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """What was answered right of one task's held-out problems, with the Wilson 95% interval."""
+
+    task: str
+    n: int
+    correct: int
+    undecided: int
+    low: float
+    high: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.n if self.n else 0.0
+
+    def __str__(self) -> str:
+        undecided = f", {self.undecided} undecided" if self.undecided else ""
+        return f"{self.accuracy:.1%} of {self.n} (95% interval {self.low:.1%} to {self.high:.1%}{undecided})"
+
+
+def sum_by_task(evaluations: Iterable[Evaluation]) -> list[TaskAccuracy]:
+    """The evaluations of one checkpoint summed up by task, in their order."""
+    tasks: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        tasks.setdefault(one.task, []).append(one)
+    found = []
+    for task, mine in tasks.items():
+        n, correct, undecided = (sum(getattr(one, name) for one in mine) for name in ("n", "correct", "undecided"))
+        found.append(TaskAccuracy(task, n, correct, undecided, *wilson(correct, n)))
+    return found
 
 
 def summarize(stage: PlannedStage, context: Context) -> str:
@@ -14,9 +49,15 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         found = context.read(key, Evaluation)
         correct, n = sum(one.correct for one in found), sum(one.n for one in found)
         undecided = sum(one.undecided for one in found)
-        return f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
+        whole = f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
             f", {undecided} undecided" if undecided else ""
         )
+        tasks = sum_by_task(found)
+        return "; ".join([whole, *(f"{one.task} {one}" for one in tasks if len(tasks) > 1)])
+    if stage.name == "problems":
+        manifest = context.folder.stage(*key).manifest()
+        left_out = manifest.metrics.get("rows left out", {}) if manifest else {}
+        return "; ".join(f"{task}: {count} rows make no problem and are left out" for task, count in left_out.items())
     if stage.name == "promote":
         return str(context.read(key, Promotion)[0].reason)
     if stage.name in ("verify", "repair", "rationalize"):

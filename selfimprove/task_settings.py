@@ -169,6 +169,21 @@ class PromptsTask(PoolTask):
     """Prompts a round, where they stand beside the training task as the recipe's `open`."""
 
 
+class ScoredTask(TaskSettings):
+    """Multiple choice by log-probability, such as `scored/hhh`: the model picks the text that is most likely to follow
+    the prompt as it stands, and writes nothing. It is only evaluated, never trained on."""
+
+    family = "scored"
+    name: str = Field(pattern=r"^scored/[a-z0-9_-]{1,80}$")
+    path: str = unhashed(
+        ...,
+        "a file of one JSON object a line: `prompt`, `corrects` and `incorrects` (BIG-bench's format, and that of the "
+        "Constitutional AI paper's evaluations), or hh-rlhf's `chosen` and `rejected`; .gz is unpacked",
+    )
+    held_out: PositiveInt = 10_000
+    """At most so many problems, chosen by a hash of the prompt."""
+
+
 class VerifierSettings(Settings):
     """Which verifier judges, and how: all that a worker process must know to build it."""
 
@@ -194,6 +209,7 @@ Task = Annotated[
     | Annotated[BbhTask, Tag("bbh")]
     | Annotated[ReasoningGymTask, Tag("reasoning_gym")]
     | Annotated[JsonlTask, Tag("jsonl")]
-    | Annotated[PromptsTask, Tag("prompts")],
+    | Annotated[PromptsTask, Tag("prompts")]
+    | Annotated[ScoredTask, Tag("scored")],
     Discriminator(_family),
 ]

@@ -16,7 +16,7 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
-    {"errors", "records"},
+    {"errors", "records", "phrases"},
     {"yaml_files", "terminal", "addition", "settings"},
     {"task_settings", "stats", "lineage", "policy_files"},
     {"recipe", "gym_data"},
@@ -28,24 +28,27 @@ ROWS = (
     {"plan"},
     {"judging"},
     {"context"},
-    {"training"},
+    {"training", "work"},
+    {"constitutional"},
     {"pipeline", "summary"},
     {"loop"},
     {"status", "show", "traces", "progress", "verify_file"},
-    {"estimate"},
+    {"estimate", "principle_report"},
     {"cli_constitution"},
     {"cli"},
 )
 ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 
 # What a stage may know of the packages beside it: protocols and the records, no disk, no task, no trainer.
-STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition"} | {
+STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition", "phrases"} | {
     f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
-}
-# Rationalization and repair are generation with another prompt, and what is chosen must pass what is selected; no other
-# stage knows of a second one.
+} | {f"constitution{part}" for part in ("", ".checks", ".transcript")}
+# Rationalization and repair are generation with another prompt, picking an option makes a rationale as generation does,
+# and what is chosen must pass what is selected; no other stage knows of a second one.
 STAGES_TOGETHER = {
     ("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate"), ("stages.prefer", "stages.select"),
+    ("stages.score", "stages.generate"), ("stages.critique", "stages.generate"), ("stages.revise", "stages.critique"),
+    ("stages.revise", "stages.generate"), ("stages.teach", "stages.select"),
 }  # fmt: skip
 
 HOMES = {

@@ -14,7 +14,7 @@ principles:
   - id: kind
     text: The response is friendly.
 """
-TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, reasoning_gym, svamp"
+TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, reasoning_gym, scored, svamp"
 EXEMPLAR = "    exemplars:\n      - question: Why?\n        response: {}\n        critique: {}\n        revision: {}\n"
 LONG = "The answer to every question that was ever asked in this house is seven of course."
 

@@ -1,12 +1,13 @@
 """The transformers engine: the same text as transformers itself, whatever shares the batch."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
-from selfimprove.engines import Completion, Request
+from selfimprove.engines import Completion, Request, Score
 from selfimprove.engines.transformers import TransformersEngine, choose
 from selfimprove.errors import ModelError
 from selfimprove.models import build_model, check_path, hash_weights, load_chat
@@ -125,6 +126,44 @@ def test_scores_agree_with_a_plain_forward_pass(model: Path) -> None:
         expected = sum(float(logits[len(ids) - 1 + at, token]) for at, token in enumerate(rest))
         assert score.logprob == pytest.approx(expected, abs=1e-3)
         assert score.tokens == len(rest)
+
+
+@pytest.mark.parametrize(("at_once", "rows"), [(1, [1] * 6), (300, [2, 2, 2]), (1 << 28, [6])])
+def test_pairs_are_scored_in_batches_whose_logits_fit_and_prompts_once(
+    at_once: int, rows: list[int], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(model)
+    pairs = [(PREFIX + prompt, more) for prompt in ("1+2=", "12345+6=") for more in ("33", "333", "333#4")]
+    expected = [make_engine(model, batch_size=1).score([pair])[0] for pair in pairs]
+    shapes: list[torch.Size] = []
+    inputs: list[int] = []
+    forward = engine.model.forward
+
+    def record(**given: Any) -> Any:
+        found = forward(**given)
+        shapes.append(found.logits.shape)
+        inputs.append(given["input_ids"].numel())
+        return found
+
+    monkeypatch.setattr(engine.model, "forward", record)
+    monkeypatch.setattr("selfimprove.engines.transformers.MAX_LOGITS", at_once)
+    for one, other in zip(engine.score(pairs), expected, strict=True):
+        assert (one.tokens, one.logprob) == (other.tokens, pytest.approx(other.logprob, abs=1e-3))
+    # First what all prompts begin with, then the rest of each; of both the last position alone has logits.
+    assert [shape[:2] for shape in shapes[:2]] == [(1, 1), (2, 1)]
+    assert sum(inputs[:2]) < len(PREFIX) + 2 * len("12345+6=") + 4
+    assert [shape[0] for shape in shapes[2:]] == rows
+    assert all(shape.numel() <= at_once or shape[0] == 1 for shape in shapes[2:])
+
+
+def test_a_pair_without_room_is_too_long_and_the_others_are_scored(model: Path) -> None:
+    engine = make_engine(model)
+    room = engine.max_positions - len(engine.tokenizer("1+2=")["input_ids"])
+    fits, too_long, short = engine.score([("1+2=", "3" * room), ("1+2=", "3" * (room + 1)), ("1+2=", "3")])
+    assert (fits.too_long, fits.tokens, short.too_long, short.tokens) == (False, room, False, 1)
+    assert too_long == Score(0.0, 0, too_long=True)
+    assert short.logprob == pytest.approx(engine.score([("1+2=", "3")])[0].logprob, abs=1e-3)
+    assert engine.score([]) == []
 
 
 def test_the_end_token_ends_a_completion_and_counts(model: Path) -> None:

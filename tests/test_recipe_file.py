@@ -172,6 +172,7 @@ def names_of(settings: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 UNHASHED = [
+    "constitution",
     "rounds",
     "model.device",
     "train.path",

@@ -15,7 +15,10 @@ model: {path: some/model}
 train:
   name: gsm8k
 """
-ORDER = "warmup, frontier, generate, verify, repair, rationalize, critique, revise, select, sft, prefer, dpo, evaluate, promote"
+ORDER = (
+    "warmup, frontier, generate, verify, repair, rationalize, critique, revise, select, "
+    "sft, prefer, dpo, evaluate, promote"
+)
 INTEGER = "should be a valid integer, unable to parse string as an integer"
 
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.

@@ -32,10 +32,14 @@ class Completion:
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability of a continuation and its number of tokens."""
+    """The log-probability of a continuation and its number of tokens.
+
+    `too_long` says that the model has no room for the prompt and the continuation, and that nothing was scored.
+    """
 
     logprob: float
     tokens: int
+    too_long: bool = False
 
 
 class Engine(Protocol):

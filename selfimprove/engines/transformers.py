@@ -21,7 +21,7 @@ from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
-MOST_LOGITS = 1 << 28  # numbers of logits at once: a gigabyte
+MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
 
 
@@ -242,10 +242,14 @@ class TransformersEngine:
         prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
         texts = [encode_completion(self.tokenizer, text) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]
+        sizes = [len(prompts[pair[0]]) + len(ids) for pair, ids in zip(pairs, texts, strict=True)]
+        scores = {at: Score(0.0, 0, too_long=True) for at, size in enumerate(sizes) if size > self.max_positions}
         # Continuations of one prompt stay together, so that it is computed once.
-        order = sorted(range(len(pairs)), key=lambda at: (len(prompts[pairs[at][0]]), pairs[at][0], len(texts[at])))
+        order = sorted(
+            (at for at in range(len(pairs)) if at not in scores),
+            key=lambda at: (len(prompts[pairs[at][0]]), pairs[at][0], len(texts[at])),
+        )
         prefix = self._prefill_prefix([prompts[pairs[at][0]] for at in order], max(map(len, texts), default=0))
-        scores: dict[int, Score] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             unique = list(dict.fromkeys(pairs[at][0] for at in batch))
@@ -253,7 +257,7 @@ class TransformersEngine:
             cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, longest)
             place = {prompt: at for at, prompt in enumerate(unique)}
             widest = max(len(texts[at]) for at in batch)
-            rows = max(1, MOST_LOGITS // (widest * logits.shape[1]))
+            rows = max(1, MAX_LOGITS // (widest * logits.shape[1]))
             for first in range(0, len(batch), rows):
                 some = batch[first : first + rows]
                 repeat = torch.tensor([place[pairs[at][0]] for at in some], device=self.device)

@@ -10,6 +10,7 @@ from selfimprove.task_settings import (
     MmluTask,
     PromptsTask,
     ReasoningGymTask,
+    ScoredTask,
     SvampTask,
 )
 from selfimprove.task_settings import Task as TaskSettings
@@ -23,6 +24,7 @@ from selfimprove.tasks.jsonl import load_jsonl
 from selfimprove.tasks.mmlu import load_mmlu
 from selfimprove.tasks.prompts import load_prompts
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
+from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
 __all__ = ["Arithmetic", "Task", "check_disjoint", "load_task"]
@@ -51,3 +53,5 @@ def load_task(settings: TaskSettings) -> Task:
             return load_jsonl(settings)
         case PromptsTask():
             return load_prompts(settings)
+        case ScoredTask():
+            return load_scored(settings)

@@ -27,6 +27,8 @@ class Arithmetic:
     name = "arithmetic"
     verifier = VerifierSettings(name="addition")
     exemplars: Sequence[Exemplar] = ()
+    scored = False
+    left_out = 0
 
     def __init__(self, settings: ArithmeticTask) -> None:
         self.settings = settings

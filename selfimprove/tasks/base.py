@@ -1,6 +1,8 @@
 """What a task offers, and the task of a fixed pool of problems."""
 
+import gzip
 import random
+import zlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,12 +13,18 @@ from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.task_settings import Comparison, VerifierSettings
 from selfimprove.task_settings import PoolTask as PoolSettings
 
+MAX_CHARACTERS = 256_000_000  # of one file, unpacked
+
 
 class Task(Protocol):
     """Problems in groups, with held-out ones that training can never draw."""
 
     name: str
     verifier: VerifierSettings
+    scored: bool
+    """Whether the model picks an option by its log-probability, and writes nothing."""
+    left_out: int
+    """How many rows of its file make no problem and are left out."""
 
     @property
     def exemplars(self) -> Sequence[Exemplar]:
@@ -65,8 +73,11 @@ class PoolTask:
         *,
         verifier: VerifierSettings,
         exemplars: Sequence[Exemplar] = (),
+        scored: bool = False,
+        left_out: int = 0,
     ) -> None:
         self.name = name
+        self.scored, self.left_out = scored, left_out
         self.verifier = verifier
         self.exemplars: Sequence[Exemplar] = tuple(exemplars)
         self._test = list({problem.id: problem for problem in test}.values())
@@ -142,13 +153,19 @@ def check_disjoint(train: Sequence[Task], held_out: Sequence[Problem]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file of problems; raises TaskError with the reason."""
+    """Read a text file of problems, unpacked if its name ends in .gz; raises TaskError with the reason."""
     try:
-        return path.read_text(encoding="utf-8")
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except (EOFError, zlib.error):
+        raise TaskError(f"{path}: a damaged gzip file") from None
     except OSError as error:
         raise TaskError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise TaskError(f"{path}: not a UTF-8 text file") from None
+    if len(text) > MAX_CHARACTERS:
+        raise TaskError(f"{path}: holds more than {MAX_CHARACTERS:,} characters; split it")
+    return text
 
 
 def load_hub(data: str, split: str, subset: str | None = None) -> Iterable[dict[str, Any]]:
