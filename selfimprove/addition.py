@@ -74,15 +74,21 @@ def _other(digit: int, rng: random.Random) -> int:
 
 
 def write_critique(question: str, text: str, nothing: str) -> str:
-    """The critique of a rationale: its lines once more as they should be, and where one of them should be another one,
-    an x and the line that is wrong; all of them and `nothing` where each is right."""
+    """The critique of a rationale: what each line should be with what it is beside it, up to the first line that is not
+    what it should be, which gets an x; `nothing` at the end where every line is right.
+
+    The two stand at a fixed distance, so that a small model can compare them.
+    """
     operands = parse_addition(question)
     assert operands is not None
     expected = write_rationale(int(operands[0]), int(operands[1])).split("\n")
+    lines: list[str] = []
     for at, line in enumerate(text.split("\n")):
-        if at >= len(expected) or line != expected[at]:
-            return "\n".join([*expected[: at + 1], f"x{line}"])
-    return "\n".join([*expected, nothing])
+        should = expected[at] if at < len(expected) else ""
+        if line != should:
+            return "\n".join([*lines, f"{should} {line}x"])
+        lines.append(f"{should} {line}")
+    return "\n".join(lines) + nothing
 
 
 def _digit(reversed_digits: str, column: int) -> int:

@@ -26,10 +26,13 @@ class Funnel:
     wrong_reason: int
     repaired: int
     repaired_correct: int
+    revised: int
+    revised_correct: int
     rationalized: int
     rationalized_correct: int
     kept: int
     kept_repaired: int
+    kept_revised: int
     kept_rationalized: int
     undecided: int
 
@@ -43,12 +46,15 @@ def read_funnels(query: Query) -> dict[int, Funnel]:
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct') AS correct,
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND NOT w.wrong) AS steps_valid,
                count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND w.wrong) AS wrong_reason,
-               count(*) FILTER (r.origin = 'revised') AS repaired,
-               count(*) FILTER (r.origin = 'revised' AND v.outcome = 'correct') AS repaired_correct,
+               count(*) FILTER (r.stage = 'repair') AS repaired,
+               count(*) FILTER (r.stage = 'repair' AND v.outcome = 'correct') AS repaired_correct,
+               count(*) FILTER (r.stage = 'revise') AS revised,
+               count(*) FILTER (r.stage = 'revise' AND v.outcome = 'correct') AS revised_correct,
                count(*) FILTER (r.origin = 'rationalized') AS rationalized,
                count(*) FILTER (r.origin = 'rationalized' AND v.outcome = 'correct') AS rationalized_correct,
                count(*) FILTER (d.kept) AS kept,
-               count(*) FILTER (d.kept AND r.origin = 'revised') AS kept_repaired,
+               count(*) FILTER (d.kept AND r.stage = 'repair') AS kept_repaired,
+               count(*) FILTER (d.kept AND r.stage = 'revise') AS kept_revised,
                count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
                count(*) FILTER (v.outcome = 'undecided') AS undecided
         FROM rationale r
@@ -115,6 +121,10 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for one in manifests
             if one.stage == "dpo"
         ],
+        "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
+        "open prompts": {
+            one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
+        },
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
         "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
         "seconds": {"wall": wall, "outside the model": outside},
@@ -143,6 +153,10 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         if checks := read_cross_checks(Query(folder)):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
+    if any(one.metrics.get("revised") for one in manifests):
+        console.print(_revised_table(manifests))
+    if any(one.metrics.get("open prompts") for one in manifests):
+        console.print(_open_table(manifests))
     if any(one.stage == "dpo" for one in manifests):
         console.print(_preferences_table(manifests))
     if manifests:
@@ -209,15 +223,21 @@ def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
 
 
 def _funnel_table(folder: RunFolder) -> Table:
-    # Narrow enough for 80 columns; what was tried again stands as correct of tried.
-    names = ("round", "sampled", "correct", "steps\nok", "wrong\nstep", "repair", "hint", "kept", "by\nrepair",
-             "by\nhint", "un-\ndecided")  # fmt: skip
+    # Narrow enough for 80 columns; what was tried again stands as correct of tried, and only where it was.
+    funnels = read_funnels(Query(folder))
+    again = [
+        name for name in ("repaired", "rationalized", "revised") if any(vars(one)[name] for one in funnels.values())
+    ]
+    titles = {"repaired": "repair", "rationalized": "hint", "revised": "revise"}
+    names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *(titles[one] for one in again), "kept"]
+    names += [*(f"by\n{titles[one]}" for one in again), "un-\ndecided"]
     table = make_table("From sampled to trained", *names)
-    for round_, one in read_funnels(Query(folder)).items():
-        again = (f"{one.repaired_correct}/{one.repaired}", f"{one.rationalized_correct}/{one.rationalized}")
-        numbers = (one.sampled, one.correct, one.steps_valid, one.wrong_reason, *again, one.kept, one.kept_repaired,
-                   one.kept_rationalized, one.undecided)  # fmt: skip
-        table.add_row(str(round_), *map(str, numbers))
+    for round_, one in funnels.items():
+        counts = vars(one)
+        row: list[Any] = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason]
+        row += [f"{counts[f'{name}_correct']}/{counts[name]}" for name in again]
+        row += [one.kept, *(counts[f"kept_{name}"] for name in again), one.undecided]
+        table.add_row(*map(str, row))
     return table
 
 
@@ -231,6 +251,30 @@ def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
         how = ", ".join(f"{one['count']} × {one['first']}, then {one['second']}" for one in differing)
         differs = sum(one["count"] for one in differing)
         table.add_row(str(key[0]), key[1], str(checked), str(checked - differs), str(differs), how)
+    return table
+
+
+def _revised_table(manifests: list[Manifest]) -> Table:
+    """What the model made of its own held-out answers by critique and revision."""
+    table = make_table("Held-out answers after critique and revision", "round", "wrong", "repaired", "right", "spoiled",
+                       "wrong line\nnamed", "nothing found\nin right ones")  # fmt: skip
+    for one in manifests:
+        if found := one.metrics.get("revised"):
+            named = f"{found['line named']}/{found['critiques of wrong']}"
+            passed = f"{found['nothing found']}/{found['critiques of right']}"
+            counts = (found["wrong"], found["repaired"], found["right"], found["spoiled"])
+            table.add_row(str(one.round), *map(str, counts), named, passed)
+    return table
+
+
+def _open_table(manifests: list[Manifest]) -> Table:
+    """What is seen in the answers to held-out open prompts without a model."""
+    names = ("round", "open answers", "refusals", "boilerplate", "as an AI", "words")
+    table = make_table("Answers to open prompts", *names)
+    for one in manifests:
+        if found := one.metrics.get("open prompts"):
+            counts = (found["responses"], found["refusals"], found["boilerplate"], found["about itself"])
+            table.add_row(str(one.round), *(str(int(count)) for count in counts), f"{found['words']:.0f}")
     return table
 
 

@@ -1,12 +1,24 @@
 """One line on what a stage brought."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.context import Context
 from selfimprove.plan import PlannedStage
-from selfimprove.records import CrossCheck, Decision, Evaluation, Frontier, Preference, Problem, Promotion, Verdict
+from selfimprove.records import (
+    Critique,
+    CrossCheck,
+    Decision,
+    Evaluation,
+    Frontier,
+    Preference,
+    Problem,
+    Promotion,
+    Revision,
+    Verdict,
+)
 from selfimprove.stats import wilson
 
 
@@ -53,7 +65,9 @@ def summarize(stage: PlannedStage, context: Context) -> str:
             f", {undecided} undecided" if undecided else ""
         )
         tasks = sum_by_task(found)
-        return "; ".join([whole, *(f"{one.task} {one}" for one in tasks if len(tasks) > 1)])
+        manifest = context.folder.stage(*key).manifest()
+        more = describe_evaluation(manifest.metrics) if manifest else []
+        return "; ".join([whole, *(f"{one.task} {one}" for one in tasks if len(tasks) > 1), *more])
     if stage.name == "problems":
         manifest = context.folder.stage(*key).manifest()
         left_out = manifest.metrics.get("rows left out", {}) if manifest else {}
@@ -69,11 +83,19 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided" + (
             f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
         )
+    if stage.name == "revise":
+        return _describe_revisions(context.read(key, Critique), context.read(key, Revision))
     if stage.name == "prefer":
         pairs = context.read(key, Preference)
         problems = len({one.prompt for one in pairs})
         shorter = sum(len(one.chosen) < len(one.rejected) for one in pairs)
-        return f"{len(pairs)} pairs of {problems} problems; in {shorter} the chosen text is the shorter one"
+        sources = Counter(one.source for one in pairs)
+        by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
+        manifest = context.folder.stage(*key).manifest()
+        compared = describe_comparisons(manifest.metrics.get("comparisons")) if manifest else ""
+        return (
+            f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
+        )
     if stage.name == "dpo":
         manifest = context.folder.stage(*key).manifest()
         return describe_dpo(manifest.metrics) if manifest else ""
@@ -84,6 +106,45 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
         return f"{len(context.read(key, Problem))} problems; groups: {counts}"
     return ""
+
+
+def _describe_revisions(critiques: list[Critique], revisions: list[Revision]) -> str:
+    """Critiques that found something, revisions that were kept, and what was wrong with the others."""
+    found = sum(one.found for one in critiques)
+    kept = sum(one.kept for one in revisions)
+    said = f"{found} of {len(critiques)} critiques found something; " if critiques else ""
+    marks = Counter(mark for one in revisions for mark in one.marks)
+    seen = f" (seen in them: {', '.join(f'{mark} {count}' for mark, count in marks.most_common())})" if marks else ""
+    return f"{said}{kept} of {len(revisions)} revisions kept{seen}"
+
+
+def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
+    """What was seen in the answers to open prompts, and what the model could correct."""
+    lines = []
+    if texts := metrics.get("open prompts"):
+        lines.append(
+            f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
+            f"{texts['about itself']} speak of themselves as an AI, {texts['words']:.0f} words on average"
+        )
+    if revised := metrics.get("revised"):
+        lines.append(
+            f"by critique and revision {revised['repaired']} of {revised['wrong']} wrong answers repaired and "
+            f"{revised['spoiled']} of {revised['right']} right ones spoiled, "
+            f"the wrong line named in {revised['line named']} of {revised['critiques of wrong']} critiques"
+        )
+    return lines
+
+
+def describe_comparisons(metrics: dict[str, Any] | None) -> str:
+    """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text."""
+    if not metrics:
+        return ""
+    length = metrics["correlation with length"]
+    return (
+        f"; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a probability of "
+        f"{metrics['for the first place']:.2f}, correlation with length "
+        f"{'unknown' if length is None else format(length, '.2f')}"
+    )
 
 
 def describe_dpo(metrics: dict[str, Any]) -> str:

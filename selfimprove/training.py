@@ -18,7 +18,7 @@ from selfimprove.tasks import Arithmetic
 from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
 CHECKPOINT = "checkpoint"
-SEEDED_RIGHT = 0.3  # of the seed critiques find nothing
+SEEDED_RIGHT = 0.1  # of the seed critiques find nothing
 
 
 def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:

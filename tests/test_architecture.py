@@ -40,9 +40,11 @@ ROWS = (
 ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 
 # What a stage may know of the packages beside it: protocols and the records, no disk, no task, no trainer.
-STAGES_MAY_IMPORT = {"errors", "records", "recipe", "prompts", "stats", "addition", "phrases"} | {
-    f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")
-} | {f"constitution{part}" for part in ("", ".checks", ".transcript")}
+STAGES_MAY_IMPORT = (
+    {"errors", "records", "recipe", "prompts", "stats", "addition", "phrases"}
+    | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
+    | {f"constitution{part}" for part in ("", ".checks", ".transcript")}
+)
 # Rationalization and repair are generation with another prompt, picking an option makes a rationale as generation does,
 # and what is chosen must pass what is selected; no other stage knows of a second one.
 STAGES_TOGETHER = {
