@@ -81,6 +81,10 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     owners += [((), data, "constitution"), (("open",), data.get("open"), "path")]
     owners += [(("open_prompt",), data.get("open_prompt"), "exemplars")]
     owners += [(("judge",), data.get("judge"), key) for key in ("path", "prompt")]
+    prefer: Any = data
+    for name in ("stages", "prefer", "files"):
+        prefer = prefer.get(name) if isinstance(prefer, dict) else None
+    owners += [(("stages", "prefer", "files"), prefer, "path")]
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
