@@ -363,6 +363,9 @@ class Dpo(Training):
     """As in `sft`, whose setting counts where there is one."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """The share of labels that are taken to be wrong (cDPO; with `robust` its own correction)."""
+    labels: Literal["hard", "soft"] = "hard"
+    """soft: a pair counts as right with the probability that who judged it gave (Constitutional AI, section 4.1), in
+    place of `label_smoothing`; for the loss sigmoid."""
     reference: Literal["start", "base"] = "start"
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
     learning_rate: PositiveFloat = 1e-6

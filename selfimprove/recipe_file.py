@@ -115,6 +115,13 @@ def _check(recipe: Recipe, document: Document) -> None:
     if (recipe.stages.dpo is None) != (recipe.stages.prefer is None):
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
+    dpo = recipe.stages.dpo
+    if dpo and dpo.labels == "soft" and (dpo.loss != "sigmoid" or dpo.label_smoothing):
+        where = document.where(("stages", "dpo", "labels"))
+        raise RecipeError(f"{where}: soft labels need the loss 'sigmoid' without 'label_smoothing'")
+    if dpo and dpo.label_smoothing and dpo.loss not in ("sigmoid", "robust"):
+        where = document.where(("stages", "dpo", "label_smoothing"))
+        raise RecipeError(f"{where}: 'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not '{dpo.loss}'")
     _check_constitution(recipe, document)
     _check_tasks(recipe, document)
     shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]
