@@ -242,6 +242,9 @@ class Revise(Sampling):
     """So many samples of a problem are taken up."""
     limit: PositiveInt | None = None
     """At most so many responses a round, chosen by a hash; all without it."""
+    earlier: NonNegativeInt = 0
+    """So many wrong responses of earlier rounds are taken up beside them. A model that gets better makes few mistakes
+    that it could learn from, and sees through those that it made before."""
     reject: tuple[Literal["unchanged", "leak", "refusal", "about itself"], ...] = ("unchanged", "leak", "refusal")
     """Revisions that are not kept: nothing changed but spaces, the prompt's own words stand in it, it only refuses what
     the response before did not refuse, it speaks of itself as an AI. All are counted."""

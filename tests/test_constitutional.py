@@ -31,6 +31,7 @@ from selfimprove.records import (
     Problem,
     Rationale,
     Revision,
+    Verdict,
     derive_seed,
 )
 from selfimprove.show import print_record
@@ -237,6 +238,27 @@ def test_another_constitution_is_another_run(tmp_path: Path) -> None:
     run_loop(folder.recipe(), folder, load=load_adder, redo=["all"])
     assert record_ids(folder)["round-00/warmup/checkpoint-00000.parquet"] == warmup
     assert read(folder, "revise", Critique)[0].constitution.startswith("self-correct 3 ")
+
+
+def test_wrong_answers_of_earlier_rounds_are_taken_up_again(tmp_path: Path) -> None:
+    text = CHAIN.replace("rounds: 1", "rounds: 2").replace("lessons: true,", "lessons: true, earlier: 3,")
+    folder = RunFolder(tmp_path / "run")
+    run_loop(small_recipe(tmp_path, text=text), folder, load=load_adder)
+    first = {one.id: one for one in read(folder, "generate", Rationale)}
+    wrong = {one.rationale for one in read(folder, "verify", Verdict) if one.outcome == "incorrect"}
+    critiques = read(folder, "revise", Critique, 2)
+    again = {one.response for one in critiques} & first.keys()
+    assert len(again) == 3 and again <= wrong
+    own = {one.id for one in read(folder, "generate", Rationale, 2)}
+    assert {one.response for one in critiques} - again <= own
+    revised = {one.rationale: one.response for one in read(folder, "revise", Revision, 2)}
+    rows = {one.parents[0]: one for one in read(folder, "select", Example, 2)}
+    taught = [rows[one] for one in revised if revised[one] in again and one in rows]
+    assert taught and all(
+        one.prompt == first[revised[one.parents[0]]].prompt for one in taught if one.origin == "revised"
+    )
+    pairs = [one for one in read(folder, "prefer", Preference, 2) if one.parents[1] in again]
+    assert pairs and {one.source for one in pairs} == {"revision"}
 
 
 MIXED = (

@@ -24,19 +24,22 @@ def prefer(
     settings: Prefer,
     revisions: Mapping[str, Revision] | None = None,
     comparisons: Sequence[Comparison] = (),
+    earlier: Sequence[Rationale] = (),
 ) -> Iterator[Preference]:
     """Pair the right and the wrong rationales of each problem, each as often as the others (IRPO, section 2), revisions
     with what they revise, and what was compared.
 
-    `revisions` is by rationale. What is undecided is never rejected, nor is a text that was cut off: its fault is not
-    the model's choice. A text that was written with a hint or a critique may be chosen and is never rejected, because
-    its prompt was another one.
+    `revisions` is by rationale; `earlier` holds responses of earlier rounds that they revise. What is undecided is
+    never rejected, nor is a text that was cut off: its fault is not the model's choice. A text that was written with a
+    hint or a critique may be chosen and is never rejected, because its prompt was another one.
     """
     render = prompts.render if shown else prompts.render_question
     became = revisions or {}
     ranked: list[tuple[int, str, Preference]] = []
     done: set[tuple[str, str, str]] = set()
-    found_apart = [*_pair_revisions(rationales, became, problems, verdicts, comparisons, require, settings)]
+    found_apart = [
+        *_pair_revisions([*rationales, *earlier], became, problems, verdicts, comparisons, require, settings)
+    ]
     found_apart += _pair_compared(rationales, problems, comparisons, settings)
     for right, wrong, extra in found_apart:
         key = (right.problem, right.text, wrong.text)
