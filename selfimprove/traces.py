@@ -28,7 +28,8 @@ SFT = """
 
 
 DPO = """
-    SELECT p.id, p.prompt, p.chosen, p.rejected, p.margin, p.source, p.principle, p."group", p.round, p.parents
+    SELECT p.id, p.prompt, p.chosen, p.rejected, p.margin, length(p.chosen) - length(p.rejected) AS longer,
+           p.source, p.principle, p."group", p.round, p.parents
     FROM (SELECT DISTINCT ON (id) * FROM preference) p
 """
 

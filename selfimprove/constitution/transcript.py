@@ -139,15 +139,15 @@ class Prompter:
                     messages.append({"role": "assistant", "content": part.answer})
             return self.chat(messages)
         blocks = [preamble] if preamble else []
-        blocks += ["".join(map(self._write, parts)) for parts in shown]
+        blocks += ["".join(self._write(part, parts[0].asked) for part in parts) for parts in shown]
         return self.constitution.transcript.separator.join(blocks)
 
-    def _write(self, part: Part) -> str:
+    def _write(self, part: Part, question: str) -> str:
         if part.kind in ("comparison", "reasoning"):
             return f"{part.asked} {part.answer}" if part.answer else part.asked
         template: str = getattr(self.constitution.transcript, part.kind)
         if part.kind == "question":
             return fill(template, {"question": part.asked, "response": part.answer})
         name = "choice" if part.kind == "answer" else part.kind
-        written = fill(template, {"request": part.asked, name: part.answer})
+        written = fill(template, {"request": part.asked, "question": question, name: part.answer})
         return written if part.answer else written.rstrip(" ")
