@@ -430,6 +430,19 @@ def test_boilerplate_is_never_chosen() -> None:
     assert [one.source for one in pair(rationales, revisions=revisions, comparisons=liked)] == ["revision"]
 
 
+def test_what_stands_in_revised_answers_to_problems_is_no_boilerplate() -> None:
+    same = "It is best to ask an expert about it."
+    sums = [make_problem(f"{at}+1=", "1", task="jsonl") for at in range(3)]
+    firsts = [make_rationale(one, "?") for one in (*sums, OPEN)]
+    made = [make_revised(one, same) for one in firsts]
+    rationales = [*firsts, *(one for one, _ in made)]
+    found = prefer(
+        rationales, problems=by_id([*sums, OPEN]), verdicts={one.id: make_verdict(one, "undecided") for one in rationales},
+        prompts=PROMPTS, shown=False, require=Select(), settings=Prefer(), revisions={one.id: two for one, two in made},
+    )  # fmt: skip
+    assert [one.prompt for one in found] == ["Q: How?"]
+
+
 # --- pairs that a model prefers --------------------------------------------------------------------------------
 
 
