@@ -437,8 +437,9 @@ def test_what_stands_in_revised_answers_to_problems_is_no_boilerplate() -> None:
     made = [make_revised(one, same) for one in firsts]
     rationales = [*firsts, *(one for one, _ in made)]
     found = prefer(
-        rationales, problems=by_id([*sums, OPEN]), verdicts={one.id: make_verdict(one, "undecided") for one in rationales},
-        prompts=PROMPTS, shown=False, require=Select(), settings=Prefer(), revisions={one.id: two for one, two in made},
+        rationales, problems=by_id([*sums, OPEN]), prompts=PROMPTS,
+        verdicts={one.id: make_verdict(one, "undecided") for one in rationales},
+        shown=False, require=Select(), settings=Prefer(), revisions={one.id: two for one, two in made},
     )  # fmt: skip
     assert [one.prompt for one in found] == ["Q: How?"]
 
