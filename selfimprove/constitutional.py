@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -29,6 +30,37 @@ from selfimprove.stages.teach import is_right
 from selfimprove.work import Records, Work, chunks, make_writer
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Wrong responses of earlier rounds that are criticised and revised once more."""
+
+    responses: list[Rationale]
+    problems: dict[str, Problem]
+    verdicts: dict[str, Verdict]
+
+
+def read_earlier(round_: int, context: Context) -> Earlier:
+    """The earlier responses that a round takes up: other ones in each round, each text once."""
+    settings = context.recipe.stages.revise
+    found: dict[tuple[str, str], Rationale] = {}
+    problems: dict[str, Problem] = {}
+    verdicts: dict[str, Verdict] = {}
+    for before in range(1, round_) if settings and settings.earlier else ():
+        problems |= by_id(context.read((before, "frontier"), Problem))
+        wrong = {one.rationale: one for one in context.read((before, "verify"), Verdict) if one.outcome == "incorrect"}
+        verdicts |= wrong
+        for one in context.read((before, "generate"), Rationale):
+            if one.id in wrong and one.finish == "stop":
+                found.setdefault((one.problem, one.text), one)
+    order = sorted(found.values(), key=lambda one: derive_seed(context.recipe.seed, "earlier", round_, one.id))
+    responses = order[: settings.earlier] if settings else []
+    return Earlier(
+        responses,
+        {one.problem: problems[one.problem] for one in responses},
+        {one.id: verdicts[one.id] for one in responses},
+    )
+
+
 def revise_responses(
     stage: PlannedStage,
     context: Context,
@@ -44,6 +76,9 @@ def revise_responses(
         taken = [one for one in taken if verdicts[one.id].outcome != "correct"]
     if settings.limit is not None:
         taken = sorted(taken, key=lambda one: one.id)[: settings.limit]
+    earlier = read_earlier(stage.round, context)
+    taken += earlier.responses
+    problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
 
     def run(part: Sequence[Rationale]) -> Records:
         return _chain(stage, context, context.incumbent(stage.round), part, problems, verdicts, "revise")

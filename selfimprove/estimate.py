@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from selfimprove.constitution.transcript import Prompter
 from selfimprove.context import Context
 from selfimprove.models import resolve_folder
 from selfimprove.plan import PlannedStage, in_order
@@ -15,8 +16,9 @@ from selfimprove.recipe import Recipe
 from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
 
-WRITES = ("generate", "repair", "rationalize", "evaluate")
+WRITES = ("generate", "repair", "rationalize", "revise", "evaluate")
 TRAINS = ("warmup", "sft", "dpo")
+PLAIN = ("generate", "repair", "rationalize", "evaluate")  # write texts of one kind
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def _rates(manifests: list[Manifest], source: str) -> Rates:
     length = {}
     for name in WRITES:
         tokens, _ = total((name,), "written")
-        count = sum(one.counts.get("rationale", 0) for one in manifests if one.stage == name)
+        # A step of a chain is a critique, or a revision where there are no critiques, and costs what both do.
+        kinds = ("critique", "revision") if name == "revise" else ("rationale",)
+        counted = [[one.counts.get(kind, 0) for kind in kinds] for one in manifests if one.stage == name]
+        count = sum(next((one for one in row if one), 0) for row in counted)
         if count:
             length[name] = tokens / count
     written, writing = total(WRITES, "written")
@@ -81,16 +86,27 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
     stages = recipe.stages
     generate, problems = stages.generate, stages.frontier.problems
     repair, hint = stages.repair, stages.rationalize
+    steps, longest = chain_steps(recipe)
+    problems += recipe.open.draw if recipe.open else 0
+    again = held_out * (stages.revise.revisions if stages.revise else 0) if stages.evaluate.revise else 0
+    thoughts = stages.prefer.feedback if stages.prefer else None
     asked = {
         "generate": (problems * generate.samples, generate.max_tokens),
+        "revise": (steps, longest),
+        "prefer": (
+            2 * problems * thoughts.per_problem if thoughts and thoughts.thought else 0,
+            thoughts.max_tokens if thoughts else 0,
+        ),
         "repair": (min(problems, repair.limit or problems) * repair.samples if repair else 0, generate.max_tokens),
         "rationalize": (min(problems, hint.limit or problems) * hint.samples if hint else 0, generate.max_tokens),
         "evaluate": (held_out, stages.evaluate.max_tokens or generate.max_tokens),
     }
     if stage.name in asked:
-        count, longest = asked[stage.name]
-        length = rates.length.get(stage.name) or rates.length.get("generate")
-        tokens = round(count * (length or longest))
+        count, most = asked[stage.name]
+        length = rates.length.get(stage.name) or (rates.length.get("generate") if stage.name in PLAIN else None)
+        tokens = round(count * (length or most))
+        if stage.name == "evaluate":
+            tokens += round(again * (rates.length.get("revise") or longest))
         return Estimate(tokens, tokens / rates.written if rates.written else None, length is None)
     if stage.name in TRAINS:
         training = {"warmup": stages.warmup, "dpo": stages.dpo}.get(stage.name) or stages.sft
@@ -109,6 +125,33 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
         tokens = round(rows * (rates.row or training.max_length))
         return Estimate(tokens, tokens / rates.trained if rates.trained else None, rates.row is None)
     return Estimate(0, 0.0, False)
+
+
+def chain_steps(recipe: Recipe) -> tuple[int, int]:
+    """At most so many critiques with their revisions a round, and the most tokens of one of both."""
+    revise, critique = recipe.stages.revise, recipe.stages.critique
+    if revise is None:
+        return 0, 0
+    problems = recipe.stages.frontier.problems + (recipe.open.draw if recipe.open else 0)
+    responses = problems * min(revise.per_problem, recipe.stages.generate.samples)
+    longest = revise.max_tokens + (critique.max_tokens if critique else 0)
+    return min(responses, revise.limit or responses) * revise.revisions, longest
+
+
+def describe_chains(context: Context) -> str:
+    """What a round's pass by the constitution asks of the model, in requests and in what each of them reads."""
+    recipe, constitution = context.recipe, context.constitution
+    steps, _ = chain_steps(recipe)
+    if constitution is None or not steps:
+        return ""
+    prompter = Prompter(constitution)
+    lengths = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
+    kinds = f"{steps:,} critiques and {steps:,} revisions" if recipe.stages.critique else f"{steps:,} direct revisions"
+    feedback = recipe.stages.prefer.feedback if recipe.stages.prefer else None
+    pairs = recipe.stages.frontier.problems * feedback.per_problem if feedback else 0
+    compared = f", {2 * pairs:,} comparisons" if pairs else ""
+    read = f"; beside question and response a prompt for a critique has {max(lengths):,} characters" if lengths else ""
+    return f"the constitution asks for at most {kinds} a round{compared}{read}"
 
 
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
@@ -135,6 +178,8 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
         shown = f"{'at most ' if one.bound else ''}{one.tokens:,}" if one.tokens else ""
         table.add_row(str(stage), state, shown, show_time(one.seconds) if one.tokens else "")
     console.print(table)
+    if chains := describe_chains(context):
+        console.print(chains, highlight=False, markup=False)
     total = f"{'at most ' if bound else 'about '}{tokens:,} tokens"
     if known:
         source = f" at the speed of run '{rates.source}'" if rates.source else ""

@@ -4,7 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from selfimprove.constitutional import compare_responses, evaluate_revisions, read_pairs, revise_responses
+from selfimprove.constitutional import (
+    compare_responses,
+    evaluate_revisions,
+    read_earlier,
+    read_pairs,
+    revise_responses,
+)
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
 from selfimprove.plan import PlannedStage, last_training, rewrites, start_stage
@@ -34,7 +40,7 @@ from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.score import pick_options
 from selfimprove.stages.select import check_no_hint, select
-from selfimprove.stages.teach import teach
+from selfimprove.stages.teach import NO_CRITIQUE, teach
 from selfimprove.stages.verify import cross_check, verify
 from selfimprove.training import train_preferences, train_round, warm_up
 from selfimprove.work import Records, Work, chunks, make_writer
@@ -230,7 +236,8 @@ def _trained_examples(stage: PlannedStage, context: Context) -> list[Example]:
     chosen = balance(
         pool,
         seeds=seeds,
-        mastered=mastered,
+        # Right answers in which there is nothing to find are as plentiful as the right answers themselves.
+        mastered=mastered | {f"{NO_CRITIQUE}{group}" for group in mastered},
         finished=mastered >= set(context.task.levels),
         settings=settings.balance,
         seed=derive_seed(context.recipe.seed, "balance", stage.round),
@@ -284,6 +291,8 @@ def _select(stage: PlannedStage, context: Context) -> Work:
     rationales, verdicts = _written(round_, context)
     problems = by_id(context.read((round_, "frontier"), Problem))
     revisions = _revisions(round_, context)
+    earlier = read_earlier(round_, context)
+    problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
 
     def run(part: Sequence[Rationale]) -> Records:
         examples = []
@@ -304,7 +313,12 @@ def _select(stage: PlannedStage, context: Context) -> Work:
         if recipe.stages.revise and recipe.stages.revise.lessons:
             critiques = context.read((round_, "revise"), Critique)
             yield from teach(
-                part, critiques, revisions.values(), problems=problems, verdicts=verdicts, settings=recipe.stages.select
+                [*part, *earlier.responses],
+                critiques,
+                revisions.values(),
+                problems=problems,
+                verdicts=verdicts,
+                settings=recipe.stages.select,
             )
         hinted = check_no_hint(examples, context.prompts, problems)
         if hinted:
@@ -329,6 +343,8 @@ def _prefer(stage: PlannedStage, context: Context) -> Work:
     rationales, verdicts = _written(stage.round, context)
     problems = by_id(context.read((stage.round, "frontier"), Problem))
     revisions = _revisions(stage.round, context)
+    earlier = read_earlier(stage.round, context)
+    problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
 
     def run(part: Sequence[Rationale]) -> Records:
         compared = compare_responses(stage, context, part, revisions, problems)
@@ -339,6 +355,7 @@ def _prefer(stage: PlannedStage, context: Context) -> Work:
             verdicts=verdicts,
             revisions=revisions,
             comparisons=compared,
+            earlier=earlier.responses,
             prompts=context.prompts,
             shown=stages.shown,
             require=stages.select.model_copy(update={"require": settings.require or stages.select.require}),

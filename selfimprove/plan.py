@@ -136,7 +136,9 @@ def _reads(recipe: Recipe, round_: int) -> dict[str, list[Key]]:
     for _, name in again:
         stages[name] = [*samples, incumbent]
     if recipe.stages.revise:
-        stages["revise"] = [*samples, incumbent]
+        before_it = range(1, round_) if recipe.stages.revise.earlier else ()
+        earlier = [(one, name) for one in before_it for name in ("frontier", "generate", "verify")]
+        stages["revise"] = [*samples, incumbent, *earlier]
         again.append((round_, "revise"))
     stages["select"] = [*samples, *again, *((one, "select") for one in range(first, round_)), *seeds]
     if recipe.stages.sft:

@@ -242,6 +242,9 @@ class Revise(Sampling):
     """So many samples of a problem are taken up."""
     limit: PositiveInt | None = None
     """At most so many responses a round, chosen by a hash; all without it."""
+    earlier: NonNegativeInt = 0
+    """So many wrong responses of earlier rounds are taken up beside them. A model that gets better makes few mistakes
+    that it could learn from, and sees through those that it made before."""
     reject: tuple[Literal["unchanged", "leak", "refusal", "about itself"], ...] = ("unchanged", "leak", "refusal")
     """Revisions that are not kept: nothing changed but spaces, the prompt's own words stand in it, it only refuses what
     the response before did not refuse, it speaks of itself as an AI. All are counted."""
@@ -363,6 +366,9 @@ class Dpo(Training):
     """As in `sft`, whose setting counts where there is one."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """The share of labels that are taken to be wrong (cDPO; with `robust` its own correction)."""
+    labels: Literal["hard", "soft"] = "hard"
+    """soft: a pair counts as right with the probability that who judged it gave (Constitutional AI, section 4.1), in
+    place of `label_smoothing`; for the loss sigmoid."""
     reference: Literal["start", "base"] = "start"
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
     learning_rate: PositiveFloat = 1e-6

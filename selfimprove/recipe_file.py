@@ -81,6 +81,10 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     owners += [((), data, "constitution"), (("open",), data.get("open"), "path")]
     owners += [(("open_prompt",), data.get("open_prompt"), "exemplars")]
     owners += [(("judge",), data.get("judge"), key) for key in ("path", "prompt")]
+    prefer: Any = data
+    for name in ("stages", "prefer", "files"):
+        prefer = prefer.get(name) if isinstance(prefer, dict) else None
+    owners += [(("stages", "prefer", "files"), prefer, "path")]
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
@@ -111,6 +115,13 @@ def _check(recipe: Recipe, document: Document) -> None:
     if (recipe.stages.dpo is None) != (recipe.stages.prefer is None):
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
+    dpo = recipe.stages.dpo
+    if dpo and dpo.labels == "soft" and (dpo.loss != "sigmoid" or dpo.label_smoothing):
+        where = document.where(("stages", "dpo", "labels"))
+        raise RecipeError(f"{where}: soft labels need the loss 'sigmoid' without 'label_smoothing'")
+    if dpo and dpo.label_smoothing and dpo.loss not in ("sigmoid", "robust"):
+        where = document.where(("stages", "dpo", "label_smoothing"))
+        raise RecipeError(f"{where}: 'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not '{dpo.loss}'")
     _check_constitution(recipe, document)
     _check_tasks(recipe, document)
     shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from selfimprove.constitution.show import word_diff
 from selfimprove.lineage import build_graph, descendants
 from selfimprove.store.query import TRACES, Query
 from selfimprove.terminal import one_line, printable
@@ -22,7 +23,7 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
         tree = shown[kind](query, identity)
     elif kind == "preference":
         tree = _preference(query, identity)
-    elif kind in ("verdict", "crosscheck", "decision", "example"):
+    elif kind in ("verdict", "crosscheck", "decision", "example", "critique", "revision", "comparison"):
         record = query.record(kind, identity)
         parent = record["parents"][0]
         parent_kind = query.find(parent)[1]
@@ -80,7 +81,7 @@ def _rationale(query: Query, identity: str) -> Tree:
     tree.add(Text.assemble((f"prompt{hint}", "bold"), "\n", printable(row["prompt"])))
     tree.add(Text.assemble(("written", "bold"), "\n", _marked(row["text"], row["steps"] or [])))
     if row["continues"]:
-        tree.add(Text(f"after the last right step of {row['continues']}"))
+        _add_revision(query, tree, row)
     tree.add(
         Text(
             f"{row['tokens']} tokens, log-probability {row['logprob']:.3f}, temperature {row['temperature']}, "
@@ -117,6 +118,26 @@ def _rationale(query: Query, identity: str) -> Tree:
     return tree
 
 
+def _add_revision(query: Query, tree: Tree, row: dict[str, Any]) -> None:
+    """What a rationale goes on from: the last right step of another one, or a response that it revises."""
+    found = query.rows("SELECT * FROM revision WHERE parents[1] = ? LIMIT 1", row["id"])
+    if not found:
+        tree.add(Text(f"after the last right step of {row['continues']}"))
+        return
+    revision = found[0]
+    fate = "kept" if revision["kept"] else f"not kept: {printable(revision['reason'])}"
+    title = f" {revision['id'][:10]} of {row['continues']}, step {revision['step']}, {fate}"
+    branch = tree.add(Text.assemble(("revision", "bold"), title))
+    branch.add(Text(f"principle {revision['principle']} of {printable(revision['constitution'])}"))
+    if revision["before"]:
+        branch.add(Text(f"the principle's check: {revision['before']} before, {revision['after']} after"))
+    for critique in query.rows("SELECT * FROM critique WHERE id = ? LIMIT 1", (*revision["parents"], "", "", "")[2]):
+        line = f", names line {critique['line']}" if critique["line"] else ""
+        branch.add(Text.assemble(("critique", "bold"), f" {critique['id'][:10]}{line}\n", printable(critique["text"])))
+    for before in query.rows("SELECT text FROM rationale WHERE id = ? LIMIT 1", row["continues"]):
+        branch.add(Text(f"changes: {printable(word_diff(before['text'], row['text']))}"))
+
+
 def _step_note(step: dict[str, Any]) -> str:
     """Where a step's numbers come from, as far as that is not plainly the question."""
     notes = []
@@ -144,13 +165,17 @@ def _marked(text: str, steps: list[dict[str, Any]]) -> Text:
 
 def _preference(query: Query, identity: str) -> Tree:
     record = query.record("preference", identity)
-    detail = f"round {record['round']}, by {record['source']}, margin {record['margin']:g}"
+    principle = f", principle {record['principle']}" if record["principle"] else ""
+    detail = f"round {record['round']}, by {record['source']}, margin {record['margin']:g}{principle}"
     tree = _heading("preference", identity, detail)
     tree.add(Text.assemble(("prompt", "bold"), "\n", printable(record["prompt"])))
     for at, name in enumerate(("chosen", "rejected")):
         branch = tree.add(Text.assemble((name, "bold"), "\n", printable(record[name])))
-        for row in _traces(query, "id = ?", record["parents"][at]):
+        for row in _traces(query, "id = ?", (*record["parents"], "")[at]):
             branch.add(_sample_line(row))
+    for parent in record["parents"][2:]:
+        kind = query.find(parent)[1]
+        tree.add(Text.assemble((kind, "bold"), f" {parent[:10]} {_fields(query.record(kind, parent))}"))
     return tree
 
 

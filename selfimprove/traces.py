@@ -16,7 +16,7 @@ from selfimprove.terminal import one_line, printable
 from selfimprove.yaml_files import suggest
 
 CHOICES = {
-    "stage": ("generate", "repair", "rationalize", "evaluate"),
+    "stage": ("generate", "repair", "rationalize", "revise", "evaluate"),
     "outcome": ("correct", "incorrect", "undecided"),
     "reasoning": ("correct", "incorrect", "undecided"),
     "origin": ("sampled", "rationalized", "revised"),
@@ -28,7 +28,7 @@ SFT = """
 
 
 DPO = """
-    SELECT p.id, p.prompt, p.chosen, p.rejected, p.margin, p.source, p."group", p.round, p.parents
+    SELECT p.id, p.prompt, p.chosen, p.rejected, p.margin, p.source, p.principle, p."group", p.round, p.parents
     FROM (SELECT DISTINCT ON (id) * FROM preference) p
 """
 

@@ -25,7 +25,13 @@ from selfimprove.trainers.launch import launch_training
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
 PAIRS = [(11 * at % 97, 7 * at % 89) for at in range(1, 13)]
 ROWS = [
-    {"prompt": f"{a}+{b}=", "chosen": write_rationale(a, b), "rejected": write_rationale(a, b + 1), "ends": True}
+    {
+        "prompt": f"{a}+{b}=",
+        "chosen": write_rationale(a, b),
+        "rejected": write_rationale(a, b + 1),
+        "ends": True,
+        "margin": 1.0,
+    }
     for a, b in PAIRS
 ]
 
@@ -85,7 +91,7 @@ def two_token_model(like: Path, folder: Path, share: dict[str, float]) -> Path:
 def test_the_loss_is_the_one_worked_out_by_hand(model: Path, tmp_path: Path, nll: float, expected: float) -> None:
     policy = two_token_model(model, tmp_path / "policy", {"1": 0.6, "2": 0.2, "end": 0.2})
     reference = two_token_model(model, tmp_path / "reference", {"1": 0.4, "2": 0.4, "end": 0.2})
-    rows = [{"prompt": "1+1=", "chosen": "1", "rejected": "2", "ends": True}] * 4
+    rows = [{"prompt": "1+1=", "chosen": "1", "rejected": "2", "ends": True, "margin": 1.0}] * 4
     job = make_job(policy, tmp_path / "run", rows, 1, held_to=str(reference), nll=nll, learning_rate=1e-12, beta=0.1)
     assert train_dpo(job).curve[0].loss == pytest.approx(expected, abs=2e-5)
     scores = []
@@ -97,6 +103,23 @@ def test_the_loss_is_the_one_worked_out_by_hand(model: Path, tmp_path: Path, nll
     ours, accuracy = dpo_loss([scores[0]], [scores[1]], beta=0.1)  # type: ignore[list-item]
     assert ours == pytest.approx(math.log(1 + 3**-0.1), abs=1e-6)
     assert accuracy == 1.0
+
+
+def test_soft_labels_weigh_both_sides_of_each_pair(model: Path, tmp_path: Path) -> None:
+    policy = two_token_model(model, tmp_path / "policy", {"1": 0.6, "2": 0.2, "end": 0.2})
+    reference = two_token_model(model, tmp_path / "reference", {"1": 0.4, "2": 0.4, "end": 0.2})
+    row = {"prompt": "1+1=", "chosen": "1", "rejected": "2", "ends": True}
+    # Margins of 1, 0.5 and 0 are right with the probabilities 1, 3/4 and (nearly) 1/2; x is 0.1 ln 3.
+    rows = [{**row, "margin": margin} for margin in (1.0, 0.5, 0.0, 0.0)]
+    right, wrong = math.log(1 + 3**-0.1), math.log(1 + 3**0.1)
+    expected = (right + (0.75 * right + 0.25 * wrong) + (0.501 + 0.501) * right + (0.499 + 0.499) * wrong) / 4
+    settings = {"held_to": str(reference), "nll": 0.0, "learning_rate": 1e-12, "beta": 0.1}
+    soft = train_dpo(make_job(policy, tmp_path / "soft", rows, 1, **settings, labels="soft"))
+    assert soft.curve[0].loss == pytest.approx(expected, abs=2e-5)
+    hard = train_dpo(make_job(policy, tmp_path / "hard", rows, 1, **settings))
+    assert hard.curve[0].loss == pytest.approx(right, abs=2e-5)
+    smooth = train_dpo(make_job(policy, tmp_path / "smooth", rows, 1, **settings, label_smoothing=0.25))
+    assert smooth.curve[0].loss == pytest.approx(0.75 * right + 0.25 * wrong, abs=2e-5)
 
 
 def test_a_loss_far_out_does_not_overflow() -> None:
@@ -156,7 +179,7 @@ def test_an_adapter_is_trained_on_and_on_and_saved_alone(model: Path, tmp_path: 
 
 
 def test_a_pair_with_a_text_that_is_too_long_is_left_out(model: Path, tmp_path: Path) -> None:
-    rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200, "ends": True}]
+    rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200, "ends": True, "margin": 1.0}]
     assert train_dpo(make_job(model, tmp_path / "some", rows, max_length=60)).left_out == 1
     shutil.rmtree(tmp_path / "some")
     with pytest.raises(TrainingError, match="none of 13 pairs to train on fits 'max_length: 5'"):
@@ -167,7 +190,8 @@ def test_special_tokens_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
     from selfimprove.trainers.dpo import _tokenize
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = [{"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2", "ends": ends} for ends in (True, False)]
+    row = {"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2", "margin": 1.0}
+    rows = [{**row, "ends": ends} for ends in (True, False)]
     data = _tokenize(make_job(model, tmp_path, rows), tokenizer).data
     end = tokenizer.eos_token_id
     assert [ids.count(end) for ids in data["chosen_ids"]] == [1, 0]

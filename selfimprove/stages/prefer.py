@@ -24,20 +24,23 @@ def prefer(
     settings: Prefer,
     revisions: Mapping[str, Revision] | None = None,
     comparisons: Sequence[Comparison] = (),
+    earlier: Sequence[Rationale] = (),
 ) -> Iterator[Preference]:
     """Pair the right and the wrong rationales of each problem, each as often as the others (IRPO, section 2), revisions
     with what they revise, and what was compared.
 
-    `revisions` is by rationale. What is undecided is never rejected, nor is a text that was cut off: its fault is not
-    the model's choice. A text that was written with a hint or a critique may be chosen and is never rejected, because
-    its prompt was another one.
+    `revisions` is by rationale; `earlier` holds responses of earlier rounds that they revise. What is undecided is
+    never rejected, nor is a text that was cut off: its fault is not the model's choice. A text that was written with a
+    hint or a critique may be chosen and is never rejected, because its prompt was another one.
     """
     render = prompts.render if shown else prompts.render_question
     became = revisions or {}
     pairs: dict[str, list[Preference]] = defaultdict(list)  # by problem
     done: set[tuple[str, frozenset[str]]] = set()  # in either order: what contradicts an earlier pair is not trained
     unfit = _unfit(rationales, became, problems)
-    found_apart = [*_pair_revisions(rationales, became, unfit, problems, verdicts, comparisons, require, settings)]
+    found_apart = [
+        *_pair_revisions([*rationales, *earlier], became, unfit, problems, verdicts, comparisons, require, settings)
+    ]
     found_apart += _pair_compared(rationales, became, unfit, comparisons, settings)
     for right, wrong, extra in found_apart:
         problem, key = problems[right.problem], (right.problem, frozenset((right.text, wrong.text)))

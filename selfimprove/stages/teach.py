@@ -7,6 +7,7 @@ from selfimprove.records import Critique, Example, Problem, Rationale, Revision,
 from selfimprove.stages.select import why_not
 
 VERSION = 1
+NO_CRITIQUE = "no critique of "  # before the group of a problem
 
 
 def teach(
@@ -35,7 +36,7 @@ def teach(
                 prompt=critique.prompt,
                 completion=critique.text,
                 origin="critique",
-                group=f"critique of {problem.group}" if critique.found else f"no critique of {problem.group}",
+                group=f"critique of {problem.group}" if critique.found else f"{NO_CRITIQUE}{problem.group}",
             )
     for revision in revisions:
         revised, response = by[revision.rationale], by[revision.response]

@@ -11,6 +11,9 @@ from selfimprove.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
 
+WRONG = "wrong"  # the column with the probability that a pair's label is wrong
+MOST_WRONG = 0.499  # at a half the pair says nothing, and the formula divides by zero
+
 
 def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     """Train and save to `job.output`, continuing from the newest whole checkpoint; raises TrainingError.
@@ -28,13 +31,35 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
                 return dataset
 
+            _signature_columns: Any
+            label_smoothing: Any
+
+            def _set_signature_columns_if_needed(self) -> None:
+                super()._set_signature_columns_if_needed()
+                self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
+
+            def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+                return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
+
+            def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> Any:
+                wrong = inputs.get(WRONG)
+                if wrong is not None:
+                    self.label_smoothing = -wrong / (1 - 2 * wrong)
+                return super()._compute_loss(
+                    model, {key: one for key, one in inputs.items() if key != WRONG}, return_outputs
+                )
+
         settings = job.settings
         mixed = settings.nll > 0
+        # TRL's `sigmoid` has no label smoothing. Its `robust` has, and with a negative share, -e / (1 - 2e), that is
+        # (1 - e) times the loss of the pair and e times that of the pair the other way round, as in cDPO.
+        smooth = settings.loss == "sigmoid" and (settings.labels == "soft" or settings.label_smoothing > 0)
+        loss = "robust" if smooth else settings.loss
         own = {
             "beta": settings.beta,
-            "loss_type": [settings.loss, "sft"] if mixed else [settings.loss],
+            "loss_type": [loss, "sft"] if mixed else [loss],
             "loss_weights": [1.0, settings.nll] if mixed else [1.0],
-            "label_smoothing": settings.label_smoothing,
+            "label_smoothing": 0.0 if smooth else settings.label_smoothing,
             "precompute_ref_log_probs": True,
         }
         reference = None
@@ -43,6 +68,7 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
         return Pretokenized(
             model=model,
             ref_model=reference,
+            data_collator=_make_collator(tokenizer) if smooth else None,
             args=make_arguments(DPOConfig, job, len(rows.data), **own),
             train_dataset=rows.data,
             processing_class=tokenizer,
@@ -52,14 +78,29 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     return train_with(job, report, lambda tokenizer: _tokenize(job, tokenizer), make_trainer)
 
 
+def _make_collator(tokenizer: Any) -> Any:
+    """TRL's batches, each pair with the probability that its label is wrong."""
+    import torch
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    plain = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**plain(rows), WRONG: torch.tensor([row[WRONG] for row in rows])}
+
+    return collate
+
+
 def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
     """Rows in TRL's columns of token ids; a pair of which one text is too long is left out whole."""
     import pyarrow.parquet as pq
     from datasets import Dataset
 
-    table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected", "ends"])
+    table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected", "ends", "margin"])
     prompts: dict[str, list[int]] = {}
-    columns: dict[str, list[list[int]]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+    columns: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+    wrong: list[float] = []
+    soft = job.settings.labels == "soft"
     left_out = tokens = 0
     for row in table.to_pylist():
         if row["prompt"] not in prompts:
@@ -73,10 +114,12 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
             continue
         for name, found in zip(columns, (ids, chosen, rejected), strict=True):
             columns[name].append(found)
+        wrong.append(min(MOST_WRONG, (1 - row["margin"]) / 2 if soft else job.settings.label_smoothing))
         tokens += 2 * len(ids) + len(chosen) + len(rejected)
     rows = len(columns["prompt_ids"])
     if not rows:
         raise TrainingError(
             f"{job.output}: none of {table.num_rows} pairs to train on fits 'max_length: {job.settings.max_length}'"
         )
+    columns[WRONG] = wrong
     return Rows(Dataset.from_dict(columns), left_out, tokens / rows)

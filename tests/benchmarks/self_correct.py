@@ -1,0 +1,130 @@
+"""What a run of `self-correct` can put right, on answers that do not change: before its rounds and after them.
+
+    python tests/benchmarks/self_correct.py RUN [RUN ...]
+
+For each run the held-out problems that its warmed-up model answered wrongly, and as many of those that it answered
+rightly, are criticised and revised greedily by the warmed-up model and by the last checkpoint, each without a word from
+the verifier. Beside it: the accuracy of the answers of the last checkpoint, what it puts right of its own mistakes, and
+the accuracy after SFT alone of each round whose SFT was followed by DPO.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from selfimprove.constitutional import measure_revisions
+from selfimprove.context import Context
+from selfimprove.plan import in_order, last_training
+from selfimprove.recipe import Sampling
+from selfimprove.records import Checkpoint, Evaluation, Rationale, Record, Verdict, by_id
+from selfimprove.stages.generate import generate
+from selfimprove.stages.revise import revise
+from selfimprove.store import RunFolder
+from selfimprove.work import make_writer
+
+
+def open_run(folder: Path) -> Context:
+    run = RunFolder(folder)
+    context = Context(run.recipe(), run)
+    context.plan = {stage.key: stage for stage in in_order(context.graph())}
+    return context
+
+
+def first_answers(context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:
+    """The wrong answers of the warmed-up model, and as many right ones."""
+    verdicts = {one.rationale: one for one in context.read((0, "evaluate"), Verdict)}
+    answers = [one for one in context.read((0, "evaluate"), Rationale) if one.origin == "sampled"]
+    answers = [one for one in answers if one.finish == "stop"]
+    wrong = [one for one in answers if verdicts[one.id].outcome == "incorrect"]
+    right = sorted((one for one in answers if verdicts[one.id].outcome == "correct"), key=lambda one: one.id)
+    return [*wrong, *right[: len(wrong)]], verdicts
+
+
+def correct(
+    context: Context, checkpoint: Checkpoint, answers: Sequence[Rationale], verdicts: dict[str, Verdict]
+) -> dict[str, int]:
+    """What a checkpoint makes of answers by critique and revision."""
+    stages, prompter = context.recipe.stages, context.prompter
+    assert stages.revise is not None and prompter is not None
+    writer = make_writer(1, context, checkpoint)
+    records: list[Record] = list(
+        revise(
+            answers,
+            problems=by_id(context.held_out),
+            verdicts=verdicts,
+            judge=context.judging.judge,
+            writer=type(writer)(writer.engine, writer.checkpoint, writer.extract_answer, prompter.stop, 1, 0),
+            prompter=prompter,
+            critique=stages.critique and stages.critique.model_copy(update={"temperature": 0.0}),
+            settings=stages.revise.model_copy(update={"temperature": 0.0}),
+        )
+    )
+    return measure_revisions(answers, verdicts, records)
+
+
+def answer(context: Context, checkpoint: Checkpoint) -> float:
+    """The share of the held-out problems that a checkpoint answers rightly."""
+    sampling = Sampling(temperature=0.0, max_tokens=context.recipe.stages.generate.max_tokens)
+    problems = by_id(context.held_out)
+    written = list(
+        generate(
+            context.held_out,
+            writer=make_writer(0, context, checkpoint),
+            render=context.prompts.render,
+            sampling=sampling,
+            samples=1,
+        )
+    )
+    judged = context.judging.judge((problems[one.problem], one) for one in written)
+    return mean(one.outcome == "correct" for one in judged)
+
+
+def share(some: int, of: int) -> str:
+    return f"{some}/{of} ({some / of:.1%})" if of else "0/0"
+
+
+def report(folder: Path) -> None:
+    context = open_run(folder)
+    rounds = context.recipe.rounds
+    print(f"\n{folder.name}, seed {context.recipe.seed}, {rounds} rounds")
+    last = context.incumbent(rounds + 1)
+    for name, found in (("after the warm-up", 0), ("at the end", rounds)):
+        evaluated = context.read((found, "evaluate"), Evaluation)
+        print(
+            f"  {name}: answers right {share(sum(one.correct for one in evaluated), sum(one.n for one in evaluated))}"
+        )
+    if context.recipe.stages.revise:
+        answers, verdicts = first_answers(context)
+        for name, checkpoint in (("warmed-up model", context.first_checkpoint()), ("last checkpoint", last)):
+            print(f"  first answers, {name}: {describe(correct(context, checkpoint, answers, verdicts))}")
+        manifest = context.folder.stage(rounds, "evaluate").manifest()
+        assert manifest is not None
+        print(f"  its own last answers: {describe(manifest.metrics['revised'])}")
+    if last_training(context.recipe) == "dpo" and context.recipe.stages.sft:
+        for round_ in range(1, rounds + 1):
+            after = context.read((round_, "evaluate"), Evaluation)
+            whole = sum(one.correct for one in after) / sum(one.n for one in after)
+            alone = answer(context, context.read((round_, "sft"), Checkpoint)[0])
+            print(f"  round {round_}: SFT alone {alone:.1%}, with DPO {whole:.1%}")
+    context.close()
+
+
+def describe(found: dict[str, int]) -> str:
+    return (
+        f"wrong ones repaired {share(found['repaired'], found['wrong'])}, "
+        f"wrong line named {share(found['line named'], found['critiques of wrong'])}, "
+        f"right ones spoiled {share(found['spoiled'], found['right'])}, "
+        f"nothing found in right ones {share(found['nothing found'], found['critiques of right'])}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    for folder in parser.parse_args().runs:
+        report(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""Rounds that go by a constitution: chains, lessons, preferences and their records, with a scripted writer and real
+training."""
+
+import gzip
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small import SMALL, record_ids, small_recipe
+
+from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
+from selfimprove.constitution import load_constitution
+from selfimprove.context import Context
+from selfimprove.engines import Engine
+from selfimprove.engines.base import Score, ScriptedEngine
+from selfimprove.errors import StoreError, TaskError
+from selfimprove.lineage import ancestors, build_graph
+from selfimprove.loop import run_loop
+from selfimprove.principle_report import print_report, read_report
+from selfimprove.recipe import Recipe
+from selfimprove.records import (
+    Checkpoint,
+    Comparison,
+    Critique,
+    Decision,
+    Example,
+    Preference,
+    Problem,
+    Rationale,
+    Revision,
+    Verdict,
+    derive_seed,
+)
+from selfimprove.show import print_record
+from selfimprove.status import print_status, to_json
+from selfimprove.store import RunFolder
+from selfimprove.store.query import Query
+
+CHAIN = (
+    SMALL.replace("head_size: 32}", 'head_size: 32, alphabet: "0123456789+=#? \\n!x."}')
+    .replace("rounds: 2", "rounds: 1\nconstitution: self-correct")
+    .replace("  repair: {samples: 2, part_size: 5}\n", "")
+    .replace("  rationalize: {part_size: 5}\n", "  critique: {}\n  revise: {lessons: true, part_size: 5}\n")
+    .replace("hinted: 0.25", "critiques: 6")
+    .replace(
+        "  evaluate: {part_size: 6}",
+        "  prefer: {}\n  dpo: {steps: 2, batch_size: 2, learning_rate: 0.0001}\n"
+        "  evaluate: {part_size: 6, revise: true}",
+    )
+)
+
+
+class Adder(ScriptedEngine):
+    """Adds wrongly at first, finds its mistakes, and puts them right; it prefers short texts."""
+
+    def __init__(self) -> None:
+        super().__init__(self.write_text)
+
+    def write_text(self, prompt: str, seed: int) -> str:
+        question, equals, rest = prompt.partition("=")
+        operands = parse_addition(question + equals)
+        if operands is None:
+            return self.write_open(prompt, seed)
+        a, b = map(int, operands)
+        if not rest:
+            import random
+
+            wrong = derive_seed(question, seed) % 2
+            return write_flawed(a, b, random.Random(seed), 0.9) if wrong else write_rationale(a, b)
+        if rest.endswith("?"):
+            return write_critique(question + "=", rest[:-1], ".")
+        return write_rationale(a, b)
+
+    def write_open(self, prompt: str, seed: int) -> str:
+        if prompt.endswith("Critique:"):
+            return " It is long."
+        if prompt.endswith("Revision:"):
+            return f" Short {len(prompt)}."
+        return f" A long answer, number {seed % 1000}."
+
+    def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
+        return [Score(-float(len(prompt.split("(A)")[-1].split("(B)")[0 if "(A)" in text else -1])), 1)
+                for prompt, text in pairs]  # fmt: skip
+
+
+def load_adder(_: Checkpoint, __: Context) -> Engine:
+    return Adder()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("chain")
+    folder = RunFolder(path / "run")
+    run_loop(small_recipe(path, text=CHAIN), folder, load=load_adder)
+    return folder
+
+
+def read(folder: RunFolder, stage: str, kind: type[Any], round_: int = 1) -> list[Any]:
+    return folder.stage(round_, stage).read(kind)
+
+
+def shown(print_it: Any, *arguments: Any) -> str:
+    out = StringIO()
+    print_it(*arguments, Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_the_run_keeps_its_constitution_and_every_record_names_it(run: RunFolder) -> None:
+    kept = load_constitution(run.path / "constitution.yaml")
+    assert kept.hash == load_constitution("self-correct").hash
+    critiques, revisions = read(run, "revise", Critique), read(run, "revise", Revision)
+    assert critiques and revisions
+    assert {one.constitution for one in (*critiques, *revisions)} == {f"self-correct 1 {kept.hash}"}
+    assert {one.principle for one in (*critiques, *revisions)} == {"right-steps"}
+
+
+def test_wrong_samples_are_found_and_put_right(run: RunFolder) -> None:
+    samples = {one.id: one for one in read(run, "generate", Rationale)}
+    first = [one for one in samples.values() if one.sample == 0]
+    critiques = read(run, "revise", Critique)
+    assert {one.response for one in critiques} == {one.id for one in first}
+    revisions = {one.response: one for one in read(run, "revise", Revision)}
+    assert {one.response for one in critiques if one.found} == revisions.keys()
+    assert revisions and all(
+        one.kept and (one.before, one.after) == ("incorrect", "correct") for one in revisions.values()
+    )
+    assert len(revisions) < len(first)  # some were right from the beginning, and nothing was found in them
+    written = {one.id: one for one in read(run, "revise", Rationale)}
+    for one in revisions.values():
+        revised = written[one.rationale]
+        assert revised.origin == "revised" and revised.parents[2] == one.response
+        assert revised.parents[3] in {critique.id for critique in critiques}
+
+
+def test_what_passed_is_trained_under_the_plain_question_and_as_lessons(run: RunFolder) -> None:
+    examples = read(run, "select", Example)
+    by_origin = {origin: [one for one in examples if one.origin == origin] for origin in
+                 ("sampled", "revised", "critique", "revision")}  # fmt: skip
+    assert all(by_origin.values())
+    for one in by_origin["revised"]:
+        assert one.prompt.endswith("=") and parse_addition(one.prompt)
+    for one in by_origin["critique"]:
+        assert one.prompt.endswith("?")
+        assert one.completion[-1] == ("x" if one.group.startswith("critique of") else ".")
+    for one in by_origin["revision"]:
+        assert one.prompt.endswith("x!") and one.group.startswith("revision of")
+    problems = {one.question: one for one in read(run, "frontier", Problem)}
+    for one in (*by_origin["revised"], *by_origin["revision"]):
+        question = one.prompt.partition("=")[0] + "="
+        assert one.completion.endswith(str(problems[question].answer))
+
+
+def test_revisions_are_preferred_to_what_they_revise(run: RunFolder) -> None:
+    pairs = read(run, "prefer", Preference)
+    written = {one.id: one for name in ("generate", "revise") for one in read(run, name, Rationale)}
+    by_revision = [one for one in pairs if one.source == "revision"]
+    assert by_revision and {one.principle for one in by_revision} == {"right-steps"}
+    for one in pairs:
+        chosen, rejected = (written[parent] for parent in one.parents[:2])
+        assert (one.chosen, one.rejected) == (chosen.text, rejected.text) and chosen.problem == rejected.problem
+        assert rejected.origin == "sampled"
+    assert len({(one.prompt, one.chosen, one.rejected) for one in pairs}) == len(pairs)
+
+
+def test_a_trained_row_is_walked_to_the_prompt_the_principle_and_its_version(run: RunFolder) -> None:
+    query = Query(run)
+    graph = build_graph(query.nodes())
+    rows = [one for one in read(run, "select", Example) if one.origin in ("revised", "revision", "critique")]
+    for example in rows:
+        kinds = {graph.nodes[one]["kind"] for one in ancestors(graph, example.id)}
+        assert {"problem", "rationale", "checkpoint"} <= kinds
+        assert ("critique" in kinds) == (example.origin != "sampled")
+    revised = next(one for one in rows if one.origin == "revised")
+    text = shown(print_record, query, revised.id)
+    constitution = load_constitution("self-correct")
+    assert f"principle right-steps of self-correct 1 {constitution.hash}" in text
+    assert "critique" in text and "names line" in text and revised.prompt in text
+    for kind in (Critique, Revision):
+        one = read(run, "revise", kind)[0]
+        assert one.id in shown(print_record, query, one.id) and "right-steps" in shown(print_record, query, one.id)
+    pair = next(one for one in read(run, "prefer", Preference) if one.source == "revision")
+    assert "by revision" in shown(print_record, query, pair.id)
+
+
+def test_the_report_counts_what_the_records_say(run: RunFolder) -> None:
+    row = read_report(Query(run))[0]
+    critiques, revisions = read(run, "revise", Critique), read(run, "revise", Revision)
+    assert (row["principle"], row["drawn"], row["found"]) == (
+        "right-steps", len(critiques), sum(one.found for one in critiques),
+    )  # fmt: skip
+    assert (row["changed"], row["kept"]) == (len(revisions), len(revisions))
+    assert (row["checked"], row["passed_before"], row["passed_after"]) == (len(revisions), 0, len(revisions))
+    written = {one.id: one for one in read(run, "revise", Rationale)}
+    assert row["tokens"] == sum(one.tokens for one in critiques) + sum(one.tokens for one in written.values())
+    assert row["best"]["kept"] and row["best"]["after"] == "correct"
+    text = shown(print_report, Query(run))
+    assert "0% → 100%" in text and "right-steps, the best of round 1" in text
+
+
+def test_the_evaluation_says_what_the_model_can_correct(run: RunFolder) -> None:
+    metrics = run.stage(1, "evaluate").manifest().metrics["revised"]  # type: ignore[union-attr]
+    answers = [one for one in read(run, "evaluate", Rationale) if one.origin == "sampled"]
+    assert metrics["wrong"] + metrics["right"] == len(answers) and metrics["wrong"] > 0 < metrics["right"]
+    assert metrics["repaired"] == metrics["wrong"] == metrics["line named"] == metrics["critiques of wrong"]
+    assert (metrics["spoiled"], metrics["nothing found"]) == (0, metrics["right"])
+    assert "Held-out answers after critique and revision" in shown(print_status, run)
+    assert to_json(run)["revised"][1] == metrics
+    # The accuracy is of the answers before the revision.
+    accuracy = json.loads(json.dumps(to_json(run)["evaluations"]))["1"]
+    assert sum(one["correct"] for one in accuracy) == metrics["right"]
+
+
+def test_a_lost_part_is_written_again_as_it_was(run: RunFolder, tmp_path: Path) -> None:
+    before = record_ids(run)
+    stage = run.stage(1, "revise")
+    lost = [one for one in stage.files() if one.name.endswith("-00001.parquet")]
+    assert len(lost) == 4  # critiques, rationales, verdicts, revisions
+    for file in lost:
+        file.unlink()
+    run_loop(run.recipe(), run, load=load_adder)
+    assert record_ids(run) == before
+
+
+def test_another_constitution_is_another_run(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text((Path("policies/constitutions/self-correct.yaml")).read_text().replace("version: 1", "version: 2"))
+    text = CHAIN.replace("constitution: self-correct", f"constitution: {own}").replace("critiques: 6", "critiques: 0")
+    text = text[: text.index("  prefer:")] + "  promote: {rule: always}\n"
+    folder = RunFolder(tmp_path / "run")
+    run_loop(small_recipe(tmp_path, text=text), folder, load=load_adder)
+    warmup = record_ids(folder)["round-00/warmup/checkpoint-00000.parquet"]
+    own.write_text(own.read_text().replace("version: 2", "version: 3"))
+    with pytest.raises(StoreError, match=r"made with another recipe .*round-01/revise, round-01/select"):
+        run_loop(folder.recipe(), folder, load=load_adder)
+    run_loop(folder.recipe(), folder, load=load_adder, redo=["all"])
+    assert record_ids(folder)["round-00/warmup/checkpoint-00000.parquet"] == warmup
+    assert read(folder, "revise", Critique)[0].constitution.startswith("self-correct 3 ")
+
+
+def test_wrong_answers_of_earlier_rounds_are_taken_up_again(tmp_path: Path) -> None:
+    text = CHAIN.replace("rounds: 1", "rounds: 2").replace("lessons: true,", "lessons: true, earlier: 3,")
+    folder = RunFolder(tmp_path / "run")
+    run_loop(small_recipe(tmp_path, text=text), folder, load=load_adder)
+    first = {one.id: one for one in read(folder, "generate", Rationale)}
+    wrong = {one.rationale for one in read(folder, "verify", Verdict) if one.outcome == "incorrect"}
+    critiques = read(folder, "revise", Critique, 2)
+    again = {one.response for one in critiques} & first.keys()
+    assert len(again) == 3 and again <= wrong
+    own = {one.id for one in read(folder, "generate", Rationale, 2)}
+    assert {one.response for one in critiques} - again <= own
+    revised = {one.rationale: one.response for one in read(folder, "revise", Revision, 2)}
+    rows = {one.parents[0]: one for one in read(folder, "select", Example, 2)}
+    taught = [rows[one] for one in revised if revised[one] in again and one in rows]
+    assert taught and all(
+        one.prompt == first[revised[one.parents[0]]].prompt for one in taught if one.origin == "revised"
+    )
+    pairs = [one for one in read(folder, "prefer", Preference, 2) if one.parents[1] in again]
+    assert pairs and {one.source for one in pairs} == {"revision"}
+
+
+MIXED = (
+    CHAIN.replace("constitution: self-correct", "constitution: both.yaml")
+    .replace("critiques: 6", "critiques: 0")
+    .replace("train:", 'open: {name: prompts/mine, path: prompts.jsonl, draw: 6, held_out: 2}\n'
+             'open_prompt: {question: "Human: {question}", cue: "\\n\\nAssistant:"}\n'
+             "evaluate_on: [{name: arithmetic, max_digits: 2, seed_total_digits: 3, held_out: 4}, "
+             "{name: prompts/mine, path: prompts.jsonl, held_out: 2}]\ntrain:")
+    .replace("revise: {lessons: true,", "revise: {revisions: 2,")
+    .replace("prefer: {}", "prefer: {feedback: {per_problem: 3}, files: {path: pairs.jsonl.gz, limit: 2}}")
+)  # fmt: skip
+BOTH = """
+name: both
+nothing: Nothing.
+principles:
+  - {id: sums, text: Every sum is right., scope: {tasks: [arithmetic]}, check: {name: verifier}}
+  - {id: brief, text: It is brief., scope: {tasks: [prompts]}, check: {name: length, unit: characters, at_most: 12}}
+"""
+
+
+def mixed(folder: Path) -> Recipe:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "both.yaml").write_text(BOTH)
+    prompts = [{"prompt": f"Tell me about the number {at}", "tag": "numbers"} for at in range(12)]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    rows = [
+        {"chosen": f"\n\nHuman: {at}?\n\nAssistant: good", "rejected": f"\n\nHuman: {at}?\n\nAssistant: bad"}
+        for at in range(5)
+    ]
+    with gzip.open(folder / "pairs.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    return small_recipe(folder, text=MIXED)
+
+
+def test_one_round_mixes_problems_with_answers_and_open_prompts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    run_loop(mixed(tmp_path), folder, load=load_adder)
+    drawn = read(folder, "frontier", Problem)
+    open_ = {one.id: one for one in drawn if one.answer is None}
+    assert len(open_) == 6 and len(drawn) > 6
+    decisions = {one.rationale: one for one in read(folder, "select", Decision)}
+    written = [one for name in ("generate", "revise") for one in read(folder, name, Rationale)]
+    kept = [one for one in written if one.problem in open_ and decisions[one.id].kept]
+    revisions = {one.rationale: one for one in read(folder, "revise", Revision)}
+    # Of each chain the last revision, and never the first answer.
+    assert kept and all(revisions[one.id].step == 2 for one in kept)
+    reasons = {decisions[one.id].reason for one in written if one.problem in open_ and not decisions[one.id].kept}
+    assert "a response to an open prompt that is not a revision" in reasons
+    assert "there is a later revision of it" in reasons
+    examples = read(folder, "select", Example)
+    texts = [one.prompt for one in examples if one.origin == "revised" and one.parents[0] in {rr.id for rr in kept}]
+    assert texts and all(one.startswith("Human: Tell me about") and one.endswith("\n\nAssistant:") for one in texts)
+    assert any(one.prompt.endswith("=") for one in examples)
+    by_task = {one.principle for one in read(folder, "revise", Critique)}
+    assert by_task <= {"sums", "brief"} and "brief" in by_task
+
+    comparisons, pairs = read(folder, "prefer", Comparison), read(folder, "prefer", Preference)
+    assert comparisons and {one.principle for one in comparisons} == {"brief"}
+    sources = {one.source for one in pairs}
+    assert {"revision", "feedback", "file"} <= sources
+    people = [one for one in pairs if one.source == "file"]
+    assert len(people) == 2
+    assert {(one.chosen.strip(), one.rejected.strip()) for one in people} == {("good", "bad")}
+    assert all(len(one.chosen) < len(one.rejected) for one in pairs if one.source == "feedback")
+    metrics = folder.stage(1, "prefer").manifest().metrics["comparisons"]  # type: ignore[union-attr]
+    assert metrics["correlation with length"] < 0
+    evaluated = folder.stage(1, "evaluate").manifest().metrics["open prompts"]  # type: ignore[union-attr]
+    assert (evaluated["responses"], evaluated["refusals"]) == (2, 0)
+    assert "Answers to open prompts" in shown(print_status, folder)
+
+
+def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
+    recipe = mixed(tmp_path)
+    other = recipe.model_dump(mode="json")
+    other["evaluate_on"] = [{"name": "scored/pairs", "path": str(tmp_path / "pairs.jsonl.gz")}]
+    with pytest.raises(TaskError, match=r"pairs.jsonl.gz: a pair is held out too: '\\n\\nHuman: \d"):
+        Context(Recipe.model_validate(other), RunFolder(tmp_path / "run"))
