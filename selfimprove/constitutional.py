@@ -281,13 +281,14 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
     return over / spread if spread else None
 
 
-def read_pairs(stage: PlannedStage, context: Context) -> Iterator[Preference]:
-    """Pairs that people chose between: so many of the file's, others in each round."""
+def read_pairs(stage: PlannedStage, context: Context) -> Iterator[Problem | Preference]:
+    """Pairs that people chose between, each after its problem: so many of the file's, others in each round."""
     prefer = context.recipe.stages.prefer
     if prefer is None or prefer.files is None:
         return
     order = sorted(context.pairs, key=lambda one: derive_seed(context.recipe.seed, "pairs", stage.round, one.id))
     for problem in order[: prefer.files.limit]:
+        yield problem
         for other in problem.options:
             if problem.answer is not None and other != problem.answer:
                 yield Preference(

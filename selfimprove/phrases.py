@@ -9,26 +9,58 @@ SPREAD = 3  # prompts that share a sentence before it counts as boilerplate
 SENTENCE_WORDS = 4  # shorter sentences are shared by chance
 SHARE = 0.5  # of a text's characters in shared sentences
 
+_DEED = (
+    r"(?:accept|access|advise|agree|aid|allow|answer|assist|comment|complete|comply|condone|continue|create|describe|"
+    r"discuss|do (?:so|that|this|it|anything)|encourage|endorse|engage|explain|fulfill?|generate|give|go along|help|"
+    r"make (?:that|this|such|any|an?|fun|jokes?)|offer|participate|process|produce|promote|provide|recommend|reply|"
+    r"respond|share|spread|suggest|supply|support|take part|talk|teach|tell|write)"
+)
+_HARMLESS = (
+    r"(?:agree more|give up|help (?:it|myself|but|feeling|laughing|noticing|thinking|wondering)|"
+    r"recommend [^.!?]{0,40}enough|tell you how (?:glad|grateful|happy|much|proud|sorry))"
+)
+_UNABLE = (
+    r"(?: (?:can ?not|can't|won't|will not)|"
+    r"(?: am|'m) (?:unable|not (?:able|allowed|going|here|permitted|willing)))(?: to)?"
+)
+_BETWEEN = r"(?: (?:\w+ly|also|and|be able to|ever|in good conscience|just|not|or|should|to|will))"
+_OPENING = (
+    r"(?:(?:i(?:'m| am) (?:\w+ )?(?:sorry|afraid)|sorry|(?:i |my )?(?:\w+ )?apolog(?:i[sz]e|ies)|no|regrettably|"
+    r"unfortunately|as an? (?:[\w-]+ ){0,3}?(?:ai|assistant|chatbot|model)\b[^.!?]{0,80}?)[,.;:!]? ?"
+    r"(?:[-–—] ?)?(?:but |and |that )?)"
+)
 _REFUSAL = re.compile(
-    r"(?:i(?:'m| am) (?:very |so |really )?sorry,? (?:but )?(?:i |this |that )|"
-    r"(?:sorry,? (?:but )?)?i (?:can(?:not|'t| not)|won't|will not|am (?:not able|unable)|'m (?:not able|unable)|"
-    r"must (?:decline|refuse)|(?:would|do) (?:rather )?not (?:feel comfortable|want to))|"
-    r"(?:as an? (?:ai|assistant|language model)\b[^.]{0,80}?i (?:can(?:not|'t| not)|won't|am (?:unable|not able))))",
+    rf"{_OPENING}{{0,3}}(?:"
+    rf"(?:(?:this|that|it|what you)\b[^.!?]{{0,80}}?\b)?i{_UNABLE}{_BETWEEN}{{0,4}}"
+    rf"(?: (?!{_HARMLESS}){_DEED}\b|[.!,;]|$)|"
+    r"i (?:(?:must|have to|need to|will have to) )?(?:\w+ly )?(?:decline|refuse)\b|"
+    rf"i(?:'d| would) (?:rather|prefer) not(?: to)?(?: {_DEED}\b|[.!,;]|$)|"
+    r"i (?:do not|don't|would not|wouldn't) feel (?:comfortable|right)\b|"
+    r"i(?: am|'m) (?:not comfortable|uncomfortable)(?: with)? (?:\w+ing|this|that)\b|"
+    rf"i (?:do not|don't) (?:(?:want|wish) to|think (?:that )?i (?:can|should)) {_DEED}\b|"
+    r"(?:this|that|it)(?:'s| is) (?:not something|nothing) (?:that )?i(?: can| want| will|(?: am|'m) able))|"
+    r"(?:i(?:'m| am) )?(?:\w+ )?sorry,? but (?:this|that|it|what you)\b[^.!?]{0,60}?"
+    r"\b(?:illegal|against the law|unethical|inappropriate|wrong|harmful|not (?:appropriate|allowed|okay|possible))\b",
     re.IGNORECASE,
 )
+_SELF = r"(?:ai|artificial intelligence|(?:(?:ai|large|virtual) )*(?:language model|chatbot))"
+_PERSON = r"(?:developer|engineer|enthusiast|expert|researcher|scientist|specialist|student|tool)"
 _ITSELF = re.compile(
-    r"\bas an? (?:ai|artificial|assistant|(?:large )?language model)\b|\bi(?:'m| am) an ai\b", re.IGNORECASE
+    # An assistant may be a person: it is one that speaks of itself only where "I" follows.
+    rf"\bas an? {_SELF}\b(?! {_PERSON})|\bas an? (?:\w+ )?assistant,? i\b|"
+    rf"\bi(?:'m| am) (?:just |only |merely )?an? {_SELF}\b(?! {_PERSON})",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 
 
 def _plain(text: str) -> str:
-    return text.replace("\u2019", "'").strip()
+    return re.sub("[\u2018\u2019\u02bc]", "'", text).strip()
 
 
 def refuses(text: str) -> bool:
     """Whether a text begins with a refusal."""
-    return _REFUSAL.match(_plain(text)) is not None
+    return _REFUSAL.match(" ".join(_plain(text).lstrip("\"'“*_> \n").split())) is not None
 
 
 def only_refuses(text: str) -> bool:
@@ -38,13 +70,18 @@ def only_refuses(text: str) -> bool:
 
 def speaks_of_itself(text: str) -> bool:
     """Whether a text says "as an AI" or the like."""
-    return _ITSELF.search(_plain(text)) is not None
+    return _ITSELF.search(" ".join(_plain(text).split())) is not None
 
 
 def find_leak(text: str, labels: Iterable[str]) -> str | None:
-    """The first of the prompt's labels, such as `Critique Request:`, that stands in a text, in any spacing."""
-    squeezed = re.sub(r"\s+", "", text).casefold()
-    return next((one for one in labels if re.sub(r"\s+", "", one).casefold() in squeezed), None)
+    """The first of the prompt's labels, such as `Critique Request:`, that stands in a text, in any spacing: within a
+    line as it is written in the prompt, at the beginning of a line in any case and with the marks of a heading."""
+    for label in labels:
+        letters = [re.escape(one) for one in re.sub(r"\s", "", label)]
+        within, heading = r"\s*".join(letters), r"[\s*_]*".join(letters)
+        if re.search(rf"(?<!\w){within}|(?mi:^[ \t>#*_-]{{0,8}}{heading})", text):
+            return label
+    return None
 
 
 def same_text(first: str, second: str) -> bool:

@@ -11,6 +11,8 @@ from selfimprove.records import digest
 from selfimprove.settings import hashed_settings
 from selfimprove.stages import (
     balance,
+    compare,
+    critique,
     evaluate,
     frontier,
     generate,
@@ -20,6 +22,7 @@ from selfimprove.stages import (
     repair,
     revise,
     select,
+    teach,
     verify,
 )
 
@@ -160,7 +163,14 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
         "open prompt": recipe.open_prompt and hashed_settings(recipe.open_prompt),
         "model": hashed_settings(recipe.model),
     }
-    by_constitution = {"constitution": constitution, "critique": own.get("critique"), "revise": own.get("revise")}
+    by_constitution = {
+        "constitution": constitution,
+        "critique": own.get("critique"),
+        "revise": own.get("revise"),
+        "versions": [critique.VERSION, revise.VERSION],
+    }
+    lessons = stages.revise is not None and stages.revise.lessons
+    feedback = stages.prefer.feedback if stages.prefer else None
     return {
         "problems": {"data": data},
         "base": shown,
@@ -175,7 +185,13 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
         "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "revise": {**by_constitution, "sampling": hashed_settings(stages.generate), **shown},
-        "select": {**own["select"], "shown": stages.shown, **shown, "revise": own.get("revise")},
+        "select": {
+            **own["select"],
+            "shown": stages.shown,
+            **shown,
+            "revise": own.get("revise"),
+            **({"version of teach": teach.VERSION} if lessons else {}),
+        },
         "sft": {
             **own.get("sft", {}),
             "pool": own["select"]["pool"],
@@ -189,7 +205,8 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
             "require": (stages.prefer and stages.prefer.require) or stages.select.require,
             "shown": stages.shown,
             **shown,
-            "constitution": constitution if stages.prefer and stages.prefer.feedback else "",
+            "constitution": constitution if feedback else "",
+            **({"judge": recipe.judge.path, "version of compare": compare.VERSION} if feedback else {}),
         },
         "dpo": own.get("dpo", {}),
         "evaluate": {

@@ -1,9 +1,12 @@
 """Small records for tests: every field has a plain value that a test overrides where it matters."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
-from selfimprove.records import Outcome, Problem, Rationale, Step, Verdict
+from selfimprove.constitution import Constitution, Principle
+from selfimprove.engines import Completion, Request, ScriptedEngine
+from selfimprove.recipe import Sampling
+from selfimprove.records import Comparison, Critique, Outcome, Problem, Rationale, Revision, Step, Verdict
 
 CHECKPOINT = "c0ffee"
 
@@ -42,3 +45,88 @@ def make_verdict(rationale: Rationale, outcome: Outcome = "correct", steps: Sequ
     return Verdict(
         parents=(rationale.id,), outcome=outcome, reason="scripted", steps=make_steps(steps), verifier="test", version=1
     )
+
+
+# --- by a constitution -----------------------------------------------------------------------------------------
+
+
+def make_constitution(*principles: Principle | str, **fields: Any) -> Constitution:
+    """A constitution of principles; a name alone stands for a principle that says nothing else."""
+    made = [Principle(id=one, text=f"It is {one}.") if isinstance(one, str) else one for one in principles]
+    return Constitution(**{"name": "mine", "principles": made} | fields)
+
+
+def make_critique(response: Rationale, text: str = "It is rude.", **fields: Any) -> Critique:
+    plain: dict[str, Any] = {
+        "parents": (response.id, CHECKPOINT),
+        "principle": "kind",
+        "constitution": "mine 1 0",
+        "prompt": f"{response.prompt}{response.text}?",
+        "text": text,
+        "found": True,
+        "line": None,
+        "round": 1,
+        "step": 1,
+        "seed": 5,
+        "temperature": 0.0,
+        "tokens": len(text) + 1,
+        "logprob": -0.5,
+        "finish": "stop",
+    }
+    return Critique(**plain | fields)
+
+
+def make_revised(
+    response: Rationale, text: str, critique: Critique | None = None, **fields: Any
+) -> tuple[Rationale, Revision]:
+    """A revised rationale, and a revision that was kept; `fields` are the revision's."""
+    parents = (*response.parents[:2], response.id, *([critique.id] if critique else []))
+    prompt = f"{response.prompt}{response.text}!"
+    revised = response.model_validate(
+        {**response.model_dump(), "parents": parents, "prompt": prompt, "text": text, "origin": "revised"}
+    )
+    plain: dict[str, Any] = {
+        "parents": (revised.id, response.id, *([critique.id] if critique else [])),
+        "principle": "kind",
+        "constitution": "mine 1 0",
+        "round": 1,
+        "step": 1,
+        "kept": True,
+        "reason": "kept",
+        "marks": (),
+        "before": None,
+        "after": None,
+    }
+    return revised, Revision(**plain | fields)
+
+
+def make_comparison(first: Rationale, second: Rationale, forward: float, backward: float, **fields: Any) -> Comparison:
+    plain: dict[str, Any] = {
+        "parents": (first.id, second.id, CHECKPOINT),
+        "principle": "kind",
+        "constitution": "mine 1 0",
+        "prompt": "",
+        "reasoning": (),
+        "forward": forward,
+        "backward": backward,
+        "round": 1,
+        "tokens": 0,
+    }
+    return Comparison(**plain | fields)
+
+
+class CutEngine(ScriptedEngine):
+    """A scripted engine whose texts may end other than by themselves: at the length limit, or before they begin."""
+
+    def __init__(
+        self, write: Callable[[str, int], str], finish: Callable[[str], Literal["stop", "length", "too_long"]]
+    ):
+        super().__init__(write)
+        self.finish = finish
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        # Backwards, as engines give completions in any order.
+        for one in reversed(list(super().generate(requests, sampling, stop))):
+            yield Completion(one.index, one.text, one.tokens, one.logprob, self.finish(one.text))

@@ -14,7 +14,7 @@ principles:
   - id: kind
     text: The response is friendly.
 """
-TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, reasoning_gym, scored, svamp"
+TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, prompts, reasoning_gym, scored, svamp"
 EXEMPLAR = "    exemplars:\n      - question: Why?\n        response: {}\n        critique: {}\n        revision: {}\n"
 LONG = "The answer to every question that was ever asked in this house is seven of course."
 
@@ -76,6 +76,79 @@ BROKEN = {
     "a misspelt field in the file's own request": (
         HEAD + "revision: Follow {txt}.",
         "{}:5: 'revision' holds the unknown field {{txt}}; did you mean 'text'?",
+    ),
+    "an unknown field of the transcript": (
+        HEAD + "transcript:\n  critique: '{ask} {critique}'",
+        "{}:6: 'critique' holds the unknown field {{ask}}; known: critique, request",
+    ),
+    "a misspelt field of the transcript": (
+        HEAD + "transcript:\n  comparison: '{frist} or {second}? {first}: {choice}'",
+        "{}:6: 'comparison' holds the unknown field {{frist}}; did you mean 'first'?",
+    ),
+    "a field of another part": (
+        HEAD + "transcript:\n  answer: '{request} {choice}'",
+        "{}:6: 'answer' holds the unknown field {{request}}; known: choice",
+    ),
+    "a question without question": (
+        HEAD + "transcript:\n  question: 'Q: {response}'",
+        "{}:6: 'question' lacks {{question}}",
+    ),
+    "a question without response": (
+        HEAD + "transcript:\n  question: 'Q: {question}'",
+        "{}:6: 'question' lacks {{response}}",
+    ),
+    "a critique without critique": (
+        HEAD + "transcript:\n  critique: 'C: {request}'",
+        "{}:6: 'critique' lacks {{critique}}",
+    ),
+    "a revision without revision": (
+        HEAD + "transcript:\n  revision: 'R: {request}'",
+        "{}:6: 'revision' lacks {{revision}}",
+    ),
+    "a comparison without first": (
+        HEAD + "transcript:\n  comparison: '{second} {choice}'",
+        "{}:6: 'comparison' lacks {{first}}",
+    ),
+    "a comparison without second": (
+        HEAD + "transcript:\n  comparison: '{first} {choice}'",
+        "{}:6: 'comparison' lacks {{second}}",
+    ),
+    "a comparison without choice": (
+        HEAD + "transcript:\n  comparison: '{first} {second}'",
+        "{}:6: 'comparison' lacks {{choice}}",
+    ),
+    "a reasoning without first": (
+        HEAD + "transcript:\n  reasoning: '{second} {reasoning}'",
+        "{}:6: 'reasoning' lacks {{first}}",
+    ),
+    "a reasoning without second": (
+        HEAD + "transcript:\n  reasoning: '{first} {reasoning}'",
+        "{}:6: 'reasoning' lacks {{second}}",
+    ),
+    "a reasoning without reasoning": (
+        HEAD + "transcript:\n  reasoning: '{first} {second}'",
+        "{}:6: 'reasoning' lacks {{reasoning}}",
+    ),
+    "a answer without choice": (HEAD + "transcript:\n  answer: 'It is:'", "{}:6: 'answer' lacks {{choice}}"),
+    "a critique that goes on": (
+        HEAD + "transcript:\n  critique: '{critique}.'",
+        "{}:6: 'critique' must end with {{critique}}, where the model answers, and hold it once",
+    ),
+    "a revision that goes on": (
+        HEAD + "transcript:\n  revision: '{revision} {request}'",
+        "{}:6: 'revision' must end with {{revision}}, where the model answers, and hold it once",
+    ),
+    "a comparison that goes on": (
+        HEAD + "transcript:\n  comparison: '{first} {second} {choice}!'",
+        "{}:6: 'comparison' must end with {{choice}}, where the model answers, and hold it once",
+    ),
+    "a reasoning that goes on": (
+        HEAD + 'transcript:\n  reasoning: "{first} {second} {reasoning}\\n"',
+        "{}:6: 'reasoning' must end with {{reasoning}}, where the model answers, and hold it once",
+    ),
+    "a answer that goes on": (
+        HEAD + "transcript:\n  answer: '{choice} {choice}'",
+        "{}:6: 'answer' must end with {{choice}}, where the model answers, and hold it once",
     ),
     "a task that does not exist": (
         HEAD + "    scope: {tasks: [gsm9k]}",
@@ -197,3 +270,10 @@ def test_principles_that_never_meet_may_say_the_same(tmp_path: Path) -> None:
     assert len(load_constitution(path).principles) == 2
     path.write_text(path.read_text().replace("gsm8k", "mmlu/anatomy"))
     assert check_constitution(path)[2] == [f"{path}:4: 'b' says the same as 'a'"]
+
+
+def test_a_transcript_needs_no_requests(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    parts = 'critique: "?{critique}"\n  revision: "!{revision}"\n  question: "{response}{question}"\n'
+    path.write_text(f'{HEAD}transcript:\n  {parts}  comparison: "{{first}}|{{second}}|{{choice}}"\n')
+    assert check_constitution(path)[2:] == ([], [])

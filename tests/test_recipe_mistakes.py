@@ -21,6 +21,8 @@ ORDER = (
 )
 INTEGER = "should be a valid integer, unable to parse string as an integer"
 
+NEEDS_REVISE = "needs the stage 'revise', which trains on what was revised"
+
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
 MISTAKES = [
     # Unknown names, at every depth.
@@ -85,6 +87,29 @@ MISTAKES = [
     ("prompt:\n  hint: '{question}!'", "{}:6: 'prompt.hint' lacks {answer}"),
     ("prompt:\n  hint: '{answer}!'", "{}:6: 'prompt.hint' lacks {question}"),
     ("prompt:\n  answer: It is.", "{}:6: 'prompt.answer' lacks {answer}"),
+    # What goes by a constitution.
+    ("stages:\n  revise: {}", "{}:6: 'revise' needs a 'constitution', by path or by name"),
+    (
+        "stages:\n  prefer:\n    feedback: {}\n  dpo: {}",
+        "{}:7: 'prefer.feedback' needs a 'constitution', by path or by name",
+    ),
+    ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
+    ("stages:\n  evaluate:\n    revise: true", f"{{}}:7: 'evaluate.revise' {NEEDS_REVISE}"),
+    ("constitution: short\nopen: {name: prompts/red-team}", f"{{}}:6: 'open' {NEEDS_REVISE}"),
+    ("constitution: short\nstages:\n  critique: {}", f"{{}}:7: 'critique' {NEEDS_REVISE}"),
+    (
+        "stages:\n  revise: {reject: [refusals]}",
+        "{}:6: 'stages.revise.reject.0' is 'refusals'; did you mean 'refusal'?",
+    ),
+    (
+        "stages:\n  revise: {principles: in turn}",
+        "{}:6: 'stages.revise.principles' is 'in turn'; did you mean 'in-turn'?",
+    ),
+    ("stages:\n  revise: {revisions: 0}", "{}:6: 'stages.revise.revisions' should be greater than 0, not 0"),
+    (
+        "open: {name: red-team}",
+        "{}:5: 'open.name' String should match pattern '^prompts/[a-z0-9_-]{1,80}$', not 'red-team'",
+    ),
     # The first mistake in the file's order is the one that is named.
     ("rounds: many\nseed: -1", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
     ("seed: -1\nrounds: many", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
@@ -110,6 +135,16 @@ WHOLE_FILES = [
     ("[" * 3000, "{}: nested too deeply"),
     (HEAD.replace("gsm8k", "gsm9k"), "{}:4: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
     (HEAD.replace("  name: gsm8k", "  path: x"), "{}:3: 'train' needs a name"),
+    (HEAD.replace("gsm8k", "prompts/red-team"), f"{{}}:4: 'train.name: prompts/red-team' {NEEDS_REVISE}"),
+    (
+        HEAD.replace("gsm8k", "prompts/red-team")
+        + "constitution: short\nstages:\n  revise:\n    revisions: 2\n    lessons: true\n",
+        "{}:9: 'revise.lessons' needs problems with answers, and 'prompts/red-team' has none",
+    ),
+    (
+        HEAD.replace("gsm8k", "arithmetic") + "stages:\n  warmup:\n    critiques: 3\n",
+        "{}:7: 'warmup.critiques' needs a 'constitution', by path or by name",
+    ),
     (HEAD.replace("name: plain\n", ""), "{}: 'name' is missing"),
     (HEAD.replace("name: plain", "nmae: plain"), "{}:1: unknown key 'nmae'; did you mean 'name'?"),
     (HEAD.replace("name: plain", "name: 7"), "{}:1: 'name' should be a valid string, not 7"),

@@ -3,11 +3,11 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from builders import make_problem, make_rationale, make_verdict
+from builders import make_problem, make_rationale, make_revised, make_verdict
 
 from selfimprove.prompts import Exemplar, PromptFormat
 from selfimprove.recipe import Prompting, Select
-from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Verdict, by_id
+from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Revision, Verdict, by_id
 from selfimprove.stages.select import check_no_hint, select
 
 PROMPTS = PromptFormat(Prompting(question="{question}", hint="{answer}?{question}"))
@@ -16,6 +16,7 @@ FEW_SHOT = PromptFormat(
     (Exemplar(question="2+2=", answer="4"),),
 )
 A, B, C, D = (make_problem(f"1+{number}=", str(1 + number)) for number in range(4))
+OPEN = [make_problem(f"What of {number}?", None, task="prompts/mine", group="risky") for number in range(4)]
 
 Written = tuple[Rationale, Verdict]
 
@@ -38,18 +39,22 @@ def choose(
     earlier: Iterable[Example] = (),
     prompts: PromptFormat = PROMPTS,
     shown: bool = False,
+    revisions: Iterable[Revision] = (),
+    all_revisions: bool = False,
     **settings: Any,
 ) -> tuple[dict[str, str], list[Example]]:
     """The decision's reason by rationale, and the examples."""
     records = list(
         select(
             [rationale for rationale, _ in written],
-            problems=by_id([A, B, C, D]),
+            problems=by_id([A, B, C, D, *OPEN]),
             verdicts={rationale.id: verdict for rationale, verdict in written},
             earlier=earlier,
             prompts=prompts,
             shown=shown,
             settings=Select(**settings),
+            revisions={one.rationale: one for one in revisions},
+            all_revisions=all_revisions,
         )
     )
     decisions = [one for one in records if isinstance(one, Decision)]
@@ -239,3 +244,68 @@ def test_groups_are_hard_on_their_own_and_rationalizations_count_for_none() -> N
     )
     kept = [one.prompt for one in records if isinstance(one, Example)]
     assert kept == [B.question] + [other.question] * 8 + [C.question] * 2
+
+
+# --- revisions -------------------------------------------------------------------------------------------------
+
+NOT_REVISED, LATER = "a response to an open prompt that is not a revision", "there is a later revision of it"
+BOILERPLATE = "boilerplate: most of it stands in the revisions for other prompts too"
+
+
+def judged(rationale: Rationale, outcome: Outcome = "undecided") -> Written:
+    return rationale, make_verdict(rationale, outcome)
+
+
+@pytest.mark.parametrize(
+    ("all_revisions", "expected"),
+    [
+        (False, [NOT_REVISED, LATER, "kept", "revision not kept: it only refuses"]),
+        (True, [NOT_REVISED, "kept", "kept", "revision not kept: it only refuses"]),
+    ],
+)
+def test_of_a_chain_on_an_open_prompt_the_last_kept_text_is_trained_or_all(
+    all_revisions: bool, expected: list[str]
+) -> None:
+    first = make_rationale(OPEN[0], "Go.")
+    revised, kept = make_revised(first, "Please go.")
+    again, kept_again = make_revised(revised, "Please go now.", step=2)
+    refused, not_kept = make_revised(again, "I won't.", step=3, kept=False, reason="it only refuses")
+    written = [judged(one) for one in (first, revised, again, refused)]
+    found, examples = choose(written, revisions=[kept, kept_again, not_kept], all_revisions=all_revisions)
+    assert [found[one.id] for one, _ in written] == expected
+    assert examples[-1].parents == (again.id, written[2][1].id)
+    assert (examples[-1].prompt, examples[-1].completion) == (OPEN[0].question, "Please go now.")
+    assert (examples[-1].origin, examples[-1].group) == ("revised", "risky")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept", "reason"),
+    [
+        ("correct", True, "kept"),
+        ("incorrect", True, "incorrect: scripted"),
+        ("undecided", True, "undecided: scripted"),
+        ("correct", False, "revision not kept: unchanged"),
+    ],
+)
+def test_a_revised_answer_must_be_right_and_be_kept(outcome: Outcome, kept: bool, reason: str) -> None:
+    first = make_rationale(A, "#2")
+    revised, revision = make_revised(first, "#1", kept=kept, reason="kept" if kept else "unchanged")
+    written = [judged(first, "incorrect"), judged(revised, outcome)]
+    assert reasons(written, revisions=[revision]) == ["incorrect: scripted", reason]
+
+
+def test_a_text_that_stands_under_three_prompts_is_not_trained() -> None:
+    same = "It is best to ask an expert about it."
+    for count, reason in ((2, "kept"), (3, BOILERPLATE)):
+        made = [make_revised(make_rationale(one, f"Do {one.question}"), same) for one in OPEN[:count]]
+        own, kept = make_revised(make_rationale(OPEN[3], "Do it."), "Ask your neighbour first.")
+        written = [judged(one) for one, _ in made] + [judged(own)]
+        assert reasons(written, revisions=[*(one for _, one in made), kept]) == [reason] * count + ["kept"]
+
+
+def test_answers_to_problems_are_no_boilerplate() -> None:
+    same = "The sum is what we were looking for."
+    made = [make_revised(make_rationale(one, "?"), same) for one in (A, B, C)]
+    own, kept = make_revised(make_rationale(OPEN[0], "Do it."), same)
+    written = [judged(one, "correct") for one, _ in made] + [judged(own)]
+    assert reasons(written, revisions=[*(one for _, one in made), kept]) == ["kept"] * 4

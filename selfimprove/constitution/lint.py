@@ -28,6 +28,15 @@ from selfimprove.yaml_files import Document, Location, suggest
 NEAR = 0.9  # of the words of two principles are the same
 RARE = 0.005  # of the draws
 REQUESTS = ("critique", "revision", "preference")
+# What each part of the transcript may hold and what it must; where the model answers, its field ends the template.
+PARTS = {
+    "question": ((), ("question", "response")),
+    "critique": (("request",), ("critique",)),
+    "revision": (("request",), ("revision",)),
+    "comparison": (("question", "request"), ("first", "second", "choice")),
+    "reasoning": (("question", "request"), ("first", "second", "reasoning")),
+    "answer": ((), ("choice",)),
+}
 FAMILIES = sorted(variant.__metadata__[0].tag for variant in get_args(get_args(Task)[0]))
 
 Findings = Iterator[tuple[Location, str]]
@@ -63,12 +72,26 @@ def _templates(constitution: Constitution) -> Findings:
             template = getattr(principle, name)
             if template is not None:
                 yield from _template(("principles", place, name), template)
+    for name in PARTS:
+        yield from _part(name, getattr(constitution.transcript, name))
 
 
-def _template(location: Location, template: str) -> Findings:
+def _template(location: Location, template: str, known: tuple[str, ...] = REQUEST_FIELDS) -> Findings:
     for field in re.findall(r"\{(\w*)\}", template):
-        if field not in REQUEST_FIELDS:
-            yield location, f"'{location[-1]}' holds the unknown field {{{field}}}{suggest(field, REQUEST_FIELDS)}"
+        if field not in known:
+            yield location, f"'{location[-1]}' holds the unknown field {{{field}}}{suggest(field, known)}"
+
+
+def _part(name: str, template: str) -> Findings:
+    location: Location = ("transcript", name)
+    optional, required = PARTS[name]
+    yield from _template(location, template, (*optional, *required))
+    for field in required:
+        if f"{{{field}}}" not in template:
+            yield location, f"'{name}' lacks {{{field}}}"
+    last = f"{{{required[-1]}}}"
+    if name != "question" and last in template.removesuffix(last):
+        yield location, f"'{name}' must end with {last}, where the model answers, and hold it once"
 
 
 def _scopes(constitution: Constitution) -> Findings:

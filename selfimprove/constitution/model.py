@@ -11,6 +11,7 @@ from selfimprove.settings import Settings
 
 Use = Literal["critique", "preference"]
 REQUEST_FIELDS = ("title", "text", "nothing")
+MARKS = " .!\"'“”*"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -164,9 +165,13 @@ class Constitution(Settings):
     transcript: Transcript = Transcript()
 
     def finds_nothing(self, critique: str) -> bool:
-        """Whether a critique finds nothing, at once or at its end."""
+        """Whether a critique finds nothing, at once or at its end; a full stop and quotation marks make no difference,
+        unless `nothing` is no more than that."""
         said, nothing = critique.strip().casefold(), self.nothing.strip().casefold()
-        return not said or said.startswith(nothing) or said.endswith(nothing)
+        if not said or said.startswith(nothing) or said.endswith(nothing):
+            return True
+        bare = nothing.strip(MARKS)
+        return bool(bare) and said.strip(MARKS).endswith(bare)
 
     @property
     def label(self) -> str:

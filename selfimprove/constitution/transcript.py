@@ -76,14 +76,20 @@ class Prompter:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """What a completion ends before: a base model goes on to write the next part itself."""
+        """What a critique or a revision ends before: a base model goes on to write the next part itself."""
         if self.chat:
             return ()
         form = self.constitution.transcript
-        heads = [
-            one.partition("{")[0].rstrip(" ") for one in (form.question, form.critique, form.revision, form.answer)
-        ]
+        question, *heads = (_head(one) for one in (form.question, form.critique, form.revision))
+        # With the separator too, so that what stands between the exemplars is not the end of the text.
+        heads = [form.separator + question, question, *heads] if question.strip() else heads
         return tuple(dict.fromkeys(one for one in heads if one.strip()))
+
+    @property
+    def thought_stop(self) -> tuple[str, ...]:
+        """What a chain of thought ends before: a paragraph, and where the choice is announced."""
+        announced = _head(self.constitution.transcript.answer)
+        return ("\n\n", *self.stop, *([announced] if announced.strip() and not self.chat else []))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,6 +140,8 @@ class Prompter:
             for part in (part for parts in shown for part in parts):
                 asked = part.asked or self.constitution.transcript.answer.partition("{")[0].strip()
                 said = f"{preamble}\n\n{asked}" if preamble and not messages else asked
+                if messages and messages[-1]["role"] == "user":  # nothing was answered; templates want turns in turn
+                    said = f"{messages.pop()['content']}\n\n{said}"
                 messages.append({"role": "user", "content": said})
                 if part.answer:
                     messages.append({"role": "assistant", "content": part.answer})
@@ -151,3 +159,8 @@ class Prompter:
         name = "choice" if part.kind == "answer" else part.kind
         written = fill(template, {"request": part.asked, "question": question, name: part.answer})
         return written if part.answer else written.rstrip(" ")
+
+
+def _head(template: str) -> str:
+    """What a template begins with before its first field."""
+    return template.partition("{")[0].rstrip(" ")

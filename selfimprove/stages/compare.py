@@ -35,8 +35,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare by the log-probabilities of the options (A) and (B), once in each order (Constitutional AI, section 4.1).
 
-    A judge that goes by the place alone comes out at exactly 0.5. With a chain of thought the probability of each order
-    is clamped, because after it the model is nearly always certain.
+    A judge that goes by the place alone comes out at exactly 0.5, and so does a pair that is too long for the model.
+    With a chain of thought the probability of each order is clamped, because after it the model is nearly always
+    certain.
     """
     orders = [(match, swapped) for match in matches for swapped in (False, True)]
     thoughts: list[str | None] = [None] * len(orders)
@@ -50,7 +51,7 @@ def compare(
             for match, swapped in orders
         ]
         sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
-        for completion in engine.generate(asked, sampling, ("\n\n", *prompter.stop)):
+        for completion in engine.generate(asked, sampling, prompter.thought_stop):
             thoughts[completion.index] = replace_surrogates(completion.text)
             tokens[completion.index] = completion.tokens
     prompts = [
@@ -62,6 +63,9 @@ def compare(
     chances = [
         min(high, max(low, _chance(scores[at].logprob, scores[at + 1].logprob))) for at in range(0, len(scores), 2)
     ]
+    for at in range(len(matches)):
+        if any(one.too_long for one in scores[4 * at : 4 * at + 4]):  # one order alone would only show the place
+            chances[2 * at : 2 * at + 2] = [0.5, 0.5]
     return [
         Comparison(
             parents=(match.first.id, match.second.id, checkpoint),

@@ -1,7 +1,7 @@
 """Pair responses to one prompt: what is better over what is worse."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from selfimprove.phrases import find_boilerplate
@@ -35,40 +35,43 @@ def prefer(
     """
     render = prompts.render if shown else prompts.render_question
     became = revisions or {}
-    ranked: list[tuple[int, str, Preference]] = []
-    done: set[tuple[str, str, str]] = set()
+    pairs: dict[str, list[Preference]] = defaultdict(list)  # by problem
+    done: set[tuple[str, frozenset[str]]] = set()  # in either order: what contradicts an earlier pair is not trained
+    unfit = _unfit(rationales, became, problems)
     found_apart = [
-        *_pair_revisions([*rationales, *earlier], became, problems, verdicts, comparisons, require, settings)
+        *_pair_revisions([*rationales, *earlier], became, unfit, problems, verdicts, comparisons, require, settings)
     ]
-    found_apart += _pair_compared(rationales, problems, comparisons, settings)
+    found_apart += _pair_compared(rationales, became, unfit, comparisons, settings)
     for right, wrong, extra in found_apart:
-        key = (right.problem, right.text, wrong.text)
-        if key in done or right.text == wrong.text:
+        problem, key = problems[right.problem], (right.problem, frozenset((right.text, wrong.text)))
+        if key in done or right.text == wrong.text or len(pairs[problem.id]) == settings.per_problem:
             continue
         done.add(key)
-        problem = problems[right.problem]
         pair = Preference(prompt=render(problem), chosen=right.text, rejected=wrong.text, group=problem.group, **extra)
-        ranked.append((0, problem.id, pair))
+        pairs[problem.id].append(pair)
     chosen: dict[str, dict[str, Rationale]] = defaultdict(dict)  # by problem, then by text
     rejected: dict[str, dict[str, Rationale]] = defaultdict(dict)
     for rationale in rationales:
         verdict, problem = verdicts[rationale.id], problems[rationale.problem]
-        if problem.answer is None:
+        if problem.answer is None or (rationale.id in became and not became[rationale.id].kept):
             continue
         if not why_not(rationale, verdict, require) and not prompts.finds_hint(problem, rationale.text):
             chosen[problem.id].setdefault(rationale.text, rationale)
         elif verdict.outcome == "incorrect" and rationale.finish == "stop" and _written_for_question(rationale, became):
             rejected[problem.id].setdefault(rationale.text, rationale)
     for identity in chosen:
-        found: dict[tuple[str, str, str], Preference] = {}
+        found: set[tuple[str, str, str]] = set()
         for right, wrong in _pair(list(chosen[identity].values()), list(rejected[identity].values())):
+            if len(pairs[identity]) == settings.per_problem:
+                break
             if settings.cut == "step":
                 texts = _cut(right, wrong, verdicts[right.id], verdicts[wrong.id])
             else:
                 texts = ("", right.text, wrong.text)
-            if texts is None or texts in found or (identity, right.text, wrong.text) in done:
+            if texts is None or texts in found or (identity, frozenset((right.text, wrong.text))) in done:
                 continue
-            found[texts] = Preference(
+            found.add(texts)
+            pair = Preference(
                 parents=(right.id, wrong.id, verdicts[right.id].id, verdicts[wrong.id].id),
                 prompt=render(problems[identity]) + texts[0],
                 chosen=texts[1],
@@ -78,10 +81,9 @@ def prefer(
                 source="verdicts",
                 group=problems[identity].group,
             )
-            if len(found) == settings.per_problem:
-                break
-        ranked += [(rank, identity, one) for rank, one in enumerate(found.values())]
+            pairs[identity].append(pair)
     # By rank first, so that a limit takes the same number of every problem before it takes one more of any.
+    ranked = [(rank, identity, one) for identity in pairs for rank, one in enumerate(pairs[identity])]
     ranked.sort(key=lambda one: (one[0], one[1]))
     yield from (one for _, _, one in ranked[: settings.limit])
 
@@ -94,9 +96,29 @@ def _written_for_question(rationale: Rationale, revisions: Mapping[str, Revision
 Found = tuple[Rationale, Rationale, dict[str, Any]]
 
 
+def _unfit(
+    rationales: Sequence[Rationale], revisions: Mapping[str, Revision], problems: Mapping[str, Problem]
+) -> set[str]:
+    """The revisions that are not better than anything: not kept, failing their principle's check, or boilerplate."""
+    written = [one for one in rationales if one.id in revisions]
+    texts: dict[str, list[str]] = defaultdict(list)
+    for one in written:
+        if problems[one.problem].answer is None:
+            texts[problems[one.problem].question].append(one.text)
+    boilerplate = find_boilerplate(texts)
+    return {
+        one.id
+        for one in written
+        if not revisions[one.id].kept
+        or revisions[one.id].after == "incorrect"
+        or (problems[one.problem].answer is None and one.text in boilerplate)
+    }
+
+
 def _pair_revisions(
     rationales: Sequence[Rationale],
     revisions: Mapping[str, Revision],
+    unfit: Set[str],
     problems: Mapping[str, Problem],
     verdicts: Mapping[str, Verdict],
     comparisons: Sequence[Comparison],
@@ -107,23 +129,17 @@ def _pair_revisions(
     by = by_id(rationales)
     superseded = {one.response for one in revisions.values() if one.kept}
     judged = {frozenset(one.parents[:2]): one for one in comparisons}
-    texts: dict[str, list[str]] = defaultdict(list)
-    for identity in revisions:
-        texts[by[identity].problem].append(by[identity].text)
-    boilerplate = find_boilerplate({problems[name].question: found for name, found in texts.items()})
     for identity, revision in revisions.items():
-        if not settings.revisions or not revision.kept or identity in superseded:
+        if not settings.revisions or identity in unfit or identity in superseded:
             continue
         revised, first = by[identity], by[revision.response]
         while first.id in revisions:
             first = by[revisions[first.id].response]
         verdict, before = verdicts[revised.id], verdicts[first.id]
-        if first.finish == "too_long" or first.text.split() == revised.text.split():
+        if first.finish != "stop" or first.text.split() == revised.text.split():
             continue
-        if problems[revised.problem].answer is not None:
-            contradicted = bool(why_not(revised, verdict, require)) or before.outcome != "incorrect"
-        else:
-            contradicted = revision.after == "incorrect" or revised.text in boilerplate
+        judged_by_answer = problems[revised.problem].answer is not None
+        contradicted = judged_by_answer and (why_not(revised, verdict, require) or before.outcome != "incorrect")
         comparison = judged.get(frozenset((identity, first.id)))
         margin = 1.0
         if comparison:
@@ -138,12 +154,13 @@ def _pair_revisions(
 
 def _pair_compared(
     rationales: Sequence[Rationale],
-    problems: Mapping[str, Problem],
+    revisions: Mapping[str, Revision],
+    unfit: Set[str],
     comparisons: Iterable[Comparison],
     settings: Prefer,
 ) -> Iterator[Found]:
-    """What a model found better over what it found worse; ties are dropped, and so is a revision that it found worse
-    than the original, as long as the original was not found better by a check."""
+    """What a model found better over what it found worse; ties are dropped, and so are revisions that it found worse:
+    they were written for another prompt."""
     by = by_id(rationales)
     for one in comparisons:
         first, second = by[one.parents[0]], by[one.parents[1]]
@@ -151,7 +168,7 @@ def _pair_compared(
         if settings.feedback is None or margin < settings.feedback.tie or margin == 0:
             continue
         right, wrong = (first, second) if one.preferred > 0.5 else (second, first)
-        if right.finish != "stop":
+        if right.id in unfit or wrong.id in revisions or not right.finish == wrong.finish == "stop":
             continue
         parents = (right.id, wrong.id, one.id)
         yield right, wrong, {"parents": parents, "margin": margin, "source": "feedback", "principle": one.principle}

@@ -88,10 +88,11 @@ def _begin(
 
 
 def _draw(chain: _Chain, step: int, seed: int, settings: Revise) -> Principle:
-    """The principle of a step: by weight among those that may still change something, or one after the other."""
-    if settings.principles == "in-turn":
-        return chain.principles[(step - 1) % len(chain.principles)]
+    """The principle of a step among those that may still change something: by weight, or the next one in turn."""
     left = [one for one in chain.principles if one.id not in chain.settled]
+    if settings.principles == "in-turn":
+        turn = (step - 1) % len(chain.principles)
+        return next(one for one in (*chain.principles[turn:], *chain.principles[:turn]) if one in left)
     rng = random.Random(derive_seed(seed, "principle", chain.response.id, step))
     return rng.choices(left, weights=[one.weight for one in left])[0]
 

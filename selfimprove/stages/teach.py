@@ -28,7 +28,8 @@ def teach(
     for critique in critiques:
         response, verdict = by[critique.response], verdicts[critique.response]
         problem = problems[response.problem]
-        if is_right(critique, response.text, verdict) and (critique.prompt, critique.text) not in seen:
+        whole = critique.finish == "stop" and critique.text.strip()
+        if whole and is_right(critique, response.text, verdict) and (critique.prompt, critique.text) not in seen:
             seen.add((critique.prompt, critique.text))
             yield Example(
                 parents=(critique.id, verdict.id),
@@ -60,8 +61,10 @@ def is_right(critique: Critique, response: str, verdict: Verdict) -> bool | None
 
     It is right where it finds nothing in a response without a wrong step and with the right answer, or names the line
     in which the first wrong step stands; where no step is known to be wrong, finding something in a wrong answer is
-    neither right nor wrong.
+    neither right nor wrong, and nor is a critique for which the prompt left no room.
     """
+    if critique.finish == "too_long":
+        return None
     fault = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
     if verdict.outcome == "undecided" or (fault is None and verdict.outcome == "incorrect"):
         return None
