@@ -79,7 +79,7 @@ BROKEN = {
     ),
     "an unknown field of the transcript": (
         HEAD + "transcript:\n  critique: '{ask} {critique}'",
-        "{}:6: 'critique' holds the unknown field {{ask}}; known: critique, request",
+        "{}:6: 'critique' holds the unknown field {{ask}}; known: critique, question, request",
     ),
     "a misspelt field of the transcript": (
         HEAD + "transcript:\n  comparison: '{frist} or {second}? {first}: {choice}'",

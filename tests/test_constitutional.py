@@ -70,8 +70,8 @@ class Adder(ScriptedEngine):
 
             wrong = derive_seed(question, seed) % 2
             return write_flawed(a, b, random.Random(seed), 0.9) if wrong else write_rationale(a, b)
-        if rest.endswith("?"):
-            return write_critique(question + "=", rest[:-1], ".")
+        if "!" not in rest:  # the question stands again after the response
+            return write_critique(question + "=", rest.partition("?")[0], ".")
         return write_rationale(a, b)
 
     def write_open(self, prompt: str, seed: int) -> str:
@@ -143,10 +143,10 @@ def test_what_passed_is_trained_under_the_plain_question_and_as_lessons(run: Run
     for one in by_origin["revised"]:
         assert one.prompt.endswith("=") and parse_addition(one.prompt)
     for one in by_origin["critique"]:
-        assert one.prompt.endswith("?")
+        assert one.prompt.count("?") == 1 and one.prompt.endswith("=")
         assert one.completion[-1] == ("x" if one.group.startswith("critique of") else ".")
     for one in by_origin["revision"]:
-        assert one.prompt.endswith("x!") and one.group.startswith("revision of")
+        assert "x!" in one.prompt and one.group.startswith("revision of")
     problems = {one.question: one for one in read(run, "frontier", Problem)}
     for one in (*by_origin["revised"], *by_origin["revision"]):
         question = one.prompt.partition("=")[0] + "="

@@ -31,8 +31,8 @@ REQUESTS = ("critique", "revision", "preference")
 # What each part of the transcript may hold and what it must; where the model answers, its field ends the template.
 PARTS = {
     "question": ((), ("question", "response")),
-    "critique": (("request",), ("critique",)),
-    "revision": (("request",), ("revision",)),
+    "critique": (("request", "question"), ("critique",)),
+    "revision": (("request", "question"), ("revision",)),
     "comparison": (("question", "request"), ("first", "second", "choice")),
     "reasoning": (("question", "request"), ("first", "second", "reasoning")),
     "answer": ((), ("choice",)),

@@ -130,6 +130,7 @@ class Transcript(Settings):
 
     question: Text = "Human: {question}\n\nAssistant: {response}"
     critique: Text = "\n\nCritique Request: {request}\n\nCritique: {critique}"
+    """Before {critique} and {revision} the {question} may stand once more."""
     revision: Text = "\n\nRevision Request: {request}\n\nRevision: {revision}"
     comparison: Text = "{question}\n\n{request}\nOptions:\n(A) {first}\n(B) {second}\nThe answer is: {choice}"
     """Of two responses; {choice} is (A) or (B)."""
