@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from selfimprove.settings import Settings, Share, unhashed
 from selfimprove.task_settings import Limits, PromptsTask, Task
@@ -318,6 +318,14 @@ class Feedback(Settings):
     """Ask for a chain of thought first."""
     clamp: tuple[Share, Share] = (0.4, 0.6)
     """With a chain of thought, probabilities are clamped to this range, because they are nearly always 0 or 1."""
+
+    @field_validator("clamp")
+    @classmethod
+    def _in_order(cls, clamp: tuple[float, float]) -> tuple[float, float]:
+        if clamp[0] >= clamp[1]:
+            raise ValueError("should be a lower and a higher probability")
+        return clamp
+
     tie: Share = 0.02
     """Pairs whose margin is below this are dropped."""
     max_tokens: PositiveInt = 128

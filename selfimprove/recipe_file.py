@@ -147,6 +147,10 @@ def _check_constitution(recipe: Recipe, document: Document) -> None:
         if used and recipe.constitution is None:
             name = ".".join(location[1:])
             raise RecipeError(f"{document.where(location)}: '{name}' needs a 'constitution', by path or by name")
+    feedback = stages.prefer.feedback if stages.prefer else None
+    if feedback and recipe.train.family != "prompts" and recipe.open is None:
+        where = document.where(("stages", "prefer", "feedback"))
+        raise RecipeError(f"{where}: 'prefer.feedback' compares responses to open prompts; name some with 'open'")
     if stages.revise is None:
         for location, used, name in (
             (("stages", "critique"), stages.critique is not None, "critique"),

@@ -14,6 +14,7 @@ from selfimprove.stages.generate import Writer
 VERSION = 1
 LEAST_QUOTE = 3  # characters; shorter lines stand in other words by chance
 _LINE = re.compile(r"\blines? (?:no\.? |number )?(\d{1,4})\b", re.IGNORECASE)
+_FINE = re.compile(r"\s+(?:is|are|looks?)\s+(?:all\s+)?(?:right|correct|fine|ok(?:ay)?|good)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def find_line(critique: str, response: str) -> int | None:
     """Which line of a response a critique names, from 1: by its number, else the last one that it quotes whole; of
     lines that are alike the one that stands nearest to where the critique speaks of it."""
     lines = [line.strip() for line in response.strip().split("\n")]
-    named = _LINE.search(critique)
+    named = next((one for one in _LINE.finditer(critique) if not _FINE.match(critique, one.end())), None)
     if named:
         return int(named[1]) if 1 <= int(named[1]) <= len(lines) else None
     for at, said in reversed(list(enumerate(critique.strip().split("\n")))):
