@@ -148,7 +148,9 @@ def describe_chains(context: Context) -> str:
     lengths = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
     kinds = f"{steps:,} critiques and {steps:,} revisions" if recipe.stages.critique else f"{steps:,} direct revisions"
     feedback = recipe.stages.prefer.feedback if recipe.stages.prefer else None
-    pairs = recipe.stages.frontier.problems * feedback.per_problem if feedback else 0
+    prompts = recipe.stages.frontier.problems if recipe.train.family == "prompts" else 0
+    prompts += recipe.open.draw if recipe.open else 0
+    pairs = prompts * feedback.per_problem if feedback else 0
     compared = f", {2 * pairs:,} comparisons" if pairs else ""
     read = f"; beside question and response a prompt for a critique has {max(lengths):,} characters" if lengths else ""
     return f"the constitution asks for at most {kinds} a round{compared}{read}"

@@ -17,6 +17,7 @@ from selfimprove.context import Context
 from selfimprove.engines import Engine
 from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import StoreError, TaskError
+from selfimprove.estimate import print_plan
 from selfimprove.lineage import ancestors, build_graph
 from selfimprove.loop import run_loop
 from selfimprove.principle_report import print_report, read_report
@@ -337,3 +338,10 @@ def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
     other["evaluate_on"] = [{"name": "scored/pairs", "path": str(tmp_path / "pairs.jsonl.gz")}]
     with pytest.raises(TaskError, match=r"pairs.jsonl.gz: a pair is held out too: '\\n\\nHuman: \d"):
         Context(Recipe.model_validate(other), RunFolder(tmp_path / "run"))
+
+
+def test_a_plan_says_what_the_constitution_will_ask(tmp_path: Path) -> None:
+    text = shown(print_plan, mixed(tmp_path), RunFolder(tmp_path / "run"))
+    # 12 problems and 6 open prompts, one response of each, two steps; three comparisons an open prompt, in two orders
+    assert "asks for at most 36 critiques and 36 revisions a round, 36 comparisons" in text
+    assert any("round-01/revise" in line and "at most 13,824" in line for line in text.splitlines())  # 36 x (128 + 256)
