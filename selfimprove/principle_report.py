@@ -23,6 +23,7 @@ FIGURES = """
                count(*) FILTER (v.kept) AS kept,
                count(*) FILTER (list_contains(v.marks, 'refusal')) AS refusals,
                count(*) FILTER (list_contains(v.marks, 'leak')) AS leaks,
+               count(*) FILTER (list_contains(v.marks, 'exemplar')) AS copied,
                count(*) FILTER (list_contains(v.marks, 'about itself')) AS about_itself,
                count(*) FILTER (v.before <> 'undecided' AND v.after <> 'undecided') AS checked,
                count(*) FILTER (v.before = 'correct' AND v.after <> 'undecided') AS passed_before,
@@ -45,7 +46,7 @@ FIGURES = """
            coalesce(s.drawn, 0) + coalesce(b.direct, 0) AS drawn, coalesce(s.found, 0) AS found,
            coalesce(b.revised, 0) AS revised, coalesce(b.changed, 0) AS changed, coalesce(b.kept, 0) AS kept,
            coalesce(b.refusals, 0) AS refusals, coalesce(b.leaks, 0) AS leaks,
-           coalesce(b.about_itself, 0) AS about_itself,
+           coalesce(b.copied, 0) AS copied, coalesce(b.about_itself, 0) AS about_itself,
            coalesce(b.checked, 0) AS checked, coalesce(b.passed_before, 0) AS passed_before,
            coalesce(b.passed_after, 0) AS passed_after,
            coalesce(c.compared, 0) AS compared, coalesce(c.won, 0) AS won,
@@ -90,7 +91,19 @@ def print_report(query: Query, console: Console | None = None) -> None:
     console = console or Console()
     rows = read_report(query)
     # Narrow enough for 80 columns.
-    names = ("principle", "drawn", "found", "changed", "kept", "won", "check", "re-\nfused", "leaks", "tokens")
+    names = (
+        "principle",
+        "drawn",
+        "found",
+        "changed",
+        "kept",
+        "won",
+        "check",
+        "re-\nfused",
+        "leaks",
+        "cop-\nied",
+        "tokens",
+    )
     for constitution in dict.fromkeys(row["constitution"] for row in rows):
         mine = [row for row in rows if row["constitution"] == constitution]
         table = make_table(f"What {constitution} changed", *names, left=("principle",))
@@ -114,7 +127,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         *map(str, counts),
         won,
         check,
-        *(str(row[one]) for one in ("refusals", "leaks", "tokens")),
+        *(str(row[one]) for one in ("refusals", "leaks", "copied", "tokens")),
     ]
 
 

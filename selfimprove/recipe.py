@@ -245,9 +245,15 @@ class Revise(Sampling):
     earlier: NonNegativeInt = 0
     """So many wrong responses of earlier rounds are taken up beside them. A model that gets better makes few mistakes
     that it could learn from, and sees through those that it made before."""
-    reject: tuple[Literal["unchanged", "leak", "refusal", "about itself"], ...] = ("unchanged", "leak", "refusal")
-    """Revisions that are not kept: nothing changed but spaces, the prompt's own words stand in it, it only refuses what
-    the response before did not refuse, it speaks of itself as an AI. All are counted."""
+    reject: tuple[Literal["unchanged", "leak", "exemplar", "refusal", "about itself"], ...] = (
+        "unchanged",
+        "leak",
+        "exemplar",
+        "refusal",
+    )
+    """Revisions that are not kept: nothing changed but spaces, the prompt's own words stand in it, it is an exemplar's
+    answer word by word, it only refuses what the response before did not refuse, it speaks of itself as an AI. All are
+    counted."""
     train: Literal["last", "all"] = "last"
     """Of a chain on an open prompt the last kept revision is trained on, or all of them."""
     lessons: bool = False

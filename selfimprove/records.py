@@ -199,7 +199,7 @@ class Revision(Record):
     kept: bool
     reason: str
     marks: tuple[str, ...]
-    """What was seen in the revised text, rejected for it or not: refusal, about itself, leak, unchanged."""
+    """What was seen in the revised text, rejected for it or not: unchanged, leak, exemplar, refusal, about itself."""
     before: Outcome | None
     after: Outcome | None
 

@@ -38,7 +38,7 @@ from selfimprove.records import (
 )
 from selfimprove.stages.critique import find_line
 from selfimprove.stages.generate import Writer
-from selfimprove.stages.revise import revise
+from selfimprove.stages.revise import find_marks, revise
 from selfimprove.stages.teach import is_right, teach
 
 NOTHING = "Nothing to improve."
@@ -578,3 +578,9 @@ def test_responses_to_open_prompts_are_described() -> None:
         "responses": 5, "refusals": 1, "about itself": 1, "boilerplate": 3, "words": (3 * 7 + 5 + 6) / 5,
     }  # fmt: skip
     assert describe_texts({})["words"] == 0
+
+
+def test_a_copied_exemplar_is_no_revision() -> None:
+    shown = ("Ask them kindly.", "Nothing to improve.")
+    assert find_marks("Go away.", " Ask them\nkindly. ", (), shown) == ("exemplar",)
+    assert find_marks("Go away.", "Ask them kindly, please.", (), shown) == ()

@@ -206,8 +206,11 @@ def test_what_people_and_models_write_is_no_template() -> None:
     )
 
 
-STOP = ("\n\nHuman:", "Human:", "\n\nCritique Request:", "\n\nRevision Request:")
 LABELS = ("Human:", "Assistant:", "Critique Request:", "Critique:", "Revision Request:", "Revision:")
+STOP = (
+    *("\n\nHuman:", "Human:", "\n\nCritique Request:", "\n\nRevision Request:"),
+    *(f"\n{label}" for label in LABELS),
+)
 
 
 def test_a_base_model_stops_before_the_next_part_and_a_chat_model_by_itself() -> None:
@@ -226,12 +229,12 @@ def test_a_revised_answer_may_say_what_the_answer_is() -> None:
         ({"question": "{question}{response}", "critique": "?{critique}", "revision": "!{revision}"}, ("?", "!"), ()),
         (
             {"question": "Q: {question}\nReply: {response}", "separator": "\n---\n"},
-            ("\n---\nQ:", "Q:", "\n\nCritique Request:", "\n\nRevision Request:"),
+            ("\n---\nQ:", "Q:", *STOP[2:4], "\nReply:", *STOP[6:]),
             ("Reply:", *LABELS[2:]),
         ),
         (
             {"critique": "\n\n{request}\n## Critique\n{critique}", "revision": " {revision}"},
-            ("\n\nHuman:", "Human:"),
+            (*STOP[:2], *STOP[4:6], "\n## Critique"),
             ("Human:", "Assistant:", "## Critique"),
         ),
     ],

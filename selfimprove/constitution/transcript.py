@@ -83,6 +83,7 @@ class Prompter:
         question, *heads = (_head(one) for one in (form.question, form.critique, form.revision))
         # With the separator too, so that what stands between the exemplars is not the end of the text.
         heads = [form.separator + question, question, *heads] if question.strip() else heads
+        heads += [f"\n{label}" for label in self.labels]
         return tuple(dict.fromkeys(one for one in heads if one.strip()))
 
     @property
@@ -98,6 +99,14 @@ class Prompter:
         pieces = [piece for one in (form.question, form.critique, form.revision) for piece in re.split(r"\{\w+\}", one)]
         found = [line.strip() for piece in pieces for line in piece.split("\n")]
         return tuple(dict.fromkeys(one for one in found if len(one) >= LEAST_LABEL))
+
+    @property
+    def shown_texts(self) -> frozenset[str]:
+        """The answers of the exemplars, which a small model likes to copy."""
+        constitution = self.constitution
+        owners = (constitution.exemplars, *(one.exemplars for one in constitution.principles))
+        exemplars = [one for owner in owners for one in owner]
+        return frozenset(text for one in exemplars for text in (one.response, one.critique, one.revision))
 
     def _begin(self, question: str, response: str) -> list[Part]:
         return [Part("question", question.strip(), response.strip())]

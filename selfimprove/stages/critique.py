@@ -36,7 +36,7 @@ def criticise(
     for link, prompt, (seed, completion) in zip(
         links, prompts, ask(links, prompts, writer=writer, sampling=sampling, purpose=purpose), strict=True
     ):
-        text = replace_surrogates(completion.text)
+        text = replace_surrogates(completion.text).rstrip()
         nothing = completion.finish == "too_long" or prompter.constitution.finds_nothing(text)
         found.append(
             Critique(

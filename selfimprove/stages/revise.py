@@ -24,7 +24,12 @@ from selfimprove.records import (
 from selfimprove.stages.critique import Link, ask, criticise
 from selfimprove.stages.generate import Writer
 
-VERSION = 1
+VERSION = 2
+REASONS = {
+    "leak": "it repeats the prompt's own words",
+    "exemplar": "it is the answer of an exemplar",
+    "refusal": "it only refuses",
+}
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 
 
@@ -116,7 +121,7 @@ def _rewrite(
     for (_, link, one), prompt, (seed, completion) in zip(
         going, prompts, ask(links, prompts, writer=writer, sampling=settings, purpose=purpose), strict=True
     ):
-        text = replace_surrogates(completion.text)
+        text = replace_surrogates(completion.text).rstrip()
         written.append(
             Rationale(
                 parents=(link.problem.id, writer.checkpoint, link.response.id, *([one.id] if one else [])),
@@ -162,14 +167,14 @@ def _weigh(
     if check:
         before, _ = comply(check, link.response.text, chain.verdict)
         after, why = comply(check, revised.text, verdict)
-    marks = find_marks(link.response.text, revised.text, prompter.labels)
+    marks = find_marks(link.response.text, revised.text, prompter.labels, prompter.shown_texts)
     reason = ""
     if revised.finish != "stop":
         reason = "the prompt was too long" if revised.finish == "too_long" else "cut off at the length limit"
     elif not revised.text.strip():
         reason = "empty"
     elif rejected := next((mark for mark in marks if mark in settings.reject), None):
-        reason = {"refusal": "it only refuses", "leak": "it repeats the prompt's own words"}.get(rejected, rejected)
+        reason = REASONS.get(rejected, rejected)
     elif chain.verdict.outcome == "correct" and verdict.outcome == "incorrect":
         reason = f"the answer was right before: {verdict.reason}"
     elif before == "correct" and after == "incorrect":
@@ -188,11 +193,12 @@ def _weigh(
     )
 
 
-def find_marks(response: str, revised: str, labels: Iterable[str]) -> tuple[str, ...]:
+def find_marks(response: str, revised: str, labels: Iterable[str], exemplars: Iterable[str] = ()) -> tuple[str, ...]:
     """What is to be seen in a revised text without a model, most telling first."""
     found = {
         "unchanged": same_text(response, revised),
         "leak": find_leak(revised, labels) is not None,
+        "exemplar": any(same_text(revised, one) for one in exemplars),
         "refusal": only_refuses(revised) and not refuses(response),
         "about itself": speaks_of_itself(revised),
     }
