@@ -328,7 +328,7 @@ class Feedback(Settings):
     @field_validator("clamp")
     @classmethod
     def _in_order(cls, clamp: tuple[float, float]) -> tuple[float, float]:
-        if clamp[0] >= clamp[1]:
+        if clamp[0] > clamp[1]:
             raise ValueError("should be a lower and a higher probability")
         return clamp
 
