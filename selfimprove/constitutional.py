@@ -185,6 +185,7 @@ def measure_revisions(
         "right": sum(before == "correct" for before, _ in found),
         "spoiled": sum(before == "correct" and after != "correct" for before, after in found),
         "critiques of wrong": wrong,
+        "a line named": sum(one.line is not None for one in of_wrong),
         "line named": named,
         "critiques of right": right,
         "nothing found": passed,

@@ -256,14 +256,12 @@ def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
 
 def _revised_table(manifests: list[Manifest]) -> Table:
     """What the model made of its own held-out answers by critique and revision."""
-    table = make_table("Held-out answers after critique and revision", "round", "wrong", "repaired", "right", "spoiled",
-                       "wrong line\nnamed", "nothing found\nin right ones")  # fmt: skip
+    table = make_table("Held-out answers after critique and revision", "round", "wrong", "repaired", "a line\nnamed",
+                       "the right\none", "right", "spoiled", "nothing\nfound")  # fmt: skip
     for one in manifests:
         if found := one.metrics.get("revised"):
-            named = f"{found['line named']}/{found['critiques of wrong']}"
-            passed = f"{found['nothing found']}/{found['critiques of right']}"
-            counts = (found["wrong"], found["repaired"], found["right"], found["spoiled"])
-            table.add_row(str(one.round), *map(str, counts), named, passed)
+            names = ("wrong", "repaired", "a line named", "line named", "right", "spoiled", "nothing found")
+            table.add_row(str(one.round), *(str(found[name]) for name in names))
     return table
 
 

@@ -206,6 +206,7 @@ def test_the_evaluation_says_what_the_model_can_correct(run: RunFolder) -> None:
     answers = [one for one in read(run, "evaluate", Rationale) if one.origin == "sampled"]
     assert metrics["wrong"] + metrics["right"] == len(answers) and metrics["wrong"] > 0 < metrics["right"]
     assert metrics["repaired"] == metrics["wrong"] == metrics["line named"] == metrics["critiques of wrong"]
+    assert metrics["a line named"] == metrics["line named"]
     assert (metrics["spoiled"], metrics["nothing found"]) == (0, metrics["right"])
     assert "Held-out answers after critique and revision" in shown(print_status, run)
     assert to_json(run)["revised"][1] == metrics

@@ -114,6 +114,7 @@ def describe(found: dict[str, int]) -> str:
     return (
         f"wrong ones repaired {share(found['repaired'], found['wrong'])}, "
         f"wrong line named {share(found['line named'], found['critiques of wrong'])}, "
+        f"in {share(found['line named'], found['a line named'])} of those that name a line, "
         f"right ones spoiled {share(found['spoiled'], found['right'])}, "
         f"nothing found in right ones {share(found['nothing found'], found['critiques of right'])}"
     )
