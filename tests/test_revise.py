@@ -567,7 +567,7 @@ def test_what_has_no_revision_stays_what_it_is() -> None:
     ]  # fmt: skip
     assert measure_revisions([RIGHT[0], WRONG[0]], verdicts, critiques) == {
         "wrong": 1, "repaired": 0, "right": 1, "spoiled": 0,
-        "critiques of wrong": 2, "line named": 1, "critiques of right": 1, "nothing found": 1,
+        "critiques of wrong": 2, "a line named": 2, "line named": 1, "critiques of right": 1, "nothing found": 1,
     }  # fmt: skip
 
 
