@@ -17,7 +17,7 @@ from selfimprove.constitutional import measure_revisions
 from selfimprove.context import Context
 from selfimprove.plan import in_order, last_training
 from selfimprove.recipe import Sampling
-from selfimprove.records import Checkpoint, Evaluation, Rationale, Record, Verdict, by_id
+from selfimprove.records import Checkpoint, Critique, Evaluation, Rationale, Record, Revision, Verdict, by_id
 from selfimprove.stages.generate import generate
 from selfimprove.stages.revise import revise
 from selfimprove.store import RunFolder
@@ -80,6 +80,15 @@ def answer(context: Context, checkpoint: Checkpoint) -> float:
     return mean(one.outcome == "correct" for one in judged)
 
 
+def last_revisions(context: Context, round_: int) -> dict[str, int]:
+    """What the last checkpoint made of its own answers, as its evaluation recorded it."""
+    key = (round_, "evaluate")
+    verdicts = {one.rationale: one for one in context.read(key, Verdict)}
+    written: list[Rationale] = context.read(key, Rationale)
+    records: list[Record] = [*written, *context.read(key, Critique), *context.read(key, Revision)]
+    return measure_revisions([one for one in written if one.origin == "sampled"], verdicts, records)
+
+
 def share(some: int, of: int) -> str:
     return f"{some}/{of} ({some / of:.1%})" if of else "0/0"
 
@@ -98,9 +107,7 @@ def report(folder: Path) -> None:
         answers, verdicts = first_answers(context)
         for name, checkpoint in (("warmed-up model", context.first_checkpoint()), ("last checkpoint", last)):
             print(f"  first answers, {name}: {describe(correct(context, checkpoint, answers, verdicts))}")
-        manifest = context.folder.stage(rounds, "evaluate").manifest()
-        assert manifest is not None
-        print(f"  its own last answers: {describe(manifest.metrics['revised'])}")
+        print(f"  its own last answers: {describe(last_revisions(context, rounds))}")
     if last_training(context.recipe) == "dpo" and context.recipe.stages.sft:
         for round_ in range(1, rounds + 1):
             after = context.read((round_, "evaluate"), Evaluation)
