@@ -130,9 +130,14 @@ def _score(pairs: Sequence[Preference], context: Context, checkpoint: Checkpoint
     """The log-probabilities of the chosen and the rejected texts with their end tokens."""
     if not pairs:
         return []
-    texts = [(one.prompt, text) for one in pairs for text in (one.chosen, one.rejected)]
-    scores = [one.logprob for one in context.engine(checkpoint).score(texts, end=pairs[0].ends)]
-    return list(zip(scores[::2], scores[1::2], strict=True))
+    engine = context.engine(checkpoint)
+    found: dict[str, tuple[float, float]] = {}
+    for ends in (True, False):  # the first step of a text ends without an end token, a whole text with one
+        some = [one for one in pairs if one.ends == ends]
+        texts = [(one.prompt, text) for one in some for text in (one.chosen, one.rejected)]
+        scores = [one.logprob for one in engine.score(texts, end=ends)]
+        found |= zip((one.id for one in some), zip(scores[::2], scores[1::2], strict=True), strict=True)
+    return [found[one.id] for one in pairs]
 
 
 def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, float]], beta: float) -> dict[str, float]:

@@ -49,16 +49,7 @@ def prefer(
         done.add(key)
         pair = Preference(prompt=render(problem), chosen=right.text, rejected=wrong.text, group=problem.group, **extra)
         pairs[problem.id].append(pair)
-    chosen: dict[str, dict[str, Rationale]] = defaultdict(dict)  # by problem, then by text
-    rejected: dict[str, dict[str, Rationale]] = defaultdict(dict)
-    for rationale in rationales:
-        verdict, problem = verdicts[rationale.id], problems[rationale.problem]
-        if problem.answer is None or (rationale.id in became and not became[rationale.id].kept):
-            continue
-        if not why_not(rationale, verdict, require) and not prompts.finds_hint(problem, rationale.text):
-            chosen[problem.id].setdefault(rationale.text, rationale)
-        elif verdict.outcome == "incorrect" and rationale.finish == "stop" and _written_for_question(rationale, became):
-            rejected[problem.id].setdefault(rationale.text, rationale)
+    chosen, rejected = _part_by_verdict(rationales, became, problems, verdicts, prompts, require)
     for identity in chosen:
         found: set[tuple[str, str, str]] = set()
         for right, wrong in _pair(list(chosen[identity].values()), list(rejected[identity].values())):
@@ -86,6 +77,31 @@ def prefer(
     ranked = [(rank, identity, one) for identity in pairs for rank, one in enumerate(pairs[identity])]
     ranked.sort(key=lambda one: (one[0], one[1]))
     yield from (one for _, _, one in ranked[: settings.limit])
+
+
+Texts = dict[str, dict[str, Rationale]]  # by problem, then by text
+
+
+def _part_by_verdict(
+    rationales: Sequence[Rationale],
+    revisions: Mapping[str, Revision],
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    prompts: PromptFormat,
+    require: Select,
+) -> tuple[Texts, Texts]:
+    """What may be chosen and what may be rejected by the verifier's word alone."""
+    chosen: Texts = defaultdict(dict)
+    rejected: Texts = defaultdict(dict)
+    for one in rationales:
+        verdict, problem = verdicts[one.id], problems[one.problem]
+        if problem.answer is None or (one.id in revisions and not revisions[one.id].kept):
+            continue
+        if not why_not(one, verdict, require) and not prompts.finds_hint(problem, one.text):
+            chosen[problem.id].setdefault(one.text, one)
+        elif verdict.outcome == "incorrect" and one.finish == "stop" and _written_for_question(one, revisions):
+            rejected[problem.id].setdefault(one.text, one)
+    return chosen, rejected
 
 
 def _written_for_question(rationale: Rationale, revisions: Mapping[str, Revision]) -> bool:
