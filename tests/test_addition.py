@@ -4,13 +4,22 @@ The literal texts stand in `WORKED`; all other tests edit single lines of `write
 """
 
 import itertools
+import random
 import time
 
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.addition import check_rationale, extract_answer, parse_addition, write_rationale
+from selfimprove.addition import (
+    check_rationale,
+    extract_answer,
+    parse_addition,
+    write_critique,
+    write_flawed,
+    write_rationale,
+)
 from selfimprove.records import Rationale, Verdict
+from selfimprove.stages.critique import find_line
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
@@ -189,3 +198,35 @@ def test_a_hostile_text_is_judged_quickly(text: str) -> None:
     _, verdict = judge(text)
     assert verdict.outcome == "incorrect" and verdict.reasoning == "incorrect"
     assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_a_made_up_mistake_is_criticised_where_the_checker_finds_it(seed: int) -> None:
+    rng = random.Random(seed)
+    a, b = (rng.randrange(10 ** rng.randrange(1, 6)) for _ in range(2))
+    question, flawed = f"{a}+{b}=", write_flawed(a, b, rng)
+    critique = write_critique(question, flawed, "ok")
+    wrong = [at for at, step in enumerate(check_rationale(question, flawed)) if step.outcome == "incorrect"]
+    if not wrong:
+        assert flawed == write_rationale(a, b) and critique.endswith("ok")
+        return
+    line = flawed.split("\n")[wrong[0]]
+    assert critique.endswith(f" {line}x") and critique.count("\n") == wrong[0]
+    assert find_line(critique, flawed) == wrong[0] + 1
+
+
+def test_made_up_mistakes_are_of_every_kind() -> None:
+    found = set()
+    for seed in range(300):
+        flawed = write_flawed(482, 67, random.Random(seed))
+        found |= {step.reason for step in check_rationale("482+67=", flawed) if step.outcome == "incorrect"}
+        assert flawed == write_flawed(482, 67, random.Random(seed))
+    for kind in (
+        "holds the digits",
+        "the carry is",
+        "+0 is 14, not",
+        "the sum has only",
+        "missing",
+        "the columns give",
+    ):
+        assert any(kind in reason for reason in found), kind

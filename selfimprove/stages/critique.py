@@ -12,7 +12,7 @@ from selfimprove.records import Critique, Problem, Rationale, derive_seed, repla
 from selfimprove.stages.generate import Writer
 
 VERSION = 1
-LEAST_QUOTE = 3  # characters; shorter lines stand in other words by chance
+LEAST_QUOTE = 2  # characters; shorter lines stand in other words by chance
 _LINE = re.compile(r"\blines? (?:no\.? |number )?(\d{1,4})\b", re.IGNORECASE)
 _FINE = re.compile(r"\s+(?:is|are|looks?)\s+(?:all\s+)?(?:right|correct|fine|ok(?:ay)?|good)\b", re.IGNORECASE)
 
