@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 REFUSAL_WORDS = 40  # a text that begins with a refusal and has at most so many words does nothing else
+REPEATED_WORDS = 6  # in a row are no chance
 SPREAD = 3  # prompts that share a sentence before it counts as boilerplate
 SENTENCE_WORDS = 4  # shorter sentences are shared by chance
 SHARE = 0.5  # of a text's characters in shared sentences
@@ -82,6 +83,17 @@ def find_leak(text: str, labels: Iterable[str]) -> str | None:
         if re.search(rf"(?<!\w){within}|(?mi:^[ \t>#*_-]{{0,8}}{heading})", text):
             return label
     return None
+
+
+def repeats(text: str, request: str) -> bool:
+    """Whether so many words in a row of a request stand in a text that it repeats what it was asked."""
+    said, asked = _words(text), _words(request)
+    runs = {tuple(asked[at : at + REPEATED_WORDS]) for at in range(len(asked) - REPEATED_WORDS + 1)}
+    return any(tuple(said[at : at + REPEATED_WORDS]) in runs for at in range(len(said) - REPEATED_WORDS + 1))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w']+", _plain(text).casefold())
 
 
 def same_text(first: str, second: str) -> bool:

@@ -167,7 +167,8 @@ def _weigh(
     if check:
         before, _ = comply(check, link.response.text, chain.verdict)
         after, why = comply(check, revised.text, verdict)
-    marks = find_marks(link.response.text, revised.text, prompter.labels, prompter.shown_texts)
+    asked = [prompter.constitution.request(link.principle, kind) for kind in ("critique", "revision")]
+    marks = find_marks(link.response.text, revised.text, prompter.labels, prompter.shown_texts, asked)
     reason = ""
     if revised.finish != "stop":
         reason = "the prompt was too long" if revised.finish == "too_long" else "cut off at the length limit"
