@@ -584,3 +584,9 @@ def test_a_copied_exemplar_is_no_revision() -> None:
     shown = ("Ask them kindly.", "Nothing to improve.")
     assert find_marks("Go away.", " Ask them\nkindly. ", (), shown) == ("exemplar",)
     assert find_marks("Go away.", "Ask them kindly, please.", (), shown) == ()
+
+
+def test_a_revision_that_repeats_what_was_asked_leaks() -> None:
+    asked = ("Write the response again so that it follows this: The response is friendly.",)
+    assert find_marks("Go away.", "Write the response again so that it is kind!", (), (), asked) == ("leak",)
+    assert find_marks("Go away.", "Write to them again, so that it ends well.", (), (), asked) == ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from selfimprove.constitution import Principle
 from selfimprove.constitution.checks import comply
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.phrases import find_leak, only_refuses, refuses, same_text, speaks_of_itself
+from selfimprove.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
 from selfimprove.recipe import Critique as CritiqueSettings
 from selfimprove.recipe import Revise
 from selfimprove.records import (
@@ -24,7 +24,7 @@ from selfimprove.records import (
 from selfimprove.stages.critique import Link, ask, criticise
 from selfimprove.stages.generate import Writer
 
-VERSION = 2
+VERSION = 3
 REASONS = {
     "leak": "it repeats the prompt's own words",
     "exemplar": "it is the answer of an exemplar",
@@ -194,11 +194,13 @@ def _weigh(
     )
 
 
-def find_marks(response: str, revised: str, labels: Iterable[str], exemplars: Iterable[str] = ()) -> tuple[str, ...]:
+def find_marks(
+    response: str, revised: str, labels: Iterable[str], exemplars: Iterable[str] = (), requests: Iterable[str] = ()
+) -> tuple[str, ...]:
     """What is to be seen in a revised text without a model, most telling first."""
     found = {
         "unchanged": same_text(response, revised),
-        "leak": find_leak(revised, labels) is not None,
+        "leak": find_leak(revised, labels) is not None or any(repeats(revised, one) for one in requests),
         "exemplar": any(same_text(revised, one) for one in exemplars),
         "refusal": only_refuses(revised) and not refuses(response),
         "about itself": speaks_of_itself(revised),
