@@ -3,11 +3,11 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from selfimprove.context import Context
+from selfimprove.context import Context, EngineOf
 from selfimprove.phrases import find_boilerplate, refuses, speaks_of_itself
 from selfimprove.plan import PlannedStage
 from selfimprove.records import (
@@ -24,7 +24,6 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.stages.compare import Match, compare
-from selfimprove.stages.generate import Writer
 from selfimprove.stages.revise import revise
 from selfimprove.stages.teach import is_right
 from selfimprove.work import Records, Work, chunks, make_writer
@@ -103,9 +102,9 @@ def _chain(
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
-    plain = make_writer(stage.round, context, checkpoint)
-    stop = prompter.stop
-    writer = Writer(plain.engine, plain.checkpoint, plain.extract_answer, stop, plain.round, plain.seed)
+    writer = replace(
+        make_writer(stage.round, context, checkpoint), engine=EngineOf(checkpoint, context), stop=prompter.stop
+    )
     yield from revise(
         responses,
         problems=problems,
@@ -116,6 +115,7 @@ def _chain(
         critique=critique,
         settings=settings,
         purpose=purpose,
+        blind=purpose == "evaluate",
     )
 
 
@@ -128,7 +128,7 @@ def evaluate_revisions(
     verdicts: Mapping[str, Verdict],
 ) -> Records:
     """What the model makes of its own held-out answers by critique and revision; the figures go into the manifest."""
-    open_ = {name: one for name, one in problems.items() if one.answer is None}
+    open_ = {name: one for name, one in problems.items() if one.is_open}
     texts = defaultdict(list)
     for one in answers:
         if one.problem in open_:
@@ -244,7 +244,7 @@ def _pairs(
     for one in rationales:
         revised = revisions.get(one.id)
         last = revised is not None and revised.kept and one.id not in superseded
-        if problems[one.problem].answer is None and one.finish == "stop" and one.text.strip() and (not revised or last):
+        if problems[one.problem].is_open and one.finish == "stop" and one.text.strip() and (not revised or last):
             of_problem[one.problem].append(one)
 
     def begins_with(one: Rationale) -> str:

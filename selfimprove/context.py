@@ -1,6 +1,7 @@
 """What the stages of a run share: the folder, the tasks, the prompts, one engine at a time, and the clock."""
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, d
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import Task, check_disjoint, load_task
+from selfimprove.tasks.base import question_key
 from selfimprove.verifiers.judge import Conversation
 
 Loader = Callable[[Checkpoint, "Context"], Engine]
@@ -138,8 +140,11 @@ class Context:
         self.plan: dict[Key, PlannedStage] = {}
         self._load = load or load_with_recipe
         self._engine: tuple[str, ClockedEngine] | None = None
+        self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
         self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
+        apart = recipe.open_prompt
+        self.open_exemplars = load_exemplars(apart.exemplars, apart.shots) if apart else ()
         self.task: Task = load_task(recipe.train)
         if not self.task.levels:
             raise TaskError(f"task '{self.task.name}' has no problems to train on here; use it in 'evaluate_on'")
@@ -154,7 +159,8 @@ class Context:
     def data(self) -> str:
         """The hash of everything that the records depend on and no setting says: problems, exemplars, verifiers."""
         tasks = [task.fingerprint() for task in self._tasks()]
-        exemplars = [[one.model_dump() for one in shown] for shown in (self.exemplars, *self.own_exemplars.values())]
+        shown_sets = (self.exemplars, self.open_exemplars, *self.own_exemplars.values())
+        exemplars = [[one.model_dump() for one in shown] for shown in shown_sets]
         return digest(tasks, exemplars, self.judging.identity(), *(one.id for one in self.pairs))
 
     @cached_property
@@ -163,7 +169,9 @@ class Context:
         not."""
         if self.recipe.prompt.exemplars or not self.recipe.prompt.style.startswith("few-shot"):
             return {}
-        shown = [task for task in self._tasks() if not task.scored]  # a scored prompt stands as it is
+        # A scored prompt stands as it is, and open ones may have a format of their own.
+        apart = "prompts/" if self.recipe.open_prompt else "\0"
+        shown = [task for task in self._tasks() if not task.scored and not task.name.startswith(apart)]
         found = {task.name: tuple(task.exemplars)[: self.recipe.prompt.shots] for task in shown}
         without = next((name for name, exemplars in found.items() if not exemplars), None)
         if without:
@@ -178,10 +186,11 @@ class Context:
         prefer = self.recipe.stages.prefer
         if prefer is None or prefer.files is None:
             return []
-        pairs = list(load_task(ScoredTask(name="scored/pairs", path=prefer.files.path)).held_out())
-        evaluated = {one.question for one in self.held_out}
+        settings = ScoredTask(name="scored/pairs", path=prefer.files.path, held_out=sys.maxsize)
+        pairs = list(load_task(settings).held_out())
+        evaluated = {question_key(one.question) for one in self.held_out}
         for one in pairs:
-            if one.question in evaluated:
+            if question_key(one.question) in evaluated:
                 raise TaskError(
                     f"{prefer.files.path}: a pair is held out too: {one.question[:80]!r}; take it out of one"
                 )
@@ -211,8 +220,7 @@ class Context:
             chat = load_chat(self.recipe.model.path)
         formats = {}
         if self.recipe.open_prompt:
-            exemplars = load_exemplars(self.recipe.open_prompt.exemplars, self.recipe.open_prompt.shots)
-            apart = PromptFormat(self.recipe.open_prompt, exemplars, chat)
+            apart = PromptFormat(self.recipe.open_prompt, self.open_exemplars, chat)
             formats = {task.name: apart for task in self._tasks() if task.name.startswith("prompts/")}
         return PromptFormat(self.recipe.prompt, self.exemplars, chat, self.own_exemplars, formats)
 
@@ -239,7 +247,13 @@ class Context:
 
             self.import_models()
             chat = load_chat(path)
+        if settings.path is not None:
+            self._chats[checkpoint.id] = chat is not None
         return checkpoint, chat
+
+    def reads_chat(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint's prompts are written by a chat template."""
+        return self._chats.get(checkpoint.id, self.prompts.chat is not None)
 
     def judge(self) -> tuple[Checkpoint, Prompter]:
         """The model that compares responses, and what writes its prompts by the constitution."""
@@ -321,10 +335,28 @@ class Context:
             self._engine = None
 
 
+class EngineOf:
+    """The engine with a checkpoint whenever it is asked: a judge may have taken its place in between."""
+
+    def __init__(self, checkpoint: Checkpoint, context: Context) -> None:
+        self.checkpoint, self.context = checkpoint, context
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        return self.context.engine(self.checkpoint).generate(requests, sampling, stop)
+
+    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+        return self.context.engine(self.checkpoint).score(pairs, end=end)
+
+    def close(self) -> None:
+        """Nothing: the context closes what it opened."""
+
+
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
     """Load a checkpoint with the recipe's engine."""
     recipe = context.recipe
     base = None if checkpoint.base is None else str(context.locate(checkpoint.base))
     return load_engine(
-        recipe.engine, recipe.model, context.weights(checkpoint), base=base, chat=context.prompts.chat is not None
+        recipe.engine, recipe.model, context.weights(checkpoint), base=base, chat=context.reads_chat(checkpoint)
     )

@@ -135,7 +135,7 @@ def chain_steps(recipe: Recipe) -> tuple[int, int]:
     problems = recipe.stages.frontier.problems + (recipe.open.draw if recipe.open else 0)
     responses = problems * min(revise.per_problem, recipe.stages.generate.samples)
     longest = revise.max_tokens + (critique.max_tokens if critique else 0)
-    return min(responses, revise.limit or responses) * revise.revisions, longest
+    return (min(responses, revise.limit or responses) + revise.earlier) * revise.revisions, longest
 
 
 def describe_chains(context: Context) -> str:

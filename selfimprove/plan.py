@@ -179,7 +179,11 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
             **shown,
             "constitution": constitution if stages.warmup and stages.warmup.critiques else "",
         },
-        "frontier": {**own["frontier"], "require": stages.select.require},
+        "frontier": {
+            **own["frontier"],
+            "require": stages.select.require,
+            "open": recipe.open and hashed_settings(recipe.open),
+        },
         "generate": {**own["generate"], **shown},
         "verify": own["verify"],
         "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},

@@ -10,7 +10,7 @@ from selfimprove.constitution.show import word_diff
 from selfimprove.errors import StoreError
 from selfimprove.status import make_table
 from selfimprove.store.query import Query
-from selfimprove.terminal import one_line
+from selfimprove.terminal import MAX_SHOWN, one_line
 
 LONGEST = 400  # characters of a text in an example
 FIGURES = """
@@ -142,4 +142,6 @@ def _examples(row: dict[str, Any]) -> Iterator[Text]:
         yield Text(f"  asked:    {one_line(one['question'] or '', LONGEST)}")
         if one["critique"] is not None:
             yield Text(f"  critique: {one_line(one['critique'].strip(), LONGEST)}")
-        yield Text(f"  revision: {one_line(word_diff(one['response'], one['revision']), 2 * LONGEST)}")
+        yield Text(
+            f"  revision: {one_line(word_diff(one['response'][:MAX_SHOWN], one['revision'][:MAX_SHOWN]), 2 * LONGEST)}"
+        )

@@ -122,7 +122,7 @@ class PromptFormat:
 
     def finds_hint(self, problem: Problem, text: str) -> str | None:
         """The part of the hint that stands in a text, or None: its words with this answer, or its opening words."""
-        if problem.answer is None:
+        if problem.is_open:
             return None
         whole = fill(self.settings.hint, {"question": "\0", "answer": problem.answer or ""})
         plain = fill(self.settings.question, {"question": "\0"})

@@ -135,8 +135,9 @@ class Warmup(Training):
     examples: PositiveInt = 800
     """Seed rationales."""
     critiques: NonNegativeInt = 0
-    """Seed critiques, each of a rationale with one mistake or with none, and the revisions by them, in the form of the
-    recipe's constitution; for a model that could not criticise otherwise."""
+    """Seed critiques, each of a rationale with made-up mistakes or with none, and the revisions by them, in the form of
+    the recipe's constitution; for a model that could not criticise otherwise. They count towards the cap of their
+    problem's group where rows are balanced."""
     hinted: Share = 0.0
     """The share of them that is also shown with the hint, so that the model knows rationalization's prompt."""
     steps: PositiveInt | None = 350
@@ -364,7 +365,7 @@ class Prefer(Settings):
     """whole: the texts as they are; step: the first wrong step over the right one in its place, after what both share
     (Step-DPO; Lai et al., 2024), which needs a verifier of steps and texts that begin alike."""
     limit: PositiveInt | None = None
-    """At most so many pairs a round, chosen by a hash, evenly over the problems."""
+    """At most so many pairs a round beside those of `files`, chosen by a hash, evenly over the problems."""
 
 
 class Dpo(Training):
@@ -455,7 +456,7 @@ class Recipe(Settings):
     open: PromptsTask | None = None
     """Open prompts that each round draws beside the training task's problems."""
     open_prompt: Prompting | None = None
-    """How open prompts are shown; as everything else without it."""
+    """How open prompts are shown; as everything else without it. A text ends before any stop mark of both formats."""
     evaluate_on: tuple[Task, ...] = ()
     """Tasks whose held-out problems are evaluated; the training task's own without it."""
     prompt: Prompting = Prompting()

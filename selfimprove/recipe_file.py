@@ -116,6 +116,11 @@ def _check(recipe: Recipe, document: Document) -> None:
         alone, other = ("dpo", "prefer") if recipe.stages.dpo else ("prefer", "dpo")
         raise RecipeError(f"{document.where(('stages', alone))}: the stage '{alone}' needs the stage '{other}'")
     dpo = recipe.stages.dpo
+    if dpo and dpo.lora and dpo.reference == "base":
+        where = document.where(("stages", "dpo", "reference"))
+        raise RecipeError(
+            f"{where}: 'reference: base' is not there for LoRA: TRL holds an adapter to its own beginning"
+        )
     if dpo and dpo.labels == "soft" and (dpo.loss != "sigmoid" or dpo.label_smoothing):
         where = document.where(("stages", "dpo", "labels"))
         raise RecipeError(f"{where}: soft labels need the loss 'sigmoid' without 'label_smoothing'")
@@ -128,6 +133,13 @@ def _check(recipe: Recipe, document: Document) -> None:
     bring_their_own = all(task.family == "bbh" for task in shown)
     if recipe.prompt.style.startswith("few-shot") and recipe.prompt.exemplars is None and not bring_their_own:
         raise RecipeError(f"{document.where(('prompt',))}: style '{recipe.prompt.style}' needs 'exemplars'")
+    apart = recipe.open_prompt
+    if apart and apart.chat != recipe.prompt.chat:
+        where = document.where(("open_prompt", "chat"))
+        raise RecipeError(f"{where}: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both")
+    if apart and ((apart.style.startswith("few-shot") and not apart.exemplars) or "{question}" not in apart.question):
+        lacks = "needs {question} in its 'question'" if apart.exemplars else f"needs 'exemplars' for '{apart.style}'"
+        raise RecipeError(f"{document.where(('open_prompt',))}: 'open_prompt' {lacks}")
     for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
         template = getattr(recipe.prompt, name)
         missing = [field for field in sorted(fields) if "{" + field + "}" not in template]

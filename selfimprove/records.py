@@ -68,6 +68,11 @@ class Problem(Record):
     """The texts of the options of a multiple choice, A first; `answer` is then the letter of one, or its text where
     the question shows no letters (yes and no)."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a prompt that a constitution has to judge; a scorer may decide without an answer, too."""
+        return self.task.startswith("prompts/")
+
 
 class Rationale(Record):
     """A text that a checkpoint wrote for a problem (STaR, section 3.1); parents: problem, checkpoint, and the rationale

@@ -9,7 +9,7 @@ from rich.tree import Tree
 from selfimprove.constitution.show import word_diff
 from selfimprove.lineage import build_graph, descendants
 from selfimprove.store.query import TRACES, Query
-from selfimprove.terminal import one_line, printable
+from selfimprove.terminal import MAX_SHOWN, one_line, printable
 
 COLORS = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
 MAX_SAMPLES = 40
@@ -50,7 +50,7 @@ def _traces(query: Query, where: str, *values: Any) -> list[dict[str, Any]]:
 
 def _problem(query: Query, identity: str) -> Tree:
     record = query.record("problem", identity)
-    detail = f"{record['task']}, level {record['level']}, group {record['group']}"
+    detail = f"{record['task']}, level {record['level']}, group {one_line(record['group'])}"
     tree = _heading("problem", identity, detail)
     tree.add(Text(f"{printable(record['question'])}  expected: {printable(str(record['answer']))}"))
     traces = _traces(query, "problem = ?", identity)
@@ -135,7 +135,7 @@ def _add_revision(query: Query, tree: Tree, row: dict[str, Any]) -> None:
         line = f", names line {critique['line']}" if critique["line"] else ""
         branch.add(Text.assemble(("critique", "bold"), f" {critique['id'][:10]}{line}\n", printable(critique["text"])))
     for before in query.rows("SELECT text FROM rationale WHERE id = ? LIMIT 1", row["continues"]):
-        branch.add(Text(f"changes: {printable(word_diff(before['text'], row['text']))}"))
+        branch.add(Text(f"changes: {printable(word_diff(before['text'][:MAX_SHOWN], row['text'][:MAX_SHOWN]))}"))
 
 
 def _step_note(step: dict[str, Any]) -> str:

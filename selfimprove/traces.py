@@ -62,7 +62,7 @@ def _block(row: Mapping[str, Any]) -> Text:
     fate = "" if row["kept"] is None else "kept" if row["kept"] else f"turned away: {row['decision']}"
     return Text.assemble(
         (row["id"][:10], "bold"),
-        f"  round {row['round']} {row['stage']}, {row['origin']}, {row['task']} {row['group']}  ",
+        f"  round {row['round']} {row['stage']}, {row['origin']}, {row['task']} {one_line(row['group'] or '')}  ",
         (outcome, colors.get(outcome, "")),
         f" {one_line(row['reason'] or '')}  {one_line(fate, 160)}\n",
         f"  {one_line(row['question'] or '', 200)}\n",

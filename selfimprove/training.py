@@ -18,7 +18,7 @@ from selfimprove.tasks import Arithmetic
 from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
 CHECKPOINT = "checkpoint"
-SEEDED_RIGHT = 0.1  # of the seed critiques find nothing
+SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
 
 
 def warm_up(stage: PlannedStage, context: Context) -> Iterator[Record]:
@@ -65,7 +65,10 @@ def _seed_critiques(context: Context, count: int) -> Iterator[Problem | Example]
         return
     assert isinstance(task, Arithmetic) and constitution is not None and context.prompter is not None
     for problem, response, rationale in task.seed_responses(count, context.recipe.seed, right=SEEDED_RIGHT):
-        principle = constitution.applying("critique", task.name, (problem.group,))[0]
+        applying = constitution.applying("critique", task.name, (problem.group,))
+        if not applying:
+            raise TrainingError(f"'{constitution.name}': no principle for critiques applies to '{task.name}'")
+        principle = applying[0]
         critique = write_critique(problem.question, response, constitution.nothing)
         prompt = context.prompter.critique(principle, problem.question, response)
         rows = [("critique", prompt, critique)]
@@ -110,7 +113,7 @@ def train_preferences(stage: PlannedStage, context: Context, pairs: Sequence[Pre
     job = DpoJob(
         model=context.weights(start),
         settings=settings,
-        reference=None if settings.lora else reference,  # without its adapter the model is the base
+        reference=reference,
         **_job(stage, context, settings, start),
     )
     measured = sorted(pairs, key=lambda one: one.id)[: settings.measure]

@@ -43,7 +43,7 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 STAGES_MAY_IMPORT = (
     {"errors", "records", "recipe", "prompts", "stats", "addition", "phrases"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
-    | {f"constitution{part}" for part in ("", ".checks", ".transcript")}
+    | {f"constitution{part}" for part in ("", ".checks", ".model", ".transcript")}
 )
 # Rationalization and repair are generation with another prompt, picking an option makes a rationale as generation does,
 # and what is chosen must pass what is selected; no other stage knows of a second one.

@@ -350,11 +350,16 @@ def test_a_revision_pair_says_where_it_is_from() -> None:
 def test_revision_pairs_can_be_left_out() -> None:
     rationales, verdicts, revisions = sums("incorrect", "correct")
     problems, judged = by_id([SUM]), {one.rationale: one for one in verdicts}
-    (found,) = prefer(
-        rationales, problems=problems, verdicts=judged, prompts=PROMPTS, shown=False, require=Select(),
-        settings=Prefer(revisions=False), revisions={one.rationale: one for one in revisions},
-    )  # fmt: skip
-    assert found.source == "verdicts"
+    found = [
+        list(
+            prefer(
+                rationales, problems=problems, verdicts=judged, prompts=PROMPTS, shown=False, require=Select(),
+                settings=Prefer(revisions=revised), revisions={one.rationale: one for one in revisions},
+            )
+        )
+        for revised in (True, False)
+    ]  # fmt: skip
+    assert ([one.source for one in found[0]], found[1]) == (["revision"], [])  # nor by the verifier's word
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def compare(
     """
     orders = [(match, swapped) for match in matches for swapped in (False, True)]
     thoughts: list[str | None] = [None] * len(orders)
-    tokens = [0] * len(orders)
+    tokens, unthought = [0] * len(orders), [False] * len(orders)
     if settings.thought:
         asked = [
             Request(
@@ -52,6 +52,7 @@ def compare(
         ]
         sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
         for completion in engine.generate(asked, sampling, prompter.thought_stop):
+            unthought[completion.index] = completion.finish == "too_long"
             thoughts[completion.index] = replace_surrogates(completion.text)
             tokens[completion.index] = completion.tokens
     prompts = [
@@ -64,7 +65,9 @@ def compare(
         min(high, max(low, _chance(scores[at].logprob, scores[at + 1].logprob))) for at in range(0, len(scores), 2)
     ]
     for at in range(len(matches)):
-        if any(one.too_long for one in scores[4 * at : 4 * at + 4]):  # one order alone would only show the place
+        if any(unthought[2 * at : 2 * at + 2]) or any(
+            one.too_long for one in scores[4 * at : 4 * at + 4]
+        ):  # one order alone would only show the place
             chances[2 * at : 2 * at + 2] = [0.5, 0.5]
     return [
         Comparison(

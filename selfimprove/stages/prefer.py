@@ -49,7 +49,9 @@ def prefer(
         done.add(key)
         pair = Preference(prompt=render(problem), chosen=right.text, rejected=wrong.text, group=problem.group, **extra)
         pairs[problem.id].append(pair)
-    chosen, rejected = _part_by_verdict(rationales, became, problems, verdicts, prompts, require)
+    left_out = unfit if settings.revisions else became.keys()
+    apart = [one for one in rationales if one.id not in left_out]
+    chosen, rejected = _part_by_verdict(apart, became, problems, verdicts, prompts, require)
     for identity in chosen:
         found: set[tuple[str, str, str]] = set()
         for right, wrong in _pair(list(chosen[identity].values()), list(rejected[identity].values())):
@@ -95,7 +97,7 @@ def _part_by_verdict(
     rejected: Texts = defaultdict(dict)
     for one in rationales:
         verdict, problem = verdicts[one.id], problems[one.problem]
-        if problem.answer is None or (one.id in revisions and not revisions[one.id].kept):
+        if problem.is_open:
             continue
         if not why_not(one, verdict, require) and not prompts.finds_hint(problem, one.text):
             chosen[problem.id].setdefault(one.text, one)
@@ -119,7 +121,7 @@ def _unfit(
     written = [one for one in rationales if one.id in revisions]
     texts: dict[str, list[str]] = defaultdict(list)
     for one in written:
-        if problems[one.problem].answer is None:
+        if problems[one.problem].is_open:
             texts[problems[one.problem].question].append(one.text)
     boilerplate = find_boilerplate(texts)
     return {
@@ -127,7 +129,7 @@ def _unfit(
         for one in written
         if not revisions[one.id].kept
         or revisions[one.id].after == "incorrect"
-        or (problems[one.problem].answer is None and one.text in boilerplate)
+        or (problems[one.problem].is_open and one.text in boilerplate)
     }
 
 
@@ -154,7 +156,7 @@ def _pair_revisions(
         verdict, before = verdicts[revised.id], verdicts[first.id]
         if first.finish != "stop" or first.text.split() == revised.text.split():
             continue
-        judged_by_answer = problems[revised.problem].answer is not None
+        judged_by_answer = not problems[revised.problem].is_open
         contradicted = judged_by_answer and (why_not(revised, verdict, require) or before.outcome != "incorrect")
         comparison = judged.get(frozenset((identity, first.id)))
         margin = 1.0

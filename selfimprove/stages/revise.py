@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from selfimprove.constitution import Principle
 from selfimprove.constitution.checks import comply
+from selfimprove.constitution.model import VerifierCheck
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
 from selfimprove.recipe import Critique as CritiqueSettings
@@ -59,12 +60,14 @@ def revise(
     critique: CritiqueSettings | None,
     settings: Revise,
     purpose: str = "revise",
+    blind: bool = False,
 ) -> Iterator[Record]:
     """Criticise and revise each response up to `settings.revisions` times (Constitutional AI, section 3.1).
 
     Yields critiques, revised rationales, their verdicts, and a revision record for each that says whether it was kept
     and why not. Where the critique finds nothing, nothing is revised; a chain stops where every principle that applies
-    leaves the response as it is. Without `critique` the revision is asked for at once (section 3.5).
+    leaves the response as it is. Without `critique` the revision is asked for at once (section 3.5). `blind` keeps
+    revisions whatever the verifier says, as for a measurement that it must not help.
     """
     chains = [_begin(one, problems, verdicts, prompter) for one in responses]
     for step in range(1, settings.revisions + 1):
@@ -81,7 +84,9 @@ def revise(
                 chain.settled.add(link.principle.id)
             else:
                 going.append((chain, link, one))
-        yield from _rewrite(going, writer=writer, prompter=prompter, settings=settings, judge=judge, purpose=purpose)
+        yield from _rewrite(
+            going, writer=writer, prompter=prompter, settings=settings, judge=judge, purpose=purpose, blind=blind
+        )
 
 
 def _begin(
@@ -110,6 +115,7 @@ def _rewrite(
     settings: Revise,
     judge: Judge,
     purpose: str,
+    blind: bool,
 ) -> Iterator[Record]:
     """Write the revisions of one step, judge them, and move the chains whose revision is kept."""
     links = [link for _, link, _ in going]
@@ -143,7 +149,7 @@ def _rewrite(
     judged = list(judge((link.problem, one) for link, one in zip(links, written, strict=True)))
     yield from judged
     for (chain, link, said), revised, verdict in zip(going, written, judged, strict=True):
-        record = _weigh(chain, link, said, revised, verdict, prompter, settings)
+        record = _weigh(chain, link, said, revised, verdict, prompter, settings, blind)
         yield record
         if record.kept:
             chain.response, chain.verdict, chain.settled = revised, verdict, set()
@@ -159,6 +165,7 @@ def _weigh(
     verdict: Verdict,
     prompter: Prompter,
     settings: Revise,
+    blind: bool,
 ) -> Revision:
     """Whether a revision takes the place of the response, and why not."""
     check = link.principle.check
@@ -176,9 +183,9 @@ def _weigh(
         reason = "empty"
     elif rejected := next((mark for mark in marks if mark in settings.reject), None):
         reason = REASONS.get(rejected, rejected)
-    elif chain.verdict.outcome == "correct" and verdict.outcome == "incorrect":
+    elif not blind and chain.verdict.outcome == "correct" and verdict.outcome == "incorrect":
         reason = f"the answer was right before: {verdict.reason}"
-    elif before == "correct" and after == "incorrect":
+    elif before == "correct" and after == "incorrect" and not (blind and isinstance(check, VerifierCheck)):
         reason = f"it passed the principle's check before: {why}"
     return Revision(
         parents=(revised.id, link.response.id, *([critique.id] if critique else [])),

@@ -46,7 +46,7 @@ def select(
         revision = became.get(rationale.id)
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
-        elif problem.answer is None:
+        elif problem.is_open:
             reason = why_not_open(rationale)
         else:
             reason = why_not(rationale, verdict, settings)
@@ -93,7 +93,7 @@ class _OpenTexts:
         self.superseded = set() if all_revisions else {one.response for one in revisions.values() if one.kept}
         texts: dict[str, list[str]] = defaultdict(list)
         for one in rationales:
-            if one.id in revisions and problems[one.problem].answer is None:
+            if one.id in revisions and problems[one.problem].is_open:
                 texts[problems[one.problem].question].append(one.text)
         self.boilerplate = find_boilerplate(texts)
 

@@ -84,7 +84,7 @@ class Arithmetic:
         return rows
 
     def seed_responses(self, count: int, seed: int, *, right: float) -> list[tuple[Problem, str, str]]:
-        """Problems of the seeded shapes, each with a response that is right in a share of them and has one mistake in
+        """Problems of the seeded shapes, each with a response that is right in a share of them and may have mistakes in
         the others, and with its rationale."""
         rng = random.Random(derive_seed(seed, "seed responses"))
         rows = []

@@ -58,6 +58,7 @@ def correct(
             prompter=prompter,
             critique=stages.critique and stages.critique.model_copy(update={"temperature": 0.0}),
             settings=stages.revise.model_copy(update={"temperature": 0.0}),
+            blind=True,
         )
     )
     return measure_revisions(answers, verdicts, records)
