@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import make_problem, make_rationale, make_verdict
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
 from selfimprove.constitution import load_constitution
-from selfimprove.context import Context
-from selfimprove.engines import Engine
+from selfimprove.context import Context, EngineOf
+from selfimprove.engines import Engine, Request
 from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import StoreError, TaskError
 from selfimprove.estimate import print_plan
 from selfimprove.lineage import ancestors, build_graph
 from selfimprove.loop import run_loop
 from selfimprove.principle_report import print_report, read_report
-from selfimprove.recipe import Recipe
+from selfimprove.prompts import PromptFormat
+from selfimprove.recipe import Prompting, Recipe, Sampling, Select
 from selfimprove.records import (
     Checkpoint,
     Comparison,
@@ -36,6 +38,7 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.show import print_record
+from selfimprove.stages.select import select
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
@@ -346,3 +349,52 @@ def test_a_plan_says_what_the_constitution_will_ask(tmp_path: Path) -> None:
     # 12 problems and 6 open prompts, one response of each, two steps; three comparisons an open prompt, in two orders
     assert "asks for at most 36 critiques and 36 revisions a round, 36 comparisons" in text
     assert any("round-01/revise" in line and "at most 13,824" in line for line in text.splitlines())  # 36 x (128 + 256)
+
+
+def test_what_open_prompts_depend_on_is_in_the_fingerprints(tmp_path: Path) -> None:
+    recipe = mixed(tmp_path)
+    exemplars = tmp_path / "shown.yaml"
+    shown_open = recipe.model_dump(mode="json")
+    shown_open["open_prompt"] |= {"style": "few-shot", "exemplars": str(exemplars)}
+
+    def fingerprints(**changes: Any) -> dict[str, str]:
+        changed = Recipe.model_validate({**shown_open, **changes})
+        graph = Context(changed, RunFolder(tmp_path / "run")).graph()
+        return {str(graph.nodes[key]["stage"]): graph.nodes[key]["stage"].fingerprint for key in graph}
+
+    exemplars.write_text("exemplars: [{question: One, answer: Two.}]")
+    plain = fingerprints()
+    fewer = fingerprints(open={**shown_open["open"], "draw": 5})
+    assert plain["round-00/warmup"] == fewer["round-00/warmup"]
+    assert plain["round-01/frontier"] != fewer["round-01/frontier"]
+    exemplars.write_text("exemplars: [{question: One, answer: Three.}]")
+    assert plain["round-01/generate"] != fingerprints()["round-01/generate"]
+
+
+def test_a_chain_goes_on_where_a_judge_took_the_engine(tmp_path: Path) -> None:
+    loaded = []
+
+    def load(checkpoint: Checkpoint, _: Context) -> Engine:
+        loaded.append(checkpoint.id)
+        return Adder()
+
+    context = Context(small_recipe(tmp_path, text=CHAIN), RunFolder(tmp_path / "run"), load=load)
+    policy, judge = (Checkpoint(path=name, method="base", weights="") for name in ("policy", "judge"))
+    writer = EngineOf(policy, context)
+    for checkpoint in (None, judge):
+        if checkpoint:
+            context.engine(checkpoint)
+        assert [one.text for one in writer.generate([Request("1+2=1+2+0=03\n# 3?1+2=", 1)], Sampling())]
+    assert loaded == [policy.id, judge.id, policy.id]
+    context.close()
+
+
+def test_a_scorer_may_decide_without_an_answer() -> None:
+    problem = make_problem("Move the red car out.", None, task="reasoning_gym/rush_hour")
+    rationale = make_rationale(problem, "R+2")
+    verdict = make_verdict(rationale, "correct")
+    decisions = select(
+        [rationale], problems={problem.id: problem}, verdicts={rationale.id: verdict}, earlier=(),
+        prompts=PromptFormat(Prompting()), shown=False, settings=Select(),
+    )  # fmt: skip
+    assert [type(one) for one in decisions] == [Decision, Example]

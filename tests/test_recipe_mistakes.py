@@ -93,6 +93,27 @@ MISTAKES = [
         "stages:\n  prefer:\n    feedback: {}\n  dpo: {}",
         "{}:7: 'prefer.feedback' needs a 'constitution', by path or by name",
     ),
+    (
+        "constitution: short\nstages:\n  prefer:\n    feedback: {}\n  dpo: {}",
+        "{}:8: 'prefer.feedback' compares responses to open prompts; name some with 'open'",
+    ),
+    (
+        "stages:\n  prefer: {}\n  dpo:\n    lora: {}\n    reference: base",
+        "{}:9: 'reference: base' is not there for LoRA: TRL holds an adapter to its own beginning",
+    ),
+    (
+        "stages:\n  prefer: {}\n  dpo:\n    loss: ipo\n    labels: soft",
+        "{}:9: soft labels need the loss 'sigmoid' without 'label_smoothing'",
+    ),
+    (
+        "stages:\n  prefer: {}\n  dpo:\n    loss: ipo\n    label_smoothing: 0.1",
+        "{}:9: 'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not 'ipo'",
+    ),
+    (
+        "open_prompt:\n  chat: never",
+        "{}:6: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both",
+    ),
+    ("open_prompt:\n  style: few-shot", "{}:5: 'open_prompt' needs 'exemplars' for 'few-shot'"),
     ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
     ("stages:\n  evaluate:\n    revise: true", f"{{}}:7: 'evaluate.revise' {NEEDS_REVISE}"),
     ("constitution: short\nopen: {name: prompts/red-team}", f"{{}}:6: 'open' {NEEDS_REVISE}"),
