@@ -13,7 +13,17 @@ from selfimprove.constitutional import (
 )
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
-from selfimprove.plan import PlannedStage, last_training, rewrites, start_stage
+from selfimprove.plan import PlannedStage, last_training, start_stage
+from selfimprove.pools import (
+    find_failed,
+    mastered_groups,
+    read_pool,
+    read_revisions,
+    read_seeds,
+    read_written,
+    read_yields,
+    trained_examples,
+)
 from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
@@ -25,22 +35,20 @@ from selfimprove.records import (
     Problem,
     Promotion,
     Rationale,
-    Revision,
     Verdict,
     by_id,
     derive_seed,
 )
-from selfimprove.stages.balance import balance
 from selfimprove.stages.evaluate import evaluate
-from selfimprove.stages.frontier import frontier, measure_yields
+from selfimprove.stages.frontier import frontier
 from selfimprove.stages.generate import generate
 from selfimprove.stages.prefer import prefer
 from selfimprove.stages.promote import promote
-from selfimprove.stages.rationalize import failed_problems, rationalize
+from selfimprove.stages.rationalize import rationalize
 from selfimprove.stages.repair import find_beginnings, repair
 from selfimprove.stages.score import pick_options
 from selfimprove.stages.select import check_no_hint, select
-from selfimprove.stages.teach import NO_CRITIQUE, teach
+from selfimprove.stages.teach import teach
 from selfimprove.stages.verify import cross_check, verify
 from selfimprove.training import train_preferences, train_round, warm_up
 from selfimprove.work import Records, Work, chunks, make_writer
@@ -84,7 +92,7 @@ def _frontier(stage: PlannedStage, context: Context) -> Work:
         yields: dict[str, tuple[int, int]] = {}
         if round_ > 1:
             before = context.read((round_ - 1, "frontier"), Frontier)
-            yields = _yields(round_ - 1, context)
+            yields = read_yields(round_ - 1, context)
         decisions = frontier(
             task=task.name,
             levels=task.levels,
@@ -145,15 +153,6 @@ def _verify(stage: PlannedStage, context: Context) -> Work:
     return Work(chunks(rationales, settings.part_size), run, Verdict)
 
 
-def _failed(round_: int, context: Context) -> list[Problem]:
-    """The problems on which all of a round's samples failed."""
-    return failed_problems(
-        context.read((round_, "frontier"), Problem),
-        context.read((round_, "generate"), Rationale),
-        context.read((round_, "verify"), Verdict),
-    )
-
-
 def _some(problems: list[Problem], limit: int | None) -> list[Problem]:
     """At most `limit` problems, chosen by their ids, which are hashes."""
     return problems if limit is None else sorted(problems, key=lambda one: one.id)[:limit]
@@ -174,7 +173,7 @@ def _repair(stage: PlannedStage, context: Context) -> Work:
     round_, sampled = stage.round, context.recipe.stages.generate
     verdicts = {one.rationale: one for one in context.read((round_, "verify"), Verdict)}
     beginnings = find_beginnings(context.read((round_, "generate"), Rationale), verdicts)
-    failed = [one for one in _failed(round_, context) if one.id in beginnings]
+    failed = [one for one in find_failed(round_, context) if one.id in beginnings]
 
     def run(problems: Sequence[Problem]) -> Records:
         rationales = repair(
@@ -206,77 +205,8 @@ def _rationalize(stage: PlannedStage, context: Context) -> Work:
         )
         return _judged(problems, rationales, context)
 
-    failed = _some([one for one in _failed(round_, context) if one.answer is not None], settings.limit)
+    failed = _some([one for one in find_failed(round_, context) if one.answer is not None], settings.limit)
     return Work(chunks(failed, settings.part_size), run, Rationale, settings.samples)
-
-
-def _seeds(context: Context) -> list[Example]:
-    """The seed rationales that every round trains on, if the recipe mixes them in."""
-    if context.recipe.stages.select.sources == "samples" or not context.recipe.stages.warmup:
-        return []
-    return context.read((0, start_stage(context.recipe)), Example)
-
-
-def _pool(stage: PlannedStage, context: Context, *, up_to: int) -> list[list[Example]]:
-    """The kept examples by round: the stage's own round's or all rounds', up to one."""
-    settings = context.recipe.stages.select
-    if settings.sources == "seed":
-        return []
-    first = 1 if settings.pool == "cumulative" else stage.round
-    return [context.read((one, "select"), Example) for one in range(first, up_to + 1)]
-
-
-def _trained_examples(stage: PlannedStage, context: Context) -> list[Example]:
-    """The rows that a round trains on."""
-    settings, seeds = context.recipe.stages.select, _seeds(context)
-    pool = _pool(stage, context, up_to=stage.round)
-    if settings.balance is None:
-        return [*seeds, *chain.from_iterable(pool)]
-    mastered = _mastered(stage.round, context)
-    chosen = balance(
-        pool,
-        seeds=seeds,
-        # Right answers in which there is nothing to find are as plentiful as the right answers themselves.
-        mastered=mastered | {f"{NO_CRITIQUE}{group}" for group in mastered},
-        finished=mastered >= set(context.task.levels),
-        settings=settings.balance,
-        seed=derive_seed(context.recipe.seed, "balance", stage.round),
-    )
-    return [*seeds, *chosen]
-
-
-def _mastered(round_: int, context: Context) -> set[str]:
-    """The groups that a round's samples, or the last ones before it, show to be mastered."""
-    yields = _yields(round_, context)
-    least = context.recipe.stages.frontier.mastered_at
-    drawn = context.read((round_, "frontier"), Frontier)
-    last = {one.group for one in drawn if one.state == "mastered" and one.group not in yields}
-    return last | {group for group, (attempts, passed) in yields.items() if passed >= least * attempts}
-
-
-def _yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
-    """Decided samples and passing ones of a round, by group."""
-    return measure_yields(
-        context.read((round_, "frontier"), Problem),
-        context.read((round_, "generate"), Rationale),
-        context.read((round_, "verify"), Verdict),
-        require=context.recipe.stages.select.require,
-    )
-
-
-def _written(round_: int, context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:
-    """All that a round wrote for training problems, and its verdicts by rationale."""
-    sources = [(round_, "generate"), *((round_, name) for name in rewrites(context.recipe))]
-    rationales = [one for key in sources for one in context.read(key, Rationale)]
-    judged = [(round_, "verify"), *sources[1:]]
-    return rationales, {one.rationale: one for key in judged for one in context.read(key, Verdict)}
-
-
-def _revisions(round_: int, context: Context) -> dict[str, Revision]:
-    """What became of each revised rationale of a round, by rationale."""
-    if not context.recipe.stages.revise:
-        return {}
-    return {one.rationale: one for one in context.read((round_, "revise"), Revision)}
 
 
 def _revise(stage: PlannedStage, context: Context) -> Work:
@@ -288,9 +218,9 @@ def _revise(stage: PlannedStage, context: Context) -> Work:
 
 def _select(stage: PlannedStage, context: Context) -> Work:
     round_, recipe = stage.round, context.recipe
-    rationales, verdicts = _written(round_, context)
+    rationales, verdicts = read_written(round_, context)
     problems = by_id(context.read((round_, "frontier"), Problem))
-    revisions = _revisions(round_, context)
+    revisions = read_revisions(round_, context)
     earlier = read_earlier(round_, context)
     problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
 
@@ -300,7 +230,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
             part,
             problems=problems,
             verdicts=verdicts,
-            earlier=chain(_seeds(context), *_pool(stage, context, up_to=round_ - 1)),
+            earlier=chain(read_seeds(context), *read_pool(stage, context, up_to=round_ - 1)),
             prompts=context.prompts,
             shown=recipe.stages.shown,
             settings=recipe.stages.select,
@@ -330,8 +260,8 @@ def _select(stage: PlannedStage, context: Context) -> Work:
 
 def _sft(stage: PlannedStage, context: Context) -> Work:
     def run(_: Sequence[Any]) -> Records:
-        finished = _mastered(stage.round, context) >= set(context.task.levels)
-        yield train_round(stage, context, _trained_examples(stage, context), finished=finished)
+        finished = mastered_groups(stage.round, context) >= set(context.task.levels)
+        yield train_round(stage, context, trained_examples(stage, context), finished=finished)
 
     return Work([[None]], run, Checkpoint)
 
@@ -340,9 +270,9 @@ def _prefer(stage: PlannedStage, context: Context) -> Work:
     stages = context.recipe.stages
     settings = stages.prefer
     assert settings is not None
-    rationales, verdicts = _written(stage.round, context)
+    rationales, verdicts = read_written(stage.round, context)
     problems = by_id(context.read((stage.round, "frontier"), Problem))
-    revisions = _revisions(stage.round, context)
+    revisions = read_revisions(stage.round, context)
     earlier = read_earlier(stage.round, context)
     problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
 

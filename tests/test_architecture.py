@@ -29,7 +29,7 @@ ROWS = (
     {"judging"},
     {"context"},
     {"training", "work"},
-    {"constitutional"},
+    {"constitutional", "pools"},
     {"pipeline", "summary"},
     {"loop"},
     {"status", "show", "traces", "progress", "verify_file"},
