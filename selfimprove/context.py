@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.engines import Completion, Engine, Request, Score, load_engine
-from selfimprove.errors import TaskError
+from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights, load_engine
+from selfimprove.errors import EngineError, TaskError
 from selfimprove.judging import Judging, ask_engine
 from selfimprove.plan import Key, Plan, PlannedStage, build_plan, last_training, start_stage
 from selfimprove.prompts import Chat, Exemplar, PromptFormat, load_exemplars
@@ -140,6 +140,7 @@ class Context:
         self.plan: dict[Key, PlannedStage] = {}
         self._load = load or load_with_recipe
         self._engine: tuple[str, ClockedEngine] | None = None
+        self._expected: tuple[float, ...] | None = None  # the canary's log-probabilities with the weights served last
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
         self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
@@ -300,16 +301,62 @@ class Context:
         inside = self.folder.path / path
         return inside if inside.exists() else path
 
+    def describe_weights(self, checkpoint: Checkpoint) -> Weights:
+        """What an engine needs to know of a checkpoint."""
+        base = None if checkpoint.base is None else str(self.locate(checkpoint.base))
+        return Weights(self.weights(checkpoint), base, self.reads_chat(checkpoint), checkpoint.weights)
+
     def engine(self, checkpoint: Checkpoint) -> Engine:
-        """The engine with a checkpoint; the one before is closed first, so that two never share the memory."""
+        """The engine with a checkpoint: the one before takes the new weights, or is closed before another is loaded."""
         if self._engine and self._engine[0] == checkpoint.id:
             return self._engine[1]
-        self.close_engine()
         self.import_models()
         with self.clock.time_model():
-            loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
-        self._engine = (checkpoint.id, loaded)
+            loaded = self._swap(checkpoint)
+            if loaded is None:
+                self.close_engine()
+                loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
+            self._engine = (checkpoint.id, loaded)
+            if isinstance(loaded.engine, Swapping) and self.recipe.engine.canary:
+                self._check_canary(loaded.engine, checkpoint)
         return loaded
+
+    def _swap(self, checkpoint: Checkpoint) -> ClockedEngine | None:
+        """Give the engine other weights; None where there is none that could take them."""
+        engine = self._engine[1] if self._engine else None
+        if engine is None or not isinstance(engine.engine, Swapping):
+            return None
+        self._engine = None  # half swapped it would serve nobody knows what
+        try:
+            swapped = engine.engine.swap(self.describe_weights(checkpoint))
+        except BaseException:
+            engine.close()
+            raise
+        if not swapped:
+            engine.close()
+        return engine if swapped else None
+
+    def _check_canary(self, engine: Engine, checkpoint: Checkpoint) -> None:
+        """Prove that the engine serves a checkpoint; raises EngineError where it does not."""
+        from selfimprove.engines.canary import check_canary
+
+        canary = check_canary(engine, self.describe_weights(checkpoint), self.recipe.model.dtype, self._expected)
+        self._expected = canary.expected
+        self.clock.metrics.setdefault("weights served", []).append(
+            {
+                "weights": checkpoint.weights,
+                "difference a token": canary.difference,
+                "moved a token": canary.moved,
+                "old weights would have been noticed": canary.telling,
+            }
+        )
+        if not canary.proved:
+            self.close_engine()
+            raise EngineError(
+                f"{checkpoint.path}: the engine '{self.recipe.engine.name}' does not serve these weights: its "
+                f"log-probabilities of fixed texts differ from transformers' by {canary.difference:.2g} a token "
+                f"(at most {canary.tolerance:g}); nothing was written with it; the same command tries again"
+            )
 
     def import_models(self) -> None:
         """Import what loads models, on the imports' account."""
@@ -334,6 +381,13 @@ class Context:
             self._engine[1].close()
             self._engine = None
 
+    def rest_engine(self) -> None:
+        """Make room for training: an engine that is slow to start gives its memory back, any other is closed."""
+        if self._engine and isinstance(self._engine[1].engine, Swapping):
+            self._engine[1].engine.rest()
+        else:
+            self.close_engine()
+
 
 class EngineOf:
     """The engine with a checkpoint whenever it is asked: a judge may have taken its place in between."""
@@ -355,8 +409,4 @@ class EngineOf:
 
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
     """Load a checkpoint with the recipe's engine."""
-    recipe = context.recipe
-    base = None if checkpoint.base is None else str(context.locate(checkpoint.base))
-    return load_engine(
-        recipe.engine, recipe.model, context.weights(checkpoint), base=base, chat=context.reads_chat(checkpoint)
-    )
+    return load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))

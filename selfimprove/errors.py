@@ -17,6 +17,10 @@ class ModelError(SelfImproveError):
     """A model or its tokenizer could not be loaded or built."""
 
 
+class EngineError(SelfImproveError):
+    """An engine cannot be started or reached, or does not serve the weights that it should."""
+
+
 class TrainingError(SelfImproveError):
     """A training stage ended without a usable checkpoint."""
 

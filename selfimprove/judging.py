@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-from selfimprove.engines import Engine, Request, load_engine
+from selfimprove.engine_settings import EngineSettings
+from selfimprove.engines import Engine, Request, Weights, load_engine
 from selfimprove.prompts import Chat
-from selfimprove.recipe import EngineSettings, Judge, Model, Recipe, Sampling
+from selfimprove.recipe import Judge, Model, Recipe, Sampling
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.settings import hashed_settings
 from selfimprove.task_settings import VerifierSettings
@@ -112,7 +113,7 @@ def ask_model(path: str) -> Ask:
             from selfimprove.models import load_chat
 
             chat = load_chat(path)
-            engine = load_engine(EngineSettings(), Model(path=path), path, base=None, chat=chat is not None)
+            engine = load_engine(EngineSettings(), Model(path=path), Weights(path, chat=chat is not None))
             loaded.append((engine, chat))
         return ask_engine(loaded[0][0], conversations, chat=loaded[0][1], max_tokens=Judge().max_tokens)
 

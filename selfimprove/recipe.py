@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
+from selfimprove.engine_settings import EngineSettings
 from selfimprove.settings import Settings, Share, unhashed
 from selfimprove.task_settings import Limits, PromptsTask, Task
 
@@ -34,7 +35,7 @@ class Model(Settings):
     device: str = unhashed("auto", "auto, cpu, cuda, cuda:1, …")
 
 
-# --- prompts and engines -------------------------------------------------------------------------------------
+# --- prompts and sampling ------------------------------------------------------------------------------------
 
 
 class Prompting(Settings):
@@ -60,14 +61,6 @@ class Prompting(Settings):
     """A completion ends before any of these."""
     chat: Literal["auto", "never"] = "auto"
     """Use the tokenizer's chat template where it has one."""
-
-
-class EngineSettings(Settings):
-    """Who writes the text."""
-
-    name: Literal["transformers"] = "transformers"
-    batch_size: PositiveInt = unhashed(64, "rows decoded together")
-    threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; torch decides without it")
 
 
 class Sampling(Settings):

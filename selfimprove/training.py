@@ -180,7 +180,7 @@ def _train(
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
         write_part(job.examples, type(rows[0]), rows)
-        context.close_engine()
+        context.rest_engine()
         result = _run(job, context)
         context.clock.model += result.seconds
         context.clock.imports += result.import_seconds

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
+from selfimprove.engine_settings import EngineSettings, ServerSettings, VllmSettings
 from selfimprove.policy_files import POLICIES, find_policy
 from selfimprove.recipe import (
     STAGES,
     Build,
-    EngineSettings,
     Generate,
     Prompting,
     Rationalize,
@@ -177,8 +177,9 @@ UNHASHED = [
     "model.device",
     "train.path",
     "prompt.exemplars",
-    "engine.batch_size",
-    "engine.threads",
+    *(f"engine.{name}" for name in ("name", "batch_size", "threads", "canary")),
+    *(f"engine.vllm.{name}" for name in VllmSettings.model_fields),
+    *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
     "stages.verify.workers",
     *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in ("launch", "launch_arguments")),

@@ -1,21 +1,30 @@
 """Who writes text: one protocol, and an engine for each way to serve a checkpoint."""
 
-from selfimprove.engines.base import Completion, Engine, Request, Score, ScriptedEngine
-from selfimprove.recipe import EngineSettings, Model
+from selfimprove.engine_settings import EngineSettings
+from selfimprove.engines.base import Completion, Engine, Request, Score, ScriptedEngine, Swapping, Weights
+from selfimprove.recipe import Model
 
-__all__ = ["Completion", "Engine", "Request", "Score", "ScriptedEngine", "load_engine"]
+__all__ = ["Completion", "Engine", "Request", "Score", "ScriptedEngine", "Swapping", "Weights", "load_engine"]
 
 
-def load_engine(settings: EngineSettings, model: Model, weights: str, *, base: str | None, chat: bool) -> Engine:
-    """Load an engine with a checkpoint; the import is here because it takes seconds."""
+def load_engine(settings: EngineSettings, model: Model, weights: Weights) -> Engine:
+    """Load an engine with a checkpoint; the imports are here because they take seconds."""
+    if settings.name == "vllm":
+        from selfimprove.engines.vllm import VllmEngine
+
+        return VllmEngine(weights, settings=settings, model=model)
+    if settings.name == "server":
+        from selfimprove.engines.server import ServerEngine
+
+        return ServerEngine(weights, settings=settings, model=model)
     from selfimprove.engines.transformers import TransformersEngine
 
     return TransformersEngine(
-        weights,
-        base=base,
+        weights.path,
+        base=weights.base,
         dtype=model.dtype,
         device=model.device,
         batch_size=settings.batch_size,
         threads=settings.threads,
-        chat=chat,
+        chat=weights.chat,
     )

@@ -2,9 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from selfimprove.recipe import Sampling
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint to serve: its folder or hub name, the model under it where it is a LoRA adapter, and the hash of
+    its own tensors; `chat` says that prompts are written by the tokenizer's chat template."""
+
+    path: str
+    base: str | None = None
+    chat: bool = False
+    hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,20 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Swapping(Engine, Protocol):
+    """An engine that is slow to start, and takes other weights while it lives."""
+
+    def swap(self, weights: Weights) -> bool:
+        """Serve other weights from now on; False, with nothing changed, where that takes a new engine (a model of
+        another shape). Raises EngineError where it fails half-way."""
+        ...
+
+    def rest(self) -> None:
+        """Give the accelerator's memory to others until text is asked for again."""
+        ...
 
 
 class ScriptedEngine:

@@ -1,0 +1,44 @@
+"""Who writes the text: settings of the engines, none of which changes what a run is."""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from selfimprove.settings import Settings, Share, unhashed
+
+
+class VllmSettings(Settings):
+    """vLLM in this process."""
+
+    memory: Share = unhashed(0.9, "the share of the GPU's memory that it takes (vLLM: gpu_memory_utilization)")
+    cache: str | None = unhashed(None, "the size of the key-value cache in place of that share, such as 512M or 8G")
+    max_length: PositiveInt | None = unhashed(None, "the longest prompt and completion together; the model's own")
+    gpus: PositiveInt = unhashed(1, "GPUs that one copy of the model is spread over (tensor parallel)")
+    eager: bool | None = unhashed(None, "do not compile; without it: compile on a GPU only")
+
+
+class ServerSettings(Settings):
+    """OpenAI-compatible servers: given by address, or started here."""
+
+    urls: tuple[str, ...] = unhashed((), "addresses of servers, such as http://127.0.0.1:8000/v1")
+    start: NonNegativeInt = unhashed(0, "start so many vLLM servers on this machine, one a GPU, in place of 'urls'")
+    model: str | None = unhashed(None, "the model's name on the servers; the first that they list")
+    key: str | None = unhashed(None, "the environment variable that holds the servers' key; its value is kept nowhere")
+    concurrency: PositiveInt = unhashed(64, "requests at a time to each server")
+    timeout: PositiveFloat = unhashed(600.0, "seconds that one request may take")
+    patience: PositiveFloat = unhashed(600.0, "seconds to wait while no server answers at all")
+
+
+class EngineSettings(Settings):
+    """Who writes the text."""
+
+    name: Literal["transformers", "vllm", "server"] = unhashed(
+        "transformers", "transformers and vllm work in this process, server asks OpenAI-compatible servers"
+    )
+    batch_size: PositiveInt = unhashed(64, "rows decoded together by transformers; vLLM decides by itself")
+    threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; torch decides without it")
+    canary: bool = unhashed(
+        True, "compare log-probabilities of a fixed text with transformers whenever vLLM or a server takes new weights"
+    )
+    vllm: VllmSettings = VllmSettings()
+    server: ServerSettings = ServerSettings()
