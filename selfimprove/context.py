@@ -16,6 +16,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError, TaskError
 from selfimprove.judging import Judging, ask_engine
+from selfimprove.memory import Phases
 from selfimprove.plan import Key, Plan, PlannedStage, build_plan, last_training, start_stage
 from selfimprove.prompts import Chat, Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
@@ -57,6 +58,7 @@ class Clock:
     imports: float = 0.0
     tokens: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
     _wall: float = field(default_factory=time.perf_counter)
     _cpu: float = field(default_factory=time.process_time)
 
@@ -82,6 +84,8 @@ class Clock:
 
     def lap(self) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), time.process_time()
+        if phases := self.phases.lap():
+            self.metrics["phases"] = [one.model_dump() for one in phases]
         lap = {
             "wall": wall - self._wall,
             "model": self.model,
@@ -309,8 +313,10 @@ class Context:
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """The engine with a checkpoint: the one before takes the new weights, or is closed before another is loaded."""
         if self._engine and self._engine[0] == checkpoint.id:
+            self.clock.phases.begin(self._phase)
             return self._engine[1]
         self.import_models()
+        self.clock.phases.begin(self._phase)
         with self.clock.time_model():
             loaded = self._swap(checkpoint)
             if loaded is None:
@@ -380,11 +386,17 @@ class Context:
         if self._engine:
             self._engine[1].close()
             self._engine = None
+            self.clock.phases.begin("")
+
+    @property
+    def _phase(self) -> str:
+        return f"engine {self.recipe.engine.name}"
 
     def rest_engine(self) -> None:
         """Make room for training: an engine that is slow to start gives its memory back, any other is closed."""
         if self._engine and isinstance(self._engine[1].engine, Swapping):
             self._engine[1].engine.rest()
+            self.clock.phases.begin("")
         else:
             self.close_engine()
 

@@ -16,6 +16,7 @@ import networkx as nx
 from selfimprove.constitution import write_constitution
 from selfimprove.context import Clock, Context, Loader, Report
 from selfimprove.errors import StoreError
+from selfimprove.memory import Phase, join_phases
 from selfimprove.pipeline import prepare
 from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
@@ -95,13 +96,17 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
     counts: dict[str, int] = {}
     tokens: dict[str, int] = {}
     metrics: dict[str, Any] = {}
+    phases: list[Phase] = []
     for file in disk.files():
         kind = file.name.rsplit("-", 1)[0]
         counts[kind] = counts.get(kind, 0) + count_rows(file)
     for row in usage:
         for name, count in row["tokens"].items():
             tokens[name] = tokens.get(name, 0) + count
+        phases += [Phase(**one) for one in row["metrics"].pop("phases", ())]
         metrics.update(row["metrics"])
+    if phases:
+        metrics["phases"] = [one.model_dump() for one in join_phases(phases)]
     return Manifest(
         round=stage.round,
         stage=stage.name,

@@ -93,6 +93,8 @@ class Training(Settings):
     """Steps are multiplied by this each round (STaR, section 4.1: 40 steps, 20% more each iteration)."""
     epochs: PositiveFloat = 1.0
     batch_size: PositiveInt = 32
+    """Rows a batch, shared out evenly among the processes that train; several fill up a short last one with the first
+    rows."""
     accumulate: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -113,10 +115,16 @@ class Training(Settings):
     """Longer rows are left out and counted, never cut."""
     lora: Lora | None = None
     gradient_checkpointing: bool = False
-    launch: Literal["process", "accelerate"] = unhashed(
-        "process", "train in this process, or in a child under `accelerate launch`"
+    launch: Literal["auto", "process", "accelerate"] = unhashed(
+        "auto",
+        "train in this process, or in a child under `accelerate launch`, whose memory is free when it ends; "
+        "auto: in a child where there is a GPU, several processes or a 'launch_config'",
     )
-    launch_arguments: tuple[str, ...] = unhashed((), "arguments of `accelerate launch`")
+    launch_config: str | None = unhashed(
+        None, "an accelerate config file, or the name of one in policies/accelerate: one-gpu, ddp, fsdp or zero3"
+    )
+    processes: PositiveInt | None = unhashed(None, "processes in place of the config file's, one a GPU")
+    launch_arguments: tuple[str, ...] = unhashed((), "more arguments of `accelerate launch`")
     checkpoint_every: PositiveInt | None = unhashed(
         None, "save the trainer's state every so many steps, for a kill; a fifth of the run without it"
     )

@@ -7,10 +7,13 @@ from typing import Any
 
 import yaml
 
+from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import RecipeError
 from selfimprove.policy_files import find_policy
-from selfimprove.recipe import STAGES, Recipe
+from selfimprove.recipe import STAGES, Recipe, Training
 from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
+
+TRAINING = ("warmup", "sft", "dpo")
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -85,6 +88,10 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     for name in ("stages", "prefer", "files"):
         prefer = prefer.get(name) if isinstance(prefer, dict) else None
     owners += [(("stages", "prefer", "files"), prefer, "path")]
+    stages = data.get("stages")
+    for name in TRAINING:
+        owner = stages.get(name) if isinstance(stages, dict) else None
+        owners += [(("stages", name), owner, "launch_config")]
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
@@ -127,6 +134,7 @@ def _check(recipe: Recipe, document: Document) -> None:
     if dpo and dpo.label_smoothing and dpo.loss not in ("sigmoid", "robust"):
         where = document.where(("stages", "dpo", "label_smoothing"))
         raise RecipeError(f"{where}: 'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not '{dpo.loss}'")
+    _check_launch(recipe, document)
     _check_constitution(recipe, document)
     _check_tasks(recipe, document)
     shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]
@@ -145,6 +153,29 @@ def _check(recipe: Recipe, document: Document) -> None:
         missing = [field for field in sorted(fields) if "{" + field + "}" not in template]
         if missing:
             raise RecipeError(f"{document.where(('prompt', name))}: 'prompt.{name}' lacks {{{missing[0]}}}")
+
+
+def _check_launch(recipe: Recipe, document: Document) -> None:
+    """Whether the processes that shall train can."""
+    for name in TRAINING:
+        settings: Training | None = getattr(recipe.stages, name)
+        if settings is None or (settings.launch_config is None and settings.processes is None):
+            continue
+        where = document.where(("stages", name, "launch_config"))
+        if settings.launch == "process":
+            raise RecipeError(f"{where}: 'launch: process' trains in one process; leave it out")
+        launch = read_launch(settings.launch_config, settings.processes)
+        if settings.batch_size % launch.processes:
+            raise RecipeError(
+                f"{document.where(('stages', name, 'batch_size'))}: {settings.batch_size} rows cannot be shared out "
+                f"evenly among {launch.processes} processes"
+            )
+        if launch.sharded and settings.optimizer == "muon":
+            where = document.where(("stages", name, "optimizer"))
+            raise RecipeError(
+                f"{where}: muon needs whole matrices and {launch.kind} spreads them over processes; "
+                f"choose adamw, or 'launch_config: ddp'"
+            )
 
 
 def _check_constitution(recipe: Recipe, document: Document) -> None:

@@ -1,6 +1,7 @@
 """The stages that make checkpoints: the warm-up of a model built from nothing, and each round's SFT and DPO."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from selfimprove.addition import write_critique
 from selfimprove.context import Context
 from selfimprove.errors import TrainingError
+from selfimprove.memory import Phase
 from selfimprove.models import build_model, hash_weights
 from selfimprove.plan import PlannedStage
 from selfimprove.recipe import Training
@@ -186,7 +188,9 @@ def _train(
         context.clock.imports += result.import_seconds
         context.clock.count(trained=result.tokens)
     shutil.rmtree(job.workspace, ignore_errors=True)
-    context.clock.metrics.update(result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens"}))
+    context.clock.metrics.update(
+        result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens", "peaks"})
+    )
     base = parent.base or parent.path if parent and job.settings.lora else None
     return Checkpoint(
         parents=(*([parent.id] if parent else []), *dict.fromkeys(one.id for one in rows)),
@@ -202,10 +206,18 @@ def _run(job: Job, context: Context) -> TrainResult:
         note = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logged.items())
         context.report.progress(step, steps, note)
 
-    if job.settings.launch == "accelerate":
-        from selfimprove.trainers.launch import launch_training
+    from selfimprove.trainers.launch import launch_training, runs_in_child
 
-        return launch_training(job, report)
+    if runs_in_child(job.settings):
+        started = time.perf_counter()
+        result = launch_training(job, report)
+        seconds = time.perf_counter() - started
+        where = f"in {result.processes} children" if result.processes > 1 else "in a child"
+        context.clock.phases.add(Phase(phase=f"training {where}", seconds=seconds, **result.peaks))
+        return result
     from selfimprove.trainers.common import run_job
 
-    return run_job(job, report)
+    context.clock.phases.begin("training in this process")
+    result = run_job(job, report)
+    context.clock.phases.begin("")
+    return result

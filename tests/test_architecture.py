@@ -17,9 +17,9 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
     {"errors", "records", "phrases"},
-    {"yaml_files", "terminal", "addition", "settings"},
+    {"yaml_files", "terminal", "addition", "settings", "memory"},
     {"task_settings", "engine_settings", "stats", "lineage", "policy_files"},
-    {"recipe", "gym_data"},
+    {"recipe", "gym_data", "accelerate_config"},
     {"recipe_file", "prompts"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},

@@ -171,6 +171,7 @@ def names_of(settings: dict[str, Any], prefix: str = "") -> set[str]:
     }
 
 
+LAUNCH = ("launch", "launch_config", "processes", "launch_arguments")
 UNHASHED = [
     "constitution",
     "rounds",
@@ -182,7 +183,7 @@ UNHASHED = [
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
     "stages.verify.workers",
-    *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in ("launch", "launch_arguments")),
+    *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in LAUNCH),
     *(f"stages.{stage}.checkpoint_every" for stage in ("warmup", "sft")),
 ]
 

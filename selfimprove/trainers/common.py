@@ -16,10 +16,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from selfimprove.accelerate_config import SHARDED
 from selfimprove.errors import TrainingError
+from selfimprove.memory import read_peak, reset_peak
 from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
 from selfimprove.trainers.job import PROGRESS, RESULT, Job, Point, Report, TrainingJob, TrainResult
+
+# What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
+OPTIMIZER_STATES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ def train_with(
         torch.set_num_threads(job.threads)
     model, tokenizer = _load(job)
     rows = tokenize(tokenizer)
+    reset_peak()
     trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
+    _check_processes(trainer)
     trainer.remove_callback(PrinterCallback)
     step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
     trainer.add_callback(_watch_callback(report, step_tokens))
@@ -81,9 +88,10 @@ def train_with(
         tokens_per_second=tokens / seconds,
         curve=[_point(one) for one in state.log_history if "loss" in one],
         trainable=sum(one.numel() for one in model.parameters() if one.requires_grad),
+        processes=count_processes(),
+        peaks=read_peak(),
     )
-    if trainer.is_world_process_zero():
-        _save(trainer, tokenizer, job, result)
+    _save(trainer, tokenizer, job, result)
     return result
 
 
@@ -102,9 +110,10 @@ def _point(logged: dict[str, float]) -> Point:
 
 def _load(job: TrainingJob) -> tuple[Any, Any]:
     """The model to train: with LoRA the base under its adapter, an earlier round's or a new one."""
-    device = "cpu" if job.device == "cpu" else "auto"
+    # Several processes put the model where each of them works, or spread it, themselves.
+    device = "cpu" if job.device == "cpu" or count_processes() > 1 else "auto"
     if job.settings.lora is None:
-        return load_model(job.model, base=job.base, dtype=job.dtype, device="cpu" if device == "cpu" else "auto")
+        return load_model(job.model, base=job.base, dtype=job.dtype, device=device)
     from peft import LoraConfig, PeftModel, get_peft_model
 
     base = job.base or job.model
@@ -124,6 +133,32 @@ def _load(job: TrainingJob) -> tuple[Any, Any]:
     )
     config.base_model_name_or_path = base
     return get_peft_model(model, config), tokenizer
+
+
+def count_processes() -> int:
+    """The processes that train together, as their launcher tells each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _share_of_batch(settings: Training) -> int:
+    """The rows of a batch that one process takes."""
+    share, left = divmod(settings.batch_size, count_processes())
+    if left:
+        raise TrainingError(
+            f"'batch_size: {settings.batch_size}' cannot be shared out evenly among {count_processes()} processes"
+        )
+    return share
+
+
+def _check_processes(trainer: Any) -> None:
+    """Accelerate falls back to fewer processes, or to whole copies of the model, in silence."""
+    wanted = int(os.environ.get("SELFIMPROVE_PROCESSES", "0"))
+    found = trainer.accelerator.num_processes
+    if wanted and found != wanted:
+        raise TrainingError(f"{wanted} processes were to train, and accelerate started {found}")
+    spread = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if spread and trainer.accelerator.distributed_type != "FSDP":
+        raise TrainingError("FSDP needs GPUs: accelerate would train whole copies of the model instead")
 
 
 def count_steps(settings: Training, rows: int) -> int:
@@ -149,7 +184,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     return kind(
         output_dir=str(job.workspace),
         max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=_share_of_batch(settings),
         gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -225,8 +260,10 @@ def newest_checkpoint(workspace: Path) -> Path | None:
     """
     folders = [one for one in workspace.glob("checkpoint-*") if one.name.rsplit("-", 1)[1].isdigit()]
     for folder in sorted(folders, key=lambda one: int(one.name.rsplit("-", 1)[1]), reverse=True):
-        needed = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+        needed = ("trainer_state.json", "scheduler.pt")
         if not all((folder / name).is_file() for name in needed) or not list(folder.glob("rng_state*.pth")):
+            continue
+        if not any((folder / name).exists() for name in OPTIMIZER_STATES):
             continue
         try:
             json.loads((folder / "trainer_state.json").read_text())
@@ -237,22 +274,32 @@ def newest_checkpoint(workspace: Path) -> Path | None:
 
 
 def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -> None:
-    """Write the weights under another name, then rename: the checkpoint exists whole or not at all."""
+    """Write the weights under another name, then rename: the checkpoint exists whole or not at all.
+
+    All processes take part: where the weights are spread over them, they are gathered on the first, which writes.
+    """
+    spread = trainer.accelerator.distributed_type in SHARDED
+    state = {"state_dict": trainer.accelerator.get_state_dict(trainer.model_wrapped)} if spread else {}
+    if not trainer.is_world_process_zero():
+        trainer.accelerator.wait_for_everyone()
+        return
     partial = job.output.with_name(job.output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     # Of a model with adapters only the trained one: TRL keeps a copy of an earlier one as the reference.
     adapters = {"selected_adapters": ["default"]} if hasattr(trainer.model, "peft_config") else {}
-    trainer.model.save_pretrained(partial, **adapters)
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial, **state, **adapters)
     tokenizer.save_pretrained(partial)
     (partial / RESULT).write_text(result.model_dump_json(indent=1))
     for file in partial.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     partial.rename(job.output)
+    trainer.accelerator.wait_for_everyone()
 
 
 def _watch_parent(parent: int) -> None:
-    """End this process with the one that asked for it, so that a kill leaves no trainer behind."""
+    """End this process with the one that asked for it or the launcher, so that a kill leaves no trainer behind."""
+    launcher = os.getppid()
 
     def watch() -> None:
         while True:
@@ -260,6 +307,8 @@ def _watch_parent(parent: int) -> None:
             try:
                 os.kill(parent, 0)
             except OSError:
+                os._exit(1)
+            if os.getppid() != launcher:
                 os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -8,7 +8,7 @@ from typing import Any
 from selfimprove.errors import TrainingError
 from selfimprove.models import load_model
 from selfimprove.prompts import encode_completion, encode_prompt
-from selfimprove.trainers.common import Rows, make_arguments, train_with
+from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
 
 WRONG = "wrong"  # the column with the probability that a pair's label is wrong
@@ -64,7 +64,8 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
         }
         reference = None
         if job.reference is not None:
-            reference, _ = load_model(job.reference, base=None, dtype=job.dtype, device=job.device)
+            device = "cpu" if count_processes() > 1 else job.device  # TRL puts it where each process works
+            reference, _ = load_model(job.reference, base=None, dtype=job.dtype, device=device)
         return Pretokenized(
             model=model,
             ref_model=reference,

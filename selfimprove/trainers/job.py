@@ -80,3 +80,6 @@ class TrainResult(BaseModel):
     tokens_per_second: float
     curve: list[Point]
     trainable: int
+    processes: int = 1
+    peaks: dict[str, int] = {}
+    """The highest memory of the first process in bytes, by the names of Phase."""
