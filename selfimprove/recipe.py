@@ -197,6 +197,10 @@ class Verify(Settings):
     workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
     part_size: PositiveInt = 4096
     """Rationales a part."""
+    overlap: bool = unhashed(
+        True,
+        "judge whole parts while `generate` still writes; not where a model judges, which the engine would wait for",
+    )
 
 
 class Repair(Settings):
