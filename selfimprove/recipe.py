@@ -70,6 +70,19 @@ class EngineSettings(Settings):
     threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; torch decides without it")
 
 
+class Ray(Settings):
+    """The cluster over which `--on ray` spreads a run."""
+
+    address: str | None = unhashed(
+        None,
+        "`auto` or host:port of a cluster that is there; without it Ray is started on this machine and ended after",
+    )
+    workers: PositiveInt | None = unhashed(None, "processes that load the model; as many as fit without it")
+    verifiers: PositiveInt | None = unhashed(None, "processes of stages without a model; as `workers` without it")
+    cpus: PositiveFloat = unhashed(1.0, "CPUs that a worker reserves")
+    gpus: NonNegativeFloat | None = unhashed(None, "GPUs that a worker with a model reserves; 1 where there are any")
+
+
 class Sampling(Settings):
     """How completions are sampled."""
 
@@ -465,5 +478,6 @@ class Recipe(Settings):
     """Tasks whose held-out problems are evaluated; the training task's own without it."""
     prompt: Prompting = Prompting()
     engine: EngineSettings = EngineSettings()
+    ray: Ray = Ray()
     judge: Judge = Judge()
     stages: Stages = Stages()
