@@ -3,11 +3,15 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selfimprove import cli_constitution
+
+if TYPE_CHECKING:
+    from selfimprove.on_ray import OnRay
+    from selfimprove.recipe import Recipe
 
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
@@ -51,6 +55,8 @@ def run(
     redo: Annotated[
         list[str] | None, typer.Option(help="Do again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
     ] = None,
+    on: Annotated[str | None, typer.Option(help="ray: spread it over a cluster.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --on ray: so many processes load the model.")] = None,
 ) -> None:
     """Run a recipe; the same command again continues where it stopped."""
     from contextlib import nullcontext
@@ -63,15 +69,25 @@ def run(
     from selfimprove.status import print_status
     from selfimprove.store import RunFolder
 
-    loaded = load_recipe(recipe, _overrides(set_, model, name))
+    if on not in (None, "ray") or (workers and not on):
+        raise UsageError("--on takes 'ray', and --workers goes with it.")
+    changes = [*_overrides(set_, model, name), *([f"ray.workers={workers}"] if workers else [])]
+    loaded = load_recipe(recipe, changes)
     folder = RunFolder(runs / loaded.name)
     with BarReport(Console()) if is_terminal() else nullcontext(LineReport()) as shown:
         report = Interruptible(shown)
         try:
-            run_loop(loaded, folder, report=report, redo=redo or ())
+            with _spread(loaded) if on else nullcontext() as maker:
+                run_loop(loaded, folder, report=report, redo=redo or (), maker=maker)
         finally:
             report.restore()
     print_status(folder)
+
+
+def _spread(recipe: "Recipe") -> "OnRay":
+    from selfimprove.on_ray import OnRay
+
+    return OnRay(recipe.ray)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from selfimprove.context import Context, EngineOf
+from selfimprove.context import Context
 from selfimprove.phrases import find_boilerplate, refuses, speaks_of_itself
 from selfimprove.plan import PlannedStage
 from selfimprove.records import (
@@ -102,9 +102,7 @@ def _chain(
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
-    writer = replace(
-        make_writer(stage.round, context, checkpoint), engine=EngineOf(checkpoint, context), stop=prompter.stop
-    )
+    writer = replace(make_writer(stage.round, context, checkpoint), stop=prompter.stop)
     yield from revise(
         responses,
         problems=problems,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
@@ -59,43 +59,80 @@ class Clock:
     tokens: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
+    cpu: Callable[[], float] = time.process_time
+    """A thread that works beside others has a clock with `time.thread_time`."""
+    beside: Callable[[], float] | None = None
+    """CPU seconds of such a thread so far, which its own clock counts and this one does not."""
+    _loaded: float = 0.0
+    _worked: float = 0.0
+    _held: float | None = None
+    _elsewhere: float = 0.0
     _wall: float = field(default_factory=time.perf_counter)
-    _cpu: float = field(default_factory=time.process_time)
+    _cpu: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._cpu = self.cpu()
 
     @contextmanager
     def time_model(self) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.model += time.perf_counter() - started
+        yield from self._time("model")
 
     @contextmanager
     def time_imports(self) -> Iterator[None]:
-        started = time.perf_counter()
+        yield from self._time("imports")
+
+    def _time(self, account: Literal["model", "imports"]) -> Iterator[None]:
+        started, held = time.perf_counter(), self._held is not None
         try:
             yield
         finally:
-            self.imports += time.perf_counter() - started
+            spent = time.perf_counter() - started
+            setattr(self, account, getattr(self, account) + spent)
+            self._worked += spent if held else 0.0
+
+    def hold(self) -> None:
+        """An engine is loaded from now on: while it neither writes nor scores, it is idle."""
+        if self._held is None:
+            self._held = time.perf_counter()
+
+    def release(self) -> None:
+        """The engine is closed."""
+        self._count_held()
+        self._held = None
+
+    def _count_held(self) -> None:
+        if self._held is not None:
+            now = time.perf_counter()
+            self._loaded, self._held = self._loaded + now - self._held, now
+
+    def end_beside(self) -> None:
+        """The thread that worked beside is at its end."""
+        self._elsewhere += self.beside() if self.beside else 0.0
+        self.beside = None
 
     def count(self, **tokens: int) -> None:
         for name, count in tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + count
 
     def lap(self) -> dict[str, Any]:
-        wall, cpu = time.perf_counter(), time.process_time()
+        self._count_held()
+        wall, cpu = time.perf_counter(), self.cpu() - self._elsewhere - (self.beside() if self.beside else 0.0)
         if phases := self.phases.lap():
             self.metrics["phases"] = [one.model_dump() for one in phases]
         lap = {
             "wall": wall - self._wall,
+            "elapsed": wall - self._wall,
             "model": self.model,
             "imports": self.imports,
             "cpu": cpu - self._cpu,
+            "loaded": self._loaded,
+            "idle": max(0.0, self._loaded - self._worked),
             "tokens": self.tokens,
             "metrics": self.metrics,
         }
         self._wall, self._cpu = wall, cpu
         self.model, self.imports, self.tokens, self.metrics = 0.0, 0.0, {}, {}
+        self._loaded = self._worked = 0.0
         return lap
 
 
@@ -104,6 +141,7 @@ class ClockedEngine:
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine, self.clock = engine, clock
+        clock.hold()
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
@@ -125,6 +163,7 @@ class ClockedEngine:
 
     def close(self) -> None:
         self.engine.close()
+        self.clock.release()
 
 
 class Context:
@@ -314,6 +353,7 @@ class Context:
         """The engine with a checkpoint: the one before takes the new weights, or is closed before another is loaded."""
         if self._engine and self._engine[0] == checkpoint.id:
             self.clock.phases.begin(self._phase)
+            self.clock.hold()
             return self._engine[1]
         self.import_models()
         self.clock.phases.begin(self._phase)
@@ -322,6 +362,7 @@ class Context:
             if loaded is None:
                 self.close_engine()
                 loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
+            self.clock.hold()
             self._engine = (checkpoint.id, loaded)
             if isinstance(loaded.engine, Swapping) and self.recipe.engine.canary:
                 self._check_canary(loaded.engine, checkpoint)
@@ -396,6 +437,7 @@ class Context:
         """Make room for training: an engine that is slow to start gives its memory back, any other is closed."""
         if self._engine and isinstance(self._engine[1].engine, Swapping):
             self._engine[1].engine.rest()
+            self.clock.release()
             self.clock.phases.begin("")
         else:
             self.close_engine()

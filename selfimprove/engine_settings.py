@@ -1,8 +1,8 @@
-"""Who writes the text: settings of the engines, none of which changes what a run is."""
+"""Who writes the text, and on which machines: none of these settings changes what a run is."""
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from selfimprove.settings import Settings, Share, unhashed
 
@@ -42,3 +42,16 @@ class EngineSettings(Settings):
     )
     vllm: VllmSettings = VllmSettings()
     server: ServerSettings = ServerSettings()
+
+
+class Ray(Settings):
+    """The cluster over which `--on ray` spreads a run."""
+
+    address: str | None = unhashed(
+        None,
+        "`auto` or host:port of a cluster that is there; without it Ray is started on this machine and ended after",
+    )
+    workers: PositiveInt | None = unhashed(None, "processes that load the model; as many as fit without it")
+    verifiers: PositiveInt | None = unhashed(None, "processes of stages without a model; as `workers` without it")
+    cpus: PositiveFloat = unhashed(1.0, "CPUs that a worker reserves")
+    gpus: NonNegativeFloat | None = unhashed(None, "GPUs that a worker with a model reserves; 1 where there are any")

@@ -29,5 +29,9 @@ class VerifierError(SelfImproveError):
     """A verifier could not be started, or responses could not be read."""
 
 
+class ClusterError(SelfImproveError):
+    """Ray is missing, cannot be reached, or lost its workers again and again."""
+
+
 class StoreError(SelfImproveError):
     """A run on disk is locked, damaged, full, or belongs to another recipe."""

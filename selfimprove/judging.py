@@ -48,6 +48,11 @@ class Judging:
                 identity.append([one.prompt.model_dump(), hashed_settings(self.recipe.judge)])
         return identity
 
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked for some of the verdicts."""
+        return any(isinstance(one, JudgeVerifier) for one in (*self._verifiers.values(), *self._seconds.values()))
+
     def extract_answer(self, problem: Problem, text: str) -> str | None:
         """The answer of a text, as the verifier of the problem's task reads it."""
         return self._verifiers[problem.task].extract_answer(text, problem)

@@ -8,7 +8,6 @@ A stage is closed once its records are on disk; what is closed is never done aga
 
 from collections.abc import Collection
 from importlib.metadata import version
-from itertools import chain
 from typing import Any
 
 import networkx as nx
@@ -17,6 +16,7 @@ from selfimprove.constitution import write_constitution
 from selfimprove.context import Clock, Context, Loader, Report
 from selfimprove.errors import StoreError
 from selfimprove.memory import Phase, join_phases
+from selfimprove.overlap import verify_beside
 from selfimprove.pipeline import prepare
 from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
@@ -24,7 +24,7 @@ from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
 from selfimprove.summary import summarize
-from selfimprove.work import arrange
+from selfimprove.work import InTurn, Maker
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
 
@@ -36,10 +36,12 @@ def run_loop(
     report: Report | None = None,
     load: Loader | None = None,
     redo: Collection[str] = (),
+    maker: Maker | None = None,
 ) -> None:
     """Run a recipe to its end, continuing where an earlier process stopped; raises SelfImproveError.
 
-    `redo` names stages (`sft`, `round-02/sft`) to do again, and `all` stands for every stage that the recipe changed.
+    `maker` makes the parts of stages; this process does without one. `redo` names stages (`sft`, `round-02/sft`) to do
+    again, and `all` stands for every stage that the recipe changed.
     """
     with folder:
         context = Context(recipe, folder, report=report, load=load)
@@ -56,34 +58,37 @@ def run_loop(
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
                     with named_full_disk(disk.path):
-                        run_stage(stage, disk, context)
+                        run_stage(stage, disk, context, maker or InTurn())
                 context.forget(stage.round - 1)
         finally:
             context.close()
 
 
-def run_stage(stage: PlannedStage, disk: StageFolder, context: Context) -> None:
+def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: Maker) -> None:
     """Make the parts of a stage that are missing, then close it."""
     context.report.begin(stage)
     disk.begin(dict(stage.settings))
     work = prepare(stage, context)
-    done, made = 0, []
-    for number, part in enumerate(work.parts):
-        if not disk.has_part(stage.main, number):
-            records = []
-            for record in work.run(part):
-                records.append(record)
-                if isinstance(record, work.unit):
-                    context.report.progress(done := done + 1, work.total)
-            arranged = arrange(part, records)
-            counts = disk.write_part(stage.main, number, arranged)
-            made.append(arranged)
-            disk.add_usage(number, {**context.clock.lap(), "counts": counts})
-        else:
-            done += len(part) * work.per_item
-    disk.close(describe(stage, disk, len(work.parts), context.clock))
-    if len(made) == len(work.parts):
-        context.remember(stage.key, list(chain.from_iterable(made)))
+    missing = [number for number in range(len(work.parts)) if not disk.has_part(stage.main, number)]
+    there = set(range(len(work.parts))) - set(missing)
+    done, made = sum(map(work.units, there)), {}
+
+    def advance(units: int) -> None:
+        nonlocal done
+        done += units
+        context.report.progress(done, work.total)
+
+    with verify_beside(stage, work, disk, context) as follow:
+        for number in there:
+            follow(number, None)
+        for part in maker.make(stage, work, missing, disk, context, advance):
+            disk.add_usage(part.number, part.usage)
+            made[part.number] = part.records
+            follow(part.number, part.records)
+        disk.close(describe(stage, disk, len(work.parts), context.clock))
+    records = [made.get(number) for number in range(len(work.parts))]
+    if None not in records:
+        context.remember(stage.key, [one for part in records for one in part or ()])
     manifest = disk.manifest()
     assert manifest is not None
     context.report.end(stage, manifest, summarize(stage, context))
@@ -116,13 +121,17 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         main=stage.main,
         counts=counts,
         parts=parts,
-        seconds=Seconds(**{name: sum(row[name] for row in usage) for name in Seconds.model_fields}),
+        seconds=Seconds(**{name: sum(_seconds(row, name) for row in usage) for name in Seconds.model_fields}),
         tokens=tokens,
         metrics=metrics,
         packages={name: version(name) for name in PACKAGES},
         files={str(file.relative_to(disk.path)): hash_file(file) for file in files},
         sizes={str(file.relative_to(disk.path)): file.stat().st_size for file in files},
     )
+
+
+def _seconds(row: dict[str, Any], name: str) -> float:
+    return float(row.get(name, row["wall"] if name == "elapsed" else 0.0))
 
 
 def prepare_redo(graph: "nx.DiGraph[Key]", folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:

@@ -46,7 +46,8 @@ class Phases:
     def lap(self) -> list[Phase]:
         """The phases since the last lap; the one under way goes on as a new one of the same name."""
         self._end()
-        reset_peak()
+        if self._name:
+            reset_peak()
         done, self._done = self._done, []
         return done
 

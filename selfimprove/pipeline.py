@@ -131,26 +131,30 @@ def _generate(stage: PlannedStage, context: Context) -> Work:
     return Work(chunks(drawn, settings.part_size), run, Rationale, settings.samples)
 
 
-def _verify(stage: PlannedStage, context: Context) -> Work:
+def verify_part(stage: PlannedStage, context: Context) -> Callable[[Sequence[Rationale]], Records]:
+    """What judges a part of a round's rationales; any thread may call it where no model judges."""
     problems = by_id(context.read((stage.round, "frontier"), Problem))
-
-    settings = context.recipe.stages.verify
+    settings, judging = context.recipe.stages.verify, context.judging
 
     def run(rationales: Sequence[Rationale]) -> Records:
         verdicts = []
-        for verdict in verify(rationales, problems=problems, judge=context.judging.judge):
+        for verdict in verify(rationales, problems=problems, judge=judging.judge):
             verdicts.append(verdict)
             yield verdict
         if settings.second:
             yield from cross_check(
                 zip(rationales, verdicts, strict=True),
                 problems=problems,
-                judge=context.judging.judge_again,
+                judge=judging.judge_again,
                 share=settings.second.share,
             )
 
+    return run
+
+
+def _verify(stage: PlannedStage, context: Context) -> Work:
     rationales = context.read((stage.round, "generate"), Rationale)
-    return Work(chunks(rationales, settings.part_size), run, Verdict)
+    return Work(chunks(rationales, context.recipe.stages.verify.part_size), verify_part(stage, context), Verdict)
 
 
 def _some(problems: list[Problem], limit: int | None) -> list[Problem]:
@@ -334,7 +338,7 @@ def _evaluate(stage: PlannedStage, context: Context) -> Work:
         answered = {one.id: one for one in problems if one.task not in scored}
         yield from evaluate_revisions(stage, context, checkpoint, answered, written, judged)
 
-    return Work(parts, run, Rationale)
+    return Work(parts, run, Rationale, follows=True)
 
 
 def _promote(stage: PlannedStage, context: Context) -> Work:

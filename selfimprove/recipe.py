@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from selfimprove.engine_settings import EngineSettings
+from selfimprove.engine_settings import EngineSettings, Ray
 from selfimprove.settings import Settings, Share, unhashed
 from selfimprove.task_settings import Limits, PromptsTask, Task
 
@@ -198,6 +198,10 @@ class Verify(Settings):
     workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
     part_size: PositiveInt = 4096
     """Rationales a part."""
+    overlap: bool = unhashed(
+        True,
+        "judge whole parts while `generate` still writes; not where a model judges, which the engine would wait for",
+    )
 
 
 class Repair(Settings):
@@ -462,5 +466,6 @@ class Recipe(Settings):
     """Tasks whose held-out problems are evaluated; the training task's own without it."""
     prompt: Prompting = Prompting()
     engine: EngineSettings = EngineSettings()
+    ray: Ray = Ray()
     judge: Judge = Judge()
     stages: Stages = Stages()

@@ -1,14 +1,17 @@
 """A stage's work, cut into parts, and what several stages need for it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from selfimprove.context import Context
+from selfimprove.context import Clock, Context, EngineOf
+from selfimprove.plan import PlannedStage
 from selfimprove.records import Checkpoint, Problem, Rationale, Record
 from selfimprove.stages.generate import Writer
+from selfimprove.store import StageFolder
 
 Records = Iterable[Record]
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,69 @@ class Work:
     run: Callable[[Sequence[Any]], Records]
     unit: type[Record]
     per_item: int = 1
+    follows: bool = False
+    """Whether the last part follows from the records of all the others."""
 
     @property
     def total(self) -> int:
-        return sum(map(len, self.parts)) * self.per_item
+        return sum(map(self.units, range(len(self.parts))))
+
+    def units(self, number: int) -> int:
+        """What progress counts of a part."""
+        return len(self.parts[number]) * self.per_item
+
+
+@dataclass(frozen=True)
+class Made:
+    """A part that is on disk now: what it cost, and its records where this process made them."""
+
+    number: int
+    usage: dict[str, Any]
+    records: Sequence[Record] | None = None
+
+
+class Maker(Protocol):
+    """Makes the parts of a stage that are missing, each of them once, in any order."""
+
+    def make(
+        self,
+        stage: PlannedStage,
+        work: Work,
+        numbers: Sequence[int],
+        disk: StageFolder,
+        context: Context,
+        advance: Advance,
+    ) -> Iterator[Made]:
+        """Yield each part once it is written; `advance` is told of units that are done."""
+        ...
+
+
+class InTurn:
+    """Makes one part after the other in this process."""
+
+    def make(
+        self,
+        stage: PlannedStage,
+        work: Work,
+        numbers: Sequence[int],
+        disk: StageFolder,
+        context: Context,
+        advance: Advance,
+    ) -> Iterator[Made]:
+        for number in numbers:
+            yield make_part(stage, work, number, disk, context.clock, advance)
+
+
+def make_part(stage: PlannedStage, work: Work, number: int, disk: StageFolder, clock: Clock, advance: Advance) -> Made:
+    """Make one part and write it."""
+    records = []
+    for record in work.run(work.parts[number]):
+        records.append(record)
+        if isinstance(record, work.unit):
+            advance(1)
+    arranged = arrange(work.parts[number], records)
+    counts = disk.write_part(stage.main, number, arranged)
+    return Made(number, {**clock.lap(), "counts": counts}, arranged)
 
 
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -43,7 +105,7 @@ def arrange(part: Sequence[Any], records: Sequence[Record]) -> list[Record]:
 def make_writer(round_: int, context: Context, checkpoint: Checkpoint) -> Writer:
     """Who writes in a round with a checkpoint."""
     return Writer(
-        engine=context.engine(checkpoint),
+        engine=EngineOf(checkpoint, context),  # a part without problems loads none
         checkpoint=checkpoint.id,
         extract_answer=context.judging.extract_answer,
         stop=context.prompts.stop,

@@ -31,7 +31,8 @@ ROWS = (
     {"training", "work"},
     {"constitutional", "pools"},
     {"pipeline", "summary"},
-    {"loop"},
+    {"overlap"},
+    {"loop", "on_ray"},
     {"status", "show", "traces", "progress", "verify_file"},
     {"estimate", "principle_report"},
     {"cli_constitution"},
@@ -66,8 +67,9 @@ HOMES = {
     "math_verify": {"verifiers"},
     "latex2sympy2_extended": {"verifiers"},
     "reasoning_gym": {"gym_data"},
+    "ray": {"on_ray"},
 }
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "duckdb", "networkx", "pyarrow", "scipy", "vllm"}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "duckdb", "networkx", "pyarrow", "scipy", "vllm", "ray"}
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr", "system", "popen", "unsafe_load"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -55,6 +55,8 @@ def generate(
         for sample in range(samples):
             seed = derive_seed(writer.seed, writer.round, purpose, problem.id, sample)
             asked.append((problem, sample, Request(prompt + given, seed)))
+    if not asked:
+        return
     for completion in writer.engine.generate([request for _, _, request in asked], sampling, writer.stop):
         problem, sample, request = asked[completion.index]
         begin = begins.get(problem.id)

@@ -50,9 +50,9 @@ def named_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write under a temporary name, fsync, rename, fsync the folder."""
-    partial = path.with_name(path.name + PARTIAL)
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: str = "") -> None:
+    """Write under a temporary name, which is the writer's own, fsync, rename, fsync the folder."""
+    partial = path.with_name(path.name + (f".{writer}" if writer else "") + PARTIAL)
     with named_errors(path):
         try:
             with partial.open("wb") as file:
@@ -113,10 +113,10 @@ def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
     return pj.read_json(pa.BufferReader(b"".join(lines)), read_options=read, parse_options=parse)
 
 
-def write_part(path: Path, kind: type[Record], records: Sequence[Record]) -> None:
+def write_part(path: Path, kind: type[Record], records: Sequence[Record], writer: str = "") -> None:
     """Write records of one kind as a Parquet file."""
     table = to_table(records, schema_of(kind))
-    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"), writer)
 
 
 def count_rows(path: Path) -> int:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
-from selfimprove.store.parts import damaged, hash_file, named_errors, read_part, write_part, write_text
+from selfimprove.store.parts import PARTIAL, damaged, hash_file, named_errors, read_part, write_part, write_text
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
@@ -17,13 +17,20 @@ OPEN = "open.json"
 
 
 class Seconds(BaseModel):
-    """Where a stage's time went; `model` is loading, generating, scoring and training, and is part of `wall`."""
+    """Where a stage's time went; `model` is loading, generating, scoring and training, and is part of `wall`.
+
+    `wall` sums over all who worked at the same time, `elapsed` is what passed on the clock (as much as `wall` where it
+    is not known). In `loaded` seconds an engine was loaded, in `idle` ones of them it neither wrote nor scored.
+    """
 
     model_config = ConfigDict(extra="forbid")
     wall: float = 0.0
     model: float = 0.0
     imports: float = 0.0
     cpu: float = 0.0
+    elapsed: float | None = None
+    loaded: float = 0.0
+    idle: float = 0.0
 
 
 class Manifest(BaseModel):
@@ -50,9 +57,11 @@ class Manifest(BaseModel):
 class StageFolder:
     """The folder of a stage."""
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, writer: str = "") -> None:
+        """`writer` tells processes apart that may write the same part, such as one that was taken for dead."""
         self.path = path
         self.fingerprint = fingerprint
+        self.writer = writer
         self._checked = False
 
     @property
@@ -113,6 +122,8 @@ class StageFolder:
         """Create the folder and note under which settings its parts are made."""
         with named_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(f"*.parquet*{PARTIAL}"):  # by a process that was killed
+                left.unlink(missing_ok=True)
         if not (self.path / OPEN).exists():
             note = {"fingerprint": self.fingerprint, "settings": settings}
             write_text(self.path / OPEN, json.dumps(note, indent=1, default=str))
@@ -130,7 +141,7 @@ class StageFolder:
         for record in records:
             kinds.setdefault(record.kind, []).append(record)
         for kind in [*(kind for kind in kinds if kind != main), main]:
-            write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []))
+            write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []), self.writer)
         return {kind: len(found) for kind, found in kinds.items()}
 
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
@@ -170,6 +181,10 @@ class StageFolder:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""
         self._check_hashes()
         return [record for file in self.files_of(kind) for record in read_part(file, kind)]
+
+    def read_part(self, kind: type[AnyRecord], part: int) -> list[AnyRecord]:
+        """The records of a kind in one finished part of a stage that is still open."""
+        return read_part(self.file(kind.kind, part), kind)
 
     def files_of(self, kind: type[Record]) -> Sequence[Path]:
         return [file for file in self.files() if file.name.rsplit("-", 1)[0] == kind.kind]

@@ -1,0 +1,279 @@
+"""A run's parts made by a cluster through Ray Data: workers write them to the folder that all machines share."""
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from selfimprove import errors
+from selfimprove.context import Context
+from selfimprove.engine_settings import Ray
+from selfimprove.errors import ClusterError, SelfImproveError
+from selfimprove.pipeline import prepare
+from selfimprove.plan import Key, PlannedStage, in_order
+from selfimprove.recipe import Recipe
+from selfimprove.store import RunFolder, StageFolder
+from selfimprove.work import Advance, InTurn, Made, Work, make_part
+
+WRITES = ("generate", "repair", "rationalize", "revise", "evaluate")
+RETRIES = 3  # of a part whose worker was lost
+PATIENCE = 60.0  # seconds until the driver sees a file that a worker has written: shared folders cache their listings
+PACKAGES = ("selfimprove", "torch", "transformers")
+STORE = 100 << 20  # bytes of Ray's object store, which holds numbers of parts and what they cost
+Row = Mapping[str, Any]
+
+
+def needs_model(stage: PlannedStage, context: Context) -> bool:
+    """Whether the parts of a stage ask a model."""
+    prefer = context.recipe.stages.prefer
+    return (
+        stage.name in WRITES
+        or (stage.name == "verify" and context.judging.asks)
+        or (stage.name == "prefer" and prefer is not None and prefer.feedback is not None)
+    )
+
+
+class OnRay:
+    """Makes the parts of what writes and judges on a cluster, and everything else in this process.
+
+    Ray is started on this machine, and ended with the run, unless the settings name a cluster that is there already.
+    Raises ClusterError.
+    """
+
+    def __init__(self, settings: Ray) -> None:
+        self.settings = settings
+
+    def __enter__(self) -> "OnRay":
+        # Read when Ray is imported or started; its notes belong into its log files.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+        try:
+            import ray
+            import ray.data
+        except ImportError:
+            raise ClusterError("Ray is not installed; install it with: pip install 'selfimprove[ray]'") from None
+        start: dict[str, Any] = {"address": self.settings.address}
+        if self.settings.address is None:
+            cpus = max(os.cpu_count() or 1, int((self.settings.workers or 1) * self.settings.cpus))
+            start = {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
+        try:
+            with _hush():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = self.settings.address or "this machine"
+            raise ClusterError(f"no Ray cluster at {where}: {(str(error).splitlines() or ['?'])[0][:200]}") from None
+        quiet = ray.data.DataContext.get_current()
+        quiet.enable_progress_bars = quiet.print_on_execution_start = False
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        ray.shutdown()
+
+    def make(
+        self,
+        stage: PlannedStage,
+        work: Work,
+        numbers: Sequence[int],
+        disk: StageFolder,
+        context: Context,
+        advance: Advance,
+    ) -> Iterator[Made]:
+        asks = needs_model(stage, context)
+        last = [one for one in numbers[-1:] if work.follows and one == len(work.parts) - 1]
+        first = [one for one in numbers if one not in last]
+        if asks:
+            context.close_engine()  # this process has none beside those of its workers
+        groups = [(first, asks or (stage.name == "verify" and len(first) > 1))]
+        # What follows from all others asks a model only for critiques, or to judge.
+        groups.append((last, context.recipe.stages.evaluate.revise or context.judging.asks))
+        for some, apart in groups:
+            here = [one for one in some if not apart or (not work.parts[one] and not work.follows)]
+            there = [one for one in some if one not in here]
+            yield from InTurn().make(stage, work, here, disk, context, advance)
+            if there:
+                yield from self._spread(stage, work, there, disk, context, advance, asks)
+
+    def _spread(
+        self,
+        stage: PlannedStage,
+        work: Work,
+        numbers: Sequence[int],
+        disk: StageFolder,
+        context: Context,
+        advance: Advance,
+        asks: bool,
+    ) -> Iterator[Made]:
+        import ray
+        from ray.exceptions import RayActorError
+
+        share = self._share(asks)
+        workers = min(len(numbers), share.workers)
+        seen: dict[str, _Seen] = {}
+        try:
+            for row in _dataset(stage, numbers, context, workers, share).iter_rows():
+                if row["error"]:
+                    raise _restore(json.loads(row["error"]))
+                usage, lap = json.loads(row["usage"]), context.clock.lap()
+                seen[row["worker"]] = _Seen(time.perf_counter(), usage["loaded"] > 0)
+                advance(work.units(int(row["part"])))
+                yield Made(int(row["part"]), {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
+        except RayActorError:
+            logs = ray._private.worker.global_worker.node.get_logs_dir_path()
+            raise ClusterError(
+                f"{stage}: the worker of one part was lost {RETRIES + 1} times (too little memory?); all finished "
+                f"parts are kept; Ray's own logs are in {logs}"
+            ) from None
+        _await_parts(disk, stage.main, numbers)
+        waited = sum(time.perf_counter() - one.since for one in seen.values() if one.loaded)
+        told = {"ray": {"workers": workers, "processes": len(seen)}}
+        lap = {**context.clock.lap(), "wall": waited, "loaded": waited, "idle": waited, "metrics": told, "counts": {}}
+        disk.add_usage(numbers[-1], lap)
+
+    def _share(self, asks: bool) -> "_Share":
+        """What a worker reserves, and how many fit; raises ClusterError where none does."""
+        import ray
+
+        total = ray.cluster_resources()
+        cpus, gpus = self.settings.cpus, 0.0
+        if asks:
+            gpus = self.settings.gpus if self.settings.gpus is not None else min(1.0, total.get("GPU", 0.0))
+        fit = min(total.get("CPU", 0.0) / cpus, total.get("GPU", 0.0) / gpus if gpus else float("inf"))
+        if fit < 1:
+            raise ClusterError(
+                f"a worker needs {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has {total.get('CPU', 0):g} and "
+                f"{total.get('GPU', 0):g}; change ray.cpus and ray.gpus, or start Ray on more machines first"
+            )
+        asked = self.settings.workers if asks else self.settings.verifiers or self.settings.workers
+        return _Share(asked or int(fit), cpus, gpus)
+
+
+@contextmanager
+def _hush() -> Iterator[None]:
+    """Ray's C++ side says on standard error that it was told to say nothing."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """How many workers there are, and what each reserves."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """When a worker gave back its last part, and whether it has an engine."""
+
+    since: float
+    loaded: bool
+
+
+def _dataset(stage: PlannedStage, numbers: Sequence[int], context: Context, workers: int, share: _Share) -> Any:
+    """The numbers of parts, and what comes back for each as soon as it is written."""
+    import ray
+
+    return ray.data.from_items([{"part": one} for one in numbers], override_num_blocks=len(numbers)).map_batches(
+        Worker,
+        fn_constructor_args=(
+            context.recipe.model_dump_json(),
+            str(context.folder.path.resolve()),
+            stage.key,
+            stage.fingerprint,
+            _versions(),
+        ),
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+        batch_size=1,
+        num_cpus=share.cpus,
+        num_gpus=share.gpus,
+        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
+    )
+
+
+class Worker:
+    """Makes parts of one stage, in a process of its own on any machine that sees the run's folder."""
+
+    def __init__(self, recipe: str, run: str, key: Key, fingerprint: str, packages: dict[str, str]) -> None:
+        self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._given = recipe, Path(run), key, fingerprint, packages
+        self._ready: tuple[PlannedStage, Work, StageFolder, Context] | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        number, usage, error = int(batch["part"][0]), "", ""
+        try:
+            usage = json.dumps(self._make(number))
+        except SelfImproveError as mistake:
+            error = json.dumps([type(mistake).__name__, str(mistake)])
+        return {"part": [number], "worker": [self.name], "usage": [usage], "error": [error]}
+
+    def _make(self, number: int) -> dict[str, Any]:
+        # Not in the constructor, whose errors Ray would wrap and try again.
+        stage, work, disk, context = self._ready = self._ready or self._prepare()
+        if disk.opened_as() != stage.fingerprint:
+            raise ClusterError(f"{disk.path}: another run has taken the folder over")
+        if disk.has_part(stage.main, number):  # written by one that was lost before it could say so
+            return {**context.clock.lap(), "counts": {}}
+        return make_part(stage, work, number, disk, context.clock, lambda units: None).usage
+
+    def _prepare(self) -> tuple[PlannedStage, Work, StageFolder, Context]:
+        recipe, run, key, fingerprint, packages = self._given
+        where = f"the worker on {socket.gethostname()}"
+        if not (run / "recipe.yaml").exists():
+            raise ClusterError(f"{where} does not see {run}; keep the run in a folder that all machines share (--runs)")
+        differing = [f"{name} {found}, not {packages[name]}" for name, found in _versions().items()
+                     if found != packages[name]]  # fmt: skip
+        if differing:
+            raise ClusterError(f"{where} has {differing[0]}; install the same packages on all machines")
+        context = Context(Recipe.model_validate_json(recipe), RunFolder(run))
+        context.plan = {one.key: one for one in in_order(context.graph())}
+        stage = context.plan[key]
+        if stage.fingerprint != fingerprint:
+            raise ClusterError(
+                f"{where} reads other problems, exemplars or prompts than this machine; share their files"
+            )
+        disk = StageFolder(context.folder.stage(*key).path, fingerprint, self.name)
+        return stage, prepare(stage, context), disk, context
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def _restore(told: Sequence[str]) -> SelfImproveError:
+    """The error that a worker met, as this process would have met it."""
+    kind = getattr(errors, told[0], SelfImproveError)
+    return kind(told[1]) if issubclass(kind, SelfImproveError) else SelfImproveError(told[1])
+
+
+def _await_parts(disk: StageFolder, main: str, numbers: Sequence[int]) -> None:
+    """Wait until parts that others have written are seen here too; raises ClusterError where they stay away."""
+    deadline = time.monotonic() + PATIENCE
+    while missing := [one for one in numbers if not disk.has_part(main, one)]:
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"{disk.file(main, missing[0])}: written by a worker and not seen here; is the folder a shared one?"
+            )
+        time.sleep(0.2)
