@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from selfimprove.engine_settings import EngineSettings, ServerSettings, VllmSettings
+from selfimprove.engine_settings import EngineSettings, Ray, ServerSettings, VllmSettings
 from selfimprove.policy_files import POLICIES, find_policy
 from selfimprove.recipe import (
     STAGES,
@@ -183,6 +183,8 @@ UNHASHED = [
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
     "stages.verify.workers",
+    "stages.verify.overlap",
+    *(f"ray.{name}" for name in Ray.model_fields),
     *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in LAUNCH),
     *(f"stages.{stage}.checkpoint_every" for stage in ("warmup", "sft")),
 ]
