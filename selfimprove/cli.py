@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from selfimprove import cli_constitution
+from selfimprove import cli_constitution, cli_prompts
 
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
@@ -16,6 +16,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_constitution.app, name="constitution")
+app.add_typer(cli_prompts.app, name="prompts")
+app.command()(cli_prompts.evaluate)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."

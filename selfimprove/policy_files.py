@@ -6,7 +6,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.yaml_files import suggest
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
-NOUNS = {"recipes": "recipe", "constitutions": "constitution"}
+NOUNS = {"recipes": "recipe", "constitutions": "constitution", "triggers": "file of triggers"}
 
 
 def find_policy(folder: str, name: str) -> Path:
