@@ -52,7 +52,7 @@ def select(
         elif problem.is_open:
             reason = why_not_open(rationale)
         elif votes and votes.holds(rationale) and verdict.outcome == "undecided":
-            reason = votes.why_not(rationale)
+            reason = votes.why_not(rationale) or why_not_steps(verdict, settings, "the majority's answer")
             why = votes.why(rationale)
         else:
             reason = why_not(rationale, verdict, settings)
@@ -119,11 +119,16 @@ def why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
         return f"{verdict.outcome}: {verdict.reason}"
     if rationale.finish != "stop":
         return "cut off at the length limit, so its end would be learned wrong"
+    return why_not_steps(verdict, settings, "right answer")
+
+
+def why_not_steps(verdict: Verdict, settings: Select, answer: str) -> str:
+    """Why the steps of a text with an accepted answer do not pass what is required of them, or nothing."""
     if settings.require != "answer" and verdict.reasoning != "correct":
         wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
-        return f"right answer, wrong step: {wrong.reason}" if wrong else "right answer, no step could be checked"
+        return f"{answer}, wrong step: {wrong.reason}" if wrong else f"{answer}, no step could be checked"
     if settings.require == "grounded" and verdict.ungrounded:
-        return f"right answer from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
+        return f"{answer} from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
     return ""
 
 
