@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selfimprove import cli_constitution
+from selfimprove import cli_constitution, cli_prompts
 
 if TYPE_CHECKING:
     from selfimprove.on_ray import OnRay
@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_constitution.app, name="constitution")
+app.add_typer(cli_prompts.app, name="prompts")
+app.command()(cli_prompts.evaluate)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."

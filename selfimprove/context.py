@@ -24,7 +24,8 @@ from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, d
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import Task, check_disjoint, load_task
-from selfimprove.tasks.base import question_key
+from selfimprove.tasks.base import draw_evenly, question_key, take
+from selfimprove.tasks.standard import Standard
 from selfimprove.verifiers.judge import Conversation
 
 Loader = Callable[[Checkpoint, "Context"], Engine]
@@ -190,12 +191,18 @@ class Context:
         apart = recipe.open_prompt
         self.open_exemplars = load_exemplars(apart.exemplars, apart.shots) if apart else ()
         self.task: Task = load_task(recipe.train)
-        if not self.task.levels:
+        if not self.task.levels and (recipe.rounds or recipe.stages.evaluate.training):
             raise TaskError(f"task '{self.task.name}' has no problems to train on here; use it in 'evaluate_on'")
         self.open_task: Task | None = load_task(recipe.open) if recipe.open else None
         self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
-        self.held_out: list[Problem] = [one for task in self.held_out_tasks for one in task.held_out()]
-        check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
+        limit, training = recipe.stages.evaluate.limit, recipe.stages.evaluate.training
+        self.held_out: list[Problem] = take([one for task in self.held_out_tasks for one in task.held_out()], limit)
+        if training:  # a recipe without rounds, which trains on nothing
+            self.held_out = draw_evenly(self.task, training, derive_seed(recipe.seed, "training problems"))
+        else:
+            check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
+        self.scored = {task.name for task in self.held_out_tasks if task.scored}
+        self.standards = self._find_standards()
         self.constitution = load_constitution(recipe.constitution) if recipe.constitution else None
         self.pairs = self._load_pairs()
         self.judging = Judging(recipe, self._tasks(), self._ask)
@@ -205,7 +212,12 @@ class Context:
         tasks = [task.fingerprint() for task in self._tasks()]
         shown_sets = (self.exemplars, self.open_exemplars, *self.own_exemplars.values())
         exemplars = [[one.model_dump() for one in shown] for shown in shown_sets]
-        return digest(tasks, exemplars, self.judging.identity(), *(one.id for one in self.pairs))
+        standards = [
+            one.fingerprint([problem for problem in self.held_out if problem.task == name])
+            for name, one in self.standards.items()
+        ]
+        found = (tasks, exemplars, self.judging.identity(), *(one.id for one in self.pairs))
+        return digest(*found, *(["standards", standards] if standards else []))
 
     @cached_property
     def own_exemplars(self) -> dict[str, tuple[Exemplar, ...]]:
@@ -220,6 +232,20 @@ class Context:
         without = next((name for name, exemplars in found.items() if not exemplars), None)
         if without:
             raise TaskError(f"task '{without}': brings no exemplars here; name a file with 'prompt.exemplars'")
+        return found
+
+    def _find_standards(self) -> dict[str, Standard]:
+        """By task: the prompts of the standard that the evaluation asks by; raises TaskError where no task has one."""
+        name = self.recipe.stages.evaluate.standard
+        if name is None:
+            return {}
+        found = {task.name: task.standards[name] for task in self.held_out_tasks if name in task.standards}
+        if not found:
+            names = ", ".join(task.name for task in self.held_out_tasks)
+            raise TaskError(
+                f"evaluate.standard: {name} has no prompts for {names}; it has them for gsm8k, mmlu/SUBJECT and, "
+                f"from a local copy with its cot-prompts, bbh/TASK"
+            )
         return found
 
     def _tasks(self) -> list[Task]:

@@ -69,11 +69,42 @@ class Judging:
         answer = self._seconds[problem.task].extract_answer(rationale.text, problem)
         return rationale.model_copy(update={"answer": answer})
 
+    def judge_by(self, name: str) -> Callable[[Pairs], Iterator[Verdict]]:
+        """The verdicts of a verifier by its name, which extracts the answer in its own way."""
+        verifier = make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+
+        def extracted(problem: Problem, one: Rationale) -> Rationale:
+            return one.model_copy(update={"answer": verifier.extract_answer(one.text, problem)})
+
+        return lambda pairs: self.pool.verify_all(
+            (verifier, problem, extracted(problem, one)) for problem, one in pairs
+        )
+
+    def same_answers(self, asked: Sequence[tuple[Problem, Rationale, str]]) -> list[bool]:
+        """Whether each rationale's answer is the same as a given one, as the verifier of its task compares.
+
+        A model or a data set's scorer is not asked: for these the words are compared.
+        """
+        same = [_words(str(one.answer)) == _words(other) for _, one, other in asked]
+        rest = []
+        for at, (problem, one, other) in enumerate(asked):
+            if not same[at] and self._verifiers[problem.task].name not in ("judge", "reasoning_gym"):
+                expected = Problem(**problem.model_dump() | {"answer": other})
+                said = Rationale(**one.model_dump() | {"text": f"#### {one.answer}", "finish": "stop"})
+                rest.append((at, expected, said))
+        for (at, _, _), verdict in zip(rest, self.judge((one, said) for _, one, said in rest), strict=True):
+            same[at] = verdict.outcome == "correct"
+        return same
+
     def _judge(self, pairs: Pairs, verifiers: Mapping[str, Verifier]) -> Iterator[Verdict]:
         return judge_pairs(pairs, lambda problem: verifiers[problem.task], self.pool)
 
     def close(self) -> None:
         self.pool.close()
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def judge_pairs(pairs: Pairs, verifier_of: Callable[[Problem], Verifier], pool: VerifierPool) -> Iterator[Verdict]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from selfimprove.context import Clock, Context
-from selfimprove.pipeline import verify_part
+from selfimprove.pipeline import verified_at_once, verify_part
 from selfimprove.plan import PlannedStage
 from selfimprove.records import Rationale, Record, Verdict
 from selfimprove.store import StageFolder
@@ -22,8 +22,8 @@ def verify_beside(stage: PlannedStage, work: Work, disk: StageFolder, context: C
 
     What is given takes the number of a part of `generate` that is on disk, and its records where they are at hand.
     """
-    settings = context.recipe.stages.verify
-    if stage.name != "generate" or not settings.overlap or context.judging.asks or work.total < settings.part_size:
+    size, wanted = verified_at_once(context), context.recipe.stages.verify.overlap
+    if stage.name != "generate" or not wanted or context.judging.asks or work.total < size:
         yield lambda number, records: None
         return
     verify = context.plan[stage.round, "verify"]
@@ -31,7 +31,7 @@ def verify_beside(stage: PlannedStage, work: Work, disk: StageFolder, context: C
     if target.closed:
         yield lambda number, records: None
         return
-    follower = Follower(verify, disk, target, verify_part(verify, context), settings.part_size)
+    follower = Follower(verify, disk, target, verify_part(verify, context), size)
     context.clock.beside = follower.cpu_seconds
     try:
         yield follower.follow

@@ -4,27 +4,27 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from selfimprove.answering import answer_held_out, counted
 from selfimprove.constitutional import (
     compare_responses,
-    evaluate_revisions,
     read_earlier,
     read_pairs,
     revise_responses,
 )
 from selfimprove.context import Context
 from selfimprove.errors import StoreError
-from selfimprove.plan import PlannedStage, last_training, start_stage
+from selfimprove.plan import PlannedStage, last_training
 from selfimprove.pools import (
     find_failed,
     mastered_groups,
     read_pool,
     read_revisions,
     read_seeds,
+    read_votes,
     read_written,
     read_yields,
     trained_examples,
 )
-from selfimprove.recipe import Sampling
 from selfimprove.records import (
     Checkpoint,
     Critique,
@@ -36,20 +36,20 @@ from selfimprove.records import (
     Promotion,
     Rationale,
     Verdict,
+    Vote,
     by_id,
     derive_seed,
 )
-from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.frontier import frontier
 from selfimprove.stages.generate import generate
 from selfimprove.stages.prefer import prefer
 from selfimprove.stages.promote import promote
 from selfimprove.stages.rationalize import rationalize
 from selfimprove.stages.repair import find_beginnings, repair
-from selfimprove.stages.score import pick_options
 from selfimprove.stages.select import check_no_hint, select
 from selfimprove.stages.teach import teach
 from selfimprove.stages.verify import cross_check, verify
+from selfimprove.stages.vote import vote
 from selfimprove.training import train_preferences, train_round, warm_up
 from selfimprove.work import Records, Work, chunks, make_writer
 
@@ -135,6 +135,7 @@ def verify_part(stage: PlannedStage, context: Context) -> Callable[[Sequence[Rat
     """What judges a part of a round's rationales; any thread may call it where no model judges."""
     problems = by_id(context.read((stage.round, "frontier"), Problem))
     settings, judging = context.recipe.stages.verify, context.judging
+    votes = context.recipe.stages.select.vote is not None
 
     def run(rationales: Sequence[Rationale]) -> Records:
         verdicts = []
@@ -148,13 +149,24 @@ def verify_part(stage: PlannedStage, context: Context) -> Callable[[Sequence[Rat
                 judge=judging.judge_again,
                 share=settings.second.share,
             )
+        if votes:
+            unknown = [one for one in rationales if problems[one.problem].answer is None]
+            unknown = [one for one in unknown if not problems[one.problem].is_open]
+            yield from vote(problems, unknown, same=judging.same_answers)
 
     return run
 
 
+def verified_at_once(context: Context) -> int:
+    """Rationales a part of `verify`: all samples of a problem stand in one part where they are voted on."""
+    stages = context.recipe.stages
+    samples = stages.generate.samples if stages.select.vote else 1
+    return max(1, stages.verify.part_size // samples) * samples
+
+
 def _verify(stage: PlannedStage, context: Context) -> Work:
     rationales = context.read((stage.round, "generate"), Rationale)
-    return Work(chunks(rationales, context.recipe.stages.verify.part_size), verify_part(stage, context), Verdict)
+    return Work(chunks(rationales, verified_at_once(context)), verify_part(stage, context), Verdict)
 
 
 def _some(problems: list[Problem], limit: int | None) -> list[Problem]:
@@ -227,6 +239,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
     revisions = read_revisions(round_, context)
     earlier = read_earlier(round_, context)
     problems, verdicts = {**problems, **earlier.problems}, {**verdicts, **earlier.verdicts}
+    votes = read_votes(round_, context)
 
     def run(part: Sequence[Rationale]) -> Records:
         examples = []
@@ -240,6 +253,7 @@ def _select(stage: PlannedStage, context: Context) -> Work:
             settings=recipe.stages.select,
             revisions=revisions,
             all_revisions=recipe.stages.revise is not None and recipe.stages.revise.train == "all",
+            votes=votes,
         ):
             if isinstance(record, Example):
                 examples.append(record)
@@ -307,44 +321,11 @@ def _dpo(stage: PlannedStage, context: Context) -> Work:
     return Work([[None]], run, Checkpoint)
 
 
-def _evaluate(stage: PlannedStage, context: Context) -> Work:
-    key = (stage.round, last_training(context.recipe) if stage.round else start_stage(context.recipe))
-    checkpoint: Checkpoint = context.read(key, Checkpoint)[0]
-    problems = context.read((0, "problems"), Problem)
-    scored = {task.name for task in context.held_out_tasks if task.scored}
-    settings = context.recipe.stages.evaluate
-    sampling = Sampling(temperature=0.0, max_tokens=settings.max_tokens or context.recipe.stages.generate.max_tokens)
-    written, picked = ([one for one in problems if (one.task in scored) == is_scored] for is_scored in (False, True))
-    # The last part holds what follows from all the others.
-    parts = [part for some in (written, picked) for part in chunks(some, settings.part_size) if part] + [[]]
-
-    def run(part: Sequence[Problem]) -> Records:
-        if part:
-            writer, prompts = make_writer(stage.round, context, checkpoint), context.prompts
-            if part[0].task in scored:
-                yield from pick_options(part, writer=writer, render=prompts.render_verbatim)
-            else:
-                yield from generate(
-                    part, writer=writer, render=prompts.render, sampling=sampling, samples=1, purpose="evaluate"
-                )
-            return
-        # The last part holds what follows from all the others.
-        disk = context.folder.stage(*stage.key, stage.fingerprint)
-        written = [one for one in disk.read(Rationale) if one.origin == "sampled"]
-        verdicts = list(verify(written, problems=by_id(problems), judge=context.judging.judge))
-        yield from verdicts
-        judged = {one.rationale: one for one in verdicts}
-        yield from evaluate(problems, written, judged, checkpoint.id)
-        answered = {one.id: one for one in problems if one.task not in scored}
-        yield from evaluate_revisions(stage, context, checkpoint, answered, written, judged)
-
-    return Work(parts, run, Rationale, follows=True)
-
-
 def _promote(stage: PlannedStage, context: Context) -> Work:
     def outcomes(checkpoint: Checkpoint) -> dict[str, Any]:
         for round_ in range(stage.round, -1, -1):
             rationales = [one for one in context.read((round_, "evaluate"), Rationale) if one.origin == "sampled"]
+            rationales = counted(rationales, context.read((round_, "evaluate"), Vote))
             if rationales and rationales[0].checkpoint == checkpoint.id:
                 verdicts = {one.rationale: one for one in context.read((round_, "evaluate"), Verdict)}
                 tasks = context.recipe.stages.promote.tasks
@@ -380,6 +361,6 @@ PREPARE: dict[str, Callable[[PlannedStage, Context], Work]] = {
     "sft": _sft,
     "prefer": _prefer,
     "dpo": _dpo,
-    "evaluate": _evaluate,
+    "evaluate": answer_held_out,
     "promote": _promote,
 }

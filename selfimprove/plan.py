@@ -24,6 +24,7 @@ from selfimprove.stages import (
     select,
     teach,
     verify,
+    vote,
 )
 
 Key = tuple[int, str]  # round, stage
@@ -172,7 +173,10 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
     lessons = stages.revise is not None and stages.revise.lessons
     feedback = stages.prefer.feedback if stages.prefer else None
     return {
-        "problems": {"data": data},
+        "problems": {
+            "data": data,
+            **{name: own["evaluate"][name] for name in ("limit", "training") if name in own["evaluate"]},
+        },
         "base": shown,
         "warmup": {
             **own.get("warmup", {}),
@@ -182,10 +186,11 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
         "frontier": {
             **own["frontier"],
             "require": stages.select.require,
+            **({"vote": own["select"]["vote"]} if stages.select.vote else {}),
             "open": recipe.open and hashed_settings(recipe.open),
         },
         "generate": {**own["generate"], **shown},
-        "verify": own["verify"],
+        "verify": {**own["verify"], **({"version of vote": vote.VERSION} if stages.select.vote else {})},
         "repair": {**own.get("repair", {}), "sampling": hashed_settings(stages.generate), **shown},
         "rationalize": {**own.get("rationalize", {}), "sampling": hashed_settings(stages.generate), **shown},
         "revise": {**by_constitution, "sampling": hashed_settings(stages.generate), **shown},
@@ -218,6 +223,7 @@ def _settings(recipe: Recipe, data: str, constitution: str) -> dict[str, dict[st
             "max_tokens": stages.evaluate.max_tokens or stages.generate.max_tokens,
             **shown,
             **(by_constitution if stages.evaluate.revise else {}),
+            **({"version of vote": vote.VERSION} if stages.evaluate.samples > 1 else {}),
         },
         "promote": own["promote"],
     }

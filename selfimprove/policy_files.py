@@ -6,7 +6,12 @@ from selfimprove.errors import RecipeError
 from selfimprove.yaml_files import suggest
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
-NOUNS = {"recipes": "recipe", "constitutions": "constitution", "accelerate": "accelerate config"}
+NOUNS = {
+    "recipes": "recipe",
+    "constitutions": "constitution",
+    "triggers": "file of triggers",
+    "accelerate": "accelerate config",
+}
 
 
 def find_policy(folder: str, name: str) -> Path:

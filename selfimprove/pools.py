@@ -4,11 +4,12 @@ from itertools import chain
 
 from selfimprove.context import Context
 from selfimprove.plan import PlannedStage, rewrites, start_stage
-from selfimprove.records import Example, Frontier, Problem, Rationale, Revision, Verdict, derive_seed
+from selfimprove.records import Example, Frontier, Problem, Rationale, Revision, Verdict, Vote, by_id, derive_seed
 from selfimprove.stages.balance import balance
 from selfimprove.stages.frontier import measure_yields
 from selfimprove.stages.rationalize import failed_problems
 from selfimprove.stages.teach import NO_CRITIQUE
+from selfimprove.stages.vote import Votes
 
 
 def find_failed(round_: int, context: Context) -> list[Problem]:
@@ -65,13 +66,30 @@ def mastered_groups(round_: int, context: Context) -> set[str]:
 
 
 def read_yields(round_: int, context: Context) -> dict[str, tuple[int, int]]:
-    """Decided samples and passing ones of a round, by group."""
-    return measure_yields(
+    """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
+    problems have none."""
+    rationales = context.read((round_, "generate"), Rationale)
+    yields = measure_yields(
         context.read((round_, "frontier"), Problem),
-        context.read((round_, "generate"), Rationale),
+        rationales,
         context.read((round_, "verify"), Verdict),
         require=context.recipe.stages.select.require,
     )
+    votes = read_votes(round_, context)
+    for group, (attempts, passed) in votes.yields(rationales).items() if votes else ():
+        before = yields.get(group, (0, 0))
+        yields[group] = (before[0] + attempts, before[1] + passed)
+    return yields
+
+
+def read_votes(round_: int, context: Context) -> Votes | None:
+    """The majorities over a round's samples of problems without an answer, if the recipe lets them decide."""
+    settings = context.recipe.stages.select.vote
+    if settings is None:
+        return None
+    problems = by_id(context.read((round_, "frontier"), Problem))
+    rationales = context.read((round_, "generate"), Rationale)
+    return Votes(context.read((round_, "verify"), Vote), rationales, problems, settings)
 
 
 def read_written(round_: int, context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from selfimprove.engine_settings import EngineSettings, Ray
-from selfimprove.settings import Settings, Share, unhashed
+from selfimprove.settings import Settings, Share, added, unhashed
 from selfimprove.task_settings import Limits, PromptsTask, Task
 
 # --- the model -----------------------------------------------------------------------------------------------
@@ -284,8 +284,26 @@ class Balance(Settings):
     """Repetition stops at so many rows."""
 
 
+class MajorityVote(Settings):
+    """Keep the samples of a problem without an answer whose answer is the majority's (Huang et al., 2022; Lee et al.,
+    2025, section 5): self-consistency (Wang et al., 2022) in place of a verdict."""
+
+    share: Share = 0.6
+    """The majority must have at least this share of the problem's samples; those without an answer count."""
+    votes: PositiveInt = 3
+    """The majority must have at least so many votes."""
+    length: Share = 0.0
+    """A text is turned away where it has less than this share of the tokens of `against`; 0 is no filter. A model that
+    skips steps agrees with itself on a wrong answer, and writes less (Lee et al., 2025, section 5.1)."""
+    against: Literal["longest", "median"] = "longest"
+    """Of the texts that the round sampled for the same group of problems."""
+
+
 class Select(Settings):
     """Turn rationales into SFT examples."""
+
+    vote: MajorityVote | None = added(None)
+    """For training problems without an answer; without it none of their samples is trained."""
 
     require: Literal["answer", "steps", "grounded"] = "answer"
     """answer: a correct answer suffices (STaR); steps: no step may be wrong either; grounded: nor may a number that the
@@ -397,10 +415,26 @@ class Dpo(Training):
 
 
 class Evaluate(Settings):
-    """Answer all held-out problems greedily."""
+    """Answer all held-out problems, greedily where the temperature is 0."""
 
     max_tokens: PositiveInt | None = None
-    """Generation's own without it."""
+    """Generation's own without it, or the standard's."""
+    samples: PositiveInt = added(1)
+    """Answers a problem; with more than one the majority's counts (self-consistency; Wang et al., 2022)."""
+    temperature: NonNegativeFloat = added(0.0)
+    """Several samples need one above 0 (the paper: 0.5 to 0.7)."""
+    standard: Literal["lm-eval", "lm-eval-cot"] | None = added(None)
+    """Ask as lm-evaluation-harness 0.4.13 does, where it has the task: GSM8K, MMLU and BIG-Bench Hard. lm-eval: by its
+    gsm8k, mmlu and bbh; lm-eval-cot: by gsm8k_cot in place of gsm8k. All other tasks are asked by `prompt`."""
+    extract: str | None = added(None)
+    """Zero-shot CoT's second prompt, such as "Therefore, the answer (arabic numerals) is" (Kojima et al., 2022, section
+    3): it follows each answer, and what the model writes then is what counts. Without it the verifier reads the answer
+    out of the text."""
+    limit: PositiveInt | None = added(None)
+    """At most so many held-out problems, chosen by a hash of the question."""
+    training: PositiveInt | None = added(None)
+    """Answer so many training problems in place of the held-out ones, to choose a prompt by; for recipes without
+    rounds."""
     revise: bool = False
     """Criticise and revise every answer as well, to see what the model can correct; the accuracy is of the answers
     before it."""

@@ -135,6 +135,7 @@ def _check(recipe: Recipe, document: Document) -> None:
         where = document.where(("stages", "dpo", "label_smoothing"))
         raise RecipeError(f"{where}: 'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not '{dpo.loss}'")
     _check_launch(recipe, document)
+    _check_evaluation(recipe, document)
     _check_constitution(recipe, document)
     _check_tasks(recipe, document)
     shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]
@@ -178,6 +179,26 @@ def _check_launch(recipe: Recipe, document: Document) -> None:
             )
 
 
+def _check_evaluation(recipe: Recipe, document: Document) -> None:
+    settings = recipe.stages.evaluate
+    if settings.samples > 1 and settings.temperature == 0:
+        where = document.where(("stages", "evaluate", "samples"))
+        raise RecipeError(f"{where}: {settings.samples} greedy samples are all the same; set 'evaluate.temperature'")
+    if settings.training and (recipe.rounds or recipe.train.family == "scored"):
+        where = document.where(("stages", "evaluate", "training"))
+        raise RecipeError(f"{where}: 'evaluate.training' is for recipes without rounds: nothing would be held out")
+    if settings.extract and settings.samples > 1:
+        where = document.where(("stages", "evaluate", "extract"))
+        raise RecipeError(f"{where}: 'evaluate.extract' is for one sample, not for {settings.samples}")
+    vote, generate = recipe.stages.select.vote, recipe.stages.generate
+    if vote and (generate.samples < vote.votes or generate.temperature == 0):
+        where = document.where(("stages", "select", "vote"))
+        raise RecipeError(
+            f"{where}: {generate.samples} samples at temperature {generate.temperature:g} have no majority of "
+            f"{vote.votes}; raise 'generate.samples' and the temperature"
+        )
+
+
 def _check_constitution(recipe: Recipe, document: Document) -> None:
     """What the stages that go by a constitution need of the rest of the recipe."""
     stages = recipe.stages
@@ -213,7 +234,7 @@ def _check_constitution(recipe: Recipe, document: Document) -> None:
 
 
 def _check_tasks(recipe: Recipe, document: Document) -> None:
-    if recipe.train.family == "scored":
+    if recipe.train.family == "scored" and recipe.rounds:
         where = document.where(("train", "name"))
         raise RecipeError(
             f"{where}: '{recipe.train.name}' is only evaluated, never trained on; name it in 'evaluate_on'"

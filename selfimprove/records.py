@@ -243,6 +243,56 @@ class Comparison(Record):
         return 0.5 + (self.forward - self.backward) / 2
 
 
+class Vote(Record):
+    """The majority over the samples of one problem (self-consistency; Wang et al., 2022); parents: the problem, the
+    samples that agree with the majority, the first one first.
+
+    `votes` of `samples` agree; `answers` counts the different ones. Where two answers have as many votes (`tie`), the
+    one that was sampled first counts. `answer` is None where no sample gave one: then the parent is the first sample.
+    """
+
+    kind: ClassVar[str] = "vote"
+    answer: str | None
+    votes: int
+    samples: int
+    answers: int
+    tie: bool
+
+    @property
+    def problem(self) -> str:
+        return self.parents[0]
+
+    @property
+    def winner(self) -> str:
+        """The sample that stands for the majority."""
+        return self.parents[1]
+
+    @property
+    def agreeing(self) -> tuple[str, ...]:
+        """All samples that agree with the majority; none where there is no answer."""
+        return self.parents[1:] if self.votes else ()
+
+
+class Proposal(Record):
+    """A trigger that a checkpoint proposed (APE; Zhou et al., 2022. OPRO; Yang et al., 2023); parents: the checkpoint.
+
+    `text` is what was written, `trigger` the text that was read out of it; `kept` says whether it was tried.
+    """
+
+    kind: ClassVar[str] = "proposal"
+    prompt: str
+    text: str
+    trigger: str
+    kept: bool
+    reason: str
+    step: int
+    seed: int
+    temperature: float
+    tokens: int
+    logprob: float
+    finish: Literal["stop", "length", "too_long"]
+
+
 class CrossCheck(Record):
     """What a second verifier says of a rationale that has a verdict; parents: rationale, verdict."""
 
@@ -381,8 +431,8 @@ class Frontier(Record):
 KINDS: dict[str, type[Record]] = {
     record.kind: record
     for record in (
-        Problem, Rationale, Verdict, CrossCheck, Critique, Revision, Comparison, Decision, Example, Preference,
-        Checkpoint, Evaluation, Promotion,
+        Problem, Rationale, Verdict, Vote, Proposal, CrossCheck, Critique, Revision, Comparison, Decision, Example,
+        Preference, Checkpoint, Evaluation, Promotion,
         Frontier,
     )
 }  # fmt: skip

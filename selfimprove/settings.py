@@ -12,6 +12,11 @@ def unhashed(default: Any, description: str) -> Any:
     return Field(default, description=description, json_schema_extra={"hashed": False})
 
 
+def added(default: Any) -> Any:
+    """Declare a setting that came later: at its default it is left out of fingerprints, and older runs keep theirs."""
+    return Field(default, json_schema_extra={"hashed": "unless default"})
+
+
 class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
@@ -19,12 +24,14 @@ class Settings(BaseModel):
 
 
 def hashed_settings(settings: BaseModel) -> dict[str, Any]:
-    """The settings that decide what is computed, for a fingerprint; those declared by `unhashed` are left out."""
+    """The settings that decide what is computed, for a fingerprint; those declared by `unhashed`, and by
+    `added` as long as they are at their defaults, are left out."""
     result: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("hashed") is False:
-            continue
+        hashed = extra.get("hashed") if isinstance(extra, dict) else None
         value = getattr(settings, name)
+        if hashed is False or (hashed == "unless default" and value == field.default):
+            continue
         result[name] = hashed_settings(value) if isinstance(value, BaseModel) else value
     return result

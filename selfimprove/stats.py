@@ -23,6 +23,15 @@ def mcnemar(won: int, lost: int) -> float:
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values for several comparisons (Holm, 1979), in the order given."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        adjusted[at] = highest
+    return adjusted
+
+
 def dpo_loss(
     policy: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], *, beta: float
 ) -> tuple[float, float]:

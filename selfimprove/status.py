@@ -34,6 +34,7 @@ class Funnel:
     kept_repaired: int
     kept_revised: int
     kept_rationalized: int
+    kept_vote: int
     undecided: int
 
 
@@ -56,6 +57,7 @@ def read_funnels(query: Query) -> dict[int, Funnel]:
                count(*) FILTER (d.kept AND r.stage = 'repair') AS kept_repaired,
                count(*) FILTER (d.kept AND r.stage = 'revise') AS kept_revised,
                count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
+               count(*) FILTER (d.kept AND starts_with(d.reason, 'kept by vote')) AS kept_vote,
                count(*) FILTER (v.outcome = 'undecided') AS undecided
         FROM rationale r
         JOIN verdict v ON v.parents[1] = r.id
@@ -73,6 +75,17 @@ def read_cross_checks(query: Query) -> list[dict[str, Any]]:
     """How often a second verifier agreed, by round and pair of outcomes."""
     return query.rows(
         "SELECT round, verifier, first, second, count(*) AS count FROM crosscheck GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def read_votes(query: Query) -> list[dict[str, Any]]:
+    """How the samples of problems voted, by round and stage."""
+    return query.rows(
+        """
+        SELECT round, stage, count(*) AS problems, max(samples) AS samples, avg(votes / samples) AS agreement,
+               count(*) FILTER (tie) AS ties, count(*) FILTER (votes = 0) AS unanswered
+        FROM vote GROUP BY ALL ORDER BY ALL
+        """
     )
 
 
@@ -116,6 +129,10 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
         "cross-checks": read_cross_checks(Query(folder)),
+        "votes": read_votes(Query(folder)),
+        "self-consistency": {
+            one.round: one.metrics["self-consistency"] for one in manifests if one.metrics.get("self-consistency")
+        },
         "preferences": [
             {"round": one.round, "pairs": one.metrics.get("pairs", 0), "measured": one.metrics.get("measured")}
             for one in manifests
@@ -153,6 +170,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         if checks := read_cross_checks(Query(folder)):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
+    if votes := read_votes(Query(folder)):
+        console.print(_votes_table(votes, manifests))
     if any(one.metrics.get("revised") for one in manifests):
         console.print(_revised_table(manifests))
     if any(one.metrics.get("open prompts") for one in manifests):
@@ -230,13 +249,15 @@ def _funnel_table(folder: RunFolder) -> Table:
     ]
     titles = {"repaired": "repair", "rationalized": "hint", "revised": "revise"}
     names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *(titles[one] for one in again), "kept"]
-    names += [*(f"by\n{titles[one]}" for one in again), "un-\ndecided"]
+    voted = any(one.kept_vote for one in funnels.values())
+    names += [*(f"by\n{titles[one]}" for one in again), *(["by\nvote"] if voted else []), "un-\ndecided"]
     table = make_table("From sampled to trained", *names)
     for round_, one in funnels.items():
         counts = vars(one)
         row: list[Any] = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason]
         row += [f"{counts[f'{name}_correct']}/{counts[name]}" for name in again]
-        row += [one.kept, *(counts[f"kept_{name}"] for name in again), one.undecided]
+        row += [one.kept, *(counts[f"kept_{name}"] for name in again)]
+        row += [*([one.kept_vote] if voted else []), one.undecided]
         table.add_row(*map(str, row))
     return table
 
@@ -251,6 +272,20 @@ def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
         how = ", ".join(f"{one['count']} × {one['first']}, then {one['second']}" for one in differing)
         differs = sum(one["count"] for one in differing)
         table.add_row(str(key[0]), key[1], str(checked), str(checked - differs), str(differs), how)
+    return table
+
+
+def _votes_table(votes: list[dict[str, Any]], manifests: list[Manifest]) -> Table:
+    """How far samples agree; where answers are known, what the majority is worth beside a single sample."""
+    columns = ("round", "stage", "problems", "samples", "agree", "ties", "no answer", "majority", "single sample")
+    table = make_table("Votes over several samples", *columns, left=("stage",))
+    measured = {one.round: one.metrics.get("self-consistency") for one in manifests if one.stage == "evaluate"}
+    for one in votes:
+        row = [str(one["round"]), one["stage"], str(one["problems"]), str(one["samples"]), f"{one['agreement']:.0%}"]
+        row += [str(one["ties"]), str(one["unanswered"])]
+        found = measured.get(one["round"]) if one["stage"] == "evaluate" else None
+        row += [f"{found[name]:.1%}" for name in ("majority", "single sample")] if found else ["", ""]
+        table.add_row(*row)
     return table
 
 

@@ -1,7 +1,7 @@
 """One line on what a stage brought."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from selfimprove.records import (
     Promotion,
     Revision,
     Verdict,
+    Vote,
 )
 from selfimprove.stats import wilson
 
@@ -80,8 +81,14 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         wrong = sum(one.wrong_reason for one in verdicts)
         undecided = sum(one.outcome == "undecided" for one in verdicts)
         second = context.read(key, CrossCheck) if stage.name == "verify" else []
-        return f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided" + (
-            f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
+        return (
+            f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided"
+            + (
+                f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}"
+                if second
+                else ""
+            )
+            + describe_votes(context.read(key, Vote))
         )
     if stage.name == "revise":
         return _describe_revisions(context.read(key, Critique), context.read(key, Revision))
@@ -118,9 +125,28 @@ def _describe_revisions(critiques: list[Critique], revisions: list[Revision]) ->
     return f"{said}{kept} of {len(revisions)} revisions kept{seen}"
 
 
+def describe_votes(votes: Sequence[Vote]) -> str:
+    """How the samples of problems without an answer voted."""
+    if not votes:
+        return ""
+    agree = sum(one.votes / one.samples for one in votes) / len(votes)
+    return (
+        f"; {len(votes)} problems without an answer: {agree:.0%} of their samples agree with the majority on average, "
+        f"{sum(one.tie for one in votes)} ties, {sum(not one.votes for one in votes)} without any answer"
+    )
+
+
+def describe_consistency(found: dict[str, Any]) -> str:
+    """What the majority over several samples was worth."""
+    return (
+        f"by majority over {found['samples']} samples {found['majority']:.1%}, "
+        f"a single sample {found['single sample']:.1%} on average, {found['ties']} ties"
+    )
+
+
 def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
     """What was seen in the answers to open prompts, and what the model could correct."""
-    lines = []
+    lines = [describe_consistency(metrics["self-consistency"])] if metrics.get("self-consistency") else []
     if texts := metrics.get("open prompts"):
         lines.append(
             f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
-from selfimprove.settings import Settings, unhashed
+from selfimprove.settings import Settings, added, unhashed
 
 Comparison = Literal["math", "text", "choice", "judge"]
 
@@ -50,6 +50,9 @@ class ArithmeticTask(TaskSettings):
     """The two operands of a seed rationale have at most this many digits together."""
     held_out: PositiveInt = 20
     """Held-out problems of each shape; one pair of operands in ten is held out, whatever the seed."""
+    hide_answers: bool = added(False)
+    """Draw training problems without their answers, to measure what a majority vote is worth; seed rationales and
+    held-out problems keep theirs."""
 
 
 class PoolTask(TaskSettings):
@@ -187,7 +190,10 @@ class ScoredTask(TaskSettings):
 class VerifierSettings(Settings):
     """Which verifier judges, and how: all that a worker process must know to build it."""
 
-    name: Literal["addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge"]
+    name: Literal[
+        "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge",
+        "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
+    ]  # fmt: skip
     stated: bool = False
     """An answer counts only where it is announced: by `####`, a box or "the answer is"."""
     answers: Answers = Answers()

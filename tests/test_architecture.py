@@ -19,7 +19,7 @@ ROWS = (
     {"errors", "records", "phrases"},
     {"yaml_files", "terminal", "addition", "settings", "memory"},
     {"task_settings", "engine_settings", "stats", "lineage", "policy_files"},
-    {"recipe", "gym_data", "accelerate_config"},
+    {"recipe", "gym_data", "accelerate_config", "triggers"},
     {"recipe_file", "prompts"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},
@@ -30,12 +30,14 @@ ROWS = (
     {"context"},
     {"training", "work"},
     {"constitutional", "pools"},
+    {"answering"},
     {"pipeline", "summary"},
     {"overlap"},
     {"loop", "on_ray"},
     {"status", "show", "traces", "progress", "verify_file"},
-    {"estimate", "principle_report"},
-    {"cli_constitution"},
+    {"estimate", "principle_report", "prompt_study"},
+    {"prompt_search"},
+    {"cli_constitution", "cli_prompts"},
     {"cli"},
 )
 ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
@@ -51,7 +53,7 @@ STAGES_MAY_IMPORT = (
 STAGES_TOGETHER = {
     ("stages.rationalize", "stages.generate"), ("stages.repair", "stages.generate"), ("stages.prefer", "stages.select"),
     ("stages.score", "stages.generate"), ("stages.critique", "stages.generate"), ("stages.revise", "stages.critique"),
-    ("stages.revise", "stages.generate"), ("stages.teach", "stages.select"),
+    ("stages.revise", "stages.generate"), ("stages.teach", "stages.select"), ("stages.select", "stages.vote"),
 }  # fmt: skip
 
 HOMES = {
@@ -61,7 +63,7 @@ HOMES = {
     "pyarrow": {"store", "trainers"},
     "peft": {"models", "trainers"},
     "scipy": {"stats", "context"},  # context imports it early, on the imports' account
-    "typer": {"cli", "cli_constitution"},
+    "typer": {"cli", "cli_constitution", "cli_prompts"},
     "vllm": {"engines"},
     "sympy": {"verifiers"},
     "math_verify": {"verifiers"},

@@ -10,10 +10,13 @@ from selfimprove.policy_files import POLICIES, find_policy
 from selfimprove.recipe import (
     STAGES,
     Build,
+    Evaluate,
     Generate,
+    MajorityVote,
     Prompting,
     Rationalize,
     Recipe,
+    Select,
     Sft,
     Stages,
     Warmup,
@@ -188,13 +191,24 @@ UNHASHED = [
     *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in LAUNCH),
     *(f"stages.{stage}.checkpoint_every" for stage in ("warmup", "sft")),
 ]
+ADDED = [
+    "stages.select.vote",
+    *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),
+]
 
 
 def test_hashed_settings_leave_out_what_only_changes_the_speed() -> None:
     recipe = Recipe(name="x", model={"path": "m"}, train=Gsm8kTask(), stages=Stages(warmup=Warmup()))  # type: ignore[arg-type]
     every, hashed = names_of(recipe.model_dump()), names_of(hashed_settings(recipe))
-    assert every - hashed == set(UNHASHED)
+    assert every - hashed == {*UNHASHED, *ADDED}
     assert hashed < every
+
+
+def test_a_setting_that_came_later_counts_once_it_is_set() -> None:
+    assert hashed_settings(Evaluate()) == {"max_tokens": None, "revise": False, "part_size": 512}
+    assert hashed_settings(Evaluate(samples=8, temperature=0.7))["samples"] == 8
+    assert hashed_settings(Select(vote=MajorityVote()))["vote"]["votes"] == 3
+    assert "hide_answers" not in hashed_settings(ArithmeticTask())
 
 
 @pytest.mark.parametrize(

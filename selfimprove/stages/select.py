@@ -7,6 +7,7 @@ from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Select
 from selfimprove.records import Decision, Example, Problem, Rationale, Revision, Verdict
+from selfimprove.stages.vote import Votes
 
 VERSION = 3
 
@@ -22,13 +23,15 @@ def select(
     settings: Select,
     revisions: Mapping[str, Revision] | None = None,
     all_revisions: bool = False,
+    votes: Votes | None = None,
 ) -> Iterator[Decision | Example]:
     """Decide on each rationale, in order; a kept one is followed by its example.
 
     `verdicts` is by rationale; `earlier` holds the examples that would be trained too, for duplicates; `shown` keeps
     the exemplars or the trigger in the trained prompt. Samples come before rationalizations, so that a cap per
     problem prefers what the model reached without the hint. `revisions`, by rationale, says which revised ones were
-    kept; of an open prompt only these are trained, the last one of each chain or all.
+    kept; of an open prompt only these are trained, the last one of each chain or all. `votes` decide on the samples of
+    problems without an answer.
     """
     render = prompts.render if shown else prompts.render_question
     seen = {(one.prompt, one.completion) for one in earlier}
@@ -43,11 +46,14 @@ def select(
         if problem.id not in rendered:
             rendered[problem.id] = render(problem)
         prompt = rendered[problem.id]
-        revision = became.get(rationale.id)
+        revision, why = became.get(rationale.id), "kept"
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
         elif problem.is_open:
             reason = why_not_open(rationale)
+        elif votes and votes.holds(rationale) and verdict.outcome == "undecided":
+            reason = votes.why_not(rationale) or why_not_steps(verdict, settings, "the majority's answer")
+            why = votes.why(rationale)
         else:
             reason = why_not(rationale, verdict, settings)
         if not reason and rationale.problem in suspicious:
@@ -65,7 +71,7 @@ def select(
             hinted, cap = kept["rationalized"] + 1, settings.rationalized_cap
             if cap is not None and hinted > cap * (kept["sampled"] + hinted) + 1e-9:
                 reason = "over the cap on rationalized examples"
-        yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or "kept")
+        yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
         if not reason:
             seen.add((prompt, rationale.text))
             kept_of[problem.id] += 1
@@ -113,11 +119,16 @@ def why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
         return f"{verdict.outcome}: {verdict.reason}"
     if rationale.finish != "stop":
         return "cut off at the length limit, so its end would be learned wrong"
+    return why_not_steps(verdict, settings, "right answer")
+
+
+def why_not_steps(verdict: Verdict, settings: Select, answer: str) -> str:
+    """Why the steps of a text with an accepted answer do not pass what is required of them, or nothing."""
     if settings.require != "answer" and verdict.reasoning != "correct":
         wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
-        return f"right answer, wrong step: {wrong.reason}" if wrong else "right answer, no step could be checked"
+        return f"{answer}, wrong step: {wrong.reason}" if wrong else f"{answer}, no step could be checked"
     if settings.require == "grounded" and verdict.ungrounded:
-        return f"right answer from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
+        return f"{answer} from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
     return ""
 
 

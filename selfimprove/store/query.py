@@ -26,7 +26,8 @@ TRACES = """
     FROM rationale r
     LEFT JOIN verdict v ON v.parents[1] = r.id
     LEFT JOIN decision d ON d.parents[1] = r.id
-    LEFT JOIN crosscheck c ON c.parents[1] = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM crosscheck ORDER BY parents[1], first = second, verifier) c
+      ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
 FILTERS = {

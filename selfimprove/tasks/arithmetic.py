@@ -1,12 +1,14 @@
 """Addition of operands of any lengths: training problems are drawn without end, held-out pairs can never be drawn."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from selfimprove.addition import parse_addition, write_flawed, write_rationale
 from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.task_settings import ArithmeticTask, VerifierSettings
+from selfimprove.tasks.standard import Standard
 
 HELD_OUT_SHARE = 10  # one pair of operands in so many is held out
 
@@ -29,6 +31,7 @@ class Arithmetic:
     exemplars: Sequence[Exemplar] = ()
     scored = False
     left_out = 0
+    standards: Mapping[str, Standard] = MappingProxyType({})
 
     def __init__(self, settings: ArithmeticTask) -> None:
         self.settings = settings
@@ -40,9 +43,10 @@ class Arithmetic:
         }
         self.seeded = {shape for shape, level in self.levels.items() if level <= settings.seed_total_digits}
 
-    def _problem(self, a: int, b: int) -> Problem:
+    def _problem(self, a: int, b: int, *, hidden: bool = False) -> Problem:
         shape = f"{len(str(a))}+{len(str(b))}"
-        return Problem(question=f"{a}+{b}=", answer=str(a + b), task=self.name, level=self.levels[shape], group=shape)
+        answer = None if hidden else str(a + b)
+        return Problem(question=f"{a}+{b}=", answer=answer, task=self.name, level=self.levels[shape], group=shape)
 
     def _pairs(self, group: str, rng: random.Random, *, held_out: bool) -> Iterator[tuple[int, int]]:
         """Pairs of a shape without repeats, until it is likely that there are no more."""
@@ -68,8 +72,11 @@ class Arithmetic:
         return problems
 
     def draw(self, group: str, count: int, seed: int) -> list[Problem]:
+        return self._draw(group, count, seed, hidden=self.settings.hide_answers)
+
+    def _draw(self, group: str, count: int, seed: int, *, hidden: bool) -> list[Problem]:
         pairs = self._pairs(group, random.Random(seed), held_out=False)
-        return [self._problem(*pair) for _, pair in zip(range(count), pairs, strict=False)]
+        return [self._problem(*pair, hidden=hidden) for _, pair in zip(range(count), pairs, strict=False)]
 
     def seed_rationales(self, count: int, seed: int) -> list[tuple[Problem, str]]:
         """Problems of the seeded shapes in equal parts, with their rationales."""
@@ -77,7 +84,7 @@ class Arithmetic:
         rows = []
         for at, group in enumerate(shapes):
             share = count // len(shapes) + (at < count % len(shapes))
-            for problem in self.draw(group, share, derive_seed(seed, "seed rationales", group)):
+            for problem in self._draw(group, share, derive_seed(seed, "seed rationales", group), hidden=False):
                 operands = parse_addition(problem.question)
                 assert operands is not None
                 rows.append((problem, write_rationale(*map(int, operands))))
@@ -98,4 +105,6 @@ class Arithmetic:
 
     def fingerprint(self) -> str:
         settings = self.settings
-        return digest(self.name, settings.max_digits, settings.seed_total_digits, settings.held_out, HELD_OUT_SHARE)
+        hidden = ["hidden answers"] if settings.hide_answers else []
+        shapes = (settings.max_digits, settings.seed_total_digits, settings.held_out, HELD_OUT_SHARE)
+        return digest(self.name, *shapes, *hidden)

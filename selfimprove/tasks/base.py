@@ -4,6 +4,7 @@ import gzip
 import random
 import zlib
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.task_settings import Comparison, VerifierSettings
 from selfimprove.task_settings import PoolTask as PoolSettings
+from selfimprove.tasks.standard import Standard
 
 MAX_CHARACTERS = 256_000_000  # of one file, unpacked
 
@@ -25,6 +27,11 @@ class Task(Protocol):
     """Whether the model picks an option by its log-probability, and writes nothing."""
     left_out: int
     """How many rows of its file make no problem and are left out."""
+
+    @property
+    def standards(self) -> Mapping[str, Standard]:
+        """The prompts that others evaluate it with, by the values of `evaluate.standard`."""
+        ...
 
     @property
     def exemplars(self) -> Sequence[Exemplar]:
@@ -75,8 +82,10 @@ class PoolTask:
         exemplars: Sequence[Exemplar] = (),
         scored: bool = False,
         left_out: int = 0,
+        standards: Mapping[str, Standard] | None = None,
     ) -> None:
         self.name = name
+        self.standards: Mapping[str, Standard] = standards or {}
         self.scored, self.left_out = scored, left_out
         self.verifier = verifier
         self.exemplars: Sequence[Exemplar] = tuple(exemplars)
@@ -136,6 +145,12 @@ def take(problems: Sequence[Problem], count: int | None) -> list[Problem]:
     chosen = sorted(problems, key=lambda one: derive_seed("take", question_key(one.question)))[:count]
     ids = {one.id for one in chosen}
     return [one for one in problems if one.id in ids]
+
+
+def draw_evenly(task: Task, count: int, seed: int) -> list[Problem]:
+    """Training problems evenly over the groups of a task; fewer where it has fewer."""
+    drawn = [task.draw(group, count, derive_seed(seed, group)) for group in sorted(task.levels)]
+    return [one for row in zip_longest(*drawn) for one in row if one is not None][:count]
 
 
 def check_disjoint(train: Sequence[Task], held_out: Sequence[Problem]) -> None:

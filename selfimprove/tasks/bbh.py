@@ -11,6 +11,7 @@ from selfimprove.prompts import Exemplar
 from selfimprove.records import Problem
 from selfimprove.task_settings import BbhTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, load_hub, question_key, read_text, split_pool, take
+from selfimprove.tasks.standard import bbh_standards
 from selfimprove.yaml_files import suggest
 
 TASKS = frozenset(
@@ -102,7 +103,7 @@ def parse_exemplars(text: str) -> tuple[Exemplar, ...]:
     return tuple(exemplars)
 
 
-def _read(folder: Path, subject: str) -> tuple[list[Problem], tuple[Exemplar, ...]]:
+def _read(folder: Path, subject: str) -> tuple[list[Problem], tuple[Exemplar, ...], str]:
     path, worked = folder / f"{subject}.json", folder / "cot-prompts" / f"{subject}.txt"
     if folder.is_dir() and not path.is_file():
         known = [one.stem for one in folder.glob("*.json")]
@@ -110,19 +111,20 @@ def _read(folder: Path, subject: str) -> tuple[list[Problem], tuple[Exemplar, ..
     try:
         problems = _problems(json.loads(read_text(path))["examples"], subject)
         path = worked
-        exemplars = parse_exemplars(read_text(path)) if path.is_file() else ()
+        text = read_text(path) if path.is_file() else ""
+        exemplars = parse_exemplars(text)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TaskError(f"{path}: not BIG-Bench Hard's format ({type(error).__name__}: {error})") from None
-    return problems, exemplars
+    return problems, exemplars, text
 
 
 def load_bbh(settings: BbhTask) -> PoolTask:
     """Load a task of BIG-Bench Hard from a folder, or from the hub, whose copy has no worked problems."""
     subject = settings.subject
     if settings.path is not None:
-        problems, exemplars = _read(Path(settings.path), subject)
+        problems, exemplars, worked = _read(Path(settings.path), subject)
     elif subject in TASKS:
-        problems, exemplars = _problems(load_hub("lukaemon/bbh", "test", subject), subject), ()
+        problems, exemplars, worked = _problems(load_hub("lukaemon/bbh", "test", subject), subject), (), ""
     else:
         raise TaskError(f"unknown task '{subject}' of BIG-Bench Hard{suggest(subject, TASKS)}")
     shown = {question_key(exemplar.question) for exemplar in exemplars}
@@ -133,4 +135,5 @@ def load_bbh(settings: BbhTask) -> PoolTask:
         test,
         verifier=VerifierSettings(name="math" if subject in NUMBERS else "choice", answers=settings.answers),
         exemplars=exemplars,
+        standards=bbh_standards(subject, worked),
     )

@@ -9,6 +9,7 @@ from selfimprove.errors import TaskError
 from selfimprove.records import Problem
 from selfimprove.task_settings import Gsm8kTask
 from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, take
+from selfimprove.tasks.standard import gsm8k_standards
 
 MAX_LEVEL = 8
 
@@ -34,14 +35,23 @@ def _problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
 def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
     """Load GSM8K from a folder with train.jsonl and test.jsonl, or from the hub."""
 
-    def split(name: str) -> list[Problem]:
+    def split(name: str) -> tuple[list[Problem], list[tuple[str, str]]]:
+        """The problems of a split, and its questions with their whole solutions."""
         if settings.path is None:
-            return _problems(load_hub("openai/gsm8k", name, "main"))
+            rows = list(load_hub("openai/gsm8k", name, "main"))
+            return _problems(rows), [(row["question"], row["answer"]) for row in rows]
         path = Path(settings.path) / f"{name}.jsonl"
         try:
-            return _problems(json.loads(line) for line in read_text(path).split("\n") if line.strip())
+            rows = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
+            return _problems(rows), [(row["question"], row["answer"]) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
 
-    train, test = take(split("train"), settings.limit), take(split("test"), settings.held_out)
-    return PoolTask("gsm8k", train, test, verifier=compare_as("math", settings))
+    (train, solutions), (test, _) = split("train"), split("test")
+    return PoolTask(
+        "gsm8k",
+        take(train, settings.limit),
+        take(test, settings.held_out),
+        verifier=compare_as("math", settings),
+        standards=gsm8k_standards(solutions, [one.question for one in test]),
+    )

@@ -9,6 +9,7 @@ from selfimprove.errors import TaskError
 from selfimprove.records import Problem
 from selfimprove.task_settings import MmluTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
+from selfimprove.tasks.standard import mmlu_standards
 from selfimprove.yaml_files import suggest
 
 LETTERS = "ABCD"
@@ -151,22 +152,25 @@ def load_mmlu(settings: MmluTask) -> PoolTask:
     if settings.path is None:
         if subject not in SUBJECTS:
             raise TaskError(f"unknown subject '{subject}' of MMLU{suggest(subject, SUBJECTS)}")
-        train, test = (
+        train, test, dev = (
             [
                 _problem(subject, row["question"], row["choices"], str(row["answer"]))
                 for row in load_hub("cais/mmlu", split, subject)
             ]
-            for split in ("validation", "test")
+            for split in ("validation", "test", "dev")
         )
     else:
         path = Path(settings.path)
         path = _find(path, subject) if path.is_dir() else path
         test = _read(path, subject)
-        validation = path.parent.parent / "val" / f"{subject}_val.csv"
-        train = _read(validation, subject) if validation.is_file() else []
+        train, dev = (
+            _read(file, subject) if (file := path.parent.parent / split / f"{subject}_{split}.csv").is_file() else []
+            for split in ("val", "dev")
+        )
     return PoolTask(
         settings.name,
         take(train, settings.limit),
         take(test, settings.held_out),
         verifier=VerifierSettings(name="choice", answers=settings.answers),
+        standards=mmlu_standards(subject, dev),
     )

@@ -7,6 +7,7 @@ from selfimprove.verifiers.addition import AdditionVerifier
 from selfimprove.verifiers.base import Verifier
 from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.gym import GymVerifier
+from selfimprove.verifiers.harness import FILTERS, HarnessVerifier
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.reference import MathVerifyVerifier
 from selfimprove.verifiers.text import TextVerifier
@@ -20,6 +21,7 @@ VERIFIERS: Mapping[str, Callable[[VerifierSettings], Verifier]] = {
     "choice": ChoiceVerifier,
     "math-verify": MathVerifyVerifier,
     "reasoning_gym": GymVerifier,
+    **dict.fromkeys(FILTERS, HarnessVerifier),
 }
 
 

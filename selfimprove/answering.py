@@ -1,0 +1,172 @@
+"""How the evaluation is fed: prompts of the recipe or of a standard, several samples and their majority, verdicts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from selfimprove.constitutional import evaluate_revisions
+from selfimprove.context import Context
+from selfimprove.errors import RecipeError
+from selfimprove.plan import PlannedStage, last_training, start_stage
+from selfimprove.recipe import Sampling
+from selfimprove.records import Checkpoint, Evaluation, Problem, Rationale, Verdict, Vote, by_id
+from selfimprove.stages.evaluate import evaluate
+from selfimprove.stages.generate import Beginning, Writer, generate
+from selfimprove.stages.score import pick_options
+from selfimprove.stages.verify import cross_check, verify
+from selfimprove.stages.vote import count_shares, vote
+from selfimprove.tasks.standard import Standard
+from selfimprove.work import Records, Work, chunks, make_writer
+
+EXTRACTED = 32  # tokens after the second prompt (Kojima et al., 2022, appendix A.4)
+
+
+def answer_held_out(stage: PlannedStage, context: Context) -> Work:
+    """The work of the stage `evaluate`: parts that answer problems, and a last one with what follows from them all."""
+    key = (stage.round, last_training(context.recipe) if stage.round else start_stage(context.recipe))
+    checkpoint: Checkpoint = context.read(key, Checkpoint)[0]
+    problems = context.read((0, "problems"), Problem)
+    asking = Asking(stage, context, checkpoint)
+    # What is written comes before what is scored, and a part is asked in one way.
+    order = sorted(problems, key=asking.scores)
+    parts = [
+        part
+        for _, some in groupby(order, key=asking.kind)
+        for part in chunks(list(some), context.recipe.stages.evaluate.part_size)
+        if part
+    ]
+
+    def run(part: Sequence[Problem]) -> Records:
+        if part:
+            yield from asking.ask(part)
+            return
+        disk = context.folder.stage(*stage.key, stage.fingerprint)
+        written = [one for one in disk.read(Rationale) if one.origin == "sampled"]
+        verdicts = list(verify(written, problems=by_id(problems), judge=context.judging.judge))
+        yield from verdicts
+        judged = {one.rationale: one for one in verdicts}
+        votes = list(vote(by_id(problems), written, same=context.judging.same_answers)) if asking.samples > 1 else []
+        yield from votes
+        final = counted(written, votes)
+        found = list(evaluate(problems, final, judged, checkpoint.id))
+        yield from found
+        if votes:
+            context.clock.metrics["self-consistency"] = measure_votes(votes, written, judged, found)
+        yield from asking.judge_by_standard(written, judged, by_id(problems))
+        answered = {one.id: one for one in problems if not asking.scores(one)}
+        yield from evaluate_revisions(stage, context, checkpoint, answered, final, judged)
+
+    return Work([*parts, []], run, Rationale, asking.samples, follows=True)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the evaluation asks each problem: by the recipe's prompt, or as the standard of its task does."""
+
+    stage: PlannedStage
+    context: Context
+    checkpoint: Checkpoint
+
+    @property
+    def samples(self) -> int:
+        return self.context.recipe.stages.evaluate.samples
+
+    def standard(self, problem: Problem) -> Standard | None:
+        return self.context.standards.get(problem.task)
+
+    def scores(self, problem: Problem) -> bool:
+        """Whether an option is picked by its log-probability, and nothing is written."""
+        standard = self.standard(problem)
+        return problem.task in self.context.scored if standard is None else bool(standard.options)
+
+    def kind(self, problem: Problem) -> tuple[bool, str]:
+        standard = self.standard(problem)
+        return self.scores(problem), standard.name if standard else ""
+
+    def ask(self, part: Sequence[Problem]) -> Records:
+        """The answers to problems that are asked in one way."""
+        context, settings = self.context, self.context.recipe.stages.evaluate
+        writer, prompts = make_writer(self.stage.round, context, self.checkpoint), context.prompts
+        standard = self.standard(part[0])
+        if standard and prompts.chat:
+            raise RecipeError(
+                "'evaluate.standard': these prompts are plain text, and this model is asked by its chat template; "
+                "set 'prompt.chat' to never"
+            )
+        if self.scores(part[0]):
+            options = standard.options if standard else ()
+            render = standard.render if standard else prompts.render_verbatim
+            yield from pick_options(part, writer=writer, render=render, options=options)
+            return
+        writer = replace(writer, stop=standard.stop) if standard else writer
+        most = settings.max_tokens or (standard.max_tokens if standard else context.recipe.stages.generate.max_tokens)
+        written = generate(
+            part,
+            writer=writer,
+            render=standard.render if standard else prompts.render,
+            sampling=Sampling(temperature=settings.temperature, max_tokens=most),
+            samples=settings.samples,
+            purpose="evaluate",
+        )
+        extract = None if standard else settings.extract
+        yield from self._extract(part, written, writer, extract) if extract else written
+
+    def _extract(self, part: Sequence[Problem], written: Records, writer: Writer, extract: str) -> Records:
+        """Texts, and after each the second prompt with what the model writes then (Kojima et al., 2022, section 3)."""
+        first = [one for one in written if isinstance(one, Rationale)]
+        yield from first
+        begins = {one.problem: Beginning(one.id, f"{one.text} {extract}") for one in first if one.finish != "too_long"}
+
+        def read(problem: Problem, text: str) -> str | None:
+            return writer.extract_answer(problem, f"The answer is{text.rpartition(extract)[2]}")
+
+        yield from generate(
+            [one for one in part if one.id in begins],
+            writer=replace(writer, extract_answer=read),
+            render=self.context.prompts.render,
+            sampling=Sampling(temperature=0.0, max_tokens=EXTRACTED),
+            samples=1,
+            purpose="extract",
+            beginnings=begins,
+        )
+
+    def judge_by_standard(
+        self, written: Sequence[Rationale], verdicts: Mapping[str, Verdict], problems: Mapping[str, Problem]
+    ) -> Records:
+        """What the standard's own comparison says of each text, beside our verdict."""
+        names = {name for one in self.context.standards.values() for name in one.comparisons}
+        for name in sorted(names):
+            mine = [
+                (one, verdicts[one.id])
+                for one in written
+                if (standard := self.standard(problems[one.problem])) and name in standard.comparisons
+            ]
+            judge = self.context.judging.judge_by(name)
+            yield from cross_check(mine, problems=problems, judge=judge, share=1.0)
+
+
+def counted(rationales: Sequence[Rationale], votes: Sequence[Vote]) -> list[Rationale]:
+    """The text of each problem that counts: its majority's where there was a vote, and with a second prompt what was
+    written after it."""
+    chosen = {one.winner for one in votes}
+    continued = {one.parents[2] for one in rationales if len(one.parents) > 2}
+    return [one for one in rationales if (one.id in chosen if votes else one.id not in continued)]
+
+
+def measure_votes(
+    votes: Sequence[Vote],
+    rationales: Sequence[Rationale],
+    verdicts: Mapping[str, Verdict],
+    found: Sequence[Evaluation],
+) -> dict[str, float]:
+    """How often the majority is right and a single sample is, over the problems with a decided sample."""
+    shares = [right / decided for right, decided in count_shares(rationales, verdicts).values() if decided]
+    n = sum(one.n for one in found)
+    return {
+        "samples": max(one.samples for one in votes),
+        "problems": n,
+        "majority": sum(one.correct for one in found) / n if n else 0.0,
+        "single sample": sum(shares) / len(shares) if shares else 0.0,
+        "ties": sum(one.tie for one in votes),
+        "no answer": sum(not one.votes for one in votes),
+    }
