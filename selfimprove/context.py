@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights, load_engine
+from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError, TaskError
 from selfimprove.judging import Judging, ask_engine
 from selfimprove.plan import Key, Plan, PlannedStage, build_plan, last_training, start_stage
@@ -109,6 +109,7 @@ class ClockedEngine:
             with self.clock.time_model():
                 completion = next(completions, None)
             if completion is None:
+                self._note()
                 return
             self.clock.count(written=completion.tokens)
             yield completion
@@ -116,8 +117,13 @@ class ClockedEngine:
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         with self.clock.time_model():
             scores = self.engine.score(pairs, end=end)
+        self._note()
         self.clock.count(scored=sum(score.tokens for score in scores))
         return scores
+
+    def _note(self) -> None:
+        if isinstance(self.engine, Noting):
+            self.clock.metrics.update(self.engine.take_notes())
 
     def close(self) -> None:
         self.engine.close()
@@ -408,5 +414,25 @@ class EngineOf:
 
 
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
-    """Load a checkpoint with the recipe's engine."""
-    return load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
+    """Load a checkpoint with the recipe's engine; raises EngineError where it cannot score and the recipe needs that."""
+    engine = load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
+    needing = [name for name, needs in needs_scores(context).items() if needs]
+    if isinstance(engine, Noting) and not engine.scores and needing:
+        where = ", ".join(context.recipe.engine.server.urls)
+        engine.close()
+        raise EngineError(
+            f"{where}: gives no log-probabilities of texts, which this recipe needs for {' and '.join(needing)}; use "
+            "vLLM's server, or leave that out"
+        )
+    return engine
+
+
+def needs_scores(context: Context) -> dict[str, bool]:
+    """By setting: whether the recipe has texts scored."""
+    stages = context.recipe.stages
+    return {
+        "engine.canary": context.recipe.engine.canary,
+        "scored tasks": any(task.scored for task in context.held_out_tasks),
+        "prefer.feedback": stages.prefer is not None and stages.prefer.feedback is not None,
+        "dpo.measure": stages.dpo is not None and stages.dpo.measure > 0,
+    }
