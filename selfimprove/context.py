@@ -414,7 +414,7 @@ class EngineOf:
 
 
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
-    """Load a checkpoint with the recipe's engine; raises EngineError where it cannot score and the recipe needs that."""
+    """Load a checkpoint with the recipe's engine; raises EngineError where it cannot score and the recipe needs to."""
     engine = load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
     needing = [name for name, needs in needs_scores(context).items() if needs]
     if isinstance(engine, Noting) and not engine.scores and needing:
