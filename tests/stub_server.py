@@ -153,10 +153,10 @@ async def answer(path: str, headers: dict[str, str], body: Any) -> tuple[int, by
 
 def call(body: dict[str, Any]) -> Any:
     """What vLLM's workers answer to a call of our extension."""
-    if body["method"] == "serve_weights":
+    if body["method"] == "serve_named":
         counts["swapped"] += 1
         SETTINGS["weights"] = body["kwargs"]["name"]
-    return {"weights": SETTINGS["weights"]}
+    return {"weights": SETTINGS["weights"], "folder": ""}
 
 
 async def write(path: str, body: Any) -> tuple[int, bytes, dict[str, str]]:

@@ -30,7 +30,11 @@ class Busy(Exception):
 
 
 class Failed(Exception):
-    """No answer, or one that makes no sense: another try may bring one."""
+    """No answer, or one that makes no sense: another try may bring one. `status` is None where nothing came."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Refused(Exception):
@@ -100,7 +104,7 @@ class Http:
         if status == 429:
             raise Busy(message, read_seconds(after))
         if status in (408, 409, 425) or status >= 500:
-            raise Failed(message)
+            raise Failed(message, status)
         raise Refused(status, message)
 
     def _hide(self, message: str) -> str:

@@ -62,7 +62,7 @@ class Server:
 class Pool:
     """Asks servers; `admit` makes sure that one answers and serves what it should before it is asked for anything.
 
-    Raises UnreachableError once nothing was answered for `patience` seconds.
+    Raises UnreachableError once nothing was answered for `patience` seconds, or once `lost` says why none will be.
     """
 
     def __init__(
@@ -72,10 +72,11 @@ class Pool:
         *,
         patience: float,
         pace: Pace,
+        lost: Callable[[], str] = str,
     ) -> None:
         self.servers, self.pace, self.patience = list(servers), pace, patience
         self.counts: Counter[str] = Counter()
-        self._admit = admit
+        self._admit, self._lost = admit, lost
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._watches: set[asyncio.Task[None]] = set()
         self._down_since: float | None = None
@@ -86,6 +87,16 @@ class Pool:
         """Find out which servers are there; waits for the first of them. Raises EngineError where one refuses."""
         for server in self.servers:
             await server.http.open()
+        await self.admit_all()
+        self.opened = True
+
+    async def admit_all(self) -> None:
+        """Let answers that are under way come, then take no server for granted: each is admitted anew."""
+        while any(server.busy for server in self.servers):
+            await self._wait(time.monotonic())
+        await self._end_watches()
+        for server in self.servers:
+            server.out = True
         self._down_since = time.monotonic()
         tries = await asyncio.gather(*(self._try_admission(server) for server in self.servers), return_exceptions=True)
         refusal = next((one for one in tries if isinstance(one, BaseException)), None)
@@ -99,11 +110,15 @@ class Pool:
                     self.say(f"{server} is left out until it answers")
         while not self._up():
             await self._wait(self._down_since)
-        self.opened = True
+
+    async def _end_watches(self) -> None:
+        watches = list(self._watches)
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
 
     async def close(self) -> None:
-        for watch in self._watches:
-            watch.cancel()
+        await self._end_watches()
         for server in self.servers:
             await server.http.close()
 
@@ -159,6 +174,8 @@ class Pool:
         now = time.monotonic()
         if self._down_since is not None:
             since = max(since, self._down_since)
+            if self._lost():
+                raise UnreachableError(f"no server is left: {self._lost()}; nothing finished is lost")
             if now - since >= self.patience:
                 servers = ", ".join(map(str, self.servers))
                 raise UnreachableError(

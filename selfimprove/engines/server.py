@@ -3,17 +3,16 @@
 Each sample is a request of its own with its own seed, so that none depends on the others; the n of the API is not used.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.background import Background
 from selfimprove.engines.base import Completion, Request, Score, Weights
-from selfimprove.engines.http import Http, Refused
+from selfimprove.engines.http import Failed, Http, Refused
 from selfimprove.engines.pool import Pace, Pool, Server
 from selfimprove.engines.probe import (
     EXTRAS,
@@ -25,6 +24,8 @@ from selfimprove.engines.probe import (
     score_by_echo,
     score_by_prompt,
 )
+from selfimprove.engines.server_weights import PROBE, Served, fits
+from selfimprove.engines.supervisor import Supervisor
 from selfimprove.errors import EngineError
 from selfimprove.models import load_tokenizer
 from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
@@ -44,23 +45,37 @@ class ServerEngine:
     """Asks servers for one checkpoint's texts; raises EngineError where they cannot be used."""
 
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model, pace: Pace | None = None) -> None:
-        self.settings, self.dtype = settings.server, model.dtype
-        self.weights = weights
+        self.settings, self.weights = settings.server, weights
+        self.abilities: Abilities | None = None
+        self.asleep = False
         self.tokenizer, self.max_positions = load_tokenizer(weights.path, weights.base)
         self._encode = lru_cache(maxsize=256)(self._encode_prompt)  # the samples of one prompt come one after the other
-        self.abilities: Abilities | None = None
-        key = self._read_key()
-        urls = self._find_urls()
-        servers = [Server(Http(url, key, self.settings.timeout), self.settings.concurrency) for url in urls]
-        self._pool = Pool(servers, self._admit, patience=self.settings.patience, pace=pace or Pace())
-        self._background = Background()
+        self._served = Served(weights, model.dtype)
+        self._supervisor: Supervisor | None = None
+        self._background: Background | None = None
         try:
-            self._background.run(self._pool.open())
-            for note in self.take_notes()["server"]["cannot"]:
-                self._pool.say(f"{', '.join(urls)}: {note}")
+            self._pool = self._connect(settings, model, pace or Pace())
         except BaseException as error:
             self.close()
             raise self._explain(error) from None
+
+    def _connect(self, settings: EngineSettings, model: Model, pace: Pace) -> Pool:
+        """Find the servers, or start them, and what they can do."""
+        key, patience = self._read_key(), self.settings.patience
+        self._urls = self._find_urls(settings, model)
+        servers = [Server(Http(url, key, self.settings.timeout), self.settings.concurrency) for url in self._urls]
+        pool = self._pool = Pool(servers, self._admit, patience=patience, pace=pace, lost=self._find_loss)
+        self._background = Background()
+        self._background.run(pool.open())
+        for note in self.take_notes()["server"]["cannot"]:
+            pool.say(f"{', '.join(self._urls)}: {note}")
+        return pool
+
+    @property
+    def _loop(self) -> Background:
+        if self._background is None:
+            raise EngineError("the engine was closed before its texts were taken")
+        return self._background
 
     def _read_key(self) -> str | None:
         name = self.settings.key
@@ -70,10 +85,18 @@ class ServerEngine:
             raise EngineError(f"engine.server.key: the environment variable {name} is not set; put the key into it")
         return os.environ[name]
 
-    def _find_urls(self) -> Sequence[str]:
-        if not self.settings.urls:
-            raise EngineError("engine.server: name servers with 'urls', or start some here with 'start'")
-        return self.settings.urls
+    def _find_urls(self, settings: EngineSettings, model: Model) -> Sequence[str]:
+        """The servers' addresses, once those that are started here answer."""
+        if bool(self.settings.urls) == bool(self.settings.start):
+            raise EngineError("engine.server: name servers with 'urls', or have some started here with 'start'")
+        if self.settings.urls:
+            return self.settings.urls
+        self._supervisor = Supervisor(self.weights, model=model, settings=settings, count=self.settings.start)
+        self._supervisor.wait()
+        return self._supervisor.urls
+
+    def _find_loss(self) -> str:
+        return self._supervisor.lost if self._supervisor else ""
 
     def _encode_prompt(self, prompt: str) -> list[int]:
         return encode_prompt(self.tokenizer, prompt, chat=self.weights.chat)
@@ -82,7 +105,7 @@ class ServerEngine:
         """What a server's refusal means to the user."""
         if not isinstance(error, Refused):
             return error
-        where = ", ".join(server.http.url for server in self._pool.servers)
+        where = ", ".join(self._urls)
         if error.status in (401, 403):
             name = self.settings.key
             hint = f"the key in {name} is not accepted" if name else "name the variable of its key, engine.server.key"
@@ -95,6 +118,7 @@ class ServerEngine:
         """Make sure that a server can do what the others can; raises EngineError, Refused, Failed."""
         probe = Probe(server, self._encode, chat=self.weights.chat)
         limit = await probe.name_model(self.settings.model)
+        await self._served.ensure(server)
         found = await probe.find(min(limit, self.max_positions))
         if self.abilities is None:
             self.abilities = found
@@ -103,6 +127,7 @@ class ServerEngine:
         elif not found.covers(self.abilities):
             lost = [note for note in found.notes() if note not in self.abilities.notes()]
             raise EngineError(f"{server.http.url}: cannot do what it could, or the others can: {'; '.join(lost)}")
+        await self._served.compare(server, found, self._encode(PROBE))
 
     @property
     def scores(self) -> bool:
@@ -112,8 +137,7 @@ class ServerEngine:
     def take_notes(self) -> dict[str, Any]:
         """What the record says of the servers: what they cannot do, and how often they were asked in vain so far."""
         cannot = self.abilities.notes() if self.abilities else []
-        urls = [server.http.url for server in self._pool.servers]
-        return {"server": {"urls": urls, "cannot": cannot, "since its start": dict(self._pool.counts)}}
+        return {"server": {"urls": list(self._urls), "cannot": cannot, "since its start": dict(self._pool.counts)}}
 
     # --- texts -----------------------------------------------------------------------------------------------------
 
@@ -121,6 +145,8 @@ class ServerEngine:
         self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
     ) -> Iterator[Completion]:
         assert self.abilities is not None
+        self._wake()
+        weights = self.weights
         able, chat = self.abilities, self.abilities.prompts == "chat"
         path = "/chat/completions" if chat else "/completions"
         plain: dict[str, Any] = {
@@ -133,6 +159,8 @@ class ServerEngine:
         }
 
         async def write(index: int) -> Completion:
+            if self.weights is not weights:
+                raise EngineError("texts were asked for, and the weights swapped before they were taken")
             request = requests[index]
             ids = self._encode(request.prompt)
             too_long = Completion(index, "", 0, 0.0, "too_long")
@@ -152,7 +180,7 @@ class ServerEngine:
 
         width = self.settings.concurrency * len(self._pool.servers)
         try:
-            yield from self._background.stream(write, len(requests), width)
+            yield from self._loop.stream(write, len(requests), width)
         except Refused as refusal:
             raise self._explain(refusal) from None
 
@@ -185,9 +213,10 @@ class ServerEngine:
 
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         assert self.abilities is not None
+        self._wake()
         able = self.abilities
         if not able.scoring:
-            where = ", ".join(server.http.url for server in self._pool.servers)
+            where = ", ".join(self._urls)
             raise EngineError(
                 f"{where}: cannot score texts, which this recipe needs (the canary, tasks scored by log-probability, "
                 f"feedback, DPO); use vLLM's server, or go without: engine.canary=false, stages.dpo.measure=0"
@@ -214,21 +243,63 @@ class ServerEngine:
 
         width = self.settings.concurrency * len(self._pool.servers)
         try:
-            found = dict(self._background.stream(score, len(pairs), width))
+            found = dict(self._loop.stream(score, len(pairs), width))
         except Refused as refusal:
             raise self._explain(refusal) from None
         return [found[at] for at in range(len(pairs))]
 
+    # --- weights ---------------------------------------------------------------------------------------------------
+
+    def swap(self, weights: Weights) -> bool:
+        """Have every server serve other weights: one that is away now takes them before it is asked again."""
+        if not fits(self.weights, weights):
+            if self._supervisor:
+                return False
+            where = ", ".join(self._urls)
+            raise EngineError(
+                f"{where}: serve a model of another shape or vocabulary than {weights.path}; have the run start its "
+                "own servers (engine.server.start), which are started anew for it"
+            )
+        self._wake()
+        if (weights.path, weights.hash) != (self.weights.path, self.weights.hash):
+            self._served.change(weights)
+            self._encode.cache_clear()
+            self.weights = weights
+            if self._supervisor:
+                self._supervisor.weights = weights
+            try:
+                self._loop.run(self._pool.admit_all())
+            except Refused as refusal:
+                raise self._explain(refusal) from None
+        return True
+
+    def rest(self) -> None:
+        """Have the servers that were started here give back their GPUs' memory; on a CPU there is none to give."""
+        if self._supervisor and not self._supervisor.cpu and not self.asleep:
+            self._call_all("//sleep?level=1")
+            self.asleep = True
+
+    def _wake(self) -> None:
+        if self.asleep:
+            self._call_all("//wake_up")
+            self.asleep = False
+
+    def _call_all(self, path: str) -> None:
+        """Call every server that is there; one that is away is started anew, and awake."""
+
+        async def call() -> None:
+            for server in self._pool.servers:
+                with suppress(Failed):
+                    await server.http.post(path)
+
+        self._loop.run(call())
+
     def close(self) -> None:
-        """Let go of the servers."""
-        background = getattr(self, "_background", None)
-        if background and not background.loop.is_closed():
-            background.run(self._pool.close())
-            background.close()
-
-
-def read_shape(folder: str) -> dict[str, Any]:
-    """What must be equal for weights to take the place of others: the model's configuration."""
-    path = Path(folder) / "config.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return {name: value for name, value in found.items() if not name.startswith("_") and name != "transformers_version"}
+        """Let go of the servers, and end those that were started here."""
+        if self._background:
+            self._background.run(self._pool.close())
+            self._background.close()
+            self._background = None
+        if self._supervisor:
+            self._supervisor.close()
+            self._supervisor = None
