@@ -146,6 +146,7 @@ class Context:
         self.plan: dict[Key, PlannedStage] = {}
         self._load = load or load_with_recipe
         self._engine: tuple[str, ClockedEngine] | None = None
+        self._rested = False  # the engine gave its memory back, and what it loads again is to be proved again
         self._expected: tuple[float, ...] | None = None  # the canary's log-probabilities with the weights served last
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
@@ -314,7 +315,7 @@ class Context:
 
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """The engine with a checkpoint: the one before takes the new weights, or is closed before another is loaded."""
-        if self._engine and self._engine[0] == checkpoint.id:
+        if self._engine and self._engine[0] == checkpoint.id and not self._rested:
             return self._engine[1]
         self.import_models()
         with self.clock.time_model():
@@ -322,7 +323,7 @@ class Context:
             if loaded is None:
                 self.close_engine()
                 loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
-            self._engine = (checkpoint.id, loaded)
+            self._engine, self._rested = (checkpoint.id, loaded), False
             if isinstance(loaded.engine, Swapping) and self.recipe.engine.canary:
                 self._check_canary(loaded.engine, checkpoint)
         return loaded
@@ -373,6 +374,10 @@ class Context:
 
             import selfimprove.engines.transformers  # noqa: F401
 
+            if self.recipe.engine.name == "vllm":
+                from selfimprove.engines.vllm_start import import_vllm
+
+                import_vllm()
             # What was imported stays; the collector need not look at its half a million objects again and again.
             gc.freeze()
 
@@ -391,6 +396,7 @@ class Context:
         """Make room for training: an engine that is slow to start gives its memory back, any other is closed."""
         if self._engine and isinstance(self._engine[1].engine, Swapping):
             self._engine[1].engine.rest()
+            self._rested = True
         else:
             self.close_engine()
 
