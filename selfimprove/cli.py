@@ -248,12 +248,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130 and says how to go on."""
     import shlex
 
-    from selfimprove.errors import SelfImproveError
+    from selfimprove.errors import SelfImproveError, UnreachableError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     code: int | None = None
     try:
         code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
+    except UnreachableError as error:
+        _fail(f"{error}; continue with: {shlex.join(['selfimprove', *given])}")
     except SelfImproveError as error:
         _fail(str(error))
     except UsageError as error:  # type: ignore[misc]

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights, load_engine
+from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError, TaskError
 from selfimprove.judging import Judging, ask_engine
 from selfimprove.memory import Phases
@@ -152,6 +152,7 @@ class ClockedEngine:
             with self.clock.time_model():
                 completion = next(completions, None)
             if completion is None:
+                self._note()
                 return
             self.clock.count(written=completion.tokens)
             yield completion
@@ -159,8 +160,13 @@ class ClockedEngine:
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         with self.clock.time_model():
             scores = self.engine.score(pairs, end=end)
+        self._note()
         self.clock.count(scored=sum(score.tokens for score in scores))
         return scores
+
+    def _note(self) -> None:
+        if isinstance(self.engine, Noting):
+            self.clock.metrics.update(self.engine.take_notes())
 
     def close(self) -> None:
         self.engine.close()
@@ -184,6 +190,7 @@ class Context:
         self.plan: dict[Key, PlannedStage] = {}
         self._load = load or load_with_recipe
         self._engine: tuple[str, ClockedEngine] | None = None
+        self._rested = False  # the engine gave its memory back, and what it loads again is to be proved again
         self._expected: tuple[float, ...] | None = None  # the canary's log-probabilities with the weights served last
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
@@ -377,19 +384,20 @@ class Context:
 
     def engine(self, checkpoint: Checkpoint) -> Engine:
         """The engine with a checkpoint: the one before takes the new weights, or is closed before another is loaded."""
-        if self._engine and self._engine[0] == checkpoint.id:
+        if self._engine and self._engine[0] == checkpoint.id and not self._rested:
             self.clock.phases.begin(self._phase)
             self.clock.hold()
             return self._engine[1]
         self.import_models()
-        self.clock.phases.begin(self._phase)
         with self.clock.time_model():
+            self.clock.phases.begin(self._phase)
             loaded = self._swap(checkpoint)
             if loaded is None:
                 self.close_engine()
+                self.clock.phases.begin(self._phase)
                 loaded = ClockedEngine(self._load(checkpoint, self), self.clock)
             self.clock.hold()
-            self._engine = (checkpoint.id, loaded)
+            self._engine, self._rested = (checkpoint.id, loaded), False
             if isinstance(loaded.engine, Swapping) and self.recipe.engine.canary:
                 self._check_canary(loaded.engine, checkpoint)
         return loaded
@@ -440,6 +448,10 @@ class Context:
 
             import selfimprove.engines.transformers  # noqa: F401
 
+            if self.recipe.engine.name == "vllm":
+                from selfimprove.engines.vllm_start import import_vllm
+
+                import_vllm()
             # What was imported stays; the collector need not look at its half a million objects again and again.
             gc.freeze()
 
@@ -465,6 +477,7 @@ class Context:
             self._engine[1].engine.rest()
             self.clock.release()
             self.clock.phases.begin("")
+            self._rested = True
         else:
             self.close_engine()
 
@@ -488,5 +501,25 @@ class EngineOf:
 
 
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
-    """Load a checkpoint with the recipe's engine."""
-    return load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
+    """Load a checkpoint with the recipe's engine; raises EngineError where it cannot score and the recipe needs to."""
+    engine = load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
+    needing = [name for name, needs in needs_scores(context).items() if needs]
+    if isinstance(engine, Noting) and not engine.scores and needing:
+        where = ", ".join(context.recipe.engine.server.urls)
+        engine.close()
+        raise EngineError(
+            f"{where}: gives no log-probabilities of texts, which this recipe needs for {' and '.join(needing)}; use "
+            "vLLM's server, or leave that out"
+        )
+    return engine
+
+
+def needs_scores(context: Context) -> dict[str, bool]:
+    """By setting: whether the recipe has texts scored."""
+    stages = context.recipe.stages
+    return {
+        "engine.canary": context.recipe.engine.canary,
+        "scored tasks": any(task.scored for task in context.held_out_tasks),
+        "prefer.feedback": stages.prefer is not None and stages.prefer.feedback is not None,
+        "dpo.measure": stages.dpo is not None and stages.dpo.measure > 0,
+    }

@@ -1,17 +1,19 @@
 """Who writes the text, and on which machines: none of these settings changes what a run is."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from selfimprove.settings import Settings, Share, unhashed
+
+Size = Annotated[str, Field(pattern=r"^[0-9]+[KMG]$")]
 
 
 class VllmSettings(Settings):
     """vLLM in this process."""
 
     memory: Share = unhashed(0.9, "the share of the GPU's memory that it takes (vLLM: gpu_memory_utilization)")
-    cache: str | None = unhashed(None, "the size of the key-value cache in place of that share, such as 512M or 8G")
+    cache: Size | None = unhashed(None, "the size of the key-value cache in place of that share, such as 512M or 8G")
     max_length: PositiveInt | None = unhashed(None, "the longest prompt and completion together; the model's own")
     gpus: PositiveInt = unhashed(1, "GPUs that one copy of the model is spread over (tensor parallel)")
     eager: bool | None = unhashed(None, "do not compile; without it: compile on a GPU only")

@@ -21,6 +21,10 @@ class EngineError(SelfImproveError):
     """An engine cannot be started or reached, or does not serve the weights that it should."""
 
 
+class UnreachableError(EngineError):
+    """No server answered for too long; what is finished is kept, and the run can go on once one answers."""
+
+
 class TrainingError(SelfImproveError):
     """A training stage ended without a usable checkpoint."""
 

@@ -57,6 +57,27 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
     return loaded.to(device), tokenizer
 
 
+def load_tokenizer(model: str, base: str | None = None) -> tuple[Any, int]:
+    """A model's tokenizer, and how many tokens the model has places for; raises ModelError."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    check_path(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        config = AutoConfig.from_pretrained(base or _base_of(model)).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{model}: cannot be loaded ({_reason(error)})") from None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{model}: its tokenizer has no end token, so the model could not learn where to stop")
+    return tokenizer, int(getattr(config, "max_position_embeddings", 1 << 30))
+
+
+def _base_of(model: str) -> str:
+    """The model under an adapter, or the model itself."""
+    adapter = Path(model) / ADAPTER
+    return str(json.loads(adapter.read_text())["base_model_name_or_path"]) if adapter.is_file() else model
+
+
 def load_chat(model: str) -> Chat | None:
     """The chat template of a model's tokenizer as a function of messages, or None where it has none."""
     from transformers import AutoTokenizer

@@ -79,7 +79,7 @@ class Rationale(Record):
     that it continues or revises where there is one, then the critique that asked for the revision.
 
     `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
-    at temperature 1. `sample` numbers the samples of one problem in one stage.
+    at temperature 1, None where a server did not tell them. `sample` numbers the samples of one problem in one stage.
     """
 
     kind: ClassVar[str] = "rationale"
@@ -93,7 +93,7 @@ class Rationale(Record):
     temperature: float
     top_p: float
     tokens: int
-    logprob: float
+    logprob: float | None
     finish: Literal["stop", "length", "too_long"]
 
     @property
@@ -181,7 +181,7 @@ class Critique(Record):
     seed: int
     temperature: float
     tokens: int
-    logprob: float
+    logprob: float | None
     finish: Literal["stop", "length", "too_long"]
 
     @property

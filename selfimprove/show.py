@@ -82,9 +82,10 @@ def _rationale(query: Query, identity: str) -> Tree:
     tree.add(Text.assemble(("written", "bold"), "\n", _marked(row["text"], row["steps"] or [])))
     if row["continues"]:
         _add_revision(query, tree, row)
+    logprob = "no log-probability" if row["logprob"] is None else f"log-probability {row['logprob']:.3f}"
     tree.add(
         Text(
-            f"{row['tokens']} tokens, log-probability {row['logprob']:.3f}, temperature {row['temperature']}, "
+            f"{row['tokens']} tokens, {logprob}, temperature {row['temperature']}, "
             f"seed {row['seed']}, ended by {row['finish']}, checkpoint {row['checkpoint'][:10]}"
         )
     )

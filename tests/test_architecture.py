@@ -65,13 +65,27 @@ HOMES = {
     "scipy": {"stats", "context"},  # context imports it early, on the imports' account
     "typer": {"cli", "cli_constitution", "cli_prompts"},
     "vllm": {"engines"},
+    "aiohttp": {"engines"},
     "sympy": {"verifiers"},
     "math_verify": {"verifiers"},
     "latex2sympy2_extended": {"verifiers"},
     "reasoning_gym": {"gym_data"},
     "ray": {"on_ray"},
 }
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "duckdb", "networkx", "pyarrow", "scipy", "vllm", "ray"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "duckdb",
+    "networkx",
+    "pyarrow",
+    "scipy",
+    "vllm",
+    "aiohttp",
+    "ray",
+}
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr", "system", "popen", "unsafe_load"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+from tiny_models import make_gemma, make_llama
+from transformers import AutoModelForCausalLM
 
 from selfimprove.engines import Completion, Request, Score
 from selfimprove.engines.transformers import TransformersEngine, choose
@@ -19,50 +20,14 @@ PROMPTS = ["1+2=", "123+45=", "9+9=", "40000+12345=", "7+123="]
 PREFIX = "1+1=2\n" * 8  # longer than what is worth sharing
 
 
-def save_sharpened(network: torch.nn.Module, folder: Path) -> Path:
-    """Save a network with logits far apart, so that rounding cannot change a choice."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 2:
-                parameter *= 6
-    network.save_pretrained(folder)  # type: ignore[operator]
-    return folder
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama."""
-    folder = tmp_path_factory.mktemp("model")
-    build_model(Build(hidden_size=32, intermediate_size=64, layers=2, heads=1), folder, seed=1)
-    network = AutoModelForCausalLM.from_pretrained(folder)
-    return save_sharpened(network, folder)
+    return make_llama(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def sliding(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    """A small Gemma 3, whose layers see a window of 8 tokens but for each second one."""
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("sliding")
-    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
-    config = Gemma3TextConfig(
-        vocab_size=len(AutoTokenizer.from_pretrained(model)),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        sliding_window=8,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        max_position_embeddings=256,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    torch.manual_seed(0)
-    network = Gemma3ForCausalLM(config)
-    return save_sharpened(network, folder)
+    return make_gemma(tmp_path_factory.mktemp("sliding"), model)
 
 
 def make_engine(folder: Path, batch_size: int = 64) -> TransformersEngine:

