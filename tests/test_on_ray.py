@@ -52,11 +52,11 @@ def opened(local: RunFolder, tmp_path: Path) -> RunFolder:
     return run
 
 
-def make_worker(run: RunFolder, recipe: Recipe, **changed: Any) -> Worker:
-    fingerprint = run.stage(1, "generate").opened_as()
+def make_worker(made_in: RunFolder, made_by: Recipe, **changed: Any) -> Worker:
+    fingerprint = made_in.stage(1, "generate").opened_as()
     given: dict[str, Any] = {
-        "recipe": recipe.model_dump_json(),
-        "run": str(run.path),
+        "recipe": made_by.model_dump_json(),
+        "run": str(made_in.path),
         "stage": (1, "generate", "rationale", fingerprint),
         "packages": package_versions(),
     }
