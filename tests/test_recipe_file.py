@@ -179,8 +179,10 @@ UNHASHED = [
     "prompt.exemplars",
     "engine.batch_size",
     "engine.threads",
+    *(f"ray.{name}" for name in ("address", "workers", "verifiers", "cpus", "gpus")),
     "judge.prompt",
     "stages.verify.workers",
+    "stages.verify.overlap",
     *(f"stages.{stage}.{name}" for stage in ("warmup", "sft") for name in ("launch", "launch_arguments")),
     *(f"stages.{stage}.checkpoint_every" for stage in ("warmup", "sft")),
 ]
