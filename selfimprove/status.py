@@ -389,12 +389,12 @@ def _stages_table(manifests: list[Manifest]) -> Table:
         wall = sum(one.seconds.wall - one.seconds.imports for one in mine)
         model = sum(one.seconds.model for one in mine)
         tokens = sum(sum(one.tokens.values()) for one in mine)
-        idle = engine_time(mine).share
+        engine = engine_time(mine)
         table.add_row(
             name,
             f"{wall:.1f}",
             f"{model:.1f}",
-            "" if idle is None else f"{idle:.0%}",
+            f"{engine.idle / wall:.0%}" if engine.loaded and wall else "",
             f"{sum(one.seconds.cpu for one in mine):.1f}",
             str(tokens) if tokens else "",
             f"{tokens / model:.0f}" if tokens and model else "",
