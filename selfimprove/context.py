@@ -108,12 +108,11 @@ class Clock:
 
     def release(self) -> None:
         """The engine is closed."""
-        self._count_held()
+        self._count_held(time.perf_counter())
         self._held = None
 
-    def _count_held(self) -> None:
+    def _count_held(self, now: float) -> None:
         if self._held is not None:
-            now = time.perf_counter()
             self._loaded, self._held = self._loaded + now - self._held, now
 
     def end_beside(self) -> None:
@@ -126,8 +125,8 @@ class Clock:
             self.tokens[name] = self.tokens.get(name, 0) + count
 
     def lap(self) -> dict[str, Any]:
-        self._count_held()
         wall, cpu = time.perf_counter(), self.cpu() - self._elsewhere - (self.beside() if self.beside else 0.0)
+        self._count_held(wall)
         if phases := self.phases.lap():
             self.metrics["phases"] = [one.model_dump() for one in phases]
         lap = {

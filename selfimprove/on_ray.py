@@ -7,29 +7,34 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from selfimprove import errors
-from selfimprove.context import Context
+from selfimprove.context import Clock, Context
 from selfimprove.engine_settings import Ray
 from selfimprove.errors import ClusterError, SelfImproveError
 from selfimprove.pipeline import prepare
-from selfimprove.plan import Key, PlannedStage, in_order
+from selfimprove.plan import PlannedStage, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.work import Advance, InTurn, Made, Work, make_part
 
 WRITES = ("generate", "repair", "rationalize", "revise", "evaluate")
-RETRIES = 3  # of a part whose worker was lost
+TRIES = 4  # a part that costs so many workers is given up
 PATIENCE = 60.0  # seconds until the driver sees a file that a worker has written: shared folders cache their listings
 PACKAGES = ("selfimprove", "torch", "transformers")
 STORE = 100 << 20  # bytes of Ray's object store, which holds numbers of parts and what they cost
-Row = Mapping[str, Any]
+Stage = tuple[int, str, str, str]
+_LOST = (
+    "{why} (killed, or out of memory?); all finished parts are kept, and the same command again goes on; Ray's own "
+    "logs are in /tmp/ray/session_latest/logs of each machine"
+)
 
 
 def needs_model(stage: PlannedStage, context: Context) -> bool:
@@ -76,6 +81,8 @@ class OnRay:
         quiet.enable_progress_bars = quiet.print_on_execution_start = False
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        # What Ray's own debugger does too: no setting keeps a lost worker's paragraph off the terminal.
+        ray._private.worker._worker_logs_enabled = False
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,7 +124,6 @@ class OnRay:
         advance: Advance,
         asks: bool,
     ) -> Iterator[Made]:
-        import ray
         from ray.exceptions import RayActorError
 
         share = self._share(asks)
@@ -131,13 +137,10 @@ class OnRay:
                 seen[row["worker"]] = _Seen(time.perf_counter(), usage["loaded"] > 0)
                 advance(work.units(int(row["part"])))
                 yield Made(int(row["part"]), {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
-        except RayActorError:
-            logs = ray._private.worker.global_worker.node.get_logs_dir_path()
-            raise ClusterError(
-                f"{stage}: the worker of one part was lost {RETRIES + 1} times (too little memory?); all finished "
-                f"parts are kept; Ray's own logs are in {logs}"
-            ) from None
+        except RayActorError as error:
+            raise ClusterError(f"{stage}: {_LOST.format(why=(str(error).splitlines() or ['?'])[0][:200])}") from None
         _await_parts(disk, stage.main, numbers)
+        disk.sweep()
         waited = sum(time.perf_counter() - one.since for one in seen.values() if one.loaded)
         told = {"ray": {"workers": workers, "processes": len(seen)}}
         lap = {**context.clock.lap(), "wall": waited, "loaded": waited, "idle": waited, "metrics": told, "counts": {}}
@@ -201,64 +204,75 @@ def _dataset(stage: PlannedStage, numbers: Sequence[int], context: Context, work
         fn_constructor_args=(
             context.recipe.model_dump_json(),
             str(context.folder.path.resolve()),
-            stage.key,
-            stage.fingerprint,
-            _versions(),
+            (*stage.key, stage.main, stage.fingerprint),
+            package_versions(),
         ),
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         batch_size=1,
         num_cpus=share.cpus,
         num_gpus=share.gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
     )
 
 
 class Worker:
     """Makes parts of one stage, in a process of its own on any machine that sees the run's folder."""
 
-    def __init__(self, recipe: str, run: str, key: Key, fingerprint: str, packages: dict[str, str]) -> None:
+    def __init__(self, recipe: str, run: str, stage: Stage, packages: dict[str, str]) -> None:
+        """`stage` is round, name, main kind and fingerprint."""
         self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self._given = recipe, Path(run), key, fingerprint, packages
-        self._ready: tuple[PlannedStage, Work, StageFolder, Context] | None = None
+        self.here = f"the worker on {socket.gethostname()}"
+        self.recipe, self.run, self.stage, self.packages = recipe, RunFolder(Path(run)), stage, packages
+        round_, name, _, fingerprint = stage
+        self.disk = StageFolder(self.run.stage(round_, name).path, fingerprint, self.name)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         number, usage, error = int(batch["part"][0]), "", ""
         try:
-            usage = json.dumps(self._make(number))
+            usage = json.dumps(self.make(number))
         except SelfImproveError as mistake:
             error = json.dumps([type(mistake).__name__, str(mistake)])
         return {"part": [number], "worker": [self.name], "usage": [usage], "error": [error]}
 
-    def _make(self, number: int) -> dict[str, Any]:
-        # Not in the constructor, whose errors Ray would wrap and try again.
-        stage, work, disk, context = self._ready = self._ready or self._prepare()
-        if disk.opened_as() != stage.fingerprint:
-            raise ClusterError(f"{disk.path}: another run has taken the folder over")
-        if disk.has_part(stage.main, number):  # written by one that was lost before it could say so
-            return {**context.clock.lap(), "counts": {}}
-        return make_part(stage, work, number, disk, context.clock, lambda units: None).usage
-
-    def _prepare(self) -> tuple[PlannedStage, Work, StageFolder, Context]:
-        recipe, run, key, fingerprint, packages = self._given
-        where = f"the worker on {socket.gethostname()}"
-        if not (run / "recipe.yaml").exists():
-            raise ClusterError(f"{where} does not see {run}; keep the run in a folder that all machines share (--runs)")
-        differing = [f"{name} {found}, not {packages[name]}" for name, found in _versions().items()
-                     if found != packages[name]]  # fmt: skip
-        if differing:
-            raise ClusterError(f"{where} has {differing[0]}; install the same packages on all machines")
-        context = Context(Recipe.model_validate_json(recipe), RunFolder(run))
-        context.plan = {one.key: one for one in in_order(context.graph())}
-        stage = context.plan[key]
-        if stage.fingerprint != fingerprint:
+    def make(self, number: int) -> dict[str, Any]:
+        """Make one part and say what it cost; raises SelfImproveError."""
+        round_, name, main, fingerprint = self.stage
+        if not self.run.has_recipe():
             raise ClusterError(
-                f"{where} reads other problems, exemplars or prompts than this machine; share their files"
+                f"{self.here} does not see {self.run.path}; keep the run in a folder that all machines share (--runs)"
             )
-        disk = StageFolder(context.folder.stage(*key).path, fingerprint, self.name)
-        return stage, prepare(stage, context), disk, context
+        if self.disk.opened_as() != fingerprint:
+            raise ClusterError(f"{self.disk.path}: another run has taken the folder over")
+        if self.disk.has_part(main, number):  # written by one that was lost before it could say so
+            return {**Clock().lap(), "counts": {}}
+        if self.disk.mark(main, number) > TRIES:
+            why = f"part {number} lost {TRIES} workers"
+            raise ClusterError(f"round-{round_:02d}/{name}: {_LOST.format(why=why)}")
+        planned, work, context = self._prepared
+        return make_part(planned, work, number, self.disk, context.clock, lambda units: None).usage
+
+    # Not in the constructor: Ray would wrap its errors, and would try it again and again.
+    @cached_property
+    def _prepared(self) -> tuple[PlannedStage, Work, Context]:
+        for name, found in package_versions().items():
+            if found != self.packages[name]:
+                raise ClusterError(
+                    f"{self.here} has {name} {found} and this machine {self.packages[name]}; install the same packages "
+                    f"on all machines"
+                )
+        context = Context(Recipe.model_validate_json(self.recipe), self.run)
+        context.plan = {one.key: one for one in in_order(context.graph())}
+        round_, name, _, fingerprint = self.stage
+        planned = context.plan[round_, name]
+        if planned.fingerprint != fingerprint:
+            raise ClusterError(
+                f"{self.here} reads other problems, exemplars or prompts than this machine; share the files that the "
+                f"recipe names"
+            )
+        return planned, prepare(planned, context), context
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions that must be the same everywhere."""
     return {name: version(name) for name in PACKAGES}
 
 

@@ -92,7 +92,11 @@ def read_votes(query: Query) -> list[dict[str, Any]]:
 def read_manifests(folder: RunFolder) -> list[Manifest]:
     """The manifests of closed stages, in the order of the run."""
     found = [manifest for stage in folder.stages() if (manifest := stage.manifest())]
-    return sorted(found, key=lambda one: (one.round, ORDER.index(one.stage) if one.stage in ORDER else 99))
+    return sorted(found, key=lambda one: _place(one.round, one.stage))
+
+
+def _place(round_: int, stage: str) -> tuple[int, int]:
+    return round_, ORDER.index(stage) if stage in ORDER else len(ORDER)
 
 
 def outside_model(manifests: list[Manifest]) -> tuple[float, float]:
@@ -100,6 +104,35 @@ def outside_model(manifests: list[Manifest]) -> tuple[float, float]:
     wall = sum(one.seconds.wall - one.seconds.imports for one in manifests)
     model = sum(one.seconds.model for one in manifests)
     return wall - model, wall
+
+
+@dataclass(frozen=True)
+class EngineTime:
+    """Seconds in which engines were loaded, and those of them in which they neither wrote nor scored."""
+
+    loaded: float
+    idle: float
+
+    @property
+    def share(self) -> float | None:
+        return self.idle / self.loaded if self.loaded else None
+
+
+def engine_time(manifests: list[Manifest]) -> EngineTime:
+    """How long engines were loaded and idle, over all that worked at the same time."""
+    return EngineTime(sum(one.seconds.loaded for one in manifests), sum(one.seconds.idle for one in manifests))
+
+
+def elapsed(manifests: list[Manifest]) -> float:
+    """Seconds that passed on the clock, imports and all; less than the work where some of it was done side by side."""
+    return sum(one.seconds.wall if one.seconds.elapsed is None else one.seconds.elapsed for one in manifests)
+
+
+def verified_beside(manifests: list[Manifest]) -> float:
+    """Seconds of verification that ran while the engine wrote: what the overlap saved, less what it slowed the engine
+    down by."""
+    mine = [one for one in manifests if one.stage == "verify" and "ray" not in one.metrics]
+    return max(0.0, sum(one.seconds.wall for one in mine) - elapsed(mine))
 
 
 def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
@@ -144,7 +177,14 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
         "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
-        "seconds": {"wall": wall, "outside the model": outside},
+        "seconds": {
+            "wall": wall,
+            "elapsed": elapsed(manifests),
+            "outside the model": outside,
+            "engine loaded": engine_time(manifests).loaded,
+            "engine idle": engine_time(manifests).idle,
+            "verified beside generation": verified_beside(manifests),
+        },
     }
 
 
@@ -188,11 +228,28 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
             f"imports {sum(one.seconds.imports for one in manifests):.1f} s beside",
             highlight=False,
         )
+        for line in _side_by_side(manifests):
+            console.print(line, highlight=False)
+
+
+def _side_by_side(manifests: list[Manifest]) -> list[str]:
+    """What was idle, and what was done at the same time."""
+    lines, engine, beside = [], engine_time(manifests), verified_beside(manifests)
+    if engine.share is not None:
+        lines.append(f"engines were loaded for {engine.loaded:.1f} s and idle for {engine.share:.1%} of it")
+    if beside >= 0.05:
+        lines.append(f"{beside:.1f} s of verification ran while the engine wrote")
+    workers = {one.metrics["ray"]["workers"] for one in manifests if "ray" in one.metrics}
+    if workers:
+        lines.append(f"by up to {max(workers)} Ray workers, {elapsed(manifests):.1f} s on the clock, imports and all")
+    return lines
 
 
 def _state(folder: RunFolder) -> str:
     working = folder.working()
-    last = next((one for one in reversed(list(folder.stages())) if one.manifest() is None), None)
+    # The first one: `verify` may have been begun while `generate` went on.
+    begun = sorted(folder.stages(), key=lambda one: _place(*one.key))
+    last = next((one for one in begun if one.manifest() is None), None)
     recipe = folder.recipe()
     finished = (folder.stage(recipe.rounds, "promote" if recipe.rounds else "evaluate")).manifest() is not None
     if working:
@@ -360,17 +417,19 @@ def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
 
 
 def _stages_table(manifests: list[Manifest]) -> Table:
-    columns = ("stage", "seconds", "in the model", "CPU seconds", "tokens", "tokens/s")
+    columns = ("stage", "seconds", "in the\nmodel", "engine\nidle", "CPU\nseconds", "tokens", "tokens/s")
     table = make_table("Time and tokens by stage", *columns, left=("stage",))
     for name in dict.fromkeys(one.stage for one in manifests):
         mine = [one for one in manifests if one.stage == name]
         wall = sum(one.seconds.wall - one.seconds.imports for one in mine)
         model = sum(one.seconds.model for one in mine)
         tokens = sum(sum(one.tokens.values()) for one in mine)
+        engine = engine_time(mine)
         table.add_row(
             name,
             f"{wall:.1f}",
             f"{model:.1f}",
+            f"{engine.idle / wall:.0%}" if engine.loaded and wall else "",
             f"{sum(one.seconds.cpu for one in mine):.1f}",
             str(tokens) if tokens else "",
             f"{tokens / model:.0f}" if tokens and model else "",

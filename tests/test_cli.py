@@ -118,12 +118,20 @@ def test_status_shows_rounds_funnel_and_time(folder: Path) -> None:
         "95% interval",
         "From sampled to trained",
         "Time and tokens by stage",
+        "engines were loaded for",
     ):
         assert part in shown
     data = json.loads(call("status", "small", "--json", folder=folder).stdout)
     assert list(data["evaluations"]) == ["0", "1", "2"]
     assert data["funnels"]["1"]["sampled"] == 24
     assert {"low", "high", "accuracy"} <= set(data["evaluations"]["2"][0])
+    seconds = data["seconds"]
+    assert 0 < seconds["engine idle"] < seconds["engine loaded"] < seconds["elapsed"]
+    for stage in data["stages"]:
+        assert 0 <= stage["seconds"]["idle"] <= stage["seconds"]["loaded"] <= stage["seconds"]["elapsed"], stage
+    by_name = {one["stage"]: one["seconds"] for one in data["stages"]}
+    assert by_name["generate"]["idle"] < by_name["generate"]["loaded"]
+    assert by_name["verify"]["idle"] == by_name["verify"]["loaded"] > 0
 
 
 def test_traces_filter_by_everything_and_agree_with_the_store(folder: Path) -> None:

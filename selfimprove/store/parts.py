@@ -50,9 +50,14 @@ def named_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
+def partial_of(path: Path, writer: str = "") -> Path:
+    """The temporary name of a file that is being written."""
+    return path.with_name(path.name + (f".{writer}" if writer else "") + PARTIAL)
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: str = "") -> None:
     """Write under a temporary name, which is the writer's own, fsync, rename, fsync the folder."""
-    partial = path.with_name(path.name + (f".{writer}" if writer else "") + PARTIAL)
+    partial = partial_of(path, writer)
     with named_errors(path):
         try:
             with partial.open("wb") as file:

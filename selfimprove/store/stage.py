@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
-from selfimprove.store.parts import PARTIAL, damaged, hash_file, named_errors, read_part, write_part, write_text
+from selfimprove.store.parts import (
+    PARTIAL,
+    damaged,
+    hash_file,
+    named_errors,
+    partial_of,
+    read_part,
+    write_part,
+    write_text,
+)
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
@@ -122,8 +131,7 @@ class StageFolder:
         """Create the folder and note under which settings its parts are made."""
         with named_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(f"*.parquet*{PARTIAL}"):  # by a process that was killed
-                left.unlink(missing_ok=True)
+        self.sweep()
         if not (self.path / OPEN).exists():
             note = {"fingerprint": self.fingerprint, "settings": settings}
             write_text(self.path / OPEN, json.dumps(note, indent=1, default=str))
@@ -134,6 +142,18 @@ class StageFolder:
     def has_part(self, main: str, part: int) -> bool:
         """Whether a part is finished: its file of the main kind is renamed last."""
         return self.file(main, part).exists()
+
+    def sweep(self) -> None:
+        """Remove what was begun by processes that were killed."""
+        for left in self.path.glob(f"*.parquet*{PARTIAL}"):
+            left.unlink(missing_ok=True)
+
+    def mark(self, main: str, part: int) -> int:
+        """Note that this writer begins a part; how often it was begun and never finished, this time counted."""
+        file = self.file(main, part)
+        with named_errors(file):
+            partial_of(file, self.writer).touch()
+        return len(list(self.path.glob(f"{file.name}.*{PARTIAL}")))
 
     def write_part(self, main: str, part: int, records: Iterable[Record]) -> dict[str, int]:
         """Write a part, a file a kind, the main kind last; gives the counts by kind."""
