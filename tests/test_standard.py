@@ -4,6 +4,7 @@ import json
 import os
 import random
 import string
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from selfimprove.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.tasks import load_task
 from selfimprove.tasks.standard import DrawnShots
 from selfimprove.verifiers import make_verifier
+from selfimprove.verifiers.harness import FILTERS
 
 DATA = Path(os.environ.get("SELFIMPROVE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason=f"no public data in {DATA}")
@@ -177,6 +179,18 @@ def test_extraction_and_comparison_are_the_harness_s() -> None:
             assert (answer or "[invalid]") == said
             verdict = verifier.verify(problem=problem, rationale=make_rationale(problem, text, answer=answer))
             assert (verdict.outcome == "correct") == theirs, (name, text, gold)
+
+
+@pytest.mark.parametrize(
+    "text", ["$" * 50_000, "#### 1" * 8_000, "the answer is " * 3_000, "7." * 25_000, "#" * 50_000]
+)
+def test_the_harness_s_rules_take_no_time_on_hostile_texts(text: str) -> None:
+    started = time.process_time()
+    for name in FILTERS:
+        problem, verifier = make_problem("?", "7"), make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+        answer = verifier.extract_answer(text, problem)
+        assert verifier.verify(problem=problem, rationale=make_rationale(problem, text, answer=answer)).outcome
+    assert time.process_time() - started < 1.0
 
 
 def test_worked_problems_are_drawn_in_the_order_of_the_test_split() -> None:
