@@ -1,6 +1,6 @@
 """Our evaluation beside lm-evaluation-harness's, with one model on the same problems; prints a table for the README.
 
-    python tests/benchmarks/lm_eval_agreement.py MODEL --data FOLDER [--written 40] [--tokens 64] [--scored 200]
+    python tests/benchmarks/lm_eval_agreement.py MODEL --data FOLDER [--written 40] [--tokens 64] [--scored 200] [--only …]
 
 Needs the extra `eval`. Texts are written greedily, so a text may differ where two tokens are equally likely up to the
 rounding of another batch; then the place of the first difference is printed. Where our own verifier judges otherwise
@@ -19,6 +19,7 @@ import harness_tasks as harness
 
 from selfimprove.prompts import encode_prompt
 
+NAMES = ("mmlu", "gsm8k", "gsm8k_cot", "bbh")
 HEAD = "| benchmark | problems | equal prompts | ids | texts | outcomes | harness right | its rule here | ours |"
 
 
@@ -75,17 +76,22 @@ def main() -> None:
     parser.add_argument("--scored", type=int, default=200)
     parser.add_argument("--bbh", default="navigate")
     parser.add_argument("--subject", default="high_school_psychology")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     given = parser.parse_args()
     data, model, written, tokens = given.data, given.model, given.written, given.tokens
     lines = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scored = harness.both_on_mmlu(data, given.subject, model, folder / "mmlu", given.scored, 0)
-        lines.append(describe(f"mmlu_{given.subject}, 0 shots", scored))
-        for task in ("gsm8k", "gsm8k_cot"):
-            lines.append(describe(task, harness.both_on_gsm8k(data, task, model, folder / task, written, tokens)))
-        bbh = harness.both_on_bbh(data, given.bbh, model, folder / "bbh", written, tokens)
-        lines.append(describe(f"bbh_cot_fewshot_{given.bbh}", bbh))
+        for task in given.only:
+            if task == "mmlu":
+                sides = harness.both_on_mmlu(data, given.subject, model, folder / task, given.scored, 0)
+            elif task == "bbh":
+                sides = harness.both_on_bbh(data, given.bbh, model, folder / task, written, tokens)
+            else:
+                sides = harness.both_on_gsm8k(data, task, model, folder / task, written, tokens)
+            shown = {"mmlu": f"mmlu_{given.subject}, 0 shots", "bbh": f"bbh_cot_fewshot_{given.bbh}"}.get(task, task)
+            lines.append(describe(shown, sides))
+            print(lines[-1], flush=True)
     print(f"\n{HEAD}\n|{' --- |' * (HEAD.count('|') - 1)}")
     print("\n".join(lines))
 
