@@ -1,6 +1,6 @@
 """Our evaluation beside lm-evaluation-harness's, with one model on the same problems; prints a table for the README.
 
-    python tests/benchmarks/lm_eval_agreement.py MODEL --data FOLDER [--written 40] [--tokens 64] [--scored 200] [--only …]
+    python tests/benchmarks/lm_eval_agreement.py MODEL --data FOLDER [--written 40] [--tokens 64] [--only NAME …]
 
 Needs the extra `eval`. Texts are written greedily, so a text may differ where two tokens are equally likely up to the
 rounding of another batch; then the place of the first difference is printed. Where our own verifier judges otherwise
