@@ -155,7 +155,9 @@ def test_extraction_and_comparison_are_the_harness_s() -> None:
     rows = [json.loads(line) for line in (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()[:300]]
     golds = [row["answer"].rpartition("#### ")[2] for row in rows]
     rng = random.Random(0)
-    texts = [(text, gold) for text in TEXTS for gold in ("7", "1234", "A", "Yes", "-7")]
+    texts = [(text, f"({answer})" if rule == "lm-eval/bbh" and len(answer) == 1 else answer)
+             for rule, answer, _, text, _ in DIFFERENCES]  # fmt: skip
+    texts += [(text, gold) for text in TEXTS for gold in ("7", "1234", "A", "Yes", "-7")]
     texts += [(row["answer"], gold) for row, gold in zip(rows, golds, strict=True)]
     texts += [(row["answer"], rng.choice(golds)) for row in rows]
     configs = {
@@ -179,6 +181,39 @@ def test_extraction_and_comparison_are_the_harness_s() -> None:
             assert (answer or "[invalid]") == said
             verdict = verifier.verify(problem=problem, rationale=make_rationale(problem, text, answer=answer))
             assert (verdict.outcome == "correct") == theirs, (name, text, gold)
+
+
+# Where our verdict differs from the harness's rule: rule, expected answer, options, text, who says correct.
+DIFFERENCES = [
+    ("lm-eval/gsm8k", "7", (), "#### 7.0", "ours"),
+    ("lm-eval/gsm8k", "1234", (), "#### $1,234", "ours"),
+    ("lm-eval/gsm8k", "7", (), "The answer is 7.", "ours"),
+    ("lm-eval/gsm8k", "7", (), "#### 7 or 8", "theirs"),
+    ("lm-eval/gsm8k", "7", (), "#### 7\n\n#### 8", "theirs"),
+    ("lm-eval/gsm8k-flexible", "7", (), "#### 7\nThat is 3 more than before.", "ours"),
+    ("lm-eval/gsm8k-flexible", "18", (), "#### 18...", "ours"),
+    ("lm-eval/gsm8k-flexible", "7", (), "#### 8\n3 + 4 = 7", "theirs"),
+    ("lm-eval/gsm8k_cot", "12", (), "The answer is 12", "ours"),
+    ("lm-eval/gsm8k_cot", "12", (), "The answer is $12.", "ours"),
+    ("lm-eval/gsm8k_cot", "12", (), "So the answer is 12.", "ours"),
+    ("lm-eval/bbh", "valid", ("valid", "invalid"), "So the answer is valid", "ours"),
+    ("lm-eval/bbh", "Yes", ("Yes", "No"), "So the answer is yes.", "ours"),
+    ("lm-eval/bbh", "A", ("x", "y"), "So the answer is A.", "ours"),
+    ("lm-eval/bbh", "A", ("x", "y"), "The answer is (A).", "ours"),
+]
+
+
+@pytest.mark.parametrize(("rule", "answer", "options", "text", "says"), DIFFERENCES)
+def test_where_our_verdict_differs_from_the_harness_s_rule(
+    rule: str, answer: str, options: tuple[str, ...], text: str, says: str
+) -> None:
+    problem, found = make_problem("?", answer, options=options), {}
+    for who, name in (("theirs", rule), ("ours", "choice" if options else "math")):
+        verifier = make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+        rationale = make_rationale(problem, text, answer=verifier.extract_answer(text, problem))
+        found[who] = verifier.verify(problem=problem, rationale=rationale).outcome
+    other = "theirs" if says == "ours" else "ours"
+    assert (found[says], found[other]) == ("correct", "incorrect")
 
 
 @pytest.mark.parametrize("text", ["$" * 50_000, "#### 1" * 8_000, "the answer is " * 3_000, "7." * 9_000, "#" * 50_000])
