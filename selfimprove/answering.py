@@ -1,6 +1,6 @@
 """How the evaluation is fed: prompts of the recipe or of a standard, several samples and their majority, verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -42,7 +42,7 @@ def answer_held_out(stage: PlannedStage, context: Context) -> Work:
             return
         disk = context.folder.stage(*stage.key, stage.fingerprint)
         written = [one for one in disk.read(Rationale) if one.origin == "sampled"]
-        verdicts = list(verify(written, problems=by_id(problems), judge=context.judging.judge))
+        verdicts = list(asking.judge(written, by_id(problems)))
         yield from verdicts
         judged = {one.rationale: one for one in verdicts}
         votes = list(vote(by_id(problems), written, same=context.judging.same_answers)) if asking.samples > 1 else []
@@ -118,7 +118,7 @@ class Asking:
         begins = {one.problem: Beginning(one.id, f"{one.text} {extract}") for one in first if one.finish != "too_long"}
 
         def read(problem: Problem, text: str) -> str | None:
-            return writer.extract_answer(problem, f"The answer is{text.rpartition(extract)[2]}")
+            return writer.extract_answer(problem, _after(extract, text))
 
         yield from generate(
             [one for one in part if one.id in begins],
@@ -129,6 +129,17 @@ class Asking:
             purpose="extract",
             beginnings=begins,
         )
+
+    def judge(self, written: Sequence[Rationale], problems: Mapping[str, Problem]) -> Iterator[Verdict]:
+        """The verdicts in order; of a text with a second prompt only what follows it is judged."""
+        extract = self.context.recipe.stages.evaluate.extract
+        shown = [
+            Rationale(**one.model_dump() | {"text": _after(extract, one.text)}) if extract and _continues(one) else one
+            for one in written
+        ]
+        verdicts = verify(shown, problems=problems, judge=self.context.judging.judge)
+        for one, verdict in zip(written, verdicts, strict=True):
+            yield Verdict(**verdict.model_dump() | {"parents": (one.id,)}) if _continues(one) else verdict
 
     def judge_by_standard(
         self, written: Sequence[Rationale], verdicts: Mapping[str, Verdict], problems: Mapping[str, Problem]
@@ -145,11 +156,21 @@ class Asking:
             yield from cross_check(mine, problems=problems, judge=judge, share=1.0)
 
 
+def _continues(rationale: Rationale) -> bool:
+    """Whether it goes on from another one: here after the second prompt."""
+    return len(rationale.parents) > 2
+
+
+def _after(extract: str, text: str) -> str:
+    """What was written after the second prompt, as the announced answer that it is."""
+    return f"The answer is {text.rpartition(extract)[2].strip()}"
+
+
 def counted(rationales: Sequence[Rationale], votes: Sequence[Vote]) -> list[Rationale]:
     """The text of each problem that counts: its majority's where there was a vote, and with a second prompt what was
     written after it."""
     chosen = {one.winner for one in votes}
-    continued = {one.parents[2] for one in rationales if len(one.parents) > 2}
+    continued = {one.parents[2] for one in rationales if _continues(one)}
     return [one for one in rationales if (one.id in chosen if votes else one.id not in continued)]
 
 

@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = None
     if code == INTERRUPTED:
         command = shlex.join(["selfimprove", *given])
-        runs = given[:1] == ["run"]
+        runs = given[:1] in (["run"], ["evaluate"], ["prompts"])
         kept = f", all finished parts are kept; continue with: {command}" if runs else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)

@@ -99,7 +99,10 @@ def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, k
         ),
         "repair": (min(problems, repair.limit or problems) * repair.samples if repair else 0, generate.max_tokens),
         "rationalize": (min(problems, hint.limit or problems) * hint.samples if hint else 0, generate.max_tokens),
-        "evaluate": (held_out, stages.evaluate.max_tokens or generate.max_tokens),
+        "evaluate": (
+            held_out * stages.evaluate.samples,
+            stages.evaluate.max_tokens or generate.max_tokens,
+        ),
     }
     if stage.name in asked:
         count, most = asked[stage.name]

@@ -150,7 +150,9 @@ def verify_part(stage: PlannedStage, context: Context) -> Callable[[Sequence[Rat
                 share=settings.second.share,
             )
         if votes:
-            unknown = [one for one in rationales if problems[one.problem].answer is None]
+            judged = zip(rationales, verdicts, strict=True)
+            unknown = [one for one, verdict in judged if verdict.outcome == "undecided"]
+            unknown = [one for one in unknown if problems[one.problem].answer is None]
             unknown = [one for one in unknown if not problems[one.problem].is_open]
             yield from vote(problems, unknown, same=judging.same_answers)
 

@@ -33,9 +33,10 @@ class Form:
         changes: dict[str, Any] = {"style": self.style}
         if self.trigger:
             changes["trigger"] = self.trigger.text
-        evaluate = recipe.stages.evaluate
+        plain: dict[str, Any] = {"standard": None}
         if not self.trigger:
-            evaluate = evaluate.model_copy(update={"extract": None})
+            plain["extract"] = None
+        evaluate = recipe.stages.evaluate.model_copy(update=plain)
         return recipe.model_copy(
             update={
                 "name": f"{run}-{self.name}"[:100],

@@ -187,6 +187,9 @@ def _check_evaluation(recipe: Recipe, document: Document) -> None:
     if settings.training and (recipe.rounds or recipe.train.family == "scored"):
         where = document.where(("stages", "evaluate", "training"))
         raise RecipeError(f"{where}: 'evaluate.training' is for recipes without rounds: nothing would be held out")
+    if settings.training and settings.standard:
+        where = document.where(("stages", "evaluate", "training"))
+        raise RecipeError(f"{where}: 'evaluate.standard' has prompts for held-out problems, not for training ones")
     if settings.extract and settings.samples > 1:
         where = document.where(("stages", "evaluate", "extract"))
         raise RecipeError(f"{where}: 'evaluate.extract' is for one sample, not for {settings.samples}")

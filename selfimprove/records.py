@@ -289,7 +289,7 @@ class Proposal(Record):
     seed: int
     temperature: float
     tokens: int
-    logprob: float
+    logprob: float | None
     finish: Literal["stop", "length", "too_long"]
 
 

@@ -23,7 +23,7 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
         tree = shown[kind](query, identity)
     elif kind == "preference":
         tree = _preference(query, identity)
-    elif kind in ("verdict", "crosscheck", "decision", "example", "critique", "revision", "comparison"):
+    elif kind in ("verdict", "vote", "crosscheck", "decision", "example", "critique", "revision", "comparison"):
         record = query.record(kind, identity)
         parent = record["parents"][0]
         parent_kind = query.find(parent)[1]

@@ -12,6 +12,7 @@ from rich.text import Text
 from selfimprove.errors import SelfImproveError
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
+from selfimprove.store.run import RECIPE, RUNS
 from selfimprove.terminal import one_line, printable
 from selfimprove.yaml_files import suggest
 
@@ -53,13 +54,15 @@ def print_traces(query: Query, filters: Mapping[str, Any], limit: int, as_json: 
         console.print(_block(row), highlight=False, soft_wrap=True)
     found = query.count(**filters)
     shown = f"{limit} of {found} traces; --limit shows more" if found > limit else f"{found} traces"
-    console.print(f"{shown}; a whole one: selfimprove show {query.folder.path.name} ID", highlight=False, markup=False)
+    path = query.folder.path
+    run = path.name if (RUNS / path.name / RECIPE).is_file() else str(path)  # one of several forms lies deeper
+    console.print(f"{shown}; a whole one: selfimprove show {run} ID", highlight=False, markup=False, soft_wrap=True)
 
 
 def _block(row: Mapping[str, Any]) -> Text:
     colors = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
     outcome = row["outcome"] or "not judged"
-    fate = "" if row["kept"] is None else "kept" if row["kept"] else f"turned away: {row['decision']}"
+    fate = "" if row["kept"] is None else row["decision"] if row["kept"] else f"turned away: {row['decision']}"
     return Text.assemble(
         (row["id"][:10], "bold"),
         f"  round {row['round']} {row['stage']}, {row['origin']}, {row['task']} {one_line(row['group'] or '')}  ",

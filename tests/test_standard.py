@@ -1,29 +1,30 @@
 """Our evaluation beside lm-evaluation-harness's: the same model, the same problems, compared one by one."""
 
-import csv
 import json
 import os
 import random
 import string
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import harness_tasks as harness
 import pytest
 from builders import make_problem, make_rationale
 
 from selfimprove.cli_prompts import load_ask
 from selfimprove.context import Context
-from selfimprove.loop import run_loop
 from selfimprove.models import build_model
 from selfimprove.prompts import encode_prompt
 from selfimprove.recipe import Build
-from selfimprove.records import CrossCheck, Problem, Rationale, Verdict, by_id
+from selfimprove.records import by_id
 from selfimprove.store import RunFolder
-from selfimprove.task_settings import BbhTask, Gsm8kTask, MmluTask, VerifierSettings
+from selfimprove.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.tasks import load_task
 from selfimprove.tasks.standard import DrawnShots
 from selfimprove.verifiers import make_verifier
+from selfimprove.verifiers.harness import FILTERS
 
 DATA = Path(os.environ.get("SELFIMPROVE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason=f"no public data in {DATA}")
@@ -36,33 +37,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     build_model(SHAPE, folder, seed=1)
     return folder
-
-
-def cut_gsm8k(folder: Path, count: int) -> Path:
-    """The training split and the first problems of the test split."""
-    folder.mkdir(parents=True)
-    (folder / "train.jsonl").write_text((DATA / "gsm8k" / "train.jsonl").read_text())
-    lines = (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()[:count]
-    (folder / "test.jsonl").write_text("\n".join(lines))
-    return folder
-
-
-def evaluate(
-    task: str, path: Path, model: Path, folder: Path, standard: str, count: int, max_tokens: int
-) -> tuple[list[Problem], dict[str, Rationale], dict[str, Verdict], dict[tuple[str, str], CrossCheck]]:
-    """Our evaluation: problems, and by problem the text, the verdict and the harness's comparison by name."""
-    more = [f"evaluate.standard={standard}", "prompt.chat=never", f"evaluate.max_tokens={max_tokens}"]
-    more += ["engine.batch_size=8", "engine.threads=1"]
-    recipe = load_ask(task, str(model), str(path), "ask", more, count, "mine")
-    run = RunFolder(folder)
-    run_loop(recipe, run)
-    problems = run.stage(0, "problems").read(Problem)
-    disk = run.stage(0, "evaluate")
-    texts = {one.problem: one for one in disk.read(Rationale)}
-    problem_of = {one.id: one.problem for one in texts.values()}
-    verdicts = {problem_of[one.rationale]: one for one in disk.read(Verdict)}
-    checks = {(problem_of[one.parents[0]], one.verifier): one for one in disk.read(CrossCheck)}
-    return problems, texts, verdicts, checks
 
 
 def check_written(lm: Any, samples: Sequence[dict[str, Any]], names: dict[str, str], ours: Any) -> None:
@@ -81,48 +55,9 @@ def check_written(lm: Any, samples: Sequence[dict[str, Any]], names: dict[str, s
         assert (outcome == "correct") == (sample["exact_match"] == 1), (text, sample["filter"])
 
 
-GSM8K = {"strict-match": "lm-eval/gsm8k", "flexible-extract": "lm-eval/gsm8k-flexible"}
-COT = {"strict-match": "lm-eval/gsm8k_cot", "flexible-extract": "lm-eval/gsm8k-flexible"}
-
-
-def compare_gsm8k(name: str, model: Path, folder: Path, count: int, max_tokens: int) -> None:
-    from harness_tasks import gsm8k_task, run_harness
-
-    data = cut_gsm8k(folder / "data", count)
-    standard, names = ("lm-eval", GSM8K) if name == "gsm8k" else ("lm-eval-cot", COT)
-    ours = evaluate("gsm8k", data, model, folder / "ours", standard, count, max_tokens)
-    lm, samples = run_harness(model, gsm8k_task(name, data, folder / "theirs", max_tokens), count)
-    check_written(lm, samples, names, ours)
-
-
-def compare_bbh(subject: str, model: Path, folder: Path, count: int, max_tokens: int) -> None:
-    from harness_tasks import bbh_task, run_harness
-
-    ours = evaluate(f"bbh/{subject}", DATA / "bbh", model, folder / "ours", "lm-eval", count, max_tokens)
-    lm, samples = run_harness(model, bbh_task(subject, ours[0], folder / "theirs", max_tokens), count)
-    check_written(lm, samples, {"get-answer": "lm-eval/bbh"}, ours)
-
-
-def split_mmlu(subject: str, folder: Path, shots: int) -> Path:
-    """MMLU's folders with some of the test questions as the `dev` split, which the local copy lacks."""
-    rows = list(csv.reader((DATA / "mmlu" / "test" / f"{subject}_test.csv").open(newline="", encoding="utf-8")))[1:]
-    for split, some in (("dev", rows[:shots]), ("test", rows[shots:])):
-        (folder / split).mkdir(parents=True)
-        with (folder / split / f"{subject}_{split}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(some)
-    return folder
-
-
-def compare_mmlu(subject: str, model: Path, folder: Path, count: int, shots: int) -> None:
-    from harness_tasks import mmlu_task, run_harness
-
-    data = split_mmlu(subject, folder / "data", shots) if shots else DATA / "mmlu"
-    file = data / "dev" / f"{subject}_dev.csv"
-    dev = load_task(MmluTask(name=f"mmlu/{subject}", path=str(file))).held_out() if shots else []
-    problems, texts, verdicts, _ = evaluate(
-        f"mmlu/{subject}", data, model, folder / "ours", "lm-eval", count, 8
-    )  # fmt: skip
-    lm, samples = run_harness(model, mmlu_task(subject, problems, dev, folder / "theirs"), count)
+def check_scored(lm: Any, samples: Sequence[dict[str, Any]], ours: Any) -> None:
+    """Prompts, token ids, the option that is picked, its log-probability and the outcome are equal."""
+    problems, texts, verdicts, _ = ours
     assert len(samples) == len(problems)
     for problem, sample in zip(problems, samples, strict=True):
         prompt = sample["arguments"][0][0]
@@ -135,6 +70,21 @@ def compare_mmlu(subject: str, model: Path, folder: Path, count: int, shots: int
         context, option = lm._encode_pair(prompt, sample["arguments"][best][1])
         assert encode_prompt(lm.tokenizer, prompt, chat=False) == context
         assert len(option) == texts[problem.id].tokens
+
+
+def compare_gsm8k(name: str, model: Path, folder: Path, count: int, max_tokens: int) -> None:
+    ours, lm, samples, names = harness.both_on_gsm8k(DATA, name, model, folder, count, max_tokens)
+    check_written(lm, samples, names, ours)
+
+
+def compare_bbh(subject: str, model: Path, folder: Path, count: int, max_tokens: int) -> None:
+    ours, lm, samples, names = harness.both_on_bbh(DATA, subject, model, folder, count, max_tokens)
+    check_written(lm, samples, names, ours)
+
+
+def compare_mmlu(subject: str, model: Path, folder: Path, count: int, shots: int) -> None:
+    ours, lm, samples, _ = harness.both_on_mmlu(DATA, subject, model, folder, count, shots)
+    check_scored(lm, samples, ours)
 
 
 @needs_data
@@ -171,13 +121,11 @@ def test_two_hundred_problems_of_each_benchmark(model: Path, tmp_path: Path) -> 
 @needs_data
 def test_every_bbh_prompt_is_the_harness_s(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="needs the extra 'eval'")
-    from harness_tasks import read_config
-
     subjects = sorted(path.stem for path in (DATA / "bbh").glob("*.json"))
     assert len(subjects) == 27
     for subject in subjects:
         task = load_task(BbhTask(name=f"bbh/{subject}", path=str(DATA / "bbh")))
-        config = read_config("bbh", "cot_fewshot", f"{subject}.yaml")
+        config = harness.read_config("bbh", "cot_fewshot", f"{subject}.yaml")
         shots = "".join(
             config["doc_to_text"].replace("{{input}}", one["input"]) + one["target"] + "\n\n"
             for one in config["fewshot_config"]["samples"]
@@ -201,21 +149,22 @@ TEXTS = [
 @needs_data
 def test_extraction_and_comparison_are_the_harness_s() -> None:
     pytest.importorskip("lm_eval", reason="needs the extra 'eval'")
-    from harness_tasks import read_config
     from lm_eval.api.metrics import exact_match_hf_evaluate
     from lm_eval.filters.extraction import RegexFilter
 
     rows = [json.loads(line) for line in (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()[:300]]
     golds = [row["answer"].rpartition("#### ")[2] for row in rows]
     rng = random.Random(0)
-    texts = [(text, gold) for text in TEXTS for gold in ("7", "1234", "A", "Yes", "-7")]
+    texts = [(text, f"({answer})" if rule == "lm-eval/bbh" and len(answer) == 1 else answer)
+             for rule, answer, _, text, _ in DIFFERENCES]  # fmt: skip
+    texts += [(text, gold) for text in TEXTS for gold in ("7", "1234", "A", "Yes", "-7")]
     texts += [(row["answer"], gold) for row, gold in zip(rows, golds, strict=True)]
     texts += [(row["answer"], rng.choice(golds)) for row in rows]
     configs = {
-        "lm-eval/gsm8k": (read_config("gsm8k", "gsm8k.yaml"), 0),
-        "lm-eval/gsm8k-flexible": (read_config("gsm8k", "gsm8k.yaml"), 1),
-        "lm-eval/gsm8k_cot": (read_config("gsm8k", "gsm8k-cot.yaml"), 0),
-        "lm-eval/bbh": (read_config("bbh", "cot_fewshot", "navigate.yaml"), 0),
+        "lm-eval/gsm8k": (harness.read_config("gsm8k", "gsm8k.yaml"), 0),
+        "lm-eval/gsm8k-flexible": (harness.read_config("gsm8k", "gsm8k.yaml"), 1),
+        "lm-eval/gsm8k_cot": (harness.read_config("gsm8k", "gsm8k-cot.yaml"), 0),
+        "lm-eval/bbh": (harness.read_config("bbh", "cot_fewshot", "navigate.yaml"), 0),
     }
     for name, (config, at) in configs.items():
         step = {key: value for key, value in config["filter_list"][at]["filter"][0].items() if key != "function"}
@@ -232,6 +181,49 @@ def test_extraction_and_comparison_are_the_harness_s() -> None:
             assert (answer or "[invalid]") == said
             verdict = verifier.verify(problem=problem, rationale=make_rationale(problem, text, answer=answer))
             assert (verdict.outcome == "correct") == theirs, (name, text, gold)
+
+
+# Where our verdict differs from the harness's rule: rule, expected answer, options, text, who says correct.
+DIFFERENCES = [
+    ("lm-eval/gsm8k", "7", (), "#### 7.0", "ours"),
+    ("lm-eval/gsm8k", "1234", (), "#### $1,234", "ours"),
+    ("lm-eval/gsm8k", "7", (), "The answer is 7.", "ours"),
+    ("lm-eval/gsm8k", "7", (), "#### 7 or 8", "theirs"),
+    ("lm-eval/gsm8k", "7", (), "#### 7\n\n#### 8", "theirs"),
+    ("lm-eval/gsm8k-flexible", "7", (), "#### 7\nThat is 3 more than before.", "ours"),
+    ("lm-eval/gsm8k-flexible", "18", (), "#### 18...", "ours"),
+    ("lm-eval/gsm8k-flexible", "7", (), "#### 8\n3 + 4 = 7", "theirs"),
+    ("lm-eval/gsm8k_cot", "12", (), "The answer is 12", "ours"),
+    ("lm-eval/gsm8k_cot", "12", (), "The answer is $12.", "ours"),
+    ("lm-eval/gsm8k_cot", "12", (), "So the answer is 12.", "ours"),
+    ("lm-eval/bbh", "valid", ("valid", "invalid"), "So the answer is valid", "ours"),
+    ("lm-eval/bbh", "Yes", ("Yes", "No"), "So the answer is yes.", "ours"),
+    ("lm-eval/bbh", "A", ("x", "y"), "So the answer is A.", "ours"),
+    ("lm-eval/bbh", "A", ("x", "y"), "The answer is (A).", "ours"),
+]
+
+
+@pytest.mark.parametrize(("rule", "answer", "options", "text", "says"), DIFFERENCES)
+def test_where_our_verdict_differs_from_the_harness_s_rule(
+    rule: str, answer: str, options: tuple[str, ...], text: str, says: str
+) -> None:
+    problem, found = make_problem("?", answer, options=options), {}
+    for who, name in (("theirs", rule), ("ours", "choice" if options else "math")):
+        verifier = make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+        rationale = make_rationale(problem, text, answer=verifier.extract_answer(text, problem))
+        found[who] = verifier.verify(problem=problem, rationale=rationale).outcome
+    other = "theirs" if says == "ours" else "ours"
+    assert (found[says], found[other]) == ("correct", "incorrect")
+
+
+@pytest.mark.parametrize("text", ["$" * 50_000, "#### 1" * 8_000, "the answer is " * 3_000, "7." * 9_000, "#" * 50_000])
+def test_the_harness_s_rules_take_no_time_on_hostile_texts(text: str) -> None:
+    started = time.process_time()
+    for name in FILTERS:
+        problem, verifier = make_problem("?", "7"), make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+        answer = verifier.extract_answer(text, problem)
+        assert verifier.verify(problem=problem, rationale=make_rationale(problem, text, answer=answer)).outcome
+    assert time.process_time() - started < 1.0
 
 
 def test_worked_problems_are_drawn_in_the_order_of_the_test_split() -> None:

@@ -17,8 +17,8 @@ from selfimprove.records import (
     Decision,
     Evaluation,
     Example,
-    Frontier,
     Problem,
+    Promotion,
     Rationale,
     Verdict,
     Vote,
@@ -266,8 +266,6 @@ def test_a_run_without_answers_trains_on_majorities(tmp_path: Path) -> None:
     assert read_funnels(Query(folder))[1].kept_vote == kept > 0
     assert to_json(folder)["votes"][0]["problems"] == len(problems)
     print_status(folder)
-    # What was learned from the first round's samples is what the frontier of a second one would go by.
-    assert folder.stage(1, "frontier").read(Frontier)
 
 
 def test_an_evaluation_by_several_samples_keeps_them_all(tmp_path: Path) -> None:
@@ -284,6 +282,20 @@ def test_an_evaluation_by_several_samples_keeps_them_all(tmp_path: Path) -> None
     manifest = disk.manifest()
     assert manifest and manifest.metrics["self-consistency"]["samples"] == 3
     assert to_json(folder)["self-consistency"][0]["problems"] == len(problems)
+
+
+def test_checkpoints_are_paired_by_their_majorities(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    more = ("rounds=1", "evaluate.samples=3", "evaluate.temperature=1.0", "promote.rule=not-worse")
+    run_loop(small_recipe(tmp_path / "recipe", *more), folder)
+    (promotion,) = folder.stage(1, "promote").read(Promotion)
+    right = []
+    for round_ in (0, 1):
+        disk = folder.stage(round_, "evaluate")
+        chosen = {one.winner: one.problem for one in disk.read(Vote)}
+        judged = {one.rationale: one.outcome for one in disk.read(Verdict)}
+        right.append({problem for name, problem in chosen.items() if judged[name] == "correct"})
+    assert (promotion.won, promotion.lost) == (len(right[1] - right[0]), len(right[0] - right[1]))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from selfimprove.policy_files import POLICIES
 from selfimprove.prompts import load_exemplars
@@ -36,7 +36,7 @@ class Standard:
 
     def fingerprint(self, problems: Sequence[Problem]) -> str:
         """A hash of all that is asked."""
-        return digest(self.name, self.stop, self.options, [self.render(one) for one in problems])
+        return digest(self.name, self.stop, self.max_tokens, self.options, [self.render(one) for one in problems])
 
 
 class DrawnShots:
@@ -84,6 +84,11 @@ def gsm8k_standards(train: Sequence[tuple[str, str]], test: Sequence[str]) -> di
 
 
 def _fixed_shots(_: Problem) -> str:
+    return _read_shots()
+
+
+@cache
+def _read_shots() -> str:
     shown = load_exemplars(str(POLICIES / "exemplars" / "chain-of-thought.yaml"), None)
     return "".join(f"Q: {one.question}\nA: {one.rationale} The answer is {one.answer}.\n\n" for one in shown)
 

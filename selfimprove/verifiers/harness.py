@@ -9,7 +9,7 @@ from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 
 INVALID = "[invalid]"
-_IGNORED = tuple(re.compile(one) for one in (",", r"\$", r"(?s).*#### ", r"\.$"))
+_LAST_STOP = re.compile(r"\.$")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 
 
@@ -42,11 +42,11 @@ def extract(text: str, chosen: Filter) -> str:
 
 
 def compared(text: str, chosen: Filter) -> str:
-    """What `exact_match` compares."""
+    """What `exact_match` compares; GSM8K's tasks leave out `,`, `\\$`, `(?s).*#### ` and `\\.$`, and the case."""
     if chosen.plain:
-        for ignored in _IGNORED:
-            text = ignored.sub("", text)
-        return text.lower()
+        # The third as a search from the end: as a regular expression its time is quadratic.
+        text = text.replace(",", "").replace("$", "").rpartition("#### ")[2]
+        return _LAST_STOP.sub("", text).lower()
     return text
 
 
