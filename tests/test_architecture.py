@@ -32,7 +32,7 @@ ROWS = (
     {"constitutional", "pools"},
     {"pipeline", "summary"},
     {"loop"},
-    {"status", "show", "traces", "progress", "verify_file"},
+    {"status", "show", "traces", "progress", "verify_file", "serve"},
     {"estimate", "principle_report"},
     {"cli_constitution"},
     {"cli"},
