@@ -232,6 +232,28 @@ def verify(
 
 
 @app.command()
+def serve(
+    checkpoint: Annotated[str, typer.Argument(help="A model's folder or hub name, or a run: its best checkpoint.")],
+    servers: Annotated[int | None, typer.Option(min=1, help="So many servers; one a GPU without it.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first server's port on 127.0.0.1.")] = 8000,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; a run's own without it.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that one server is spread over.")] = 1,
+    memory: Annotated[float, typer.Option(min=0, max=1, help="The share of a GPU's memory that a server takes.")] = 0.9,
+    cache: Annotated[str | None, typer.Option(help="The key-value cache's size in place of that, such as 8G.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="The longest prompt and completion together.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each server.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Start vLLM servers of a checkpoint on this machine, and keep them alive until Ctrl-C."""
+    from selfimprove.serve import read_settings
+    from selfimprove.serve import serve as serve_checkpoint
+
+    vllm = {"gpus": gpus, "memory": memory, "cache": cache, "max_length": max_length}
+    settings = read_settings({"threads": threads, "vllm": vllm})
+    serve_checkpoint(checkpoint, runs=runs, servers=servers, port=port, settings=settings, dtype=dtype)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json

@@ -64,7 +64,7 @@ def load_tokenizer(model: str, base: str | None = None) -> tuple[Any, int]:
     check_path(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        config = AutoConfig.from_pretrained(base or _base_of(model)).get_text_config()
+        config = AutoConfig.from_pretrained(base or read_base(model) or model).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{model}: cannot be loaded ({_reason(error)})") from None
     if tokenizer.eos_token_id is None:
@@ -72,10 +72,10 @@ def load_tokenizer(model: str, base: str | None = None) -> tuple[Any, int]:
     return tokenizer, int(getattr(config, "max_position_embeddings", 1 << 30))
 
 
-def _base_of(model: str) -> str:
-    """The model under an adapter, or the model itself."""
+def read_base(model: str | Path) -> str | None:
+    """The model under a LoRA adapter, or None where a folder holds all weights."""
     adapter = Path(model) / ADAPTER
-    return str(json.loads(adapter.read_text())["base_model_name_or_path"]) if adapter.is_file() else model
+    return str(json.loads(adapter.read_text())["base_model_name_or_path"]) if adapter.is_file() else None
 
 
 def load_chat(model: str) -> Chat | None:

@@ -30,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "scoring": "prompt_logprobs",  # or "echo", or None
     "wraps": 0,  # tokens of a template that it puts around prompts
     "weights": None,  # the hash that it says to serve; None: it has no such call
+    "scores": "",  # other ones give other log-probabilities
     "faults": [],  # [{"kind": …, "after": n, "count": m}]: what becomes of the completions n to n + m
     "health": 200,
 }
@@ -51,7 +52,7 @@ def draw(*parts: object) -> bytes:
 
 
 def logprob(*parts: object) -> float:
-    return -round(1 + draw("logprob", SETTINGS["weights"], *parts)[0] / 256, 3)
+    return -round(1 + draw("logprob", SETTINGS["weights"], SETTINGS["scores"], *parts)[0] / 256, 3)
 
 
 class Refusal(Exception):

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from servers import QUICK, Stub, free_port, make_engine, stub
 
-from selfimprove.engines import Completion, Request
+from selfimprove.engines import Completion, Request, Weights
 from selfimprove.engines.http import read_message, read_seconds, split_url
 from selfimprove.errors import EngineError, UnreachableError
 from selfimprove.models import build_model
@@ -176,7 +176,6 @@ def test_a_server_that_will_not_do_is_one_line(
     settings: dict[str, Any], given: dict[str, Any], message: str, model: Path
 ) -> None:
     from selfimprove.engine_settings import EngineSettings
-    from selfimprove.engines import Weights
     from selfimprove.engines.server import ServerEngine
     from selfimprove.recipe import Model
 
@@ -264,11 +263,12 @@ def test_a_server_that_comes_back_is_asked_again(
         written = [next(completions) for _ in range(30)]
         dies.stop()
         written += [next(completions) for _ in range(50)]
-        back = Stub({"delay": 0.05}, dies.port)
+        lives.set(delay=0.4)  # alone it would have seconds to go
+        back = Stub({}, dies.port)
         try:
             written += completions
             assert sorted(written, key=lambda one: one.index) == expected
-            assert back.seen()["counts"]["answered"] > 15  # more than its probes
+            assert back.seen()["counts"]["answered"] > 25  # more than its probes
         finally:
             back.stop()
         engine.close()
@@ -336,6 +336,7 @@ def test_a_server_that_comes_back_as_another_one_stays_out(
         completions = engine.generate([Request(f"{at}+{at}=", at) for at in range(200)], HOT)
         written = [next(completions) for _ in range(20)]
         dies.stop()
+        lives.set(delay=0.15)
         with_less = Stub({"logprobs": False}, dies.port)
         try:
             written += completions
@@ -358,4 +359,92 @@ def test_taking_no_more_answers_stops_asking(model: Path) -> None:
         assert waiting <= 2 * 8 + 8
         time.sleep(0.2)
         assert server.seen()["counts"]["asked"] - before <= waiting + 8
+        engine.close()
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    build_model(Build(hidden_size=32, intermediate_size=64, layers=1, heads=1), folder, seed=2)
+    return folder
+
+
+def test_every_server_takes_new_weights_and_forgets_what_it_computed(model: Path, trained: Path) -> None:
+    with stub(weights="of nobody") as one, stub(weights="of nobody") as other:
+        engine = make_engine(model, one.url, other.url)
+        assert [server.seen()["counts"]["swapped"] for server in (one, other)] == [1, 1]  # they served something else
+        before = ask(engine, 20)
+        assert engine.swap(Weights(str(trained), hash="trained"))
+        for server in (one, other):
+            assert [server.seen()["counts"][name] for name in ("swapped", "cache reset")] == [2, 2]
+        after = ask(engine, 20)
+        assert all(old.text != new.text for old, new in zip(before, after, strict=True))
+        assert engine.swap(Weights(str(trained), hash="trained"))  # nothing to do
+        assert one.seen()["counts"]["swapped"] == 2
+        engine.close()
+
+
+def test_a_server_that_was_away_during_a_swap_takes_the_weights_before_it_is_asked(model: Path, trained: Path) -> None:
+    with stub(weights="", delay=0.02) as lives, stub(weights="", delay=0.02) as dies:
+        engine = make_engine(model, lives.url, dies.url)
+        dies.stop()
+        assert engine.swap(Weights(str(trained), hash="trained"))
+        completions = engine.generate([Request(f"{at}+{at}=", at) for at in range(300)], HOT)
+        written = [next(completions) for _ in range(20)]
+        lives.set(delay=0.4)
+        back = Stub({"weights": "old"}, dies.port)
+        try:
+            written += completions
+            seen = back.seen()["counts"]
+            assert seen["swapped"] == 1 and seen["answered"] > 30
+            lives.set(delay=0)
+            assert sorted(written, key=lambda one: one.index) == ask(engine, 300)
+        finally:
+            back.stop()
+        engine.close()
+
+
+def test_a_server_that_cannot_tell_its_weights_takes_none_and_is_watched(
+    model: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with stub(delay=0.02) as lives, stub(delay=0.02) as dies:
+        engine = make_engine(model, lives.url, dies.url)
+        with pytest.raises(
+            EngineError, match=r"cannot take the weights of a round while it runs; start it with `selfi"
+        ):
+            engine.swap(Weights(str(trained), hash="trained"))
+        engine.close()
+        engine = make_engine(model, lives.url, dies.url)
+        completions = engine.generate([Request(f"{at}+{at}=", at) for at in range(200)], HOT)
+        written = [next(completions) for _ in range(20)]
+        dies.stop()
+        lives.set(delay=0.15)
+        other = Stub({"scores": "others"}, dies.port)
+        try:
+            written += completions
+            assert len(written) == 200
+        finally:
+            other.stop()
+        engine.close()
+        shape = tmp_path / "shape"
+        build_model(Build(hidden_size=64, intermediate_size=64, layers=1, heads=1), shape, seed=1)
+        engine = make_engine(model, lives.url)
+        with pytest.raises(EngineError, match="serve a model of another shape or vocabulary than"):
+            engine.swap(Weights(str(shape), hash="shape"))
+        engine.close()
+    assert "stays out: " in (said := capfd.readouterr().err) and "serves other weights than the other servers" in said
+
+
+def test_texts_that_were_asked_for_before_a_swap_are_not_written_after_it(model: Path, trained: Path) -> None:
+    with stub(weights="") as server:
+        engine = make_engine(model, server.url)
+        completions = engine.generate([Request(f"{at}+{at}=", at) for at in range(200)], HOT)
+        next(completions)
+        assert engine.swap(Weights(str(trained), hash="trained"))
+        with pytest.raises(EngineError, match="the weights swapped before they were taken"):
+            list(completions)
+        assert len(ask(engine, 20)) == 20
         engine.close()

@@ -32,7 +32,9 @@ NAME = "model"  # what the servers call what they serve
 EXTENSION = "selfimprove.engines.server_worker.ServedWeights"
 READY = 900.0  # seconds that a server may take to start: a large model is read from a slow disk
 POLL = 0.3
-TRIES = 3  # a server that ends so often before it was ready is given up
+TRIES = 3  # a server that ends so often in a row is given up
+LIVED = 30.0  # seconds after which a server that was ready counts as one that can live
+WRITING = 120.0  # seconds for the first token, for which kernels may be compiled
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
 LONGEST = 30.0  # seconds between starts
 SETTLED = 5.0  # seconds between two looks at which weights are served
@@ -130,7 +132,10 @@ class Supervisor:
         elif one.process.poll() is not None:
             self._bury(one)
         elif not one.ready and answers(one.port):
-            one.ready, one.failures = True, 0
+            # What a kernel does not know, such as heads of 16 or 24 on a CPU, is found by the first token only.
+            body = {"model": NAME, "prompt": [0], "max_tokens": 1}
+            one.ready = ask(one.port, "/v1/completions", body, timeout=WRITING) is not None
+            one.started = time.monotonic()
 
     def _start(self, one: Supervised) -> None:
         command = [sys.executable, guard.__file__, str(os.getpid()), *self._command(one)]
@@ -150,12 +155,13 @@ class Supervisor:
         assert one.process is not None
         with suppress(ProcessLookupError):
             os.killpg(one.process.pid, signal.SIGKILL)  # what it may have left
-        one.failures = 1 if one.ready else one.failures + 1
-        was_ready, one.process, one.ready = one.ready, None, False
+        lived = one.ready and time.monotonic() - one.started > LIVED
+        one.failures = 1 if lived else one.failures + 1
+        one.process, one.ready = None, False
         reason = f"{end_of(one.log)} ({one.log})"
-        if not was_ready and one.failures >= TRIES:
+        if one.failures >= TRIES:
             one.given_up = reason
-            self.say(f"the server on port {one.port} ended {TRIES} times before it was ready: {reason}")
+            self.say(f"the server on port {one.port} ended {TRIES} times soon after its start: {reason}")
             return
         wait = min(LONGEST, 2.0 ** (one.failures - 1))
         one.again = time.monotonic() + wait
@@ -297,12 +303,12 @@ def answers(port: int) -> bool:
         return False
 
 
-def ask(port: int, path: str, body: Mapping[str, Any]) -> Any:
+def ask(port: int, path: str, body: Mapping[str, Any], timeout: float = 5.0) -> Any:
     """Post to a server on this machine; None where it does not answer."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://{HOST}:{port}{path}", json.dumps(body).encode(), headers)
     try:
-        with DIRECT.open(request, timeout=5) as answer:
+        with DIRECT.open(request, timeout=timeout) as answer:
             return json.load(answer)
     except (OSError, ValueError):
         return None

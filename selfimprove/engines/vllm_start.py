@@ -63,25 +63,10 @@ def start(
 
     cpu = current_platform.is_cpu()
     _check_device(model.device, cpu)
-    ours = settings.vllm
-    arguments: dict[str, Any] = {
-        "model": str(folder),
-        "tokenizer": str(tokenizer),
-        "dtype": model.dtype,
-        "tensor_parallel_size": ours.gpus,
-        "gpu_memory_utilization": ours.memory,
-        "max_model_len": min((one for one in (ours.max_length, longest) if one), default=None),
-        "enforce_eager": cpu if ours.eager is None else ours.eager,
-        "enable_prefix_caching": True,
-        "generation_config": "vllm",  # samples are drawn by the recipe's settings alone
-        "worker_extension_cls": EXTENSION,
-        "use_tqdm_on_load": False,
-    }
-    if ours.cache:
-        arguments["kv_cache_memory_bytes"] = parse_size(ours.cache)
-    if adapter:
-        arguments |= _lora_arguments(adapter)
-    arguments |= _cpu_arguments(folder, arguments) if cpu else {"enable_sleep_mode": True}
+    arguments = choose_arguments(
+        folder, tokenizer, model=model, settings=settings, longest=longest, cpu=cpu, adapter=adapter
+    )
+    arguments |= {"worker_extension_cls": EXTENSION, "use_tqdm_on_load": False}
     free_memory()
     llm: Any = None
     try:
@@ -96,6 +81,39 @@ def start(
             f"{folder}: vLLM cannot serve this model ({reason(error)}); VLLM_LOGGING_LEVEL=INFO shows what it says; "
             "--set engine.name=transformers does without it"
         ) from None
+
+
+def choose_arguments(
+    folder: Path,
+    tokenizer: Path,
+    *,
+    model: Model,
+    settings: EngineSettings,
+    longest: int | None,
+    cpu: bool,
+    adapter: Adapter | None,
+) -> dict[str, Any]:
+    """vLLM's arguments for a model, in this process or as a server; raises EngineError for an adapter it cannot serve.
+
+    See `start`.
+    """
+    ours = settings.vllm
+    arguments: dict[str, Any] = {
+        "model": str(folder),
+        "tokenizer": str(tokenizer),
+        "dtype": model.dtype,
+        "tensor_parallel_size": ours.gpus,
+        "gpu_memory_utilization": ours.memory,
+        "max_model_len": min((one for one in (ours.max_length, longest) if one), default=None),
+        "enforce_eager": cpu if ours.eager is None else ours.eager,
+        "enable_prefix_caching": True,
+        "generation_config": "vllm",  # samples are drawn by the recipe's settings alone
+    }
+    if ours.cache:
+        arguments["kv_cache_memory_bytes"] = parse_size(ours.cache)
+    if adapter:
+        arguments |= _lora_arguments(adapter)
+    return arguments | (_cpu_arguments(folder, arguments) if cpu else {"enable_sleep_mode": True})
 
 
 def _check_device(device: str, cpu: bool) -> None:

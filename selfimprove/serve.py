@@ -1,0 +1,124 @@
+"""`selfimprove serve`: vLLM servers of a checkpoint on this machine, for runs and for any client of OpenAI's API."""
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import ValidationError
+
+from selfimprove.engine_settings import EngineSettings, VllmSettings
+from selfimprove.engines import Weights
+from selfimprove.engines.canary import TOLERANCE
+from selfimprove.errors import EngineError, SelfImproveError, StoreError
+from selfimprove.models import ADAPTER, hash_weights, read_base, resolve_folder
+from selfimprove.recipe import Model
+from selfimprove.records import Checkpoint, Promotion
+from selfimprove.store import RunFolder, find_run
+from selfimprove.store.run import RECIPE
+
+
+def read_settings(given: dict[str, Any]) -> EngineSettings:
+    """The engine's settings from those of the command line; raises EngineError."""
+    try:
+        return EngineSettings.model_validate({"name": "server", **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise EngineError(f"--{str(first['loc'][-1]).replace('_', '-')}: {first['msg']}") from None
+
+
+def serve(
+    target: str, *, runs: Path, servers: int | None, port: int, settings: EngineSettings, dtype: str | None
+) -> None:
+    """Serve a checkpoint or the best one of a run until told to stop; raises EngineError where no server can live."""
+    from selfimprove.engines.supervisor import Supervisor
+
+    signal.signal(signal.SIGTERM, _stop)
+    weights, model = choose_weights(target, runs, dtype)
+    count = servers or count_servers(model, settings.vllm)
+    supervisor = Supervisor(weights, model=model, settings=settings, count=count, port=port)
+    try:
+        print(f"starting {count} vLLM server{'s' if count > 1 else ''} of {weights.path} …", flush=True)
+        supervisor.wait()
+        print(describe(supervisor.urls), flush=True)
+        while not supervisor.lost:
+            time.sleep(0.5)
+        raise EngineError(f"{weights.path}: vLLM cannot serve it: {supervisor.lost}")
+    finally:
+        supervisor.close()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def describe(urls: Sequence[str]) -> str:
+    """How the servers are reached and used."""
+    lines = [f"serving on {' '.join(urls)}; Ctrl-C ends it"]
+    lines.append(f"for a run: --set 'engine={{name: server, server: {{urls: [{', '.join(urls)}]}}}}'")
+    return "\n".join(lines)
+
+
+def count_servers(model: Model, settings: VllmSettings) -> int:
+    """One for each GPU, or for so many GPUs as a copy of the model takes; one on a CPU."""
+    import torch
+
+    if model.device == "cpu" or not torch.cuda.is_available():
+        return 1
+    return max(1, torch.cuda.device_count() // settings.gpus)
+
+
+def choose_weights(target: str, runs: Path, dtype: str | None) -> tuple[Weights, Model]:
+    """The weights of a model's folder, a hub name, or the best checkpoint of a run; raises StoreError, ModelError."""
+    if (Path(target) / "config.json").is_file() or (Path(target) / ADAPTER).is_file():
+        return _describe(target, dtype)
+    try:
+        folder = find_run(target, runs)
+    except StoreError:
+        if target.count("/") == 1 and not Path(target).exists():
+            return _describe(target, dtype)
+        raise SelfImproveError(
+            f"{target}: neither a model's folder, nor a hub name 'owner/name', nor a run in {runs}/ (with a {RECIPE})"
+        ) from None
+    recipe, checkpoint = folder.recipe(), find_best(folder)
+    base = None if checkpoint.base is None else _locate(folder, checkpoint.base)
+    weights = Weights(_locate(folder, checkpoint.path), base, hash=checkpoint.weights)
+    return weights, recipe.model.model_copy(update={"build": None, "path": weights.path, **_chosen(dtype)})
+
+
+def _chosen(dtype: str | None) -> dict[str, Any]:
+    if dtype not in (None, *TOLERANCE):
+        raise EngineError(f"--dtype {dtype}: choose {', '.join(TOLERANCE)}")
+    return {"dtype": dtype} if dtype else {}
+
+
+def _describe(target: str, dtype: str | None) -> tuple[Weights, Model]:
+    folder = resolve_folder(target)
+    model = Model(path=target, **_chosen(dtype))
+    return Weights(str(folder), read_base(folder), hash=hash_weights(folder)), model
+
+
+def _locate(folder: RunFolder, path: str) -> str:
+    inside = folder.path / path
+    return str(inside if inside.exists() else path)
+
+
+def find_best(folder: RunFolder) -> Checkpoint:
+    """The checkpoint that the last finished round kept, or the first one; raises StoreError where there is none."""
+    found: dict[str, Checkpoint] = {}
+    best: str | None = None
+    for stage in folder.stages():
+        if not stage.closed:
+            continue
+        for checkpoint in stage.read(Checkpoint):
+            found[checkpoint.id] = checkpoint
+            best = best or checkpoint.id
+    for stage in folder.stages():
+        if stage.closed and stage.path.name == "promote":
+            best = stage.read(Promotion)[0].checkpoint
+    if best is None:
+        raise StoreError(f"{folder.path}: this run has no checkpoint yet")
+    return found[best]
