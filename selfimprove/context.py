@@ -13,7 +13,17 @@ from typing import Any, Protocol
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
+from selfimprove.engines import (
+    Completion,
+    Engine,
+    Noting,
+    Request,
+    Score,
+    Swapping,
+    Weights,
+    check_installed,
+    load_engine,
+)
 from selfimprove.errors import EngineError, TaskError
 from selfimprove.judging import Judging, ask_engine
 from selfimprove.plan import Key, Plan, PlannedStage, build_plan, last_training, start_stage
@@ -140,6 +150,7 @@ class Context:
         load: Loader | None = None,
         report: Report | None = None,
     ) -> None:
+        check_installed(recipe.engine.name)
         self.recipe, self.folder = recipe, folder
         self.report: Report = report or Silent()
         self.clock = Clock()

@@ -1,13 +1,15 @@
 """Runs the small recipe in child processes and kills each with SIGKILL at one moment; the last one may finish.
 
 The parent only imports, so that a child starts in no time; each child is a whole process with a run of its own.
-Usage: python kill_run.py FOLDER MOMENT…   A moment is a path inside the run whose appearance is waited for.
+Usage: python kill_run.py FOLDER [SETTING=VALUE…] MOMENT…   A moment is a path inside the run whose appearance is waited
+for.
 """
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,21 +27,21 @@ from selfimprove.trainers import sft  # noqa: F401
 PATIENCE = 120.0  # seconds
 
 
-def start(folder: Path) -> int:
+def start(folder: Path, changes: Sequence[str]) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
-        run_loop(small_recipe(folder.parent / "recipe"), RunFolder(folder))
+        run_loop(small_recipe(folder.parent / "recipe", *changes), RunFolder(folder))
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(1)
     os._exit(0)
 
 
-def kill_at(folder: Path, moment: str) -> str:
+def kill_at(folder: Path, moment: str, changes: Sequence[str]) -> str:
     """Start the run, kill it once the moment has come; says `killed`, or `finished` where it was too quick."""
-    pid = start(folder)
+    pid = start(folder, changes)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (folder / moment).exists():
@@ -56,6 +58,8 @@ def kill_at(folder: Path, moment: str) -> str:
 
 if __name__ == "__main__":
     run = Path(sys.argv[1])
+    settings = [one for one in sys.argv[2:] if "=" in one]
     for one in sys.argv[2:]:
-        print(kill_at(run, one), one, flush=True)
-    print(kill_at(run, "never"), "the end", flush=True)
+        if one not in settings:
+            print(kill_at(run, one, settings), one, flush=True)
+    print(kill_at(run, "never", settings), "the end", flush=True)

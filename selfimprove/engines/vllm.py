@@ -1,7 +1,6 @@
 """Generation and scoring with vLLM in this process: prompts share what they begin with, rounds share the engine."""
 
 import copy
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
@@ -121,7 +120,7 @@ class VllmEngine:
 
         try:
             return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **values)
-        except ValueError as error:
+        except Exception as error:  # its own class, or ValueError: a temperature over 2, such as
             raise EngineError(f"engine 'vllm': {reason(error)}") from None
 
     def _run(self, asked: Iterable[tuple[int, list[int], Any]]) -> Iterator[tuple[int, Any]]:
@@ -314,8 +313,7 @@ class VllmEngine:
         """Take the memory back, with the weights of a folder."""
         if not self.asleep:
             return
-        gc.collect()
-        torch.cuda.empty_cache()  # of what was trained meanwhile
+        vllm_start.free_memory()  # what was trained meanwhile
         self._call("wake_up")
         self.asleep = False
         if self.adapter is None:

