@@ -193,7 +193,8 @@ class Context:
         load: Loader | None = None,
         report: Report | None = None,
     ) -> None:
-        check_installed(recipe.engine.name)
+        starts = recipe.engine.name == "server" and recipe.engine.server.start
+        check_installed("vllm" if starts else recipe.engine.name)
         self.recipe, self.folder = recipe, folder
         self.report: Report = report or Silent()
         self.clock = Clock()

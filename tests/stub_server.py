@@ -206,8 +206,9 @@ async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamW
             except Refusal as refusal:
                 error = {"error": {"message": str(refusal), "code": refusal.status}}
                 status, content, more = refusal.status, json.dumps(error).encode(), refusal.headers
+            more = {"content-type": "application/json", "content-length": str(len(content)), **more}
             shown = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-            writer.write(f"HTTP/1.1 {status} x\r\n{shown}content-length: {len(content)}\r\n\r\n".encode() + content)
+            writer.write(f"HTTP/1.1 {status} x\r\n{shown}\r\n".encode() + content)
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass

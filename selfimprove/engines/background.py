@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+TOGETHER = 0.005  # seconds in which results are handed over together: a switch of threads for each costs more
 
 
 class Background:
@@ -54,7 +54,8 @@ class _Results(Generic[T]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, room: int) -> None:
         self._loop, self._room = loop, asyncio.Semaphore(room)
-        self._ready: deque[T] = deque()
+        self._finished: list[T] = []  # the loop's own
+        self._ready: list[T] = []
         self._changed = threading.Condition()
         self.ended = threading.Event()
 
@@ -64,10 +65,9 @@ class _Results(Generic[T]):
         async def worker() -> None:
             for number in numbers:
                 await self._room.acquire()
-                result = await work(number)
-                with self._changed:
-                    self._ready.append(result)
-                    self._changed.notify()
+                self._finished.append(await work(number))
+                if len(self._finished) == 1:
+                    self._loop.call_later(TOGETHER, self._hand_over)
 
         try:
             # The first error cancels the others.
@@ -77,17 +77,23 @@ class _Results(Generic[T]):
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            self._hand_over()
             self.ended.set()
             with self._changed:
                 self._changed.notify()
+
+    def _hand_over(self) -> None:
+        with self._changed:
+            self._ready += self._finished
+            self._finished.clear()
+            self._changed.notify()
 
     def take(self) -> Iterator[T]:
         while True:
             with self._changed:
                 while not self._ready and not self.ended.is_set():
                     self._changed.wait()
-                taken = list(self._ready)
-                self._ready.clear()
+                taken, self._ready = self._ready, []
             if not taken:
                 return
             self._loop.call_soon_threadsafe(self._release, len(taken))

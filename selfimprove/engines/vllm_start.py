@@ -21,6 +21,12 @@ from selfimprove.recipe import Model
 
 EXTENSION = "selfimprove.engines.vllm_worker.WeightsExtension"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM has memory layouts for
+DEFAULTS = {
+    "VLLM_LOGGING_LEVEL": "CRITICAL",  # the log goes to the standard output; what goes wrong is raised as well
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # workers on a CPU would ask for a memory node each
+}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 CPU_CACHE = 4 << 30  # bytes; the most that is taken of a CPU's memory unless the recipe says more
 CPU_BLOCK = 32  # tokens in a block of the cache on a CPU: what prompts share is found in whole blocks
@@ -32,8 +38,7 @@ def import_vllm() -> None:
     check_installed("vllm")
     # With the engine in this process there is no second one that could die alone, hang its parent or outlive it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    # Its log, at any level above, goes to the standard output; what goes wrong is raised as well.
-    for name, value in (("VLLM_LOGGING_LEVEL", "CRITICAL"), ("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")):
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
         with undo_side_effects():

@@ -4,8 +4,9 @@
 
 Cases: a tiny model built here and, where a folder is given, that model; each with short prompts and one greedy sample,
 and with prompts that share a few-shot prefix and 8 samples each. Bare means `LLM.generate` with n samples in one
-request, or `model.generate` in batches, without seeds, log-probabilities or end tokens; "the same" asks the library for
-seeds and log-probabilities too. On a CPU the tokens are counted by CPU second, which other work disturbs least.
+request, which gives text, or `model.generate` in batches, which gives tokens; neither is asked for seeds,
+log-probabilities or an end. "The same" asks `LLM.generate` for seeds and log-probabilities too. On a CPU the tokens are
+counted by CPU second, which other work disturbs least.
 
 `--round` runs a recipe with each engine instead, and prints where the seconds of its stages go.
 """
@@ -137,7 +138,6 @@ def open_vllm(model: Path) -> Iterator[Prepare]:
                 temperature=case.sampling.temperature,
                 max_tokens=case.new,
                 ignore_eos=True,
-                detokenize=False,
                 **more,
             )
             found = engine.llm.generate(ids, params, use_tqdm=False)
