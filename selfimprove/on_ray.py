@@ -72,9 +72,10 @@ class OnRay:
             cpus = max(os.cpu_count() or 1, int((self.settings.workers or 1) * self.settings.cpus))
             start = {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
         try:
+            _knock(self.settings.address)
             with _hush():
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = self.settings.address or "this machine"
             raise ClusterError(f"no Ray cluster at {where}: {(str(error).splitlines() or ['?'])[0][:200]}") from None
         quiet = ray.data.DataContext.get_current()
@@ -162,6 +163,13 @@ class OnRay:
             )
         asked = self.settings.workers if asks else self.settings.verifiers or self.settings.workers
         return _Share(asked or int(fit), cpus, gpus)
+
+
+def _knock(address: str | None) -> None:
+    """Whether somebody listens at host:port, which Ray would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "://" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager

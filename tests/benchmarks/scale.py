@@ -24,7 +24,7 @@ from statistics import median
 
 from agreement import records
 from pairs import DATA, read_data
-from verify import judge, latex, measure
+from verify import empty_caches, judge, latex, measure
 
 from selfimprove.context import Context
 from selfimprove.engines import ScriptedEngine
@@ -112,6 +112,7 @@ def measure_constants(data: Path, rounds: int, count_tokens: Callable[[str], flo
     with VerifierPool() as pool:
         judge(pool, [records(pair, verifier) for pair in latex(real, rng, 20)])  # its workers are started
         for _ in range(rounds):
+            empty_caches()
             with tempfile.TemporaryDirectory() as folder:
                 run, _ = run_stages(Path(folder), data)
                 seconds = {name: run.stage(1, name).manifest().seconds.cpu for name in STAGES[3:]}  # type: ignore[union-attr]
