@@ -142,6 +142,8 @@ class VllmEngine:
                 for name in under_way.keys() & self._finished.keys() or self._step(under_way):
                     yield under_way.pop(name), self._finished.pop(name)
         finally:
+            for name in under_way:
+                self._finished.pop(name, None)
             if under_way and not self.broken:
                 with suppress(EngineError):
                     self._call("abort_request", list(under_way))
