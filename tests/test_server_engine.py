@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,18 @@ def test_taking_no_more_answers_stops_asking(model: Path) -> None:
         time.sleep(0.2)
         assert server.seen()["counts"]["asked"] - before <= waiting + 8
         engine.close()
+
+
+def test_an_engine_can_be_closed_while_texts_are_under_way(model: Path) -> None:
+    with stub(delay=0.05) as server:
+        engine = make_engine(model, server.url)
+        completions = engine.generate([Request("1+1=", at) for at in range(1000)], HOT)
+        next(completions)
+        engine.close()
+        with pytest.raises(CancelledError):
+            list(completions)
+        with pytest.raises(EngineError, match="the engine was closed"):
+            next(engine.generate([Request("1+1=", 0)], HOT))
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------

@@ -40,10 +40,18 @@ class Background:
             task.cancel()
             results.ended.wait()
 
+    async def _cancel(self) -> None:
+        """End what is under way, so that nobody waits for it for ever."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def close(self) -> None:
         """End the loop and its thread."""
         if self.loop.is_closed():
             return
+        self.run(self._cancel())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
