@@ -9,7 +9,8 @@ back, and verdicts on formulas, which need sympy in worker processes. Bytes are 
 Assumed, because no GPU is measured: the tokens that a GPU writes a second (public figures for vLLM lie between about
 3,000, a model of 14 billion parameters on an A100, and 12,500, one of 8 billion on an H100:
 https://www.morphllm.com/vllm-benchmarks), the cores that a machine has for each GPU, and what shared storage takes in.
-Without --tokenizer a token is four characters.
+The driver is the one process that reads a round back and selects from it while no GPU writes. Without --tokenizer a
+token is four characters.
 """
 
 import argparse
@@ -144,7 +145,7 @@ def table(one: Constants, cores: float, storage: float) -> list[str]:
     """What each size of cluster needs while all of its GPUs write."""
     lines = [
         "| GPUs | tokens/s a GPU | traces/s | cores a GPU: record and write | judge | judge formulas | MB/s to disk | "
-        "GB an hour | driver: s a second of generation | what is full first |",
+        "GB an hour | driver: s a second of generation | what is full |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for gpus in GPUS:
@@ -161,7 +162,7 @@ def table(one: Constants, cores: float, storage: float) -> list[str]:
             lines.append(
                 f"| {gpus} | {rate:,} | {traces:,.0f} | {each * one.generate:.2f} | {each * one.verify:.2f} | "
                 f"{each * one.formulas:.2f} | {megabytes:.1f} | {megabytes * 3.6:.0f} | {driver:.2f} | "
-                f"{full} ({use[full]:.0%}) |"
+                f"{full if use[full] >= 1 else f'the GPUs, then {full}'} ({use[full]:.0%}) |"
             )
     return lines
 
