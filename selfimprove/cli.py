@@ -293,7 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"selfimprove: {' '.join(message.split())}", file=sys.stderr)
+    from selfimprove.terminal import printable
+
+    # A file's or a server's own words may stand in it.
+    print(f"selfimprove: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from selfimprove.engines.http import Busy, Failed, Http, Refused
 from selfimprove.errors import EngineError, UnreachableError
+from selfimprove.terminal import printable
 
 T = TypeVar("T")
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of whoever reads an answer
@@ -272,4 +273,4 @@ class Pool:
 
     def say(self, message: str) -> None:
         """Tell whoever watches; a progress bar moves out of the way of lines on standard error."""
-        print(f"selfimprove: {message}", file=sys.stderr, flush=True)
+        print(f"selfimprove: {printable(message)}", file=sys.stderr, flush=True)
