@@ -64,11 +64,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_process_left() -> Iterator[None]:
-    before = set(psutil.pids())
+def no_process_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
-    left = [one for one in psutil.process_iter(["cmdline"]) if one.pid not in before]
-    assert [one for one in left if "api_server" in " ".join(one.info["cmdline"] or [])] == []
+    ours = str(tmp_path_factory.getbasetemp())
+    lines = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
+    assert [line for line in lines if "api_server" in line and ours in line] == []
 
 
 @pytest.fixture(scope="module")

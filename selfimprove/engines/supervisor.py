@@ -21,7 +21,6 @@ from selfimprove.engines.server_weights import name_weights
 from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments
 from selfimprove.errors import EngineError
-from selfimprove.models import resolve_folder
 from selfimprove.recipe import Model
 
 NAME = "model"  # what the servers call what they serve
@@ -169,13 +168,14 @@ class Supervisor:
                         self.weights = Weights(served["folder"], None, self.weights.chat, served["weights"])
 
     def _command(self, one: Supervised) -> list[str]:
+        folder = full_folder(self.weights)  # with its tokenizer: texts become tokens, and tokens texts, in the engine
         arguments: dict[str, Any] = {
             **choose_arguments(
-                full_folder(self.weights),
-                resolve_folder(self.weights.path),
+                folder,
+                folder,
                 model=self.model,
                 settings=self.settings,
-                longest=read_longest(full_folder(self.weights)),
+                longest=read_longest(folder),
                 cpu=self.cpu,
                 adapter=self.adapter,
             ),
