@@ -223,6 +223,22 @@ def schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
+@app.command()
+def view(
+    runs: Annotated[Path, typer.Argument(help="The folder of runs, or one run.")] = Path("runs"),
+    host: Annotated[str, typer.Option(help="Any other address than 127.0.0.1 asks for a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8765,
+) -> None:
+    """Open the runs in a browser: what was written, what was kept and why the rest was turned away."""
+    from selfimprove.errors import SelfImproveError
+
+    try:
+        from selfimprove.viewer.serve import serve
+    except ModuleNotFoundError as error:
+        raise SelfImproveError(f"'{error.name}' is missing; install it with: pip install 'selfimprove[view]'") from None
+    serve(runs, host=host, port=port)
+
+
 UsageError = typer.BadParameter.__bases__[0]  # what unknown options, commands and missing arguments are
 
 
