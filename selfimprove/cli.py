@@ -157,7 +157,9 @@ def plan(
 def export(
     run: Annotated[str, typer.Argument(help=RUN)],
     out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.")],
-    what: Annotated[str, typer.Option(help="sft or dpo: what was trained; traces: all that was written.")] = "sft",
+    what: Annotated[
+        str, typer.Option(help="sft or dpo: what was trained; traces: all that was written; notes.")
+    ] = "sft",
     round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from small import small_recipe
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
-from viewing import serving, write_run  # noqa: E402
+from viewing import serving, write_evaluation, write_run  # noqa: E402
 
 from selfimprove.loop import run_loop  # noqa: E402
+from selfimprove.records import Problem  # noqa: E402
 from selfimprove.store import RunFolder  # noqa: E402
+from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
+from selfimprove.store.query import Query  # noqa: E402
+from selfimprove.traces import export_rows  # noqa: E402
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
@@ -232,6 +237,70 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
             assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
             assert "HttpOnly" in welcome.headers["set-cookie"]
             assert client.get(f"{address}/runs/made").status_code == 200
+
+
+def note(address: str, trace: str, **fields: str) -> Any:
+    return httpx.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
+
+
+def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"))
+    with serving(tmp_path, tmp_path / "cache") as address:
+        site = (address, tmp_path)
+        rows = get(site, "/api/runs/made/traces?round=1").json()["traces"]
+        revised = next(row for row in rows if row["origin"] == "revised")
+        before, other = (next(row for row in rows if row["text"] == text) for text in ("1+2=3\n#3", "#4"))
+        people = [f"person {at}" for at in range(12)]
+        with ThreadPoolExecutor(6) as pool:  # all at once
+            answers = list(
+                pool.map(lambda by: note(address, before["id"], mark="bad", comment="no <b>", by=by), people)
+            )
+        assert {answer.status_code for answer in answers} == {303}
+        assert {one["by"] for one in get(site, "/api/runs/made/notes").json()} == {*people}
+        for mark in ("good", "bad", "good"):  # the last one holds
+            note(address, revised["id"], mark=mark, comment="", by="me")
+        note(address, other["id"], mark="unsure", comment="\u202e", by="me")
+        for mark, expected in (("good", {revised["id"]}), ("bad", {before["id"]}), ("unsure", {other["id"]})):
+            found = get(site, f"/api/runs/made/traces?note={mark}").json()
+            assert {row["id"] for row in found["traces"]} == expected and found["count"] == 1
+        page = get(site, f"/runs/made/traces/{before['id']}").text
+        check(page)
+        assert page.count("no &lt;b&gt;") == 12
+        assert note(address, before["id"], mark="superb").status_code == 404
+        assert note(address, "f" * 20, mark="good").status_code == 404
+        assert note(address, before["id"], mark="good", comment="x" * 5000).status_code == 404
+        assert note(address, before["id"], mark="good", comment="x" * 100_000).status_code == 413
+    torn = next((run.path / "notes").iterdir()).read_text()[:20]
+    (run.path / "notes" / "note-torn.json").write_text(torn)
+    assert len(Notes(run).all()) == 12 + 4
+
+
+def test_notes_are_exported_as_preferences(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"))
+    write_evaluation(run, 2, run.stage(0, "problems").read(Problem), ("1+2=5\n#5", "#3"))
+    first, second = (
+        {row["problem"]: row for row in Query(run).traces(stage="evaluate", round=round_)} for round_ in (1, 2)
+    )
+    problem = next(iter(first))
+    write_note(run, first[problem]["id"], "good", "", "me")
+    write_note(run, second[problem]["id"], "bad", "", "me")
+    for name in ("pairs.jsonl", "pairs.parquet"):
+        assert export_rows(Query(run), tmp_path / name, "notes", None) == 1
+    row = json.loads((tmp_path / "pairs.jsonl").read_text())
+    assert pq.read_table(tmp_path / "pairs.parquet").to_pylist() == [row]
+    assert (row["prompt"], row["chosen"], row["rejected"]) == (
+        first[problem]["prompt"], first[problem]["text"], second[problem]["text"],
+    )  # fmt: skip
+
+
+def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    notes = Notes(run)
+    traces = {name: {"problem": "p", "prompt": "q", "text": f"text {name}"} for name in ("a", "b", "c", "d")}
+    for trace, mark, by in (("a", "good", "x"), ("b", "bad", "x"), ("c", "bad", "x"), ("c", "good", "y"),
+                            ("d", "bad", "x"), ("d", "withdrawn", "x")):  # fmt: skip
+        write_note(run, trace, mark, "", by)
+    assert [(row["chosen"], row["rejected"]) for row in note_pairs(notes, traces)] == [("text a", "text b")]
 
 
 def test_it_listens_on_the_loopback_alone(site: tuple[str, Path]) -> None:

@@ -49,7 +49,7 @@ class Watched:
         self.address = address
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(40_000)
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -124,6 +124,25 @@ def test_a_word_diff_shows_what_came(watched: Watched) -> None:
     assert page.locator("#diff del").count() == 0
     step = page.locator("#rationale mark.step").first
     assert "step 1, correct: line 0" in (step.get_attribute("title") or "")
+
+
+def test_a_note_is_kept_and_found_again(watched: Watched) -> None:
+    page = watched.open("/runs/made/traces?stage=evaluate&round=2")
+    page.locator("a.trace").first.click()
+    shown = path_of(page)
+    page.locator("input[value=unsure]").check()
+    page.locator("textarea").fill("two\nlines")
+    page.locator("input[name=by]").fill("Ada")
+    page.locator("button", has_text="Keep the note").click()
+    page.wait_for_url("**#notes")
+    assert path_of(page).split("#")[0] == shown  # back in the list's place
+    assert "Ada" in page.locator(".said").inner_text() and "two\nlines" in page.locator(".said").inner_text()
+    assert page.locator("input[name=by]").input_value() == "Ada"
+    page.keyboard.press("Escape")
+    page.wait_for_url("**stage=evaluate**")
+    page.locator(".facet a", has_text="unsure").click()
+    page.wait_for_url("**note=unsure**")
+    assert page.locator("ol.traces > li").count() == 1
 
 
 def test_a_run_that_goes_on_is_shown_as_it_goes(browser: Any, tmp_path: Path) -> None:

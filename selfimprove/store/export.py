@@ -1,13 +1,15 @@
 """Filtered traces as files, a batch at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfimprove.store.index import MAX_SEARCHED, Index
+from selfimprove.store.parts import write_atomically
 from selfimprove.store.search import Filters, Records, Search
 
 SCHEMA = pa.schema(
@@ -42,6 +44,17 @@ def jsonl_lines(index: Index, filters: Filters) -> Iterator[bytes]:
     """Filtered traces as JSON lines in ASCII, so that nothing in them can steer a terminal."""
     for rows in export_rows(index, filters):
         yield "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, str]], names: Sequence[str]) -> int:
+    """Write rows of texts to a JSONL or a Parquet file; gives their number."""
+    table = pa.Table.from_pylist(list(rows), pa.schema([(name, pa.string()) for name in names]))
+    if path.suffix == ".parquet":
+        write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+        write_atomically(path, lambda file: file.write(lines.encode()))
+    return int(table.num_rows)
 
 
 def write_parquet(index: Index, filters: Filters, file: IO[bytes]) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from selfimprove.store.flow import read_changes, read_funnel, read_health, read_parts, read_undecided
-from selfimprove.viewer.forms import Filtered, library_of, run_of
+from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.views import trace_view
 
 router = APIRouter(prefix="/api", tags=["runs"], default_response_class=JSONResponse)
@@ -55,20 +55,27 @@ def run(request: Request, name: str) -> dict[str, Any]:
 def traces(request: Request, name: str, asked: Filtered) -> dict[str, Any]:
     """A page of filtered, sorted traces, and how many there are in all."""
     one = run_of(request, name)
-    rows = one.search.page(asked.filters, sort=asked.order, limit=asked.limit, offset=asked.offset)
-    return {"count": one.search.count(asked.filters), "offset": asked.offset, "traces": rows}
+    rows = one.search.page(filters_of(one, asked), sort=asked.order, limit=asked.limit, offset=asked.offset)
+    return {"count": one.search.count(filters_of(one, asked)), "offset": asked.offset, "traces": rows}
 
 
 @router.get("/runs/{name}/facets", responses=ERRORS)
 def facets(request: Request, name: str, asked: Filtered) -> dict[str, list[tuple[Any, int]]]:
     """How many of the filtered traces have which value of each facet."""
-    return run_of(request, name).search.facets(asked.filters)
+    one = run_of(request, name)
+    return one.search.facets(filters_of(one, asked))
 
 
 @router.get("/runs/{name}/traces/{identity}", responses=ERRORS)
 def trace(request: Request, name: str, identity: Identity) -> dict[str, Any]:
     """A trace with its problem, prompt, verdict, decision, siblings, and what was made from it."""
     return trace_view(run_of(request, name), identity)
+
+
+@router.get("/runs/{name}/notes", responses=ERRORS)
+def notes(request: Request, name: str) -> list[dict[str, Any]]:
+    """What people said of traces, all of it, in the order of time."""
+    return [{"id": each.id, **each.model_dump()} for each in run_of(request, name).notes.all()]
 
 
 @router.get("/runs/{name}/problems/{identity}", responses=ERRORS)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from selfimprove.store.export import jsonl_lines, write_parquet
-from selfimprove.viewer.forms import Filtered, run_of
+from selfimprove.viewer.forms import Filtered, filters_of, run_of
 
 router = APIRouter(tags=["downloads"])
 CHUNK = 1 << 18
@@ -18,8 +18,8 @@ CHUNK = 1 << 18
 def jsonl(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     """All traces that pass the filters, a JSON object a line."""
     run = run_of(request, name)
-    run.search.count(asked.filters)  # what cannot be searched for is said before the download begins
-    return _download(jsonl_lines(run.index, asked.filters), "traces.jsonl", "application/x-ndjson")
+    run.search.count(filters_of(run, asked))  # what cannot be searched for is said before the download begins
+    return _download(jsonl_lines(run.index, filters_of(run, asked)), "traces.jsonl", "application/x-ndjson")
 
 
 @router.get("/runs/{name}/traces.parquet", response_class=StreamingResponse)
@@ -28,7 +28,7 @@ def parquet(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     run = run_of(request, name)
     file = tempfile.TemporaryFile()  # noqa: SIM115  closed by the answer that it is read for
     try:
-        write_parquet(run.index, asked.filters, file)
+        write_parquet(run.index, filters_of(run, asked), file)
     except BaseException:
         file.close()
         raise

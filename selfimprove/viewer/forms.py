@@ -1,5 +1,6 @@
 """What an address asks for, as filters; and filters as an address."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -32,6 +33,8 @@ class Asked(BaseModel):
     principle: Values = []
     disputed: Values = []
     finish: Values = []
+    note: Values = []
+    """Marks of people: good, bad, unsure."""
     problem: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]*$")] = ""
     text: Annotated[str, Field(max_length=MAX_PATTERN)] = ""
     regex: bool = False
@@ -74,6 +77,11 @@ def _word(value: Any) -> Any:
 
 
 Filtered = Annotated[Asked, Query()]
+
+
+def filters_of(run: Run, asked: Asked) -> Filters:
+    """The filters that an address asks for; those by people's notes as the traces that carry them."""
+    return replace(asked.filters, ids=run.notes.marked(tuple(asked.note))) if asked.note else asked.filters
 
 
 def library_of(request: Request) -> Library:

@@ -14,11 +14,12 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.index import Index, list_files, missing_files
+from selfimprove.store.notes import Notes
 from selfimprove.store.run import RECIPE
 from selfimprove.store.search import Records, Search
 
 MAX_OPEN = 6
-PATIENCE = 2.0  # seconds that a page waits for an index before it shows what there is of it
+PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Run:
         self.name, self.folder = name, folder
         self.index = Index(folder, cache)
         self.search, self.records = Search(self.index), Records(self.index)
+        self.notes = Notes(folder)
         self.error = ""
         self._work: threading.Thread | None = None
         self._starting = threading.Lock()

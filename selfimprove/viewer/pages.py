@@ -1,22 +1,27 @@
 """The pages, each with an address that can be sent to a colleague."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import parse_qs, quote, unquote
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from selfimprove.errors import SelfImproveError
+from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.store.flow import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.index import FACETS
+from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings
-from selfimprove.viewer.forms import Filtered, library_of, run_of
+from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.library import Run
 from selfimprove.viewer.views import compare_view, problem_view, trace_view
 
 router = APIRouter(include_in_schema=False)
 Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$")]
+BY = "selfimprove_by"  # the cookie with the name that a person last signed with
 MAX_FACET = 12  # values of a facet that are listed; chosen ones always are
 LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier differs", "finish": "ended by"}
 
@@ -78,18 +83,21 @@ def _image(svg: str) -> Response:
 @router.get("/runs/{name}/traces")
 def traces(request: Request, name: str, asked: Filtered) -> HTMLResponse:
     one = run_of(request, name)
-    rows = one.search.page(asked.filters, sort=asked.order, limit=asked.limit, offset=asked.offset)
+    rows = one.search.page(filters_of(one, asked), sort=asked.order, limit=asked.limit, offset=asked.offset)
     facets = []
-    for facet, values in one.search.facets(asked.filters).items():
+    for facet, values in one.search.facets(filters_of(one, asked)).items():
         chosen = getattr(asked, facet)
         if len(values) < 2 and not chosen:
             continue
         listed = [pair for at, pair in enumerate(values) if at < MAX_FACET or str(pair[0]) in chosen]
         facets.append({"name": facet, "label": LABELS.get(facet, facet), "values": listed, "chosen": chosen,
                        "more": len(values) - len(listed)})  # fmt: skip
-    count = one.search.count(asked.filters)
+    count = one.search.count(filters_of(one, asked))
+    notes = one.notes.current()
+    marks = {mark: sum(any(each.mark == mark for each in found) for found in notes.values()) for mark in MARKS[:3]}
     return render(request, "traces.html", title=f"Traces of {name}", run=name, rows=rows, count=count, facets=facets,
-                  asked=asked, sorts=SORTS, banner=banner(one), names=FACETS)  # fmt: skip
+                  asked=asked, sorts=SORTS, banner=banner(one),
+                  names=(*FACETS, "note"), notes=notes, marks=marks)  # fmt: skip
 
 
 @router.get("/runs/{name}/traces/{identity}")
@@ -103,9 +111,33 @@ def trace(
             return RedirectResponse(f"/runs/{request.path_params['name']}/records/{found}", 303)
         return RedirectResponse(found, 303)
     view = trace_view(one, identity)
-    before, after = one.search.neighbours(asked.filters, asked.order, at) if at is not None else (None, None)
+    before, after = one.search.neighbours(filters_of(one, asked), asked.order, at) if at is not None else (None, None)
     return render(request, "trace.html", title=f"Trace {identity[:10]}", run=name, view=view, asked=asked, at=at,
-                  before=before, after=after, banner=banner(one))  # fmt: skip
+                  before=before, after=after, banner=banner(one), notes=one.notes.current().get(identity, []),
+                  by=_name(request))  # fmt: skip
+
+
+@router.post("/runs/{name}/traces/{identity}/notes")
+async def add_note(request: Request, name: str, identity: Identity) -> Response:
+    """Keep what a person says of a trace, and show the trace again."""
+    fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    mark, comment, by, back = (fields.get(key, [""])[0] for key in ("mark", "comment", "by", "back"))
+    await run_in_threadpool(_keep_note, library_of(request).run(name), identity, mark, comment, by.strip())
+    query = f"?{back}" if re.fullmatch(r"[\w%&=+.,~-]{1,2000}", back) else ""
+    answer = RedirectResponse(f"/runs/{quote(name)}/traces/{identity}{query}#notes", 303)
+    answer.set_cookie(BY, quote(by.strip()), max_age=365 * 24 * 3600, httponly=True, samesite="strict")
+    return answer
+
+
+def _keep_note(one: Run, identity: str, mark: str, comment: str, by: str) -> None:
+    if one.records.trace(identity) is None:
+        raise StoreError("there is no such trace in this run")
+    # A browser sends a line end as two characters.
+    write_note(one.folder, identity, mark, comment.replace("\r\n", "\n"), by)
+
+
+def _name(request: Request) -> str:
+    return unquote(request.cookies.get(BY, ""))[:MAX_BY]
 
 
 @router.get("/runs/{name}/traces/{identity}/steps.svg")
