@@ -25,6 +25,7 @@ from selfimprove.store import RunFolder  # noqa: E402
 from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
 from selfimprove.store.query import Query  # noqa: E402
 from selfimprove.traces import export_rows  # noqa: E402
+from selfimprove.viewer.report import write_report  # noqa: E402
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
@@ -301,6 +302,19 @@ def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
                             ("d", "bad", "x"), ("d", "withdrawn", "x")):  # fmt: skip
         write_note(run, trace, mark, "", by)
     assert [(row["chosen"], row["rejected"]) for row in note_pairs(notes, traces)] == [("text a", "text b")]
+
+
+def test_the_report_is_one_file_that_loads_nothing(site: tuple[str, Path], tmp_path: Path) -> None:
+    for name in ("made", "hostile", "small"):
+        out = tmp_path / f"{name}.html"
+        assert write_report(RunFolder(site[1] / name), out, tmp_path / "cache") == out.stat().st_size
+        page = out.read_text()
+        body = page[page.index("<body>") :]
+        checker = Checker()
+        checker.feed(body)
+        assert checker.wrong == [] and CONTROL.search(body) is None
+        assert checker.links and all(link.startswith("data:image/svg+xml;base64,") for link in checker.links)
+        assert "default-src 'none'" in page and "Accuracy per round" in body and "The exact prompt" in body
 
 
 def test_it_listens_on_the_loopback_alone(site: tuple[str, Path]) -> None:

@@ -16,7 +16,7 @@ from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
-from selfimprove.viewer.library import Run
+from selfimprove.viewer.library import Library, Run
 from selfimprove.viewer.views import compare_view, problem_view, trace_view
 
 router = APIRouter(include_in_schema=False)
@@ -51,18 +51,32 @@ def runs(request: Request) -> HTMLResponse:
 
 @router.get("/runs/{name}")
 def run(request: Request, name: str, graph: int | None = Query(None, ge=0, le=10_000)) -> HTMLResponse:
-    one, figures = run_of(request, name), library_of(request).figures(name)
+    return render(request, "run.html", **run_values(library_of(request), run_of(request, name), graph))
+
+
+def run_values(library: Library, one: Run, graph: int | None) -> dict[str, Any]:
+    """What a run's page shows; `graph` is the round whose stages are drawn, the last one without it."""
+    figures = library.figures(one.name)
     funnel, health = read_funnel(one.index), read_health(one.index)
     rounds = sorted({manifest.round for manifest in figures.manifests} | {row["round"] for row in funnel})
     chosen = graph if graph is not None and graph in rounds else (rounds[-1] if rounds else 0)
-    tasks = figures.by("task", "level")
-    return render(
-        request, "run.html", title=name, run=name, figures=figures, banner=banner(one, figures.problems), funnel=funnel,
-        health=health, undecided=read_undecided(one.index), rounds=rounds, graph=chosen,
-        losses=drawings.losses(figures), levels=tasks,
-        stages=drawings.stage_table(figures.manifests), flow=drawings.stage_flow(one, figures, chosen),
-        charts=drawings.charts_of(figures, funnel, health), generation=one.index.generation,
-    )  # fmt: skip
+    return {
+        "title": one.name,
+        "run": one.name,
+        "figures": figures,
+        "banner": banner(one, figures.problems),
+        "funnel": funnel,
+        "health": health,
+        "undecided": read_undecided(one.index),
+        "rounds": rounds,
+        "graph": chosen,
+        "losses": drawings.losses(figures),
+        "levels": figures.by("task", "level"),
+        "stages": drawings.stage_table(figures.manifests),
+        "flow": drawings.stage_flow(one, figures, chosen),
+        "charts": drawings.charts_of(figures, funnel, health),
+        "generation": one.index.generation,
+    }
 
 
 @router.get("/runs/{name}/charts/{chart}.svg")
