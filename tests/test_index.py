@@ -11,8 +11,9 @@ from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
+from selfimprove.store.files import missing_files
 from selfimprove.store.flow import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
-from selfimprove.store.index import Index, missing_files
+from selfimprove.store.index import Index
 from selfimprove.store.query import Query
 from selfimprove.store.search import Filters, Records, Search
 

@@ -7,12 +7,10 @@ indexed again, the others are kept, so that a running run costs what its last ro
 
 import contextlib
 import os
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,11 @@ import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, hash_text
+from selfimprove.store.files import File, find_fault, is_readable, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 
 VERSION = 1  # another version of the index is made anew
-PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
 MEMORY = "160MB"
 # What a trace is counted by; the cube holds the number of traces for each combination that occurs.
@@ -70,7 +68,7 @@ INSERT_TRACES = """
            CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason[:400],
            'no', coalesce(n.principle, ''),
            CASE WHEN c.id IS NULL THEN 'none' WHEN c.first <> c.second THEN 'yes' ELSE 'no' END,
-           r.answer[:400], r.finish, r.tokens, r.logprob, len(v.steps),
+           r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, len(v.steps),
            len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), v.id, d.id,
            r.part, v.part, d.part, r.text[:{searched}]
     FROM ({rationale}) r
@@ -107,22 +105,6 @@ COUNT_HEALTH = """
           FROM trace WHERE round = ? AND stage = 'generate' GROUP BY problem)
     HAVING count(*) > 0
 """
-
-
-@dataclass(frozen=True)
-class File:
-    """A part as it lies on disk."""
-
-    path: Path
-    kind: str
-    round: int
-    stage: str
-    size: int
-    modified: int
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        return str(self.path), self.size, self.modified
 
 
 class Index:
@@ -233,14 +215,14 @@ class Index:
 
     def _index_round(self, round_: int, files: list[File]) -> None:
         """Index a round anew in one transaction, without the files that cannot be read."""
-        errors = {file.path: error for file in files if (error := _fault(file))}
+        errors = {file.path: error for file in files if (error := find_fault(file))}
         for _ in range(len(files) + 1):
             try:
                 self._write_round(round_, files, errors)
                 return
             except duckdb.Error as error:
                 # Its footer is whole and its inside is not: find which one, and go on without it.
-                broken = next((file for file in files if file.path not in errors and not _readable(file)), None)
+                broken = next((file for file in files if file.path not in errors and not is_readable(file)), None)
                 if broken is None:
                     raise StoreError(f"{self.folder.path}: {str(error).splitlines()[0][:200]}") from None
                 errors[broken.path] = "damaged inside"
@@ -299,66 +281,6 @@ class Index:
 def cache_folder() -> Path:
     """The folder of indexes: `selfimprove/view` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / "view"
-
-
-def list_files(folder: RunFolder) -> Iterator[File]:
-    """The parts of a run as they lie there now."""
-    for path in sorted(folder.path.glob("round-[0-9]*/*/*.parquet")):
-        named = PART.match(path.name)
-        round_ = path.parent.parent.name.removeprefix("round-")
-        if named is None or named["kind"] not in KINDS or not round_.isdigit():
-            continue
-        with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
-            status = path.stat()
-            yield File(path, named["kind"], int(round_), path.parent.name, status.st_size, status.st_mtime_ns)
-
-
-def missing_files(folder: RunFolder) -> dict[str, str]:
-    """Files that a stage's manifest names and that are not there, or manifests that cannot be read, with the reason."""
-    found = {}
-    for stage in folder.stages():
-        try:
-            manifest = stage.manifest()
-        except StoreError:
-            found[f"{stage.name}/stage.json"] = "damaged"
-            continue
-        for name in manifest.sizes if manifest else ():
-            if not (stage.path / name).exists():
-                found[f"{stage.name}/{name}"] = "missing"
-    return found
-
-
-def _fault(file: File) -> str | None:
-    """Why a file cannot be read, from its footer; None where it can."""
-    try:
-        schema = pq.read_schema(file.path)
-    except (OSError, pa.ArrowException) as error:
-        return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
-    expected = schema_of(KINDS[file.kind])
-    for name in ("id", "parents"):
-        if name not in schema.names:
-            return f"no column '{name}'"
-    for field in schema:
-        if field.name in expected.names and not _same(field.type, expected.field(field.name).type):
-            return f"column '{field.name}' is of another type"
-    return None
-
-
-def _same(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two types are the same, however their lists name what they hold; a struct may hold less or more."""
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return _same(one.value_type, other.value_type)
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        return True
-    return bool(one == other) or pa.types.is_null(one)
-
-
-def _readable(file: File) -> bool:
-    try:
-        pq.read_table(file.path)
-    except (OSError, pa.ArrowException):
-        return False
-    return True
 
 
 def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> str:

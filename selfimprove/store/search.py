@@ -1,5 +1,6 @@
 """Questions to an index: which traces pass the filters, how many there are of each kind, what stands in one of them."""
 
+import math
 import re
 import threading
 from collections import OrderedDict
@@ -250,7 +251,7 @@ class Records:
             found = self.index.rows("SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1", path, identity)
         except (StoreError, duckdb.Error):
             return None
-        return {**found[0], **rows[0]} if found else None
+        return _finite({**found[0], **rows[0]}) if found else None
 
     def place(self, identity: str, kind: str) -> int | None:
         """The number of the part that holds a record."""
@@ -278,3 +279,12 @@ class Records:
             "SELECT DISTINCT ON (child) child, kind, place, round FROM link WHERE parent = ? ORDER BY child "
             f"LIMIT {int(limit)}", identity,
         )  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """A value without the numbers that JSON has no word for; no record of ours holds one, an edited file may."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
@@ -84,8 +83,3 @@ async def _explain(request: Request, error: Exception) -> Response:
     return HTMLResponse(
         template.render(status=status, message=text.plain(message, 400), title="Not shown", run=None), status
     )
-
-
-def response(request: Request, name: str, **values: Any) -> HTMLResponse:
-    """A page from its template."""
-    return HTMLResponse(request.app.state.templates.get_template(name).render(**values))

@@ -13,7 +13,8 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.index import Index, list_files, missing_files
+from selfimprove.store.files import list_files, missing_files
+from selfimprove.store.index import Index
 from selfimprove.store.notes import Notes
 from selfimprove.store.run import RECIPE
 from selfimprove.store.search import Records, Search
