@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -175,7 +175,9 @@ def plan(
 def export(
     run: Annotated[str, typer.Argument(help=RUN)],
     out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.")],
-    what: Annotated[str, typer.Option(help="sft or dpo: what was trained; traces: all that was written.")] = "sft",
+    what: Annotated[
+        str, typer.Option(help="sft or dpo: what was trained; traces: all that was written; notes.")
+    ] = "sft",
     round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -261,6 +263,44 @@ def schema() -> None:
     from selfimprove.recipe import Recipe
 
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help=RUN)],
+    html: Annotated[Path, typer.Option(help="The file to write.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a run's main pages as one file that needs no server: figures, charts, principles, some traces."""
+    from selfimprove.store import find_run
+
+    folder = find_run(run, runs)
+    write_report = _viewer("report").write_report
+    typer.echo(f"{html}: {write_report(folder, html) / 1e6:.1f} MB")
+
+
+def _viewer(module: str) -> Any:
+    """A module of the viewer; raises SelfImproveError where its extra is not installed."""
+    import importlib
+
+    from selfimprove.errors import SelfImproveError
+
+    try:
+        return importlib.import_module(f"selfimprove.viewer.{module}")
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("selfimprove"):
+            raise
+        raise SelfImproveError(f"'{error.name}' is missing; install it with: pip install 'selfimprove[view]'") from None
+
+
+@app.command()
+def view(
+    runs: Annotated[Path, typer.Argument(help="The folder of runs, or one run.")] = Path("runs"),
+    host: Annotated[str, typer.Option(help="Any other address than 127.0.0.1 asks for a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8765,
+) -> None:
+    """Open the runs in a browser: what was written, what was kept and why the rest was turned away."""
+    _viewer("serve").serve(runs, host=host, port=port)
 
 
 UsageError = typer.BadParameter.__bases__[0]  # what unknown options, commands and missing arguments are

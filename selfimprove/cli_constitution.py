@@ -104,8 +104,9 @@ def report(
     """Say for each principle how often it was drawn, what it changed, and show its best and its worst revision."""
     import json
 
-    from selfimprove.principle_report import print_report, read_report
+    from selfimprove.principle_report import print_report
     from selfimprove.store import find_run
+    from selfimprove.store.principles import read_report
     from selfimprove.store.query import Query
 
     query = Query(find_run(run, runs))

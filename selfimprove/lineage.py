@@ -1,6 +1,7 @@
 """The graph of records: an edge goes from a parent to what was made from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import networkx as nx
 
@@ -39,3 +40,26 @@ def cycles(graph: "nx.DiGraph[str]") -> list[list[str]]:
     """Cycles, of which a graph of content hashes has none unless a file was edited."""
     loops = [[identity] for identity in nx.nodes_with_selfloops(graph)]
     return loops + [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+
+
+def arrange(nodes: Sequence[Any], edges: Iterable[tuple[Any, Any]]) -> dict[Any, tuple[float, float]]:
+    """Places for drawing a graph in layers: x is a node's layer, y spreads a layer's nodes around 0.
+
+    An edge that would close a cycle, which only an edited file has, is passed over.
+    """
+    graph: nx.DiGraph[Any] = nx.DiGraph()
+    graph.add_nodes_from(nodes)
+    for one, other in edges:
+        if not nx.has_path(graph, other, one):
+            graph.add_edge(one, other)
+    layers = {node: at for at, generation in enumerate(nx.topological_generations(graph)) for node in generation}
+    for node in nodes:
+        # What comes from outside stands beside what it is first used by.
+        if not graph.in_degree(node) and graph.out_degree(node):
+            layers[node] = min(layers[other] for other in graph.successors(node)) - 1
+    places = {}
+    for layer in sorted(set(layers.values())):
+        ordered = [node for node in nodes if layers[node] == layer]
+        for at, node in enumerate(ordered):
+            places[node] = (float(layer), (len(ordered) - 1) / 2 - at)
+    return places

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from selfimprove.errors import SelfImproveError
+from selfimprove.store.export import write_rows
+from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
 from selfimprove.store.run import RECIPE, RUNS
@@ -74,13 +76,32 @@ def _block(row: Mapping[str, Any]) -> Text:
 
 
 def export_rows(query: Query, out: Path, what: str, round_: int | None) -> int:
-    """Write SFT rows or traces to a Parquet or JSONL file; raises SelfImproveError; gives the number of rows."""
+    """Write SFT rows, pairs, traces or pairs by people's notes to a Parquet or JSONL file; raises SelfImproveError.
+
+    Gives the number of rows.
+    """
     tables = {"sft": SFT, "dpo": DPO, "traces": TRACES}
+    if what == "notes":
+        return _export_notes(query, out)
     if what not in tables:
-        raise SelfImproveError(f"--what {what}: no such export{suggest(what, tables)}")
+        raise SelfImproveError(f"--what {what}: no such export{suggest(what, [*tables, 'notes'])}")
     if out.suffix not in (".parquet", ".jsonl"):
         raise SelfImproveError(f"{out}: name a .parquet or a .jsonl file")
     where = "" if round_ is None else f" WHERE round = {int(round_)}"
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         return query.copy(f"SELECT * FROM ({tables[what]}){where} ORDER BY round, id", out)
+
+
+def _export_notes(query: Query, out: Path) -> int:
+    """Write what people call good over what they call bad of the same prompt."""
+    if out.suffix not in (".parquet", ".jsonl"):
+        raise SelfImproveError(f"{out}: name a .parquet or a .jsonl file")
+    notes = Notes(query.folder)
+    marked = list(notes.marked(("good", "bad")))
+    rows = query.rows(
+        f"SELECT id, problem, prompt, text FROM ({TRACES}) WHERE id IN (SELECT unnest(?::VARCHAR[]))", marked
+    )
+    with named_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    return write_rows(out, note_pairs(notes, {row["id"]: row for row in rows}), PAIRS)

@@ -21,7 +21,7 @@ from selfimprove.errors import StoreError, TaskError
 from selfimprove.estimate import print_plan
 from selfimprove.lineage import ancestors, build_graph
 from selfimprove.loop import run_loop
-from selfimprove.principle_report import print_report, read_report
+from selfimprove.principle_report import print_report
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling, Select
 from selfimprove.records import (
@@ -41,6 +41,7 @@ from selfimprove.show import print_record
 from selfimprove.stages.select import select
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
+from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
 
 CHAIN = (

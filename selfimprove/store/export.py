@@ -1,0 +1,64 @@
+"""Filtered traces as files, a batch at a time."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfimprove.store.index import MAX_SEARCHED, Index
+from selfimprove.store.parts import write_atomically
+from selfimprove.store.search import Filters, Records, Search
+
+SCHEMA = pa.schema(
+    [
+        *(
+            (name, pa.string())
+            for name in ("id", "stage", "task", "group", "problem", "question", "expected", "origin")
+        ),
+        *((name, pa.int64()) for name in ("round", "level", "sample", "tokens", "steps", "wrong")),
+        *(
+            (name, pa.string())
+            for name in ("outcome", "reasoning", "reason", "kept", "decision", "trained", "principle")
+        ),
+        *((name, pa.string()) for name in ("disputed", "answer", "finish", "verdict", "text")),
+        ("logprob", pa.float64()),
+    ]
+)
+
+
+def export_rows(index: Index, filters: Filters, *, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
+    """Filtered traces with their whole text, in the columns of SCHEMA."""
+    records = Records(index)
+    for rows in Search(index).export(filters, batch=batch):
+        for row in rows:
+            if len(row["text"] or "") >= MAX_SEARCHED:  # the index holds the beginning alone
+                whole = records.record(row["id"], "rationale")
+                row["text"] = whole["text"] if whole else row["text"]
+        yield [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+
+
+def jsonl_lines(index: Index, filters: Filters) -> Iterator[bytes]:
+    """Filtered traces as JSON lines in ASCII, so that nothing in them can steer a terminal."""
+    for rows in export_rows(index, filters):
+        yield "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, str]], names: Sequence[str]) -> int:
+    """Write rows of texts to a JSONL or a Parquet file; gives their number."""
+    table = pa.Table.from_pylist(list(rows), pa.schema([(name, pa.string()) for name in names]))
+    if path.suffix == ".parquet":
+        write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+        write_atomically(path, lambda file: file.write(lines.encode()))
+    return int(table.num_rows)
+
+
+def write_parquet(index: Index, filters: Filters, file: IO[bytes]) -> None:
+    """Write filtered traces to an open file."""
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for rows in export_rows(index, filters):
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))

@@ -1,0 +1,94 @@
+"""A run's parts as they lie on disk: which are there, which are missing, and what is wrong with one."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfimprove.errors import StoreError
+from selfimprove.records import KINDS
+from selfimprove.store.parts import schema_of
+from selfimprove.store.run import RunFolder
+
+PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
+
+
+@dataclass(frozen=True)
+class File:
+    """A part as it lies on disk."""
+
+    path: Path
+    kind: str
+    round: int
+    stage: str
+    size: int
+    modified: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return str(self.path), self.size, self.modified
+
+
+def list_files(folder: RunFolder) -> Iterator[File]:
+    """The parts of a run as they lie there now."""
+    for path in sorted(folder.path.glob("round-[0-9]*/*/*.parquet")):
+        named = PART.match(path.name)
+        round_ = path.parent.parent.name.removeprefix("round-")
+        if named is None or named["kind"] not in KINDS or not round_.isdigit():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
+            status = path.stat()
+            yield File(path, named["kind"], int(round_), path.parent.name, status.st_size, status.st_mtime_ns)
+
+
+def missing_files(folder: RunFolder) -> dict[str, str]:
+    """Files that a stage's manifest names and that are not there, or manifests that cannot be read, with the reason."""
+    found = {}
+    for stage in folder.stages():
+        try:
+            manifest = stage.manifest()
+        except StoreError:
+            found[f"{stage.name}/stage.json"] = "damaged"
+            continue
+        for name in manifest.sizes if manifest else ():
+            if not (stage.path / name).exists():
+                found[f"{stage.name}/{name}"] = "missing"
+    return found
+
+
+def find_fault(file: File) -> str | None:
+    """Why a file cannot be read, from its footer; None where it can."""
+    try:
+        schema = pq.read_schema(file.path)
+    except (OSError, pa.ArrowException) as error:
+        return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
+    expected = schema_of(KINDS[file.kind])
+    for name in ("id", "parents"):
+        if name not in schema.names:
+            return f"no column '{name}'"
+    for field in schema:
+        if field.name in expected.names and not _same(field.type, expected.field(field.name).type):
+            return f"column '{field.name}' is of another type"
+    return None
+
+
+def _same(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types are the same, however their lists name what they hold; a struct may hold less or more."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return _same(one.value_type, other.value_type)
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        return True
+    return bool(one == other) or pa.types.is_null(one)
+
+
+def is_readable(file: File) -> bool:
+    """Whether the whole inside of a file can be read."""
+    try:
+        pq.read_table(file.path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True

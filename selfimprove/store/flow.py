@@ -1,0 +1,90 @@
+"""What a run's index says of rounds as wholes: the funnel, the loop's health, and which stage made what from which."""
+
+from typing import Any
+
+from selfimprove.store.index import Index
+
+FUNNEL = """
+    SELECT round,
+           sum(traces) FILTER (stage = 'generate') AS sampled,
+           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct') AS correct,
+           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct' AND reasoning <> 'incorrect') AS steps_valid,
+           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct' AND reasoning = 'incorrect') AS wrong_reason,
+           sum(traces) FILTER (stage <> 'generate') AS again,
+           sum(traces) FILTER (stage <> 'generate' AND outcome = 'correct') AS again_correct,
+           sum(traces) FILTER (kept = 'kept') AS kept,
+           sum(traces) FILTER (kept = 'kept' AND origin = 'rationalized') AS kept_rationalized,
+           sum(traces) FILTER (trained = 'example') AS trained,
+           sum(traces) FILTER (trained IN ('chosen', 'rejected')) AS preferred,
+           sum(traces) FILTER (outcome = 'undecided') AS undecided,
+           sum(traces) FILTER (outcome = 'none') AS unjudged
+    FROM cube WHERE stage <> 'evaluate' GROUP BY round ORDER BY round
+"""
+FLOW = """
+    WITH made AS (
+        SELECT p.stage AS child_stage, t.problem AS parent FROM trace t JOIN part p ON p.number = t.part
+            WHERE t.round = $1
+        UNION ALL SELECT p.stage, t.checkpoint FROM trace t JOIN part p ON p.number = t.part WHERE t.round = $1
+        UNION ALL SELECT p.stage, l.parent FROM link l JOIN record r ON r.id = l.child AND r.round = l.round
+            JOIN part p ON p.number = r.part WHERE l.round = $1 AND l.kind <> 'rationale'
+    ), origin AS (
+        SELECT q.id, p.stage, p.round FROM (SELECT DISTINCT ON (id) id, part FROM problem ORDER BY id, round) q
+            JOIN part p ON p.number = q.part
+        UNION ALL SELECT t.id, p.stage, p.round FROM trace t JOIN part p ON p.number = t.part WHERE t.round = $1
+        UNION ALL SELECT r.id, p.stage, p.round FROM record r JOIN part p ON p.number = r.part
+            WHERE r.round = $1 OR r.kind = 'checkpoint'
+    )
+    SELECT o.round AS parent_round, o.stage AS parent_stage, m.child_stage AS stage, count(*) AS records
+    FROM made m JOIN origin o ON o.id = m.parent GROUP BY ALL
+    UNION ALL SELECT $1, p.stage, v.stage, count(*) FROM trace t JOIN part p ON p.number = t.part
+        JOIN part v ON v.number = t.verdict_part WHERE t.round = $1 GROUP BY ALL
+    UNION ALL SELECT $1, v.stage, d.stage, count(*) FROM trace t JOIN part v ON v.number = t.verdict_part
+        JOIN part d ON d.number = t.decision_part WHERE t.round = $1 GROUP BY ALL
+"""
+
+
+def read_funnel(index: Index) -> list[dict[str, Any]]:
+    """How many rationales of each round came how far; held-out ones aside."""
+    return [{name: int(value or 0) for name, value in row.items()} for row in index.rows(FUNNEL)]
+
+
+def read_health(index: Index) -> list[dict[str, Any]]:
+    """What `generate` sampled in each round: pass@1, pass@k, different texts a problem, length, entropy."""
+    return index.rows("SELECT * FROM health ORDER BY round")
+
+
+def read_undecided(index: Index, limit: int = 20) -> list[dict[str, Any]]:
+    """Why verdicts stayed undecided, most often first."""
+    return index.rows(
+        "SELECT round, stage, reason, count(*) AS traces FROM trace WHERE outcome = 'undecided' GROUP BY ALL "
+        f"ORDER BY traces DESC, round, reason LIMIT {int(limit)}"
+    )
+
+
+def read_flow(index: Index, round_: int) -> list[dict[str, Any]]:
+    """Which stage's records a round's stages made theirs from, by the records' parents."""
+    rows = index.rows(FLOW, round_)
+    return [row for row in rows if (row["parent_round"], row["parent_stage"]) != (round_, row["stage"])]
+
+
+def read_parts(index: Index) -> list[dict[str, Any]]:
+    """The files that could not be read, with the reason."""
+    return index.rows("SELECT path, error FROM part WHERE error IS NOT NULL ORDER BY path LIMIT 100")
+
+
+def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
+    """A problem's traces over the rounds, in their order."""
+    return index.rows(
+        "SELECT id, round, stage, origin, sample, outcome, reasoning, reason, answer, kept, trained, tokens, "
+        "checkpoint, text[:300] AS text FROM trace WHERE problem = ? "
+        "ORDER BY round, stage, origin, sample, id LIMIT 2000", problem,
+    )  # fmt: skip
+
+
+def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
+    """The held-out problems that were decided in a round: the trace and whether it is right."""
+    rows = index.rows(
+        "SELECT problem, id, outcome FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = ? "
+        "AND outcome IN ('correct', 'incorrect') ORDER BY seq", round_,
+    )  # fmt: skip
+    return {row["problem"]: (row["id"], row["outcome"] == "correct") for row in rows}

@@ -1,0 +1,112 @@
+"""What people say of traces: a small file a note beside the run, so that nobody's is lost when two write at once."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from selfimprove.errors import StoreError
+from selfimprove.records import Record, replace_surrogates
+from selfimprove.store.parts import named_errors, write_text
+from selfimprove.store.run import RunFolder
+
+Mark = Literal["good", "bad", "unsure", "withdrawn"]
+MARKS: tuple[str, ...] = get_args(Mark)
+MAX_COMMENT = 4000
+MAX_BY = 80
+MAX_FILE = 64 * 1024
+
+
+class Note(Record):
+    """One person's mark on a trace; parents: rationale. The last one of a person on a trace is the one that holds."""
+
+    kind: ClassVar[str] = "note"
+    mark: Mark
+    comment: str = Field("", max_length=MAX_COMMENT)
+    by: str = Field("", max_length=MAX_BY)
+    at: str = Field(max_length=40)
+    """UTC, as ISO 8601 to the microsecond."""
+
+    @property
+    def trace(self) -> str:
+        return self.parents[0]
+
+
+def write_note(folder: RunFolder, trace: str, mark: str, comment: str, by: str) -> Note:
+    """Keep a note; raises StoreError where it is not valid or cannot be written."""
+    if mark not in MARKS:
+        raise StoreError(f"a mark is one of {', '.join(MARKS)}")
+    if len(comment) > MAX_COMMENT or len(by) > MAX_BY:
+        raise StoreError(f"a comment is at most {MAX_COMMENT} characters long, a name {MAX_BY}")
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    comment, by = replace_surrogates(comment), replace_surrogates(by)
+    note = Note.model_validate({"parents": (trace,), "mark": mark, "comment": comment, "by": by, "at": at})
+    path = folder.path / "notes" / f"note-{note.id}.json"
+    with named_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, note.model_dump_json(indent=1) + "\n")
+    return note
+
+
+class Notes:
+    """The notes of a run; files are read once, and again only where new ones came."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._read: dict[Path, Note | None] = {}
+
+    def all(self) -> list[Note]:
+        """All notes that can be read, in the order of time."""
+        there = set((self.folder.path / "notes").glob("note-*.json"))
+        known = {path: note for path, note in list(self._read.items()) if path in there}
+        for path in there - known.keys():
+            known[path] = _read(path)
+        self._read = known
+        return sorted((note for note in known.values() if note), key=lambda one: (one.at, one.id))
+
+    def current(self) -> dict[str, list[Note]]:
+        """What holds now: the last note of each person on each trace, by trace."""
+        last = {(note.trace, note.by): note for note in self.all()}
+        found: dict[str, list[Note]] = {}
+        for note in last.values():
+            if note.mark != "withdrawn":
+                found.setdefault(note.trace, []).append(note)
+        return found
+
+    def marked(self, marks: tuple[str, ...]) -> tuple[str, ...]:
+        """The traces that carry one of some marks."""
+        return tuple(trace for trace, notes in self.current().items() if {note.mark for note in notes} & {*marks})
+
+
+def _read(path: Path) -> Note | None:
+    try:
+        if path.stat().st_size > MAX_FILE:
+            return None
+        note = Note.model_validate_json(path.read_text())
+        return note if note.parents else None
+    except (OSError, ValueError):
+        return None
+
+
+PAIRS = ("prompt", "chosen", "rejected", "problem", "chosen_id", "rejected_id")
+
+
+def note_pairs(notes: Notes, traces: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, str]]:
+    """Preferences in TRL's columns: each text that people call good over each that they call bad, of one prompt.
+
+    `traces` gives problem, prompt and text by id. What people do not agree on is left out.
+    """
+    agreed = {trace: {note.mark for note in found} - {"unsure"} for trace, found in notes.current().items()}
+    sides: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for trace, marks in agreed.items():
+        if len(marks) == 1 and trace in traces:
+            key = (traces[trace]["problem"], traces[trace]["prompt"])
+            sides.setdefault(key, {"good": [], "bad": []})[next(iter(marks))].append(trace)
+    for (problem, prompt), found in sorted(sides.items()):
+        for good in sorted(found["good"]):
+            for bad in sorted(found["bad"]):
+                if traces[good]["text"] != traces[bad]["text"]:
+                    yield {"prompt": prompt, "chosen": traces[good]["text"], "rejected": traces[bad]["text"],
+                           "problem": problem, "chosen_id": good, "rejected_id": bad}  # fmt: skip

@@ -1,0 +1,290 @@
+"""Questions to an index: which traces pass the filters, how many there are of each kind, what stands in one of them."""
+
+import math
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from selfimprove.errors import StoreError
+from selfimprove.records import hash_text
+from selfimprove.store.index import FACETS, Index
+
+MAX_PATTERN = 200  # characters of a searched text or regular expression
+MAX_VALUES = 50  # chosen values of one filter
+KEPT_SEARCHES = 4
+NUMBERS = ("round", "level")
+SORTS = {
+    "order": "seq",
+    "newest": "round DESC, seq",
+    "longest": "tokens DESC, seq",
+    "shortest": "tokens, seq",
+    "unlikely": "logprob, seq",
+    "wrong steps": "wrong DESC, seq",
+}
+COLUMNS = (
+    'seq, id, round, stage, task, level, "group", problem, origin, sample, outcome, reasoning, reason, kept, decision, '
+    "trained, principle, disputed, answer, finish, tokens, logprob, steps, wrong"
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which traces are asked for: the chosen values of each facet, a problem, and a text or regular expression."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    problem: str = ""
+    text: str = ""
+    regex: bool = False
+    ids: tuple[str, ...] | None = None
+    """Only these traces, such as those that people marked."""
+
+    def __post_init__(self) -> None:
+        for name, chosen in self.values.items():
+            if name not in FACETS:
+                raise StoreError(f"no filter '{name}'; there are {', '.join(FACETS)}")
+            if len(chosen) > MAX_VALUES:
+                raise StoreError(f"{name}: at most {MAX_VALUES} values can be chosen")
+            if name in NUMBERS and not all(re.fullmatch(r"-?\d{1,9}", one) for one in chosen):
+                raise StoreError(f"{name}: expected a whole number")
+        if len(self.text) > MAX_PATTERN:
+            raise StoreError(f"a search is at most {MAX_PATTERN} characters long")
+
+    def without(self, name: str) -> "Filters":
+        values = {key: chosen for key, chosen in self.values.items() if key != name}
+        return Filters(values, self.problem, self.text, self.regex, self.ids)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the cube alone can count them."""
+        return not self.problem and not self.text and self.ids is None
+
+
+class Search:
+    """Filtered, sorted and counted traces of one index."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._searches: OrderedDict[tuple[int, str, bool], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def page(self, filters: Filters, *, sort: str = "order", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
+        """Traces with the beginning of their text and of their question."""
+        where, values = self._where(filters)
+        order = SORTS.get(sort, SORTS["order"])
+        rows = self.index.rows(f"SELECT seq FROM trace WHERE {where} ORDER BY {order} LIMIT {int(limit)} "
+                               f"OFFSET {int(offset)}", *values)  # fmt: skip
+        return self._fill([row["seq"] for row in rows])
+
+    def _fill(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of a page: only they are looked up in the wide columns."""
+        if not places:
+            return []
+        listed = ", ".join(map(str, places))
+        rows = self.index.rows(
+            f"SELECT {COLUMNS}, text[:400] AS text, length(text) AS length FROM trace WHERE seq IN ({listed})"
+        )
+        questions = self.questions({row["problem"] for row in rows})
+        by_place = {row["seq"]: {**row, **questions.get(row["problem"], {})} for row in rows}
+        return [by_place[place] for place in places if place in by_place]
+
+    def questions(self, problems: set[str]) -> dict[str, dict[str, Any]]:
+        """The question and the expected answer of each problem."""
+        if not problems:
+            return {}
+        marks = ", ".join("?" * len(problems))
+        rows = self.index.rows(
+            f"SELECT DISTINCT ON (id) id, question, answer AS expected FROM problem WHERE id IN ({marks})", *problems
+        )
+        return {row.pop("id"): row for row in rows}
+
+    def count(self, filters: Filters) -> int:
+        """How many traces pass the filters."""
+        where, values = self._where(filters)
+        source = "sum(traces)::BIGINT AS n FROM cube" if filters.counted else "count(*) AS n FROM trace"
+        return int(self.index.rows(f"SELECT {source} WHERE {where}", *values)[0]["n"] or 0)
+
+    def facets(self, filters: Filters) -> dict[str, list[tuple[Any, int]]]:
+        """The values of each facet with their counts, most first; those of a chosen facet as if it were not chosen."""
+        found = {}
+        table, count = ("cube", "sum(traces)::BIGINT") if filters.counted else ("trace", "count(*)")
+        open_ = [name for name in FACETS if not filters.values.get(name)]
+        sets: list[tuple[Filters, list[str]]] = [(filters, open_)]
+        sets += [(filters.without(name), [name]) for name in FACETS if name not in open_]
+        for chosen, names in sets:
+            if not names:
+                continue
+            where, values = self._where(chosen)
+            columns = ", ".join(f'"{name}"' for name in names)
+            grouping = ", ".join(f'("{name}")' for name in names)
+            sql = f"SELECT {columns}, {count} AS n, GROUPING_ID({columns}) AS grouping FROM {table} WHERE {where} "
+            rows = self.index.rows(f"{sql} GROUP BY GROUPING SETS ({grouping})", *values)
+            for at, name in enumerate(names):
+                # A bit is set for each column that a row is not grouped by, the first column's the highest.
+                own = ((1 << len(names)) - 1) ^ (1 << (len(names) - 1 - at))
+                mine = [(row[name], int(row["n"])) for row in rows if row["grouping"] == own]
+                found[name] = sorted(mine, key=lambda one: one[0] if name in NUMBERS else (-one[1], str(one[0])))
+        return {name: found[name] for name in FACETS}
+
+    def export(self, filters: Filters, *, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
+        """All traces that pass, with their whole searched text, a batch at a time."""
+        where, values = self._where(filters)
+        last = -1
+        while True:
+            rows = self.index.rows(
+                f"SELECT {COLUMNS}, verdict_id AS verdict, decision_id, text FROM trace WHERE {where} AND seq > ? "
+                f"ORDER BY seq LIMIT {int(batch)}", *values, last,
+            )  # fmt: skip
+            if not rows:
+                return
+            last = rows[-1]["seq"]
+            questions = self.questions({row["problem"] for row in rows})
+            yield [{**row, **questions.get(row["problem"], {})} for row in rows]
+
+    def neighbours(self, filters: Filters, sort: str, offset: int) -> tuple[str | None, str | None]:
+        """The ids before and after a place in the filtered, sorted list."""
+        where, values = self._where(filters)
+        order = SORTS.get(sort, SORTS["order"])
+        first = max(0, offset - 1)
+        rows = self.index.rows(
+            f"SELECT id FROM trace WHERE {where} ORDER BY {order} LIMIT 3 OFFSET {int(first)}", *values
+        )
+        ids = [row["id"] for row in rows]
+        before = ids[0] if offset > 0 and ids else None
+        at = offset - first
+        return before, ids[at + 1] if len(ids) > at + 1 else None
+
+    def _where(self, filters: Filters) -> tuple[str, list[Any]]:
+        parts, values = ["TRUE"], list[Any]()
+        for name, chosen in filters.values.items():
+            if chosen:
+                parts.append(f'"{name}" IN ({", ".join("?" * len(chosen))})')
+                values += [int(one) if name in NUMBERS else one for one in chosen]
+        if filters.problem:
+            parts.append("problem = ?")
+            values.append(filters.problem)
+        if filters.ids is not None:
+            parts.append("id IN (SELECT unnest(?::VARCHAR[]))")
+            values.append(list(filters.ids))
+        if filters.text:
+            parts.append(f"seq IN (SELECT seq FROM {self._found(filters.text, filters.regex)})")
+        return " AND ".join(parts), values
+
+    def _found(self, text: str, regex: bool) -> str:
+        """The table of the traces whose text matches; kept for the next page and the facets of the same search."""
+        key = (self.index.generation, text, regex)
+        with self._lock:
+            if key in self._searches:
+                self._searches.move_to_end(key)
+                return self._searches[key]
+            table = f"scratch.found_{hash_text(repr(key))}"
+            if regex:
+                test, value = "regexp_matches(text, ?, 'i')", text
+            else:
+                # ILIKE is the fastest test without case; its own signs are escaped.
+                escaped = re.sub(r"([%_\\])", r"\\\1", text)
+                test, value = "text ILIKE ? ESCAPE '\\'", f"%{escaped}%"
+            try:
+                self.index.rows(f"CREATE OR REPLACE TABLE {table} AS SELECT seq FROM trace WHERE {test}", value)
+            except StoreError as error:
+                if regex and "took longer" not in str(error):
+                    raise StoreError(f"'{text}' is no regular expression that can be searched for") from None
+                raise
+            self._searches[key] = table
+            while len(self._searches) > KEPT_SEARCHES:
+                self.index.rows(f"DROP TABLE IF EXISTS {self._searches.popitem(last=False)[1]}")
+            return table
+
+
+class Records:
+    """Whole records, each read from its own Parquet file."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+
+    def find(self, prefix: str) -> tuple[str, str]:
+        """The id and the kind of the record that a prefix names; raises StoreError where it is none or several."""
+        if not re.fullmatch(r"[0-9a-f]{4,40}", prefix):
+            raise StoreError("an id is at least its first 4 digits, of 0 to 9 and a to f")
+        rows = self.index.rows(
+            "SELECT id, 'rationale' AS kind FROM trace WHERE starts_with(id, $1) "
+            "UNION SELECT id, 'problem' FROM problem WHERE starts_with(id, $1) "
+            "UNION SELECT id, kind FROM record WHERE starts_with(id, $1) "
+            "UNION SELECT verdict_id, 'verdict' FROM trace WHERE starts_with(verdict_id, $1) "
+            "UNION SELECT decision_id, 'decision' FROM trace WHERE starts_with(decision_id, $1) ORDER BY 1 LIMIT 2",
+            prefix,
+        )
+        if not rows:
+            raise StoreError(f"no record's id begins with '{prefix}'")
+        if len(rows) > 1:
+            raise StoreError(f"'{prefix}' begins several ids; give more of it")
+        return rows[0]["id"], rows[0]["kind"]
+
+    def kinds(self, ids: Sequence[str]) -> dict[str, str]:
+        """The kind of each id that is a record of the run."""
+        if not ids:
+            return {}
+        rows = self.index.rows(
+            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS id) "
+            "SELECT id, kind FROM record SEMI JOIN asked USING (id) "
+            "UNION SELECT id, 'rationale' FROM trace SEMI JOIN asked USING (id) "
+            "UNION SELECT id, 'problem' FROM problem SEMI JOIN asked USING (id) "
+            "UNION SELECT verdict_id, 'verdict' FROM trace WHERE verdict_id IN (SELECT id FROM asked)",
+            list(ids),
+        )
+        return {row["id"]: row["kind"] for row in rows}
+
+    def read(self, identity: str, part: int | None) -> dict[str, Any] | None:
+        """A record from its file; None where the file is gone or damaged since it was indexed."""
+        rows = self.index.rows("SELECT path, round, stage FROM part WHERE number = ?", -1 if part is None else part)
+        if not rows:
+            return None
+        path = rows[0].pop("path")
+        if not Path(path).is_file():
+            return None
+        try:
+            found = self.index.rows("SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1", path, identity)
+        except (StoreError, duckdb.Error):
+            return None
+        return _finite({**found[0], **rows[0]}) if found else None
+
+    def place(self, identity: str, kind: str) -> int | None:
+        """The number of the part that holds a record."""
+        column, table, key = {
+            "rationale": ("part", "trace", "id"),
+            "verdict": ("verdict_part", "trace", "verdict_id"),
+            "decision": ("decision_part", "trace", "decision_id"),
+            "problem": ("part", "problem", "id"),
+        }.get(kind, ("part", "record", "id"))
+        rows = self.index.rows(f"SELECT {column} AS part FROM {table} WHERE {key} = ? LIMIT 1", identity)
+        return rows[0]["part"] if rows else None
+
+    def record(self, identity: str, kind: str) -> dict[str, Any] | None:
+        """A record of any kind."""
+        return self.read(identity, self.place(identity, kind))
+
+    def trace(self, identity: str) -> dict[str, Any] | None:
+        """A trace as the index holds it."""
+        rows = self.index.rows("SELECT * FROM trace WHERE id = ? LIMIT 1", identity)
+        return rows[0] if rows else None
+
+    def children(self, identity: str, limit: int = 50) -> list[dict[str, Any]]:
+        """What was made from a record, its verdict and decision aside: child, kind, place among its parents, round."""
+        return self.index.rows(
+            "SELECT DISTINCT ON (child) child, kind, place, round FROM link WHERE parent = ? ORDER BY child "
+            f"LIMIT {int(limit)}", identity,
+        )  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """A value without the numbers that JSON has no word for; no record of ours holds one, an edited file may."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,93 @@
+"""JSON with the same filters as the pages, for notebooks; /api describes it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse
+
+from selfimprove.store.flow import read_changes, read_funnel, read_health, read_parts, read_undecided
+from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
+from selfimprove.viewer.views import trace_view
+
+router = APIRouter(prefix="/api", tags=["runs"], default_response_class=JSONResponse)
+Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$", max_length=40)]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A mistake in the address"},
+    404: {"description": "Not there"},
+}
+
+
+@router.get("/runs", responses=ERRORS)
+def runs(request: Request) -> list[dict[str, Any]]:
+    """All runs: state, rounds, accuracy of each round with its Wilson 95% interval."""
+    library = library_of(request)
+    found = []
+    for name in library.folders():
+        figures = library.figures(name)
+        recipe = figures.recipe
+        found.append({"run": name, "state": figures.state, "rounds": recipe.rounds if recipe else None,
+                      "accuracy": [one.to_json() for one in figures.rounds], "problems": figures.problems})  # fmt: skip
+    return found
+
+
+@router.get("/runs/{name}", responses=ERRORS)
+def run(request: Request, name: str) -> dict[str, Any]:
+    """One run: accuracy, funnel, health, stages with seconds and tokens, promotions, files that cannot be read."""
+    one, figures = run_of(request, name), library_of(request).figures(name)
+    return {
+        "run": name,
+        "state": figures.state,
+        "indexing": list(one.index.pending),
+        "accuracy": [each.to_json() for each in figures.rounds],
+        "by task and level": [each.to_json() for each in figures.by("task", "level")],
+        "funnel": read_funnel(one.index),
+        "health": read_health(one.index),
+        "undecided": read_undecided(one.index),
+        "promotions": {round_: each.model_dump() for round_, each in figures.promotions.items()},
+        "stages": [
+            each.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for each in figures.manifests
+        ],
+        "files": figures.problems | {row["path"]: row["error"] for row in read_parts(one.index)},
+    }
+
+
+@router.get("/runs/{name}/traces", responses=ERRORS)
+def traces(request: Request, name: str, asked: Filtered) -> dict[str, Any]:
+    """A page of filtered, sorted traces, and how many there are in all."""
+    one = run_of(request, name)
+    rows = one.search.page(filters_of(one, asked), sort=asked.order, limit=asked.limit, offset=asked.offset)
+    return {"count": one.search.count(filters_of(one, asked)), "offset": asked.offset, "traces": rows}
+
+
+@router.get("/runs/{name}/facets", responses=ERRORS)
+def facets(request: Request, name: str, asked: Filtered) -> dict[str, list[tuple[Any, int]]]:
+    """How many of the filtered traces have which value of each facet."""
+    one = run_of(request, name)
+    return one.search.facets(filters_of(one, asked))
+
+
+@router.get("/runs/{name}/traces/{identity}", responses=ERRORS)
+def trace(request: Request, name: str, identity: Identity) -> dict[str, Any]:
+    """A trace with its problem, prompt, verdict, decision, siblings, and what was made from it."""
+    return trace_view(run_of(request, name), identity)
+
+
+@router.get("/runs/{name}/notes", responses=ERRORS)
+def notes(request: Request, name: str) -> list[dict[str, Any]]:
+    """What people said of traces, all of it, in the order of time."""
+    return [{"id": each.id, **each.model_dump()} for each in run_of(request, name).notes.all()]
+
+
+@router.get("/runs/{name}/problems/{identity}", responses=ERRORS)
+def problem(request: Request, name: str, identity: Identity) -> dict[str, Any]:
+    """A problem and its traces over the rounds."""
+    one = run_of(request, name)
+    return {"problem": one.records.record(identity, "problem"), "traces": read_changes(one.index, identity)}
+
+
+@router.get("/runs/{name}/records/{identity}", responses=ERRORS)
+def record(request: Request, name: str, identity: Identity) -> dict[str, Any]:
+    """One record of any kind as it is stored, with its kind; an unambiguous beginning of its id is enough."""
+    one = run_of(request, name)
+    found, kind = one.records.find(identity)
+    return {"kind": kind, "record": one.records.record(found, kind)}

@@ -1,0 +1,188 @@
+"""Charts as SVG, drawn on the server by matplotlib; colours are CSS variables, so that they follow dark and light."""
+
+import io
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfimprove.lineage import arrange
+from selfimprove.viewer.text import plain
+
+# Each stands in matplotlib's output once as this colour and becomes a variable: (light, dark).
+INK, FAINT, PAPER = "#010203", "#040506", "#070809"
+SERIES = ("#0a0101", "#0a0102", "#0a0103", "#0a0104", "#0a0105", "#0a0106", "#0a0107", "#0a0108")
+DASHES = ("-", "--", ":")
+MAX_LINES = 24
+PALETTE = {
+    INK: ("#1f2933", "#d8dee6"),
+    FAINT: ("#c3cbd4", "#46515d"),
+    PAPER: ("#ffffff", "#161b22"),
+    SERIES[0]: ("#1f5fbf", "#79b0ff"),
+    SERIES[1]: ("#b4540a", "#f0a35e"),
+    SERIES[2]: ("#16794c", "#5fcf9a"),
+    SERIES[3]: ("#8a2d8f", "#db8ee0"),
+    SERIES[4]: ("#a3243b", "#ff8a9b"),
+    SERIES[5]: ("#566270", "#a9b4c0"),
+    SERIES[6]: ("#7a6400", "#dcc55a"),
+    SERIES[7]: ("#0b7285", "#66d0e0"),
+}
+SETTINGS = {
+    "svg.fonttype": "none", "svg.hashsalt": "selfimprove", "text.parse_math": False, "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"], "font.size": 11, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.unicode_minus": False, "legend.frameon": False, "legend.fontsize": 10,
+}  # fmt: skip
+CENTERED = {"ha": "center", "va": "center"}
+BOX = {"boxstyle": "round,pad=0.45", "facecolor": PAPER}
+NOTE = {"boxstyle": "round,pad=0.1", "facecolor": PAPER, "edgecolor": "none"}
+ARROW = {"arrowstyle": "-|>", "color": FAINT, "shrinkA": 26, "shrinkB": 30, "linewidth": 1.2}
+LOCK = threading.Lock()  # matplotlib's settings are of the whole process
+Line = tuple[str, Sequence[float], Sequence[float]]
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def _svg(figure: Any, title: str) -> str:
+    """The figure as an SVG document with its colours as variables and a title for those who cannot see it."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": plain(title)})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    light, dark = [], []
+    for at, (color, (day, night)) in enumerate(PALETTE.items()):
+        text = text.replace(color, f"var(--c{at})")
+        light.append(f"--c{at}:{day}")
+        dark.append(f"--c{at}:{night}")
+    style = (
+        f"<style>svg{{{';'.join(light)}}}@media(prefers-color-scheme:dark){{svg{{{';'.join(dark)}}}}}"
+        "text{font-family:system-ui,sans-serif !important}</style>"
+    )
+    end = text.index(">") + 1
+    return re.sub(r"<!DOCTYPE[^>]*>", "", text[:end] + style + text[end:])
+
+
+def _draw(title: str, width: float, height: float, draw: Any) -> str:
+    import matplotlib
+
+    with LOCK, matplotlib.rc_context(SETTINGS):
+        figure, axes = _figure(width, height)
+        draw(axes)
+        return _svg(figure, title)
+
+
+def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]], title: str) -> str:
+    """Accuracy per round as points with their intervals; a line for each name."""
+
+    def draw(axes: Any) -> None:
+        for at, (name, points) in enumerate(list(lines.items())[:MAX_LINES]):
+            rounds = [one[0] + (at - len(lines) / 2) * 0.03 for one in points]
+            shares = [100 * one[1] for one in points]
+            below = [100 * max(0.0, one[1] - one[2]) for one in points]
+            above = [100 * max(0.0, one[3] - one[1]) for one in points]
+            style = {"color": SERIES[at % 8], "linestyle": DASHES[at // 8], "label": plain(name, 30)}
+            axes.errorbar(rounds, shares, (below, above), marker="o", markersize=5, linewidth=1.8, elinewidth=1.2,
+                          capsize=3, **style)  # fmt: skip
+        _style(axes, "round", "held-out accuracy, %")
+        axes.set_ylim(0, 103)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+    return _draw(title, 8, 3.4, draw)
+
+
+def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False) -> str:
+    """Lines over a common axis, such as losses over steps."""
+
+    def draw(axes: Any) -> None:
+        for at, (name, xs, ys) in enumerate(lines[-MAX_LINES:]):
+            style = {"color": SERIES[at % 8], "linestyle": DASHES[at // 8], "label": plain(name, 30)}
+            axes.plot(xs, ys, linewidth=1.6, marker="." if len(xs) < 40 else None, **style)
+        _style(axes, x, y)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if log:
+            axes.set_yscale("log")
+            # Whole words instead of powers in TeX, which is not parsed here.
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(lambda value, _: "")
+        if len(lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+    return _draw(title, 8, 3.2, draw)
+
+
+def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str:
+    """Bars beside each other for each round: how many rationales came how far."""
+
+    def draw(axes: Any) -> None:
+        width = 0.8 / max(1, len(counts))
+        for at, (name, values) in enumerate(counts.items()):
+            places = [round_ + (at - (len(counts) - 1) / 2) * width for round_ in rounds]
+            axes.bar(places, values, width=width * 0.92, color=SERIES[at % len(SERIES)], label=plain(name, 30))
+        _style(axes, "round", "rationales")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+    return _draw(title, 8, 3.2, draw)
+
+
+def spark(values: Sequence[float]) -> str:
+    """A small line without axes, from 0 to 1."""
+
+    def draw(axes: Any) -> None:
+        axes.plot(range(len(values)), values, color=SERIES[0], linewidth=1.8, clip_on=False)
+        axes.plot([len(values) - 1], values[-1:], color=SERIES[0], marker="o", markersize=4, clip_on=False)
+        axes.set_ylim(-0.12, 1.12)
+        axes.set_xlim(-0.3, max(1, len(values) - 1) + 0.3)
+        axes.axis("off")
+
+    return _draw("accuracy over the rounds", 1.4, 0.36, draw)
+
+
+def graph_chart(
+    nodes: Mapping[Any, str],
+    edges: Mapping[tuple[Any, Any], str],
+    title: str,
+    *,
+    colors: Mapping[Any, int] | None = None,
+) -> str:
+    """A graph as boxes in layers from left to right; labels may have several lines."""
+    places = arrange(list(nodes), list(edges))
+    columns = 1 + max((x for x, _ in places.values()), default=0)
+    rows = 1 + max((abs(y) for _, y in places.values()), default=0) * 2
+
+    def draw(axes: Any) -> None:
+        axes.axis("off")
+        axes.set_xlim(-0.6, columns - 0.4)
+        axes.set_ylim(-rows / 2 - 0.5, rows / 2 + 0.3)
+        for node, label in nodes.items():
+            shown = "\n".join(plain(one, 26) for one in label.split("\n"))
+            edge = SERIES[(colors or {}).get(node, 0)]
+            axes.text(*places[node], shown, **CENTERED, fontsize=8.5, zorder=3, bbox={**BOX, "edgecolor": edge})
+        for (one, other), label in edges.items():
+            (x1, y1), (x2, y2) = places[one], places[other]
+            bend = 0.0 if x2 - x1 <= 1 else 0.3 - 0.03 * (x2 - x1) if x2 - x1 < 6 else 0.12
+            arrow = {**ARROW, "connectionstyle": f"arc3,rad={bend}"}
+            axes.annotate("", (x2, y2), (x1, y1), zorder=1, arrowprops=arrow)
+            if label:
+                place = (x1 + x2) / 2, (y1 + y2) / 2 - bend * (x2 - x1) / 2
+                axes.text(*place, plain(label, 20), **CENTERED, fontsize=7.5, zorder=2, bbox=NOTE)
+
+    return _draw(title, max(4.0, 1.75 * columns), max(1.4, 0.95 * rows + 0.5), draw)
+
+
+def _style(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(axis="y", linewidth=0.7)
+    axes.set_axisbelow(True)

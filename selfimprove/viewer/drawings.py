@@ -1,0 +1,143 @@
+"""Which charts a run has, and the figures that each draws; the same figures stand in tables below them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from selfimprove.errors import StoreError
+from selfimprove.store import Manifest
+from selfimprove.store.flow import read_flow, read_funnel, read_health
+from selfimprove.viewer import charts
+from selfimprove.viewer.library import Figures, Run
+
+MAX_STEPS = 60
+Node = tuple[str, str]  # when, where that is not the round itself, and the stage
+
+
+def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str]:
+    """The charts that have something to show."""
+    there = {
+        "accuracy": bool(figures.rounds),
+        "levels": len({(one.task, one.level) for one in figures.by("task", "level")}) > 1,
+        "funnel": bool(funnel),
+        "health": bool(health),
+    }
+    return {name for name, some in there.items() if some}
+
+
+def losses(figures: Figures) -> dict[str, list[Manifest]]:
+    """The closed stages that trained, by their name."""
+    found: dict[str, list[Manifest]] = {}
+    for one in figures.manifests:
+        if one.metrics.get("curve"):
+            found.setdefault(one.stage, []).append(one)
+    return found
+
+
+def draw(chart: str, run: Run, figures: Figures, graph: int) -> str:
+    """A chart as SVG; raises StoreError where there is none of that name."""
+    if chart == "accuracy":
+        lines = {"all held-out problems": [(one.round, one.share, *one.interval) for one in figures.rounds]}
+        tasks = figures.by("task")
+        if len({one.task for one in tasks}) > 1:
+            for one in tasks:
+                lines.setdefault(one.task, []).append((one.round, one.share, *one.interval))
+        return charts.accuracy_chart(lines, "Held-out accuracy per round with Wilson 95% intervals")
+    if chart == "levels":
+        several = len({one.task for one in figures.by("task")}) > 1
+        levels: dict[str, list[tuple[int, float, float, float]]] = {}
+        for one in figures.by("task", "level"):
+            name = f"{one.task} {one.level}" if several else f"level {one.level}"
+            levels.setdefault(name, []).append((one.round, one.share, *one.interval))
+        return charts.accuracy_chart(levels, "Held-out accuracy per round and level")
+    if chart == "funnel":
+        rows = read_funnel(run.index)
+        different = {row["round"]: row["different_valid"] for row in read_health(run.index)}
+        names = {"sampled": "sampled", "correct": "correct", "steps valid": "steps_valid", "trained": "trained"}
+        counts = {label: [row[name] for row in rows] for label, name in names.items()}
+        unique = [different.get(row["round"], 0) for row in rows]
+        counts = {**{k: v for k, v in counts.items() if k != "trained"}, "unique": unique, "trained": counts["trained"]}
+        return charts.funnel_chart([row["round"] for row in rows], counts, "From sampled to trained")
+    if chart == "health":
+        rows = read_health(run.index)
+        rounds = [row["round"] for row in rows]
+        most = max((row["most"] for row in rows), default=1)
+        shares = [
+            ("pass@1", rounds, [row["pass_1"] for row in rows]),
+            (f"pass@{most}", rounds, [row["pass_k"] for row in rows]),
+        ]
+        return charts.lines_chart(shares, "pass@1 and pass@k of training problems", "round", "share of problems")
+    for stage, trained in losses(figures).items():
+        if chart == f"loss-{stage}":
+            curves = [(f"round {one.round}", one.metrics["curve"]) for one in trained]
+            lines_ = [(name, [at["step"] for at in curve], [at["loss"] for at in curve]) for name, curve in curves]
+            return charts.lines_chart(
+                lines_, f"Training loss of {stage}", "step", f"loss of {stage}", log=_wide(lines_)
+            )
+    if chart == "stages":
+        return stage_graph(stage_flow(run, figures, graph))
+    raise StoreError("there is no such chart")
+
+
+def _wide(lines: Sequence[charts.Line]) -> bool:
+    """Whether values differ so much that only their logarithms can be seen beside each other."""
+    values = [value for _, _, ys in lines for value in ys]
+    return bool(values) and min(values) > 0 and max(values) > 20 * min(values)
+
+
+def spark_of(figures: Figures) -> str:
+    return charts.spark([one.share for one in figures.rounds] or [0.0])
+
+
+def stage_table(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    """Each closed stage with its seconds and tokens."""
+    return [
+        {"round": one.round, "stage": one.stage, "wall": one.seconds.wall - one.seconds.imports,
+         "model": one.seconds.model,
+         "tokens": sum(one.tokens.values()), "counts": one.counts}
+        for one in manifests
+    ]  # fmt: skip
+
+
+def stage_flow(run: Run, figures: Figures, round_: int) -> dict[str, Any]:
+    """The stages of a round, and how many records each made from those of which other stage."""
+    manifests = {one.stage: one for one in figures.manifests if one.round == round_}
+    rows = run.keep(f"flow {round_}", lambda: read_flow(run.index, round_))
+    totals: dict[tuple[Node, Node], int] = {}
+    for row in rows:
+        when = "" if row["parent_round"] == round_ else f"round {row['parent_round']}" if row["parent_round"] in (
+            0, round_ - 1) else "earlier rounds"  # fmt: skip
+        key = ((when, row["parent_stage"]), ("", row["stage"]))
+        totals[key] = totals.get(key, 0) + row["records"]
+    nodes = dict.fromkeys([*(("", stage) for stage in manifests), *(node for edge in totals for node in edge)])
+    return {"round": round_, "nodes": list(nodes), "edges": totals, "manifests": manifests}
+
+
+def stage_graph(flow: dict[str, Any]) -> str:
+    """A round's stages as boxes with time and tokens; what comes from other rounds is drawn in another colour."""
+    labels, colors = {}, {}
+    for node in flow["nodes"]:
+        when, stage = node
+        manifest = None if when else flow["manifests"].get(stage)
+        if when:
+            labels[node], colors[node] = f"{stage}\n{when}", 5
+        elif manifest is None:
+            labels[node], colors[node] = f"{stage}\nnot closed", 1
+        else:
+            tokens = sum(manifest.tokens.values())
+            labels[node] = f"{stage}\n{manifest.seconds.wall:.1f} s" + (f"\n{tokens:,} tokens" if tokens else "")
+            colors[node] = 0
+    edges = {edge: f"{count:,}" for edge, count in flow["edges"].items()}
+    return charts.graph_chart(labels, edges, f"Stages of round {flow['round']}", colors=colors)
+
+
+def step_graph(view: dict[str, Any]) -> str:
+    """The steps of a rationale and which takes whose result."""
+    steps = (view["verdict"] or {}).get("steps") or []
+    if not steps:
+        raise StoreError("this trace has no steps that were checked")
+    text = view["rationale"]["text"]
+    outcomes = {"correct": 2, "incorrect": 4}
+    labels = {at: f"{at + 1}: {text[step['start'] : step['end']][:40]}" for at, step in enumerate(steps[:MAX_STEPS])}
+    edges = {(use, at): "" for at, step in enumerate(steps[:MAX_STEPS]) for use in step["uses"] or () if 0 <= use < at}
+    colors = {at: outcomes.get(steps[at]["outcome"], 5) for at in labels}
+    return charts.graph_chart(labels, edges, "Which step takes whose result", colors=colors)

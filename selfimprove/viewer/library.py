@@ -1,0 +1,241 @@
+"""The runs that are shown, each with its index; a URL names a run by a key of this table and by nothing else."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.records import Evaluation, Promotion
+from selfimprove.stats import wilson
+from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.files import list_files, missing_files
+from selfimprove.store.index import Index
+from selfimprove.store.notes import Notes
+from selfimprove.store.run import RECIPE
+from selfimprove.store.search import Records, Search
+
+MAX_OPEN = 6
+PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of decided held-out problems, with the Wilson 95% interval."""
+
+    round: int
+    task: str
+    level: int | None
+    n: int
+    correct: int
+    undecided: int
+    wrong_reason: int
+
+    @property
+    def share(self) -> float:
+        return self.correct / self.n if self.n else 0.0
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.correct, self.n)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**{name: getattr(self, name) for name in ("round", "task", "level", "n", "correct", "undecided")},
+                "accuracy": self.share, "low": self.interval[0], "high": self.interval[1]}  # fmt: skip
+
+
+@dataclass
+class Figures:
+    """What a run's manifests and small files say; nothing of its traces."""
+
+    recipe: Any
+    state: str
+    working: bool
+    manifests: list[Manifest]
+    evaluations: dict[int, list[Evaluation]]
+    promotions: dict[int, Promotion]
+    problems: dict[str, str]
+    """Files that are torn or missing, with the reason."""
+
+    @property
+    def rounds(self) -> list[Accuracy]:
+        """The accuracy of each round over all its held-out problems."""
+        return [_sum(round_, "", None, found) for round_, found in self.evaluations.items()]
+
+    def by(self, *names: str) -> list[Accuracy]:
+        """The accuracies of each round by task, or by task and level."""
+        groups: dict[tuple[Any, ...], list[Evaluation]] = {}
+        for round_, found in self.evaluations.items():
+            for one in found:
+                groups.setdefault((round_, *(getattr(one, name) for name in names)), []).append(one)
+        return [_sum(key[0], key[1], key[2] if len(key) > 2 else None, found) for key, found in groups.items()]
+
+    @property
+    def best(self) -> Accuracy | None:
+        return max(self.rounds, key=lambda one: one.share, default=None)
+
+
+def _sum(round_: int, task: str, level: int | None, found: list[Evaluation]) -> Accuracy:
+    totals = (sum(getattr(one, name) for one in found) for name in ("n", "correct", "undecided", "wrong_reason"))
+    return Accuracy(round_, task, level, *totals)
+
+
+class Run:
+    """One run as it is shown."""
+
+    def __init__(self, name: str, folder: RunFolder, cache: Path | None) -> None:
+        self.name, self.folder = name, folder
+        self.index = Index(folder, cache)
+        self.search, self.records = Search(self.index), Records(self.index)
+        self.notes = Notes(folder)
+        self.error = ""
+        self._work: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._kept: dict[str, tuple[int, Any]] = {}
+
+    def refresh(self) -> None:
+        """Have the index brought up to date; waits a little for it and goes on beside the request where it is long."""
+        with self._starting:
+            work, begins = self._work, self._work is None or not self._work.is_alive()
+            if begins:
+                if not self.index.due:
+                    return
+                work = self._work = threading.Thread(target=self._refresh, daemon=True)
+                work.start()
+        if work:
+            # Who finds the work begun by another request waits less: its page shows what there is.
+            work.join(PATIENCE if begins else PATIENCE / 10)
+
+    def _refresh(self) -> None:
+        try:
+            self.index.refresh()
+            self.error = ""
+        except SelfImproveError as error:
+            self.error = str(error)
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """A value that is made once for each state of the index."""
+        generation, value = self._kept.get(name, (-1, None))
+        if generation != self.index.generation:
+            generation, value = self.index.generation, make()
+            self._kept[name] = (generation, value)
+        return value
+
+
+class Library:
+    """All runs under a folder, or the one run that the folder is."""
+
+    def __init__(self, path: Path, cache: Path | None = None) -> None:
+        self.path, self.cache = path, cache
+        self._open: OrderedDict[str, Run] = OrderedDict()
+        self._figures: dict[str, tuple[Any, Figures]] = {}
+        self._lock = threading.Lock()
+        self.listeners = 0
+
+    def folders(self) -> dict[str, RunFolder]:
+        """The runs by name."""
+        if (self.path / RECIPE).is_file():
+            return {self.path.resolve().name: RunFolder(self.path)}
+        return {path.parent.name: RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{RECIPE}"))}
+
+    def folder(self, name: str) -> RunFolder:
+        try:
+            return self.folders()[name]
+        except KeyError:
+            raise StoreError("there is no such run") from None
+
+    def run(self, name: str) -> Run:
+        """A run with its index; raises StoreError where there is none of that name."""
+        folder = self.folder(name)
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = Run(name, folder, self.cache)
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)  # closed once the last request that uses it is done
+            self._open.move_to_end(name)
+            return self._open[name]
+
+    def figures(self, name: str) -> Figures:
+        """A run's figures; read again where a file of it changed."""
+        folder = self.folder(name)
+        state = _fingerprint(folder)
+        kept = self._figures.get(name)
+        if kept is None or kept[0] != state:
+            kept = (state, read_figures(folder))
+            self._figures[name] = kept
+        return kept[1]
+
+
+def _fingerprint(folder: RunFolder) -> Any:
+    """What changes whenever a run's figures may."""
+    found = []
+    for path in (folder.path / RECIPE, folder.path / "lock", *sorted(folder.path.glob("round-[0-9]*/*/stage.json"))):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found.append((str(path), status.st_size, status.st_mtime_ns))
+    stages = tuple(sorted(str(path) for path in folder.path.glob("round-[0-9]*/*/")))
+    # A lock that a killed process left names a process that is gone: look again now and then.
+    return tuple(found), stages, _is_working(folder) and time.time() // 5
+
+
+def _is_working(folder: RunFolder) -> bool:
+    """Whether a process is at work on a run; the lock is touched only where it names one, so as to block no start."""
+    try:
+        return bool((folder.path / "lock").read_text().strip()) and folder.working() is not None
+    except (OSError, ValueError):
+        return False
+
+
+def read_figures(folder: RunFolder) -> Figures:
+    """Read a run's manifests, evaluations and promotions; what cannot be read is named and left out."""
+    problems = missing_files(folder)
+    manifests: list[Manifest] = []
+    evaluations: dict[int, list[Evaluation]] = {}
+    promotions: dict[int, Promotion] = {}
+    for stage in folder.stages():
+        try:
+            manifest = stage.manifest()
+            if manifest is None:
+                continue
+            manifests.append(manifest)
+            if stage.path.name == "evaluate":
+                evaluations[stage.key[0]] = stage.read(Evaluation)
+            elif stage.path.name == "promote":
+                promotions[stage.key[0]] = stage.read(Promotion)[0]
+        except (SelfImproveError, ValueError, IndexError, OSError) as error:
+            problems[stage.name] = str(error)[:300]
+    started = _first_written(folder)
+    manifests.sort(key=lambda one: (one.round, started.get((one.round, one.stage), 0.0)))
+    try:
+        recipe = folder.recipe()
+    except (SelfImproveError, OSError) as error:
+        recipe, problems["recipe.yaml"] = None, str(error)[:300]
+    working = _is_working(folder)
+    return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems)
+
+
+def _first_written(folder: RunFolder) -> dict[tuple[int, str], float]:
+    """When each stage wrote its first part: the order in which the stages ran."""
+    found: dict[tuple[int, str], float] = {}
+    for file in list_files(folder):
+        key = (file.round, file.stage)
+        found[key] = min(found.get(key, float("inf")), float(file.modified))
+    return found
+
+
+def _state(folder: RunFolder, recipe: Any, working: bool) -> str:
+    if working:
+        return "running"
+    if recipe is None:
+        return "unknown"
+    last = folder.stage(recipe.rounds, "promote" if recipe.rounds else "evaluate")
+    if (last.path / "stage.json").exists():
+        return "finished"
+    open_ = [stage for stage in folder.stages() if not (stage.path / "stage.json").exists()]
+    return f"stopped in {open_[-1].name}" if open_ else "stopped"

@@ -1,0 +1,43 @@
+"""Serving the application."""
+
+import secrets
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from selfimprove.errors import StoreError
+from selfimprove.viewer.app import create_app
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(runs: Path, *, host: str, port: int) -> None:
+    """Serve the runs until Ctrl-C; from another address than the loopback only with a token, which is printed."""
+    if not runs.is_dir():
+        raise StoreError(f"{runs}: no such folder of runs; start a run with: selfimprove run")
+    with listen(host, port) as listening:
+        port = listening.getsockname()[1]
+        token = None if host in LOOPBACK else secrets.token_urlsafe(24)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"http://{shown}:{port}/{f'?token={token}' if token else ''}  (Ctrl-C ends it)", flush=True)
+        make_server(runs, host=host, port=port, token=token).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises StoreError where the address is taken or is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise StoreError(f"{host}:{port}: {error.strerror or error}; choose another --host or --port") from None
+
+
+def make_server(
+    runs: Path, *, host: str, port: int, token: str | None = None, cache: Path | None = None
+) -> uvicorn.Server:
+    """A server of the application for an address."""
+    app = create_app(runs, host=host, port=port, token=token, cache=cache)
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", server_header=False, lifespan="off", timeout_graceful_shutdown=2)
+    )

@@ -1,0 +1,123 @@
+"""What a page of one trace, one problem or one comparison shows, as plain data."""
+
+from typing import Any
+
+from selfimprove.errors import StoreError
+from selfimprove.stats import mcnemar
+from selfimprove.store.flow import read_changes, read_solved
+from selfimprove.viewer.library import Run
+
+MAX_SIBLINGS = 60
+MAX_PARENTS = 100
+
+
+def trace_view(run: Run, identity: str) -> dict[str, Any]:
+    """A trace and all that hangs on it; a part that cannot be read is None. Raises StoreError where it is no trace."""
+    row = run.records.trace(identity)
+    if row is None:
+        raise StoreError(f"there is no trace '{identity}' in this run")
+    rationale = run.records.read(row["id"], row["part"])
+    revision, critique, before = _revision(run, row, rationale)
+    return {
+        "trace": {
+            name: value for name, value in row.items() if name not in ("text", "part", "verdict_part", "decision_part")
+        },
+        "rationale": rationale or {"text": row["text"], "prompt": None, "parents": []},
+        "whole": rationale is not None,
+        "problem": run.records.record(row["problem"], "problem"),
+        "verdict": run.records.read(row["verdict_id"], row["verdict_part"]) if row["verdict_id"] else None,
+        "decision": run.records.read(row["decision_id"], row["decision_part"]) if row["decision_id"] else None,
+        "revision": revision,
+        "critique": critique,
+        "before": before,
+        "children": _children(run, row["id"]),
+        "siblings": siblings(run, row),
+    }
+
+
+def siblings(run: Run, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The other samples of a trace's problem in its round and stage group."""
+    return run.index.rows(
+        "SELECT id, stage, origin, sample, outcome, reasoning, reason, kept, trained, answer, tokens, "
+        "text[:1500] AS text FROM trace WHERE problem = ? AND round = ? AND (stage = 'evaluate') = ? AND id <> ? "
+        f"ORDER BY stage, origin, sample, id LIMIT {MAX_SIBLINGS}",
+        row["problem"], row["round"], row["stage"] == "evaluate", row["id"],
+    )  # fmt: skip
+
+
+def _revision(
+    run: Run, row: dict[str, Any], rationale: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str, Any] | None]:
+    """The revision that a trace is the result of, the critique that asked for it, and the text before."""
+    parents = list(rationale["parents"]) if rationale else []
+    if len(parents) < 3:
+        return None, None, None
+    made = [one for one in run.records.children(row["id"]) if one["kind"] == "revision" and one["place"] == 1]
+    revision = run.records.record(made[0]["child"], "revision") if made else None
+    critique = run.records.record(parents[3], "critique") if len(parents) > 3 else None
+    return revision, critique, run.records.record(parents[2], "rationale")
+
+
+def _children(run: Run, identity: str) -> list[dict[str, Any]]:
+    """What was made from a trace, and for an example or a preference the checkpoints that were trained on it."""
+    found = []
+    for child in run.records.children(identity):
+        record = (
+            run.records.record(child["child"], child["kind"]) if child["kind"] in ("example", "preference") else None
+        )
+        used = []
+        if child["kind"] in ("example", "preference"):
+            for one in run.records.children(child["child"]):
+                if one["kind"] == "checkpoint":
+                    used.append({**one, **_checkpoint(run, one["child"])})
+        found.append({**child, "record": record, "checkpoints": sorted(used, key=lambda one: one["round"])})
+    return sorted(found, key=lambda one: (one["round"], one["kind"], one["child"]))
+
+
+def _checkpoint(run: Run, identity: str) -> dict[str, Any]:
+    """Where a checkpoint lies and what it was trained by; its parents, thousands of them, stay in the file."""
+    rows = run.index.rows(
+        "SELECT p.path FROM record r JOIN part p ON p.number = r.part WHERE r.id = ? AND r.kind = 'checkpoint' LIMIT 1",
+        identity,
+    )
+    if not rows:
+        return {}
+    found = run.index.rows("SELECT path, method, weights FROM read_parquet(?) WHERE id = ?", rows[0]["path"], identity)
+    return found[0] if found else {}
+
+
+def problem_view(run: Run, identity: str) -> dict[str, Any]:
+    """A problem over the rounds: its traces, the round in which it was first solved, and those in which it was lost."""
+    traces = read_changes(run.index, identity)
+    problem = run.records.record(identity, "problem")
+    if problem is None and not traces:
+        raise StoreError(f"there is no problem '{identity}' in this run")
+    rounds = []
+    for round_ in sorted({row["round"] for row in traces}):
+        mine = [row for row in traces if row["round"] == round_]
+        # What the model answered by itself; hints, critiques and revisions aside.
+        decided = [row for row in mine if row["outcome"] in ("correct", "incorrect") and row["origin"] == "sampled"]
+        right = sum(row["outcome"] == "correct" for row in decided)
+        rounds.append({"round": round_, "traces": mine, "decided": len(decided), "correct": right})
+    solved = [one["round"] for one in rounds if one["correct"]]
+    lost = [one["round"] for at, one in enumerate(rounds) if at and one["decided"] and not one["correct"]
+            and rounds[at - 1]["correct"]]  # fmt: skip
+    return {"id": identity, "problem": problem, "rounds": rounds, "first": solved[0] if solved else None, "lost": lost}
+
+
+def compare_view(one: Run, first: int, other: Run, second: int) -> dict[str, Any]:
+    """Held-out problems that two rounds share: won, lost and kept by the second one, with the exact McNemar test."""
+    before, after = read_solved(one.index, first), read_solved(other.index, second)
+    shared = before.keys() & after.keys()
+    groups: dict[str, list[dict[str, str]]] = {"won": [], "lost": [], "both": [], "neither": []}
+    for problem in sorted(shared):
+        (trace, was), (later, now) = before[problem], after[problem]
+        name = ("both" if now else "lost") if was else ("won" if now else "neither")
+        groups[name].append({"problem": problem, "before": trace, "after": later})
+    return {
+        "shared": len(shared),
+        "only first": len(before.keys() - after.keys()),
+        "only second": len(after.keys() - before.keys()),
+        "groups": groups,
+        "p_value": mcnemar(len(groups["won"]), len(groups["lost"])),
+    }

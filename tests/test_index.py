@@ -1,0 +1,226 @@
+"""The index of a run: it says what the run's files say, follows them, and survives what is torn."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from viewing import write_round, write_run
+
+from selfimprove.errors import StoreError
+from selfimprove.records import KINDS
+from selfimprove.store import RunFolder
+from selfimprove.store.export import export_rows
+from selfimprove.store.files import missing_files
+from selfimprove.store.flow import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
+from selfimprove.store.index import Index
+from selfimprove.store.query import Query
+from selfimprove.store.search import Filters, Records, Search
+
+TRACES = 3 * 4 + 2 * 5  # held out in rounds 0 to 2; sampled and one revised in rounds 1 and 2
+TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "100% of it_\n#3", "Ünïcode 3\n#3")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return write_run(tmp_path, TEXTS, rounds=2)
+
+
+def index_of(run: RunFolder) -> Index:
+    index = Index(run, run.path.parent / "cache")
+    index.refresh(force=True)
+    return index
+
+
+def test_it_holds_the_traces_that_the_parquet_files_hold(run: RunFolder) -> None:
+    index, query = index_of(run), Query(run)
+    by_hand = {row["id"]: row for row in query.traces()}
+    rows = index.rows("SELECT * FROM trace")
+    assert len(rows) == len(by_hand) == TRACES
+    for row in rows:
+        other = by_hand[row["id"]]
+        same = (
+            "round",
+            "stage",
+            "task",
+            "level",
+            "group",
+            "problem",
+            "origin",
+            "outcome",
+            "reasoning",
+            "text",
+            "tokens",
+        )
+        assert [row[name] for name in same] == [other[name] for name in same]
+        assert row["kept"] == {True: "kept", False: "turned away", None: "none"}[other["kept"]]
+    assert [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")] == list(by_hand)
+
+
+def test_the_cube_counts_what_the_traces_are(run: RunFolder) -> None:
+    search = Search(index_of(run))
+    rows = search.index.rows("SELECT * FROM trace")
+    for name, values in search.facets(Filters()).items():
+        assert dict(values) == Counter(row[name] for row in rows), name
+    # The same with a filter that the cube cannot answer.
+    for filters in (Filters({"outcome": ("correct",)}), Filters({"outcome": ("correct",)}, text="#3")):
+        counted = search.facets(filters)
+        mine = [row for row in rows if filters.text in row["text"]]
+        assert dict(counted["outcome"]) == Counter(row["outcome"] for row in mine)
+        right = [row for row in mine if row["outcome"] == "correct"]
+        assert dict(counted["stage"]) == Counter(row["stage"] for row in right)
+        assert search.count(filters) == len(right) == len(search.page(filters, limit=200))
+
+
+@pytest.mark.parametrize(
+    ("text", "regex", "found"),
+    [
+        ("2=4", False, {"1+2=4\n#4"}),
+        ("100%", False, {"100% of it_\n#3", "100% of it_\n#3 and more"}),
+        ("it_", False, {"100% of it_\n#3", "100% of it_\n#3 and more"}),
+        ("%", False, {"100% of it_\n#3"}),
+        ("\\", False, set()),
+        ("ünïCODE", False, {"Ünïcode 3\n#3"}),
+        (r"=\d\n#4$", True, {"1+2=4\n#4"}),
+        ("^ünï", True, {"Ünïcode 3\n#3"}),
+    ],
+)
+def test_text_is_searched_for_without_case_and_as_it_stands(
+    run: RunFolder, text: str, regex: bool, found: set[str]
+) -> None:
+    search = Search(index_of(run))
+    shown = {row["text"] for row in search.page(Filters(text=text, regex=regex), limit=200)}
+    assert shown <= found | {f"{one} and more" for one in found} and (not found or shown & found)
+
+
+def test_what_cannot_be_asked_is_said_in_one_line(run: RunFolder) -> None:
+    search = Search(index_of(run))
+    with pytest.raises(StoreError, match="no regular expression"):
+        search.count(Filters(text="(", regex=True))
+    with pytest.raises(StoreError, match="characters long"):
+        Filters(text="x" * 201)
+    with pytest.raises(StoreError, match="no filter 'colour'"):
+        Filters({"colour": ("red",)})
+    with pytest.raises(StoreError, match="whole number"):
+        Filters({"round": ("1; DROP TABLE trace",)})
+    assert search.count(Filters({"task": ("'; DROP TABLE trace; --",)})) == 0
+
+
+def test_sorting_and_pages_show_each_trace_once(run: RunFolder) -> None:
+    search = Search(index_of(run))
+    everything = [row["id"] for row in search.page(Filters(), limit=200)]
+    paged = [row["id"] for at in range(0, 30, 5) for row in search.page(Filters(), limit=5, offset=at)]
+    assert paged == everything
+    longest = [row["tokens"] for row in search.page(Filters(), sort="longest", limit=200)]
+    assert longest == sorted(longest, reverse=True)
+    for at, one in enumerate(everything):
+        before = everything[at - 1] if at else None
+        after = everything[at + 1] if at + 1 < len(everything) else None
+        assert search.neighbours(Filters(), "order", at) == (before, after), one
+
+
+def test_trained_follows_the_checkpoints(run: RunFolder) -> None:
+    index = index_of(run)
+    counts = {row["trained"]: row["n"] for row in index.rows("SELECT trained, count(*) AS n FROM trace GROUP BY ALL")}
+    # In each of two rounds: texts 0 and 2 as examples, the revision chosen; text 0 was rejected too, and is an example.
+    assert counts["example"] == 4 and counts["chosen"] == 2 and "rejected" not in counts
+    chosen = "SELECT id FROM trace WHERE trained = 'example' AND round = 1 AND text = ?"
+    trace = index.rows(chosen, TEXTS[0])[0]["id"]
+    made = Records(index).children(trace)
+    assert {one["kind"] for one in made} == {"example", "preference", "critique", "revision", "rationale"}
+    example = next(one["child"] for one in made if one["kind"] == "example")
+    assert [one["kind"] for one in Records(index).children(example)] == ["checkpoint"]
+
+
+def test_every_record_is_found_and_read(run: RunFolder) -> None:
+    records, query = Records(index_of(run)), Query(run)
+    for kind in ("problem", "rationale", "verdict", "decision", "critique", "revision", "example", "preference",
+                 "checkpoint", "evaluation"):  # fmt: skip
+        for row in query.rows(f"SELECT * FROM {kind}"):
+            assert records.find(row["id"]) == (row["id"], kind)
+            stored = records.record(row["id"], kind)
+            assert stored is not None and {name: stored[name] for name in KINDS[kind].model_fields} == {
+                name: row[name] for name in KINDS[kind].model_fields
+            }
+    for wrong in ("", "xyz", "' OR 1=1", "ffffffffffffffffffff"):
+        with pytest.raises(StoreError):
+            records.find(wrong)
+
+
+def test_a_new_part_extends_it_and_a_part_taken_away_is_gone(run: RunFolder) -> None:
+    index = index_of(run)
+    before, generation = Search(index).count(Filters()), index.generation
+    assert not index.refresh(force=True) and index.generation == generation
+    write_round(run, 3, TEXTS)
+    assert index.refresh(force=True)
+    assert Search(index).count(Filters()) == before + len(TEXTS) + 1
+    for file in run.path.glob("round-03/generate/*.parquet"):
+        file.unlink()
+    assert index.refresh(force=True)
+    assert Search(index).count(Filters()) == before + 1
+    # Opened again, it is there at once and nothing is indexed anew.
+    index.close()
+    again = Index(run, run.path.parent / "cache")
+    assert not again.refresh(force=True) and Search(again).count(Filters()) == before + 1
+
+
+def test_torn_parts_are_named_and_left_out(run: RunFolder) -> None:
+    whole = Search(index_of(run))
+    torn = next(run.path.glob("round-01/verify/verdict-*.parquet"))
+    whole.index.close()
+    torn.write_bytes(torn.read_bytes()[:-20])
+    hollow = next(run.path.glob("round-02/generate/rationale-*.parquet"))
+    data = bytearray(hollow.read_bytes())
+    data[4 : len(data) // 2] = os.urandom(len(data) // 2 - 4)
+    hollow.write_bytes(data)
+    index = index_of(run)
+    assert {Path(row["path"]).name for row in read_parts(index)} == {torn.name, hollow.name}
+    counts = dict(Search(index).facets(Filters())["outcome"])
+    assert counts["none"] == len(TEXTS)  # those of round 1 have lost their verdicts
+    assert not Search(index).page(Filters({"round": ("2",), "stage": ("generate",)}))
+
+
+def test_missing_files_are_named(run: RunFolder) -> None:
+    next(run.path.glob("round-01/select/decision-*.parquet")).unlink()
+    (run.path / "round-02/sft/stage.json").write_text("{")
+    assert missing_files(run) == {
+        "round-01/select/decision-00000.parquet": "missing",
+        "round-02/sft/stage.json": "damaged",
+    }
+
+
+def test_a_damaged_or_locked_index_is_made_anew(run: RunFolder) -> None:
+    first = index_of(run)
+    # This process holds the file; another one gets an index of its own, and neither loses anything.
+    cache = run.path.parent / "cache"
+    first.close()
+    for file in cache.glob("*.duckdb"):
+        file.write_bytes(b"not a database")
+    second = index_of(run)
+    assert Search(second).count(Filters()) == TRACES
+
+
+def test_the_funnel_the_health_and_the_flow(run: RunFolder) -> None:
+    index = index_of(run)
+    funnel = read_funnel(index)
+    assert [(row["round"], row["sampled"], row["correct"], row["kept"], row["trained"]) for row in funnel] == [
+        (1, 4, 2, 2, 2),
+        (2, 4, 2, 2, 2),
+    ]
+    health = read_health(index)
+    assert [(row["problems"], row["samples"], row["pass_1"], row["pass_k"]) for row in health] == [(4, 4, 0.5, 0.5)] * 2
+    flow = {(row["parent_round"], row["parent_stage"], row["stage"]): row["records"] for row in read_flow(index, 1)}
+    assert flow[1, "generate", "verify"] == 4 and flow[1, "frontier", "generate"] == 4
+    assert flow[1, "verify", "select"] == 4 and flow[1, "prefer", "dpo"] == 1
+    solved = read_solved(index, 2)
+    assert sum(right for _, right in solved.values()) == 2
+    problem = next(iter(solved))
+    assert [row["round"] for row in read_changes(index, problem)] == [0, 1, 2]
+
+
+def test_an_export_holds_the_whole_text_where_the_index_has_its_beginning(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    index = index_of(write_run(tmp_path, (long, "short\n#3")))
+    rows = [row for batch in export_rows(index, Filters({"stage": ("generate",)}), batch=1) for row in batch]
+    assert {len(row["text"]) for row in rows} == {len(long), 8}
+    assert rows[0]["expected"] == "3" and set(rows[0]) >= {"question", "outcome", "trained", "verdict"}

@@ -1,0 +1,354 @@
+"""The pages, the JSON and the downloads, asked of a real server; who is refused; what hostile text becomes."""
+
+import io
+import json
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from small import small_recipe
+
+pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+
+from viewing import serving, write_evaluation, write_run  # noqa: E402
+
+from selfimprove.loop import run_loop  # noqa: E402
+from selfimprove.records import Problem  # noqa: E402
+from selfimprove.store import RunFolder  # noqa: E402
+from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
+from selfimprove.store.query import Query  # noqa: E402
+from selfimprove.traces import export_rows  # noqa: E402
+from selfimprove.viewer.report import write_report  # noqa: E402
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
+    "\"><svg onload=alert(3)><a href='javascript:alert(4)'>#3",
+    "</pre></textarea></title></script><script>alert(5)</script>#3",
+    "' onmouseover='alert(6)' x='{{7*7}}{% raw %}${7*7}#3",
+    "right to left \u202e3+2=1\u202c \u2066isolate\u2069 zero\u200bwidth \ufeff#3",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J bell\x07 #3",
+    "NUL \x00 and \x01\x1f\x7f and lone \ufffd #3",
+    "<!--<script>/*]]>*/ <iframe src=//example.invalid> &lt;b&gt; #3",
+    "$\\mathdefault{x}$ {{ config }} %s %n ../../../etc/passwd #3",
+    "long " * 1_000_000 + "#3",
+    "\n" * 5000 + "<b>" * 3000 + "#3",
+    "Ω≈ç√∫ 数学 عربى 🙂 e\u0301 #3",
+)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server over a run that was really made, one by hand, and one of hostile texts."""
+    folder = tmp_path_factory.mktemp("runs")
+    run_loop(small_recipe(tmp_path_factory.mktemp("recipe")), RunFolder(folder / "small"))
+    write_run(folder, ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3"), rounds=2)
+    write_run(folder, HOSTILE, name="hostile")
+    with serving(folder, tmp_path_factory.mktemp("cache")) as address:
+        yield address, folder
+
+
+def get(site: tuple[str, Path], path: str, status: int = 200, **options: Any) -> Any:
+    answer = httpx.get(site[0] + path, timeout=60, **options)
+    assert answer.status_code == status, (path, answer.text[:300])
+    return answer
+
+
+class Checker(HTMLParser):
+    """Collects what a page links to, and what no page of ours may hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name.startswith("on") or name == "style" or (value or "").strip().lower().startswith("javascript:"):
+                self.wrong.append(f"<{tag} {name}={value!r}>")
+            if name in ("href", "src") and value is not None:
+                self.links.add(value)
+        if tag in ("iframe", "object", "embed", "base", "style", "svg"):
+            self.wrong.append(f"<{tag}>")
+        if tag == "script" and dict(attributes).get("src") != "/static/view.js":
+            self.wrong.append("<script>")
+
+
+def check(page: str) -> set[str]:
+    checker = Checker()
+    checker.feed(page)
+    assert checker.wrong == []
+    assert CONTROL.search(page) is None
+    assert all(link.startswith(("/", "?", "#")) or link == "" for link in checker.links), checker.links
+    return checker.links
+
+
+@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], run: str) -> None:
+    seen: set[str] = set()
+    todo = ["/", f"/runs/{run}", f"/runs/{run}/traces", f"/compare?a={run}&b={run}&first=0&second=1", "/api",
+            f"/runs/{run}/traces?text=3&sort=longest&outcome=correct"]  # fmt: skip
+    kinds: dict[str, int] = {}
+    while todo and len(seen) < 90:
+        path = todo.pop(0)
+        # A few of each kind of page, which is its address without ids and parameters.
+        kind = re.sub(r"[0-9a-f]{20}", "ID", path.split("?")[0].split("#")[0])
+        if path in seen or path.startswith(("#", "?")) or not path or kinds.get(kind, 0) >= 6:
+            continue
+        kinds[kind] = kinds.get(kind, 0) + 1
+        seen.add(path)
+        answer = get(site, path)
+        if answer.headers["content-type"].startswith("text/html"):
+            todo += sorted(link for link in check(answer.text) if f"/runs/{run}" in link or "/runs/" not in link)
+        elif answer.headers["content-type"].startswith("image/svg"):
+            assert "<script" not in answer.text and CONTROL.search(answer.text) is None
+    assert {f"/runs/{run}/traces/ID", f"/runs/{run}/problems/ID", f"/runs/{run}/records/ID"} <= kinds.keys()
+    assert {f"/runs/{run}/charts/accuracy.svg", f"/runs/{run}/charts/stages.svg"} <= kinds.keys()
+
+
+def test_a_real_run_shows_its_figures(site: tuple[str, Path]) -> None:
+    status = get(site, "/api/runs/small").json()
+    assert [one["round"] for one in status["accuracy"]] == [0, 1, 2] and status["state"] == "finished"
+    page = get(site, "/runs/small").text
+    for one in status["accuracy"]:
+        assert f"{one['accuracy']:.1%}" in page and f"({one['low']:.1%} to {one['high']:.1%})" in page
+    for row in status["funnel"]:
+        assert f"{row['sampled']:,}" in page
+
+
+def test_a_trained_row_is_followed_back_to_its_prompt(site: tuple[str, Path]) -> None:
+    trained = get(site, "/api/runs/made/traces?trained=example&limit=1").json()["traces"][0]
+    view = get(site, f"/api/runs/made/traces/{trained['id']}").json()
+    example = next(one for one in view["children"] if one["kind"] == "example")
+    assert example["checkpoints"] and example["record"]["completion"] == view["rationale"]["text"]
+    checkpoint = get(site, f"/runs/made/records/{example['checkpoints'][0]['child']}").text
+    assert "Checkpoint" in checkpoint
+    page = get(site, f"/runs/made/records/{example['child']}").text
+    assert f"/runs/made/traces/{trained['id']}" in check(page)
+    shown = get(site, f"/runs/made/traces/{trained['id']}").text
+    assert view["rationale"]["prompt"].split("\n")[0] in shown and "The exact prompt" in shown
+
+
+def test_steps_revision_and_pair_are_shown(site: tuple[str, Path]) -> None:
+    revised = get(site, "/api/runs/made/traces?origin=revised&round=1").json()["traces"][0]["id"]
+    page = get(site, f"/runs/made/traces/{revised}").text
+    assert page.count('<mark class="step') == 2 + 3  # two lines, and three in the legend
+    assert "line 1; from step 1" in page
+    assert '<pre class="model diff" id="diff">' in page and "<ins>" in page
+    assert "critique of" in page and "as the chosen text" in page and "round-01/dpo/checkpoint" in page
+    svg = get(site, f"/runs/made/traces/{revised}/steps.svg").text
+    assert svg.startswith("<svg") and "1: 1+2=3" in svg
+
+
+def test_the_json_says_what_the_pages_say(site: tuple[str, Path]) -> None:
+    asked = "outcome=correct&round=1&sort=longest"
+    listed = get(site, f"/api/runs/made/traces?{asked}").json()
+    page = get(site, f"/runs/made/traces?{asked}").text
+    shown = list(dict.fromkeys(re.findall(r"/runs/made/traces/([0-9a-f]{20})\?", page)))
+    assert shown == [row["id"] for row in listed["traces"]] and len(shown) == listed["count"] > 0
+    facets = get(site, f"/api/runs/made/facets?{asked}").json()
+    assert sum(count for _, count in facets["stage"]) == listed["count"]
+    assert get(site, "/api/openapi.json").json()["paths"].keys() >= {"/api/runs/{name}/traces", "/api/runs"}
+
+
+@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+def test_downloads_read_back_and_agree(site: tuple[str, Path], run: str) -> None:
+    asked = "stage=generate"
+    lines = get(site, f"/runs/{run}/traces.jsonl?{asked}").content
+    assert all(byte == 10 or 32 <= byte < 127 for byte in lines[:2_000_000])
+    rows = [json.loads(line) for line in lines.splitlines()]
+    table = pq.read_table(io.BytesIO(get(site, f"/runs/{run}/traces.parquet?{asked}").content)).to_pylist()
+    assert rows == [{name: row[name] for name in rows[0]} for row in table] and rows
+    assert len(rows) == get(site, f"/api/runs/{run}/traces?{asked}").json()["count"]
+    if run == "hostile":
+        assert sorted(row["text"] for row in rows) == sorted(HOSTILE)
+
+
+def test_hostile_text_stands_there_as_text(site: tuple[str, Path]) -> None:
+    rows = get(site, "/api/runs/hostile/traces?stage=generate").json()["traces"]
+    assert len(rows) == len(HOSTILE)
+    for row in rows:
+        page = get(site, f"/runs/hostile/traces/{row['id']}").text
+        check(page)
+        assert len(page) < 4_000_000
+    page = get(site, "/runs/hostile/traces?stage=generate").text
+    assert "&lt;script&gt;alert(1)" in page and "U+202E RIGHT-TO-LEFT OVERRIDE" in page and "\\u001b" in page
+
+
+def test_a_text_of_five_megabytes_is_cut_and_said_to_be(site: tuple[str, Path]) -> None:
+    long = get(site, "/api/runs/hostile/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
+    page = get(site, f"/runs/hostile/traces/{long}").text
+    assert "more characters" in page and len(page) < 2_000_000
+
+
+def test_strange_addresses_are_answered_in_one_line(site: tuple[str, Path]) -> None:
+    for path, status in (
+        ("/runs/..%2f..%2fetc", 404), ("/runs/%2e%2e/traces", 404), ("/runs/none", 404),
+        ("/runs/made/traces/zzzz", 422),
+        ("/runs/made/traces/ffffffffffffffffffff", 404), ("/runs/made/traces?round=x", 404),
+        ("/runs/made/charts/x.svg", 404), ("/runs/made/traces?text=" + "x" * 300, 422),
+        ("/runs/made/traces?regex=true&text=(", 404), ("/static/../app.py", 404), ("/static/%2e%2e/app.py", 404),
+        ("/runs/made/traces?offset=-1", 422), ("/runs/made/records?id='", 404),
+        ("/nowhere", 404), ("/runs/made/traces?" + "a=b&" * 3000, 414), ("/api/runs/none", 404),
+        ("/runs/made%00/traces", 404), ("/runs/\u202e", 404),
+    ):  # fmt: skip
+        answer = get(site, path, status)
+        assert "Traceback" not in answer.text
+        if "html" in answer.headers["content-type"]:
+            check(answer.text)
+
+
+def test_every_answer_says_what_it_may_load(site: tuple[str, Path]) -> None:
+    for path in ("/", "/runs/made", "/api/runs", "/static/view.js", "/nowhere"):
+        headers = httpx.get(site[0] + path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+    chart = httpx.get(site[0] + "/runs/made/charts/accuracy.svg").headers
+    assert "sandbox" in chart["content-security-policy"] and "script-src" not in chart["content-security-policy"]
+
+
+def test_foreign_hosts_and_origins_are_refused(site: tuple[str, Path]) -> None:
+    port = site[0].rsplit(":", 1)[1]
+    for host in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "127.0.0.1", ""):
+        assert httpx.get(site[0], headers={"host": host}).status_code in (400, 421), host
+    assert httpx.get(site[0], headers={"host": f"localhost:{port}"}).status_code == 200
+    for origin in ({}, {"origin": "http://evil.example"}, {"origin": "null"}):
+        assert httpx.post(site[0] + "/runs/made/traces", headers=origin).status_code == 403
+    embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert httpx.get(site[0] + "/api/runs", headers=embedded).status_code == 403
+
+
+def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache", token="secret") as address:
+        for path in ("/", "/runs/made", "/static/view.js", "/api/runs", "/?token=wrong"):
+            answer = httpx.get(address + path)
+            assert answer.status_code == 401 and "made" not in answer.text
+        assert httpx.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
+        with httpx.Client() as client:
+            welcome = client.get(f"{address}/runs/made?token=secret&graph=1")
+            assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
+            assert "HttpOnly" in welcome.headers["set-cookie"]
+            assert client.get(f"{address}/runs/made").status_code == 200
+
+
+def note(address: str, trace: str, **fields: str) -> Any:
+    return httpx.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
+
+
+def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"))
+    with serving(tmp_path, tmp_path / "cache") as address:
+        site = (address, tmp_path)
+        rows = get(site, "/api/runs/made/traces?round=1").json()["traces"]
+        revised = next(row for row in rows if row["origin"] == "revised")
+        before, other = (next(row for row in rows if row["text"] == text) for text in ("1+2=3\n#3", "#4"))
+        people = [f"person {at}" for at in range(12)]
+        with ThreadPoolExecutor(6) as pool:  # all at once
+            answers = list(
+                pool.map(lambda by: note(address, before["id"], mark="bad", comment="no <b>", by=by), people)
+            )
+        assert {answer.status_code for answer in answers} == {303}
+        assert {one["by"] for one in get(site, "/api/runs/made/notes").json()} == {*people}
+        for mark in ("good", "bad", "good"):  # the last one holds
+            note(address, revised["id"], mark=mark, comment="", by="me")
+        note(address, other["id"], mark="unsure", comment="\u202e", by="me")
+        for mark, expected in (("good", {revised["id"]}), ("bad", {before["id"]}), ("unsure", {other["id"]})):
+            found = get(site, f"/api/runs/made/traces?note={mark}").json()
+            assert {row["id"] for row in found["traces"]} == expected and found["count"] == 1
+        page = get(site, f"/runs/made/traces/{before['id']}").text
+        check(page)
+        assert page.count("no &lt;b&gt;") == 12
+        assert note(address, before["id"], mark="superb").status_code == 404
+        assert note(address, "f" * 20, mark="good").status_code == 404
+        assert note(address, before["id"], mark="good", comment="x" * 5000).status_code == 404
+        assert note(address, before["id"], mark="good", comment="x" * 100_000).status_code == 413
+    torn = next((run.path / "notes").iterdir()).read_text()[:20]
+    (run.path / "notes" / "note-torn.json").write_text(torn)
+    assert len(Notes(run).all()) == 12 + 4
+
+
+def test_notes_are_exported_as_preferences(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"))
+    write_evaluation(run, 2, run.stage(0, "problems").read(Problem), ("1+2=5\n#5", "#3"))
+    first, second = (
+        {row["problem"]: row for row in Query(run).traces(stage="evaluate", round=round_)} for round_ in (1, 2)
+    )
+    problem = next(iter(first))
+    write_note(run, first[problem]["id"], "good", "", "me")
+    write_note(run, second[problem]["id"], "bad", "", "me")
+    for name in ("pairs.jsonl", "pairs.parquet"):
+        assert export_rows(Query(run), tmp_path / name, "notes", None) == 1
+    row = json.loads((tmp_path / "pairs.jsonl").read_text())
+    assert pq.read_table(tmp_path / "pairs.parquet").to_pylist() == [row]
+    assert (row["prompt"], row["chosen"], row["rejected"]) == (
+        first[problem]["prompt"], first[problem]["text"], second[problem]["text"],
+    )  # fmt: skip
+
+
+def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    notes = Notes(run)
+    traces = {name: {"problem": "p", "prompt": "q", "text": f"text {name}"} for name in ("a", "b", "c", "d")}
+    for trace, mark, by in (("a", "good", "x"), ("b", "bad", "x"), ("c", "bad", "x"), ("c", "good", "y"),
+                            ("d", "bad", "x"), ("d", "withdrawn", "x")):  # fmt: skip
+        write_note(run, trace, mark, "", by)
+    assert [(row["chosen"], row["rejected"]) for row in note_pairs(notes, traces)] == [("text a", "text b")]
+
+
+def test_the_report_is_one_file_that_loads_nothing(site: tuple[str, Path], tmp_path: Path) -> None:
+    for name in ("made", "hostile", "small"):
+        out = tmp_path / f"{name}.html"
+        assert write_report(RunFolder(site[1] / name), out, tmp_path / "cache") == out.stat().st_size
+        page = out.read_text()
+        body = page[page.index("<body>") :]
+        checker = Checker()
+        checker.feed(body)
+        assert checker.wrong == [] and CONTROL.search(body) is None
+        assert checker.links and all(link.startswith("data:image/svg+xml;base64,") for link in checker.links)
+        assert "default-src 'none'" in page and "Accuracy per round" in body and "The exact prompt" in body
+
+
+def test_it_listens_on_the_loopback_alone(site: tuple[str, Path]) -> None:
+    port = int(site[0].rsplit(":", 1)[1])
+    try:
+        own = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        pytest.skip("this machine has no name")
+    if own.startswith("127."):
+        pytest.skip("this machine has no address but the loopback")
+    with pytest.raises(OSError), socket.create_connection((own, port), timeout=2):
+        pass
+
+
+def test_a_torn_part_takes_no_page_down(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"), rounds=1)
+    for pattern in ("verify/verdict", "select/decision", "evaluate/evaluation"):
+        file = next(run.path.glob(f"round-01/{pattern}-*.parquet"))
+        file.write_bytes(file.read_bytes()[:50])
+    (run.path / "round-01/sft/stage.json").write_text("{")
+    (run.path / "recipe.yaml").write_text("name: [")
+    with serving(tmp_path, tmp_path / "cache") as address:
+        site = (address, tmp_path)
+        page = get(site, "/runs/made").text
+        for name in ("verdict-00000", "decision-00000", "evaluate", "sft/stage.json", "recipe.yaml"):
+            assert name in page, name
+        for path in (
+            "/",
+            "/runs/made/traces",
+            "/compare?a=made&b=made&first=0&second=1",
+            "/api/runs",
+            "/api/runs/made",
+        ):
+            get(site, path)
+        for row in get(site, "/api/runs/made/traces").json()["traces"]:
+            check(get(site, f"/runs/made/traces/{row['id']}").text)
+            check(get(site, f"/runs/made/problems/{row['problem']}").text)

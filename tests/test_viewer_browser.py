@@ -1,0 +1,221 @@
+"""The viewer in a real browser: keyboard, live pages, small screens, accessibility, and text that wants to be code."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from test_viewer import HOSTILE  # noqa: E402
+from viewing import serving, write_evaluation, write_round, write_run  # noqa: E402
+
+from selfimprove.records import Problem  # noqa: E402
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3", "3+0=3\n#3")
+# What a page may not have: axe's rules for WCAG 2 A and AA.
+AXE = "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium here; name one with CHROMIUM")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("runs")
+    write_run(folder, TEXTS, rounds=2)
+    write_run(folder, HOSTILE, name="hostile")
+    with serving(folder, tmp_path_factory.mktemp("cache")) as address:
+        yield address, folder
+
+
+class Watched:
+    """A page with all that it said, asked for or opened."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.address = address
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(40_000)
+        self.said: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", self._note)
+
+    def _note(self, request: Any) -> None:
+        if not request.url.startswith(self.address):
+            self.said.append(f"request to {request.url}")
+
+    def open(self, path: str) -> Any:
+        self.page.goto(self.address + path)
+        return self.page
+
+
+@pytest.fixture
+def watched(browser: Any, site: tuple[str, Path]) -> Iterator[Watched]:
+    one = Watched(browser, site[0], viewport={"width": 1280, "height": 800})
+    yield one
+    one.context.close()
+    assert one.said == []
+
+
+def path_of(page: Any) -> str:
+    return re.sub(r"^http://[^/]+", "", page.url)
+
+
+def test_filter_open_and_walk_from_a_trained_row_to_its_prompt(watched: Watched) -> None:
+    page = watched.open("/runs/made/traces")
+    page.locator(".facet a", has_text="example").click()
+    assert "trained=example" in path_of(page)
+    assert page.locator("ol.traces > li").count() == 4
+    page.locator("a.trace").first.click()
+    assert page.locator("h2", has_text="Where it went").is_visible()
+    page.locator(".lineage a", has_text="checkpoint").first.click()
+    page.locator("a", has_text="example").first.click()
+    page.locator("a", has_text="rationale").first.click()
+    assert page.locator("summary", has_text="The exact prompt").is_visible()
+    assert page.locator("details", has_text="The exact prompt").locator("pre").inner_text().startswith("asked: ")
+
+
+def test_the_keyboard_is_enough(watched: Watched) -> None:
+    page = watched.open("/runs/made/traces")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    assert page.locator("li.selected").count() == 1 and page.locator("ol.traces > li").first.get_attribute("class")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/traces/*")
+    first = path_of(page)
+    page.keyboard.press("j")
+    page.wait_for_url("**at=1")
+    page.keyboard.press("k")
+    page.wait_for_url("**at=0")
+    assert path_of(page) == first
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/traces*")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "text"
+    page.keyboard.type("2=4")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**text=2%3D4**")
+    assert set(page.locator("a.trace .text").all_inner_texts()) == {"1+2=4 ⏎ #4"}
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/runs/made")
+
+
+def test_a_word_diff_shows_what_came(watched: Watched) -> None:
+    page = watched.open("/runs/made/traces?origin=revised&round=1")
+    page.locator("a.trace").first.click()
+    assert page.locator("#diff ins").inner_text().strip() == "and more"
+    assert page.locator("#diff del").count() == 0
+    step = page.locator("#rationale mark.step").first
+    assert "step 1, correct: line 0" in (step.get_attribute("title") or "")
+
+
+def test_a_note_is_kept_and_found_again(watched: Watched) -> None:
+    page = watched.open("/runs/made/traces?stage=evaluate&round=2")
+    page.locator("a.trace").first.click()
+    shown = path_of(page)
+    page.locator("input[value=unsure]").check()
+    page.locator("textarea").fill("two\nlines")
+    page.locator("input[name=by]").fill("Ada")
+    page.locator("button", has_text="Keep the note").click()
+    page.wait_for_url("**#notes")
+    assert path_of(page).split("#")[0] == shown  # back in the list's place
+    assert "Ada" in page.locator(".said").inner_text() and "two\nlines" in page.locator(".said").inner_text()
+    assert page.locator("input[name=by]").input_value() == "Ada"
+    page.keyboard.press("Escape")
+    page.wait_for_url("**stage=evaluate**")
+    page.locator(".facet a", has_text="unsure").click()
+    page.wait_for_url("**note=unsure**")
+    assert page.locator("ol.traces > li").count() == 1
+
+
+def test_a_run_that_goes_on_is_shown_as_it_goes(browser: Any, tmp_path: Path) -> None:
+    run = write_run(tmp_path, TEXTS, rounds=1)
+    held_out = run.stage(0, "problems").read(Problem)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        one = Watched(browser, address)
+        page = one.open("/runs/made")
+        assert page.locator("table").first.locator("tbody tr").count() == 2
+        page.wait_for_timeout(500)  # the page listens
+        write_round(run, 2, TEXTS)
+        write_evaluation(run, 2, held_out, TEXTS)
+        page.locator("table").first.locator("tbody tr").nth(2).wait_for()
+        # A torn part of the next round is named, and the page stands.
+        write_round(run, 3, TEXTS)
+        torn = next(run.path.glob("round-03/verify/verdict-*.parquet"))
+        torn.write_bytes(torn.read_bytes()[:60])
+        page.locator(".banner", has_text="could not be read").wait_for()
+        one.context.close()
+        assert one.said == []
+
+
+PAGES = ("/", "/runs/made", "/runs/made/traces", "/compare?a=made&b=made&first=0&second=2", "/api", "trace", "problem",
+         "record", "/runs/made/constitution")  # fmt: skip
+
+
+def some_pages(page: Any, address: str) -> Iterator[str]:
+    """Each page's address."""
+    rows = page.request.get(f"{address}/api/runs/made/traces?origin=revised").json()["traces"]
+    view = page.request.get(f"{address}/api/runs/made/traces/{rows[0]['id']}").json()
+    pair = next(one["child"] for one in view["children"] if one["kind"] == "preference")
+    known = {"trace": f"/runs/made/traces/{rows[0]['id']}", "problem": f"/runs/made/problems/{rows[0]['problem']}",
+             "record": f"/runs/made/records/{pair}"}  # fmt: skip
+    yield from (known.get(one, one) for one in PAGES)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_pages_fit_and_are_accessible(browser: Any, site: tuple[str, Path], width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
+    one = Watched(browser, site[0], viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    for path in some_pages(one.page, site[0]):
+        page = one.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        page.evaluate(script)
+        found = page.evaluate(AXE)["violations"]
+        said = [
+            (rule["id"], node["html"][:160], node["failureSummary"][:200]) for rule in found for node in rule["nodes"]
+        ]
+        assert said == [], path
+    one.context.close()
+    assert one.said == []
+
+
+def test_pages_can_be_read_without_javascript(browser: Any, site: tuple[str, Path]) -> None:
+    one = Watched(browser, site[0], java_script_enabled=False)
+    page = one.open("/runs/made/traces")
+    assert page.locator("a.trace").count() > 5
+    page.locator("a.trace").first.click()
+    assert page.locator("#rationale").is_visible()
+    one.context.close()
+    assert one.said == []
+
+
+def test_nothing_that_a_model_wrote_runs(watched: Watched) -> None:
+    page = watched.open("/runs/hostile")
+    rows = page.request.get(f"{watched.address}/api/runs/hostile/traces?stage=generate").json()["traces"]
+    assert len(rows) == len(HOSTILE)
+    for row in rows:
+        page = watched.open(f"/runs/hostile/traces/{row['id']}")
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        page.locator("mark.step").first.hover()
+    watched.open("/runs/hostile/traces?stage=generate")
+    watched.open(f"/runs/hostile/traces?text={'<script>alert(9)</script>'}&sort=<b>")
+    watched.open(f"/runs/hostile/problems/{rows[0]['problem']}")
+    page.wait_for_timeout(200)
