@@ -86,8 +86,10 @@ class Search:
         if not places:
             return []
         listed = ", ".join(map(str, places))
+        # The range leaves most of the table unread; the list alone would not.
         rows = self.index.rows(
-            f"SELECT {COLUMNS}, text[:400] AS text, length(text) AS length FROM trace WHERE seq IN ({listed})"
+            f"SELECT {COLUMNS}, text[:400] AS text, length(text) AS length FROM trace "
+            f"WHERE seq BETWEEN {min(places)} AND {max(places)} AND seq IN ({listed})"
         )
         questions = self.questions({row["problem"] for row in rows})
         by_place = {row["seq"]: {**row, **questions.get(row["problem"], {})} for row in rows}
@@ -97,9 +99,10 @@ class Search:
         """The question and the expected answer of each problem."""
         if not problems:
             return {}
-        marks = ", ".join("?" * len(problems))
         rows = self.index.rows(
-            f"SELECT DISTINCT ON (id) id, question, answer AS expected FROM problem WHERE id IN ({marks})", *problems
+            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS id) "
+            "SELECT DISTINCT ON (id) id, question, answer AS expected FROM problem SEMI JOIN asked USING (id)",
+            list(problems),
         )
         return {row.pop("id"): row for row in rows}
 
@@ -270,14 +273,26 @@ class Records:
 
     def trace(self, identity: str) -> dict[str, Any] | None:
         """A trace as the index holds it."""
-        rows = self.index.rows("SELECT * FROM trace WHERE id = ? LIMIT 1", identity)
+        # Its place first: looking for it in all columns at once would read them all.
+        places = self.index.rows("SELECT seq FROM trace WHERE id = ? LIMIT 1", identity)
+        if not places:
+            return None
+        rows = self.index.rows("SELECT * FROM trace WHERE seq = ?", places[0]["seq"])
         return rows[0] if rows else None
 
     def children(self, identity: str, limit: int = 50) -> list[dict[str, Any]]:
         """What was made from a record, its verdict and decision aside: child, kind, place among its parents, round."""
+        return self.children_of([identity], limit)
+
+    def children_of(self, ids: Sequence[str], limit: int = 200) -> list[dict[str, Any]]:
+        """The same of several records, each with its `parent`."""
+        if not ids:
+            return []
         return self.index.rows(
-            "SELECT DISTINCT ON (child) child, kind, place, round FROM link WHERE parent = ? ORDER BY child "
-            f"LIMIT {int(limit)}", identity,
+            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS parent) "
+            "SELECT DISTINCT ON (parent, child) parent, child, kind, place, round "
+            "FROM link SEMI JOIN asked USING (parent) "
+            f"ORDER BY parent, child, place LIMIT {int(limit)}", list(ids),
         )  # fmt: skip
 
 

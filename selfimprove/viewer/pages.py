@@ -119,12 +119,11 @@ def trace(
     request: Request, name: str, identity: Identity, asked: Filtered, at: int | None = Query(None, ge=0)
 ) -> Response:
     one = run_of(request, name)
-    if one.records.trace(identity) is None:
-        found, kind = one.records.find(identity)
-        if kind != "rationale":
-            return RedirectResponse(f"/runs/{request.path_params['name']}/records/{found}", 303)
-        return RedirectResponse(found, 303)
-    view = trace_view(one, identity)
+    try:
+        view = trace_view(one, identity)
+    except StoreError:
+        found, kind = one.records.find(identity)  # a shortened id, or a record of another kind
+        return RedirectResponse(found if kind == "rationale" else f"/runs/{quote(name)}/records/{found}", 303)
     before, after = one.search.neighbours(filters_of(one, asked), asked.order, at) if at is not None else (None, None)
     return render(request, "trace.html", title=f"Trace {identity[:10]}", run=name, view=view, asked=asked, at=at,
                   before=before, after=after, banner=banner(one), notes=one.notes.current().get(identity, []),
@@ -170,9 +169,7 @@ def problem(request: Request, name: str, identity: Identity) -> HTMLResponse:
 @router.get("/runs/{name}/records")
 def look_up(request: Request, name: str, id: str = Query("", max_length=60)) -> RedirectResponse:
     found, kind = run_of(request, name).records.find(id.strip().lower())
-    return RedirectResponse(
-        f"/runs/{request.path_params['name']}/{'traces' if kind == 'rationale' else 'records'}/{found}", 303
-    )
+    return RedirectResponse(f"/runs/{quote(name)}/{'traces' if kind == 'rationale' else 'records'}/{found}", 303)
 
 
 @router.get("/runs/{name}/records/{identity}")

@@ -17,7 +17,8 @@ def trace_view(run: Run, identity: str) -> dict[str, Any]:
     if row is None:
         raise StoreError(f"there is no trace '{identity}' in this run")
     rationale = run.records.read(row["id"], row["part"])
-    revision, critique, before = _revision(run, row, rationale)
+    made = run.records.children(row["id"])
+    revision, critique, before = _revision(run, made, rationale)
     return {
         "trace": {
             name: value for name, value in row.items() if name not in ("text", "part", "verdict_part", "decision_part")
@@ -30,7 +31,7 @@ def trace_view(run: Run, identity: str) -> dict[str, Any]:
         "revision": revision,
         "critique": critique,
         "before": before,
-        "children": _children(run, row["id"]),
+        "children": _children(run, made),
         "siblings": siblings(run, row),
     }
 
@@ -46,31 +47,28 @@ def siblings(run: Run, row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _revision(
-    run: Run, row: dict[str, Any], rationale: dict[str, Any] | None
+    run: Run, made: list[dict[str, Any]], rationale: dict[str, Any] | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str, Any] | None]:
     """The revision that a trace is the result of, the critique that asked for it, and the text before."""
     parents = list(rationale["parents"]) if rationale else []
     if len(parents) < 3:
         return None, None, None
-    made = [one for one in run.records.children(row["id"]) if one["kind"] == "revision" and one["place"] == 1]
-    revision = run.records.record(made[0]["child"], "revision") if made else None
+    revisions = [one["child"] for one in made if one["kind"] == "revision" and one["place"] == 1]
+    revision = run.records.record(revisions[0], "revision") if revisions else None
     critique = run.records.record(parents[3], "critique") if len(parents) > 3 else None
     return revision, critique, run.records.record(parents[2], "rationale")
 
 
-def _children(run: Run, identity: str) -> list[dict[str, Any]]:
+def _children(run: Run, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was made from a trace, and for an example or a preference the checkpoints that were trained on it."""
+    rows = [one["child"] for one in made if one["kind"] in ("example", "preference")]
+    used = [one for one in run.records.children_of(rows) if one["kind"] == "checkpoint"]
+    checkpoints = {identity: _checkpoint(run, identity) for identity in {one["child"] for one in used}}
     found = []
-    for child in run.records.children(identity):
-        record = (
-            run.records.record(child["child"], child["kind"]) if child["kind"] in ("example", "preference") else None
-        )
-        used = []
-        if child["kind"] in ("example", "preference"):
-            for one in run.records.children(child["child"]):
-                if one["kind"] == "checkpoint":
-                    used.append({**one, **_checkpoint(run, one["child"])})
-        found.append({**child, "record": record, "checkpoints": sorted(used, key=lambda one: one["round"])})
+    for child in made:
+        record = run.records.record(child["child"], child["kind"]) if child["child"] in rows else None
+        mine = [{**one, **checkpoints[one["child"]]} for one in used if one["parent"] == child["child"]]
+        found.append({**child, "record": record, "checkpoints": sorted(mine, key=lambda one: one["round"])})
     return sorted(found, key=lambda one: (one["round"], one["kind"], one["child"]))
 
 
