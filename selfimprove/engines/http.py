@@ -83,7 +83,18 @@ class Http:
         """Send JSON; see `get`."""
         return await self._ask("POST", path, body, timeout)
 
+    async def tell(self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> None:
+        """Send JSON to where the answer is a text that nobody reads."""
+        await self._send("POST", path, body, timeout)
+
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> Any:
+        raw = await self._send(method, path, body, timeout)
+        try:
+            return json.loads(raw) if raw.strip() else None
+        except (ValueError, RecursionError):
+            raise Failed("an answer that is not JSON") from None
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> bytes:
         assert self._session is not None
         url = self.root + path[1:] if path.startswith("//") else self.url + path
         limit = self._timeout if timeout is None else aiohttp.ClientTimeout(total=timeout)
@@ -94,10 +105,7 @@ class Http:
                     self._refuse(answer.status, raw, answer.headers.get("Retry-After"))
         except (TimeoutError, aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise Failed(self._hide(describe(error))) from None
-        try:
-            return json.loads(raw) if raw.strip() else None
-        except (ValueError, RecursionError):
-            raise Failed("an answer that is not JSON") from None
+        return raw
 
     def _refuse(self, status: int, raw: bytes, after: str | None) -> None:
         message = self._hide(f"{status} {read_message(raw)}".strip())

@@ -50,6 +50,7 @@ class ServerEngine:
         self.asleep = False
         self.tokenizer, self.max_positions = load_tokenizer(weights.path, weights.base)
         self._encode = lru_cache(maxsize=256)(self._encode_prompt)  # the samples of one prompt come one after the other
+        self._first = weights  # what the servers were started for: with room for its adapter, or for none
         self._served = Served(weights, model.dtype)
         self._supervisor: Supervisor | None = None
         self._background: Background | None = None
@@ -252,7 +253,7 @@ class ServerEngine:
 
     def swap(self, weights: Weights) -> bool:
         """Have every server serve other weights: one that is away now takes them before it is asked again."""
-        if not fits(self.weights, weights):
+        if not fits(self._first, weights):
             if self._supervisor:
                 return False
             where = ", ".join(self._urls)
@@ -290,7 +291,7 @@ class ServerEngine:
         async def call() -> None:
             for server in self._pool.servers:
                 with suppress(Failed):
-                    await server.http.post(path)
+                    await server.http.tell(path)
 
         self._loop.run(call())
 

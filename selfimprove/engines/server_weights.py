@@ -118,7 +118,7 @@ class Served:
         if name not in listed:
             try:
                 path = str(resolve_folder(self.weights.path).resolve())
-                await server.http.post("/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout=LOADING)
+                await server.http.tell("/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout=LOADING)
             except (Refused, Failed) as refusal:
                 if refusal.status is None:
                     raise
@@ -128,7 +128,7 @@ class Served:
                 ) from None
         for old in listed:
             if old.startswith(ADAPTERS) and old != name:
-                await server.http.post("/unload_lora_adapter", {"lora_name": old})
+                await server.http.tell("/unload_lora_adapter", {"lora_name": old})
         server.model = name
 
     async def compare(self, server: Server, able: Abilities, ids: list[int]) -> None:
