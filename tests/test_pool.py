@@ -326,8 +326,9 @@ def test_closing_leaves_no_process() -> None:
 
 PROGRAM = textwrap.dedent(
     """
-    import itertools, sys, time
+    import itertools, signal, sys, time
     from test_pool import LIMITS, TAKES_CPU, VerifierPool, judged, numbered, server_of, verify
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would pass over Ctrl-C
     pool = VerifierPool(workers=2, limits=LIMITS)
     with pool:
         verify(pool, numbered(1))
