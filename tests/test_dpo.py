@@ -157,6 +157,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(model: Path, tmp_path
     assert hash_weights(broken.output) == hash_weights(whole.output)
 
 
+@pytest.mark.long
 def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) -> None:
     here = make_job(model, tmp_path / "here", ROWS)
     train_dpo(here)

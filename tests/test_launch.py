@@ -130,6 +130,7 @@ def test_two_processes_share_a_batch_and_train_what_one_does(model: Path, tmp_pa
     assert not children_of(two.workspace)
 
 
+@pytest.mark.long
 def test_spread_weights_without_a_gpu_are_refused_and_not_trained_as_copies(model: Path, tmp_path: Path) -> None:
     job = make_job(model, tmp_path, quick(launch_config="fsdp", processes=2))
     with pytest.raises(TrainingError, match=r"FSDP needs GPUs|see .*log\.txt"):

@@ -177,6 +177,7 @@ def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) ->
     assert hash_weights(child.output) == hash_weights(here.output)
 
 
+@pytest.mark.long
 def test_a_child_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
     job = make_job(tmp_path / "nowhere", tmp_path / "run", quick(launch="accelerate", launch_arguments=("--cpu",)))
     with pytest.raises(TrainingError, match=r"ended with code 1 .*log\.txt"):
