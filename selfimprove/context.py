@@ -93,13 +93,16 @@ class Clock:
         yield from self._time("imports")
 
     def _time(self, account: Literal["model", "imports"]) -> Iterator[None]:
-        started, held = time.perf_counter(), self._held is not None
+        started = time.perf_counter()
+        self._count_held(started)
+        loaded = self._loaded
         try:
             yield
         finally:
-            spent = time.perf_counter() - started
-            setattr(self, account, getattr(self, account) + spent)
-            self._worked += spent if held else 0.0
+            now = time.perf_counter()
+            self._count_held(now)
+            setattr(self, account, getattr(self, account) + now - started)
+            self._worked += self._loaded - loaded  # an engine may have been closed or loaded meanwhile
 
     def hold(self) -> None:
         """An engine is loaded from now on: while it neither writes nor scores, it is idle."""
@@ -514,9 +517,15 @@ class EngineOf:
 def load_with_recipe(checkpoint: Checkpoint, context: Context) -> Engine:
     """Load a checkpoint with the recipe's engine; raises EngineError where it cannot score and the recipe needs to."""
     engine = load_engine(context.recipe.engine, context.recipe.model, context.describe_weights(checkpoint))
+    where, canary = ", ".join(context.recipe.engine.server.urls), context.recipe.engine.canary
+    if isinstance(engine, Noting) and not engine.tells and checkpoint.method != "base" and not canary:
+        engine.close()
+        raise EngineError(
+            f"{where}: does not tell which weights it serves, so it may not be {checkpoint.path} that answers; use "
+            "`selfimprove serve` or engine.server.start, or let the canary find out (engine.canary=true)"
+        )
     needing = [name for name, needs in needs_scores(context).items() if needs]
     if isinstance(engine, Noting) and not engine.scores and needing:
-        where = ", ".join(context.recipe.engine.server.urls)
         engine.close()
         raise EngineError(
             f"{where}: gives no log-probabilities of texts, which this recipe needs for {' and '.join(needing)}; use "

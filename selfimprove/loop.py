@@ -102,6 +102,7 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
     tokens: dict[str, int] = {}
     metrics: dict[str, Any] = {}
     phases: list[Phase] = []
+    served: list[dict[str, Any]] = []
     for file in disk.files():
         kind = file.name.rsplit("-", 1)[0]
         counts[kind] = counts.get(kind, 0) + count_rows(file)
@@ -109,7 +110,10 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         for name, count in row["tokens"].items():
             tokens[name] = tokens.get(name, 0) + count
         phases += [Phase(**one) for one in row["metrics"].pop("phases", ())]
+        served += row["metrics"].pop("weights served", ())
         metrics.update(row["metrics"])
+    if served:
+        metrics["weights served"] = served
     if phases:
         metrics["phases"] = [one.model_dump() for one in join_phases(phases)]
     return Manifest(

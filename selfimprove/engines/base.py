@@ -103,6 +103,11 @@ class Noting(Protocol):
         """Whether it can score texts."""
         ...
 
+    @property
+    def tells(self) -> bool:
+        """Whether it is known which weights it serves."""
+        ...
+
     def take_notes(self) -> dict[str, Any]:
         """What is new since the last time: what it cannot do, what went wrong and was put right."""
         ...

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from selfimprove.engines.base import Engine, Weights
+from selfimprove.engines.base import Engine, Score, Weights
+from selfimprove.errors import EngineError
 
 TEXTS = (
     ("The cat sat on the mat.", " It was warm there, and nobody came for an hour."),
@@ -24,6 +25,7 @@ class Canary:
     expected: tuple[float, ...]
     served: tuple[float, ...]
     before: tuple[float, ...] | None
+    compared: tuple[int, ...]
     tokens: int
     tolerance: float
 
@@ -51,23 +53,35 @@ class Canary:
         return self.difference <= self.tolerance
 
     def _distance(self, one: tuple[float, ...], other: tuple[float, ...]) -> float:
-        return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / max(1, self.tokens)
+        return sum(abs(one[at] - other[at]) for at in self.compared) / max(1, self.tokens)
 
 
-def read_expected(weights: Weights, dtype: str) -> tuple[tuple[float, ...], int]:
-    """The texts' log-probabilities by transformers on the CPU, from a checkpoint's files, and the tokens scored."""
+def read_expected(weights: Weights, dtype: str) -> list[Score]:
+    """The texts' log-probabilities by transformers on the CPU, from a checkpoint's files."""
     from selfimprove.engines.transformers import TransformersEngine
 
     engine = TransformersEngine(weights.path, base=weights.base, dtype=dtype, device="cpu", chat=weights.chat)
     try:
-        scores = engine.score(TEXTS)
+        return engine.score(TEXTS)
     finally:
         engine.close()
-    return tuple(one.logprob for one in scores), sum(one.tokens for one in scores)
 
 
 def check_canary(engine: Engine, weights: Weights, dtype: str, before: tuple[float, ...] | None) -> Canary:
-    """Score the texts with the engine and with transformers; `before` is what was expected of the weights before."""
-    expected, tokens = read_expected(weights, dtype)
-    served = tuple(one.logprob for one in engine.score(TEXTS))
-    return Canary(expected, served, before, tokens, TOLERANCE[dtype])
+    """Score the texts with the engine and with transformers; `before` is what was expected of the weights before.
+
+    Raises EngineError where no text fits the engine.
+    """
+    read, scored = read_expected(weights, dtype), engine.score(TEXTS)
+    # A text that does not fit an engine says nothing of its weights.
+    both = [at for at, pair in enumerate(zip(read, scored, strict=True)) if not any(one.too_long for one in pair)]
+    if not both:
+        raise EngineError(f"{weights.path}: none of the canary's texts fits the engine; let it take longer ones")
+    return Canary(
+        expected=tuple(one.logprob for one in read),
+        served=tuple(one.logprob for one in scored),
+        before=before,
+        compared=tuple(both),
+        tokens=sum(read[at].tokens for at in both),
+        tolerance=TOLERANCE[dtype],
+    )

@@ -13,6 +13,7 @@ import aiohttp
 
 from selfimprove.errors import EngineError
 
+SHOWN = 300  # characters of what a server says
 LARGEST = 256 << 20  # bytes of an answer: log-probabilities of a prompt of a million tokens
 TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum (model|context) length|max_(model|seq)_len|too long|too many tokens",
@@ -117,7 +118,7 @@ class Http:
 
     def _hide(self, message: str) -> str:
         """Servers repeat the key in their messages."""
-        return message.replace(self._key, "…") if self._key else message
+        return (message.replace(self._key, "…") if self._key else message)[:SHOWN]
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
@@ -139,7 +140,7 @@ def describe(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return str(error.os_error.strerror or error.os_error)
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_message(raw: bytes) -> str:
@@ -151,7 +152,7 @@ def read_message(raw: bytes) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
-    return " ".join(str(found).split())[:300]
+    return " ".join(str(found).split())
 
 
 def read_seconds(after: str | None) -> float | None:

@@ -42,8 +42,9 @@ def choose_ports(count: int, first: int | None) -> list[int]:
             port = 0 if first is None else first + number
             try:
                 one.bind((HOST, port))
-            except OSError as error:
-                raise EngineError(f"port {port} cannot be used ({error.strerror}); choose others with --port") from None
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise EngineError(f"port {port} cannot be used ({reason}); choose others with --port") from None
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:

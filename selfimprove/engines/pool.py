@@ -91,11 +91,15 @@ class Pool:
         await self.admit_all()
         self.opened = True
 
-    async def admit_all(self) -> None:
-        """Let answers that are under way come, then take no server for granted: each is admitted anew."""
+    async def admit_all(self, change: Callable[[], None] = lambda: None) -> None:
+        """Let answers that are under way come, then take no server for granted: each is admitted anew.
+
+        `change` is called once nobody is admitted by what held before.
+        """
         while any(server.busy for server in self.servers):
             await self._wait(time.monotonic())
         await self._end_watches()
+        change()
         for server in self.servers:
             server.out = True
         self._down_since = time.monotonic()

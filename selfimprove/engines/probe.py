@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from selfimprove.engines.canary import TEXTS
@@ -48,8 +48,11 @@ class Abilities:
         )
 
     def covers(self, other: "Abilities") -> bool:
-        """Whether a server that can do this can take the place of one that can do the other."""
-        return self.common(other) == other
+        """Whether a server that can do this can take the place of one that can do the other.
+
+        What sampling alone shows is left out: a model that is sure of itself writes the same with any seed.
+        """
+        return replace(self.common(other), seeds=other.seeds, stops=other.stops) == other
 
     def notes(self) -> list[str]:
         """What cannot be done, in words for the record."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.background import Background
 from selfimprove.engines.base import Completion, Request, Score, Weights
-from selfimprove.engines.http import Failed, Http, Refused
+from selfimprove.engines.http import Busy, Failed, Http, Refused
 from selfimprove.engines.pool import Pace, Pool, Server
 from selfimprove.engines.probe import (
     EXTRAS,
@@ -134,6 +134,11 @@ class ServerEngine:
     def scores(self) -> bool:
         """Whether texts can be scored."""
         return bool(self.abilities and self.abilities.scoring)
+
+    @property
+    def tells(self) -> bool:
+        """Whether all servers told which weights they serve."""
+        return not self._served.untold
 
     def take_notes(self) -> dict[str, Any]:
         """What the record says of the servers: what they cannot do, and how often they were asked in vain so far."""
@@ -263,13 +268,12 @@ class ServerEngine:
             )
         self._wake()
         if (weights.path, weights.hash) != (self.weights.path, self.weights.hash):
-            self._served.change(weights)
             self._encode.cache_clear()
             self.weights = weights
             if self._supervisor:
                 self._supervisor.weights = weights
             try:
-                self._loop.run(self._pool.admit_all())
+                self._loop.run(self._pool.admit_all(lambda: self._served.change(weights)))
             except Refused as refusal:
                 raise self._explain(refusal) from None
         return True
@@ -290,10 +294,13 @@ class ServerEngine:
 
         async def call() -> None:
             for server in self._pool.servers:
-                with suppress(Failed):
+                with suppress(Failed, Busy):
                     await server.http.tell(path)
 
-        self._loop.run(call())
+        try:
+            self._loop.run(call())
+        except Refused as refusal:
+            raise self._explain(refusal) from None
 
     def close(self) -> None:
         """Let go of the servers, and end those that were started here."""

@@ -47,10 +47,11 @@ def fits(old: Weights, new: Weights) -> bool:
 
 
 class Served:
-    """Makes sure that each server serves `weights`; `swaps` says that others were served before."""
+    """Makes sure that each server serves `weights`; `swaps` says that others were served before, `untold` that some
+    server did not tell what it serves."""
 
     def __init__(self, weights: Weights, dtype: str) -> None:
-        self.weights, self.swaps = weights, False
+        self.weights, self.swaps, self.untold = weights, False, False
         self._tolerance = TOLERANCE[dtype]
         self._scores: list[float] | None = None
 
@@ -64,6 +65,7 @@ class Served:
             await self._ensure_adapter(server)
             return
         served = await self._read(server)
+        self.untold = self.untold or served is None
         names = {name_weights(self.weights), name_folder(full_folder(self.weights))}
         if served is None and self.swaps:
             raise EngineError(f"{server.http.url}: cannot take the weights of a round while it runs; {HOW}")

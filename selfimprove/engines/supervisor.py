@@ -20,7 +20,7 @@ from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_po
 from selfimprove.engines.server_weights import name_weights
 from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments
-from selfimprove.errors import EngineError
+from selfimprove.errors import EngineError, SelfImproveError
 from selfimprove.recipe import Model
 
 NAME = "model"  # what the servers call what they serve
@@ -118,7 +118,7 @@ class Supervisor:
             return
         if one.process is None:
             if now >= one.again:
-                self._start(one)
+                self._try_start(one)
         elif one.process.poll() is not None:
             self._bury(one)
         elif not one.ready and answers(one.port):
@@ -127,15 +127,24 @@ class Supervisor:
             one.ready = ask(one.port, "/v1/completions", body, timeout=WRITING) is not None
             one.started = time.monotonic()
 
+    def _try_start(self, one: Supervised) -> None:
+        """Start a server; one whose model cannot be read any more is given up, and the others are watched on."""
+        try:
+            self._start(one)
+        except (SelfImproveError, OSError, ValueError, KeyError) as error:
+            one.given_up = str(error)
+            self.say(f"the server on port {one.port} cannot be started: {error}")
+
     def _start(self, one: Supervised) -> None:
-        command = [sys.executable, guard.__file__, str(os.getpid()), *self._command(one)]
+        weights = self.weights  # a run may give others at any moment, and the name must be that of the folder
+        command = [sys.executable, guard.__file__, str(os.getpid()), *self._command(one, weights)]
         with one.log.open("ab") as log:
             one.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(one),
+                env=self._environment(one, weights),
                 start_new_session=True,
             )
         one.started, one.ready = time.monotonic(), False
@@ -167,8 +176,8 @@ class Supervisor:
                     if served["folder"] and served["weights"] not in ("", name_weights(self.weights)):
                         self.weights = Weights(served["folder"], None, self.weights.chat, served["weights"])
 
-    def _command(self, one: Supervised) -> list[str]:
-        folder = full_folder(self.weights)  # with its tokenizer: texts become tokens, and tokens texts, in the engine
+    def _command(self, one: Supervised, weights: Weights) -> list[str]:
+        folder = full_folder(weights)  # with its tokenizer: texts become tokens, and tokens texts, in the engine
         arguments: dict[str, Any] = {
             **choose_arguments(
                 folder,
@@ -188,7 +197,7 @@ class Supervisor:
         }
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(arguments)]
 
-    def _environment(self, one: Supervised) -> dict[str, str]:
+    def _environment(self, one: Supervised, weights: Weights) -> dict[str, str]:
         package = str(Path(guard.__file__).parents[2])
         paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {
@@ -198,7 +207,7 @@ class Supervisor:
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
-            WEIGHTS: name_weights(self.weights),
+            WEIGHTS: name_weights(weights),
         }
         environment.pop("VLLM_API_KEY", None)
         if one.gpus is not None:
@@ -223,6 +232,10 @@ class Supervisor:
     def close(self) -> None:
         """End all servers; their logs stay where one was given up."""
         self._ending.set()
+        for one in self.servers:  # the thread may wait for the first token of one
+            if (process := one.process) is not None:
+                with suppress(ProcessLookupError):
+                    process.terminate()
         self._thread.join()
         if not any(one.given_up for one in self.servers):
             for log in self.logs.glob("*"):

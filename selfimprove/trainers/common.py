@@ -181,7 +181,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         "constant": ("constant_with_warmup", {}),
     }
     schedule, schedule_options = schedules[settings.schedule]
-    return kind(
+    arguments = kind(
         output_dir=str(job.workspace),
         max_steps=steps,
         per_device_train_batch_size=_share_of_batch(settings),
@@ -211,6 +211,10 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         **{checkpointing: settings.gradient_checkpointing},
         **own,
     )
+    if count_processes() == 1:
+        # Where it sees several GPUs, the trainer would take a batch for each of them (torch's DataParallel).
+        arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _optimizer(model: Any, settings: Training) -> Any:

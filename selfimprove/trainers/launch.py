@@ -22,7 +22,7 @@ def runs_in_child(settings: Training) -> bool:
     """Whether a training run gets a process of its own."""
     if settings.launch != "auto":
         return settings.launch == "accelerate"
-    if settings.launch_config or (settings.processes or 1) > 1:
+    if settings.launch_config or settings.launch_arguments or (settings.processes or 1) > 1:
         return True
     import torch
 
