@@ -123,12 +123,14 @@ def compare(
     """
     from selfimprove.prompt_study import SharedEngine, ask, compare_forms, make_forms, print_comparison, to_json
     from selfimprove.store import RunFolder
+    from selfimprove.tasks import load_task
 
     given = read_triggers(triggers, trigger)
     more = [f"evaluate.extract={json.dumps(KOJIMA)}"] if extract else []
     folder = RunFolder(runs / (name or plain_name("prompts", task)))
     loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more)
-    shared, shown = SharedEngine(), loaded.prompt.exemplars is not None or loaded.train.family == "bbh"
+    own = loaded.train.family == "bbh" and bool(load_task(loaded.train).exemplars)  # the hub's copy has none
+    shared, shown = SharedEngine(), loaded.prompt.exemplars is not None or own
     try:
         with watch(json_) as report:
             forms = make_forms(given, exemplars=shown)

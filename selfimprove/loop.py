@@ -69,7 +69,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: M
     context.report.begin(stage)
     disk.begin(dict(stage.settings))
     work = prepare(stage, context)
-    missing = [number for number in range(len(work.parts)) if not disk.has_part(stage.main, number)]
+    missing = [number for number in range(len(work.parts)) if not disk.whole(stage.main, number)]
     there = set(range(len(work.parts))) - set(missing)
     done, made = sum(map(work.units, there)), {}
 

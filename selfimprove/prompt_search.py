@@ -94,7 +94,7 @@ def search(
             if one.kept:
                 trigger = Trigger(text=one.trigger, source=f"proposed by the model in step {step}")
                 tried.append(ask(trigger_form(trigger), scored, own, load=load, report=report))
-    return Found(_rank(tried), proposals, settings.problems)
+    return Found(_rank(tried), proposals, len(tried[0].outcomes))
 
 
 def _rank(tried: Sequence[Asked]) -> list[Asked]:

@@ -63,10 +63,13 @@ class SharedEngine:
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._which = ""
 
     def __call__(self, checkpoint: Checkpoint, context: Context) -> Engine:
-        if self._engine is None:
-            self._engine = load_with_recipe(checkpoint, context)
+        which = context.weights(checkpoint)
+        if self._engine is None or self._which != which:  # a judge may be another model
+            self.close()
+            self._engine, self._which = load_with_recipe(checkpoint, context), which
         return _Kept(self._engine)
 
     def close(self) -> None:

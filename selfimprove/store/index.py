@@ -98,7 +98,7 @@ COUNT_CUBE = f"""
 COUNT_HEALTH = """
     INSERT INTO health
     SELECT ?, count(*), sum(n), max(n), avg(c / n), avg((c > 0)::INTEGER), avg(different), sum(tokens) / sum(n),
-           -sum(logprob) / sum(tokens), sum(valid)
+           -sum(logprob) / nullif(sum(tokens), 0), sum(valid)
     FROM (SELECT problem, count(*) AS n, count(*) FILTER (outcome = 'correct') AS c,
                  count(DISTINCT hash(text)) AS different, sum(tokens) AS tokens, sum(logprob) AS logprob,
                  count(DISTINCT hash(text)) FILTER (outcome = 'correct' AND reasoning <> 'incorrect') AS valid

@@ -155,6 +155,13 @@ class StageFolder:
             partial_of(file, self.writer).touch()
         return len(list(self.path.glob(f"{file.name}.*{PARTIAL}")))
 
+    def whole(self, main: str, part: int) -> bool:
+        """Whether a part is finished, and nothing of it that the manifest names is gone."""
+        manifest = self.manifest()
+        lost = [name for name in (manifest.sizes if manifest else ()) if not (self.path / name).exists()]
+        mine = any("/" in name or name.endswith(f"-{part:05d}.parquet") for name in lost)
+        return self.has_part(main, part) and not mine
+
     def write_part(self, main: str, part: int, records: Iterable[Record]) -> dict[str, int]:
         """Write a part, a file a kind, the main kind last; gives the counts by kind."""
         kinds: dict[str, list[Record]] = {}

@@ -133,7 +133,10 @@ def trace(
 @router.post("/runs/{name}/traces/{identity}/notes")
 async def add_note(request: Request, name: str, identity: Identity) -> Response:
     """Keep what a person says of a trace, and show the trace again."""
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    try:
+        fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    except ValueError:
+        raise StoreError("that is no note: it has too many fields") from None
     mark, comment, by, back = (fields.get(key, [""])[0] for key in ("mark", "comment", "by", "back"))
     await run_in_threadpool(_keep_note, library_of(request).run(name), identity, mark, comment, by.strip())
     query = f"?{back}" if re.fullmatch(r"[\w%&=+.,~-]{1,2000}", back) else ""

@@ -3,7 +3,6 @@
 import hmac
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import SimpleCookie
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -92,9 +91,9 @@ class Guard:
         return found[0] if found else None
 
     def _knows(self, scope: Scope, headers: dict[str, str]) -> bool:
-        cookies = SimpleCookie()
-        cookies.load(headers.get("cookie", "")[:4096])
-        known = [self._given(scope), cookies[COOKIE].value if COOKIE in cookies else None]
+        # Read by hand: cookies of other programs on this host come too, and the library stops at one it does not like.
+        pairs = (one.partition("=") for one in headers.get("cookie", "").split(";"))
+        known = [self._given(scope), *(value.strip() for name, _, value in pairs if name.strip() == COOKIE)]
         bearer = headers.get("authorization", "")
         known.append(bearer.removeprefix("Bearer ") if bearer.startswith("Bearer ") else None)
         return any(one is not None and hmac.compare_digest(one.encode(), str(self.token).encode()) for one in known)
@@ -135,5 +134,6 @@ async def _answer(send: Send, status: int, text: str) -> None:
 
 def allowed_hosts(host: str, port: int) -> tuple[str, ...]:
     """The Host headers that the server answers to."""
-    names = {*LOOPBACK} if host in ("127.0.0.1", "localhost", "::1") else {*LOOPBACK, host}
+    name = f"[{host}]" if ":" in host else host.lower()
+    names = {*LOOPBACK} if host in ("127.0.0.1", "localhost", "::1") else {*LOOPBACK, name}
     return tuple(sorted({f"{name}:{port}" for name in names} | ({*names} if port == 80 else set())))

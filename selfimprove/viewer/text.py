@@ -3,6 +3,7 @@
 import difflib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -99,8 +100,11 @@ def step_note(step: Mapping[str, Any]) -> str:
 
 def word_diff(before: str, after: str) -> Markup:
     """Two texts in one: what went struck out, what came underlined; words and the spaces between them are kept."""
-    one, other = (re.findall(r"\s+|\w+|[^\w\s]", text[:MAX_DIFFED]) for text in (before, after))
-    if len(one) * len(other) > 4_000_000:
+    one, other = (re.findall(r"\w+\s*|[^\w\s]\s*|\s+", text[:MAX_DIFFED]) for text in (before, after))
+    # Each pair of equal words may be looked at once for every block that is found.
+    theirs = Counter(other)
+    equal = sum(count * theirs[word] for word, count in Counter(one).items())
+    if equal * min(len(one), len(other)) > 20_000_000:
         return Markup('<p class="note">too long to compare word by word</p>')
     parts = []
     for action, i1, i2, j1, j2 in difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
