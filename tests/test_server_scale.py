@@ -68,7 +68,7 @@ def start_run(folder: Path, url: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def servers() -> Iterator[list[Stub]]:
-    made = [Stub({"remember": True, "delay": 0.03}) for _ in range(2)]
+    made = [Stub({"remember": True, "delay": 0.03, "weights": "others"}) for _ in range(2)]  # takes those of each round
     yield made
     for one in made:
         one.stop()
