@@ -205,6 +205,9 @@ class Supervisor:
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
             "VLLM_SERVER_DEV_MODE": "1",  # for calls to the workers: new weights, sleep
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            # An engine in this process says nothing; a server's log must say why it ended.
+            "VLLM_CONFIGURE_LOGGING": "1",
+            "VLLM_LOGGING_LEVEL": "INFO",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
             WEIGHTS: name_weights(weights),
