@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -30,7 +30,7 @@ from selfimprove.records import (
     Vote,
     derive_seed,
 )
-from selfimprove.store import StageFolder
+from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.parts import (
     count_rows,
     hash_file,
@@ -40,6 +40,7 @@ from selfimprove.store.parts import (
     write_atomically,
     write_part,
 )
+from selfimprove.store.stage import Seconds
 
 PROBLEM = make_problem()
 RATIONALE = make_rationale(PROBLEM, "7é😀\n\u2028#3\0", seed=derive_seed("large"), logprob=-1 / 3)
@@ -327,3 +328,17 @@ def test_a_partial_file_is_no_part_of_a_stage(tmp_path: Path) -> None:
     assert stage.has_part("rationale", 0)
     assert stage.read(type(RATIONALE)) == [RATIONALE]
     assert [one.name for one in stage.path.glob("*.partial")] == []
+
+
+def test_a_part_that_lost_a_file_of_another_kind_is_not_whole(tmp_path: Path) -> None:
+    disk = StageFolder(tmp_path / "round-01" / "evaluate", "f")
+    disk.begin({})
+    rationale = make_rationale(PROBLEM)
+    disk.write_part("rationale", 0, [rationale, make_verdict(rationale)])
+    assert disk.whole("rationale", 0) and not disk.whole("rationale", 1)
+    sizes = {file.name: file.stat().st_size for file in disk.files()}
+    plain: dict[str, Any] = {"round": 1, "stage": "evaluate", "version": 1, "fingerprint": "f", "settings": {}}
+    plain |= {"main": "rationale", "counts": {}, "parts": 1, "seconds": Seconds(), "tokens": {}, "metrics": {}}
+    disk.close(Manifest(**plain, packages={}, files={}, sizes=sizes))
+    disk.file("verdict", 0).unlink()
+    assert disk.has_part("rationale", 0) and not disk.whole("rationale", 0)

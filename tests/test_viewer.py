@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -26,6 +27,7 @@ from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
 from selfimprove.store.query import Query  # noqa: E402
 from selfimprove.traces import export_rows  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
+from selfimprove.viewer.text import word_diff  # noqa: E402
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
@@ -352,3 +354,11 @@ def test_a_torn_part_takes_no_page_down(tmp_path: Path) -> None:
         for row in get(site, "/api/runs/made/traces").json()["traces"]:
             check(get(site, f"/runs/made/traces/{row['id']}").text)
             check(get(site, f"/runs/made/problems/{row['problem']}").text)
+
+
+def test_long_texts_without_a_common_word_are_compared_in_no_time() -> None:
+    one, other = (" ".join(f"{name}{at}" for at in range(900)) for name in "ab")
+    started = time.perf_counter()
+    assert word_diff(one, other).count("<del>") == 1
+    word_diff("a " * 2000, "a b " * 1000)
+    assert time.perf_counter() - started < 5

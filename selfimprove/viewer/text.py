@@ -100,7 +100,7 @@ def step_note(step: Mapping[str, Any]) -> str:
 
 def word_diff(before: str, after: str) -> Markup:
     """Two texts in one: what went struck out, what came underlined; words and the spaces between them are kept."""
-    one, other = (re.findall(r"\w+\s*|[^\w\s]\s*|\s+", text[:MAX_DIFFED]) for text in (before, after))
+    one, other = (re.findall(r"\s*(?:\w+|[^\w\s])|\s+", text[:MAX_DIFFED]) for text in (before, after))
     # Each pair of equal words may be looked at once for every block that is found.
     theirs = Counter(other)
     equal = sum(count * theirs[word] for word, count in Counter(one).items())
