@@ -72,3 +72,15 @@ def test_a_server_beside_a_silent_engine_still_logs(weights: Weights, monkeypatc
     made = Supervisor.__new__(Supervisor)
     made.settings, made.servers = EngineSettings(threads=1), [one]
     assert made._environment(one, weights)["VLLM_LOGGING_LEVEL"] == "INFO"
+
+
+def test_the_end_of_a_log_is_why_its_program_ended(tmp_path: Path) -> None:
+    from selfimprove.engines.local import end_of
+
+    log = tmp_path / "server.log"
+    log.write_text(
+        "(EngineCore pid=1) ERROR 11-23 17:06:20 [core.py:1512] RuntimeError: Worker failed with error 'head_dim=16'\n"
+        "(APIServer pid=2) ERROR 11-23 17:06:20 [x.py:9] vllm.v1.engine.exceptions.EngineDeadError: See (above)\n"
+        "warnings.warn('resource_tracker: There appear to be')\n"
+    )
+    assert end_of(log) == "RuntimeError: Worker failed with error 'head_dim=16'"

@@ -82,5 +82,8 @@ def end_of(log: Path) -> str:
     """The line of a log that says why its program ended: the last one that names an error, or simply the last one."""
     lines = [PREFIX.sub("", line).strip() for line in log.read_text(errors="replace").splitlines()[-400:]]
     said = [line for line in lines if line]
-    errors = [line for line in said if ERROR.match(line) and "root cause above" not in line]
+    # What only says that something else failed before is no reason.
+    errors = [
+        line for line in said if ERROR.match(line) and "root cause above" not in line and "EngineDeadError" not in line
+    ]
     return (errors or said or ["it said nothing"])[-1][:300]
