@@ -113,7 +113,8 @@ def propose(
     load: SharedEngine,
 ) -> list[Proposal]:
     """The proposals of one step, kept on disk as they were written."""
-    context = Context(recipe, folder)
+    # As the triggers are asked: the recipe's own style may need exemplars that the task has not.
+    context = Context(tried[0].form.apply(recipe, folder.path.name), folder)
     try:
         shown = draw_evenly(context.task, SHOWN, derive_seed(recipe.seed, "shown in proposals", step))
         if not shown:

@@ -29,15 +29,21 @@ SCHEMA = pa.schema(
 )
 
 
-def export_rows(index: Index, filters: Filters, *, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
-    """Filtered traces with their whole text, in the columns of SCHEMA."""
+def export_rows(index: Index, filters: Filters, *, batch: int = 500) -> Iterator[list[dict[str, Any]]]:
+    """Filtered traces with their whole text, in the columns of SCHEMA, some at a time."""
     records = Records(index)
     for rows in Search(index).export(filters, batch=batch):
+        ready: list[dict[str, Any]] = []
         for row in rows:
             if len(row["text"] or "") >= MAX_SEARCHED:  # the index holds the beginning alone
                 whole = records.record(row["id"], "rationale")
                 row["text"] = whole["text"] if whole else row["text"]
-        yield [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+            ready.append({name: row.get(name) for name in SCHEMA.names})
+            if len(row["text"] or "") >= MAX_SEARCHED:
+                yield ready
+                ready = []
+        if ready:
+            yield ready
 
 
 def jsonl_lines(index: Index, filters: Filters) -> Iterator[bytes]:

@@ -76,15 +76,21 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
     """A problem's traces over the rounds, in their order."""
     return index.rows(
         "SELECT id, round, stage, origin, sample, outcome, reasoning, reason, answer, kept, trained, tokens, "
-        "checkpoint, text[:300] AS text FROM trace WHERE problem = ? "
+        "checkpoint, text[:300] AS text FROM trace WHERE problem_key = key($1) AND problem = $1 "
         "ORDER BY round, stage, origin, sample, id LIMIT 2000", problem,
     )  # fmt: skip
 
 
 def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
-    """The held-out problems that were decided in a round: the trace and whether it is right."""
+    """The held-out problems that were decided in a round: the trace and whether it is right.
+
+    Of several samples of a problem the one counts that stands for the majority.
+    """
     rows = index.rows(
-        "SELECT problem, id, outcome FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = ? "
-        "AND outcome IN ('correct', 'incorrect') ORDER BY seq", round_,
+        "WITH held AS (SELECT * FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = $1), "
+        "voted AS (SELECT held.problem, held.id AS winner FROM held "
+        "JOIN link ON parent_key = key AND parent = id WHERE kind = 'vote' AND place = 2 AND link.round = $1) "
+        "SELECT problem, id, outcome FROM held LEFT JOIN voted USING (problem) "
+        "WHERE outcome IN ('correct', 'incorrect') AND (winner IS NULL OR winner = id) ORDER BY seq", round_,
     )  # fmt: skip
     return {row["problem"]: (row["id"], row["outcome"] == "correct") for row in rows}

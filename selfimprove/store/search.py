@@ -4,7 +4,7 @@ import math
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ COLUMNS = (
     'seq, id, round, stage, task, level, "group", problem, origin, sample, outcome, reasoning, reason, kept, decision, '
     "trained, principle, disputed, answer, finish, tokens, logprob, steps, wrong"
 )
+
+ASKED = "WITH asked AS (SELECT id, key(id) AS key FROM (SELECT unnest(?::VARCHAR[]) AS id))"
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,9 @@ class Search:
             f"SELECT {COLUMNS}, text[:400] AS text, length(text) AS length FROM trace "
             f"WHERE seq BETWEEN {min(places)} AND {max(places)} AND seq IN ({listed})"
         )
-        questions = self.questions({row["problem"] for row in rows})
+        questions = _questions(self.index.rows, {row["problem"] for row in rows})
         by_place = {row["seq"]: {**row, **questions.get(row["problem"], {})} for row in rows}
         return [by_place[place] for place in places if place in by_place]
-
-    def questions(self, problems: set[str]) -> dict[str, dict[str, Any]]:
-        """The question and the expected answer of each problem."""
-        if not problems:
-            return {}
-        rows = self.index.rows(
-            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS id) "
-            "SELECT DISTINCT ON (id) id, question, answer AS expected FROM problem SEMI JOIN asked USING (id)",
-            list(problems),
-        )
-        return {row.pop("id"): row for row in rows}
 
     def count(self, filters: Filters) -> int:
         """How many traces pass the filters."""
@@ -134,20 +125,22 @@ class Search:
                 found[name] = sorted(mine, key=lambda one: one[0] if name in NUMBERS else (-one[1], str(one[0])))
         return {name: found[name] for name in FACETS}
 
-    def export(self, filters: Filters, *, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
-        """All traces that pass, with their whole searched text, a batch at a time."""
-        where, values = self._where(filters)
-        last = -1
-        while True:
-            rows = self.index.rows(
-                f"SELECT {COLUMNS}, verdict_id AS verdict, decision_id, text FROM trace WHERE {where} AND seq > ? "
-                f"ORDER BY seq LIMIT {int(batch)}", *values, last,
-            )  # fmt: skip
-            if not rows:
-                return
-            last = rows[-1]["seq"]
-            questions = self.questions({row["problem"] for row in rows})
-            yield [{**row, **questions.get(row["problem"], {})} for row in rows]
+    def export(self, filters: Filters, *, batch: int = 500) -> Iterator[list[dict[str, Any]]]:
+        """All traces that pass as they are now, with their whole searched text; of `batch` at a time those that do.
+
+        A run that goes on meanwhile neither repeats a row nor takes one away.
+        """
+        where, values = self._where(filters, kept=False)
+        with self.index.snapshot() as rows:
+            for part in rows("SELECT min(seq) AS first, max(seq) AS last FROM trace GROUP BY round ORDER BY 1"):
+                for first in range(part["first"], part["last"] + 1, batch):
+                    found = rows(
+                        f"SELECT {COLUMNS}, verdict_id AS verdict, decision_id, text FROM trace "
+                        f"WHERE {where} AND seq BETWEEN ? AND ? ORDER BY seq", *values, first, first + batch - 1,
+                    )  # fmt: skip
+                    if found:
+                        questions = _questions(rows, {row["problem"] for row in found})
+                        yield [{**row, **questions.get(row["problem"], {})} for row in found]
 
     def neighbours(self, filters: Filters, sort: str, offset: int) -> tuple[str | None, str | None]:
         """The ids before and after a place in the filtered, sorted list."""
@@ -162,19 +155,24 @@ class Search:
         at = offset - first
         return before, ids[at + 1] if len(ids) > at + 1 else None
 
-    def _where(self, filters: Filters) -> tuple[str, list[Any]]:
+    def _where(self, filters: Filters, *, kept: bool = True) -> tuple[str, list[Any]]:
+        """The conditions of a query; `kept` looks for a text once for several queries."""
         parts, values = ["TRUE"], list[Any]()
         for name, chosen in filters.values.items():
             if chosen:
                 parts.append(f'"{name}" IN ({", ".join("?" * len(chosen))})')
                 values += [int(one) if name in NUMBERS else one for one in chosen]
         if filters.problem:
-            parts.append("problem = ?")
-            values.append(filters.problem)
+            parts.append("problem_key = key(?) AND problem = ?")
+            values += [filters.problem, filters.problem]
         if filters.ids is not None:
             parts.append("id IN (SELECT unnest(?::VARCHAR[]))")
             values.append(list(filters.ids))
-        if filters.text:
+        if filters.text and not kept:
+            test, value = _match(filters.text, filters.regex)
+            parts.append(test)
+            values.append(value)
+        elif filters.text:
             parts.append(f"seq IN (SELECT seq FROM {self._found(filters.text, filters.regex)})")
         return " AND ".join(parts), values
 
@@ -186,12 +184,7 @@ class Search:
                 self._searches.move_to_end(key)
                 return self._searches[key]
             table = f"scratch.found_{hash_text(repr(key))}"
-            if regex:
-                test, value = "regexp_matches(text, ?, 'i')", text
-            else:
-                # ILIKE is the fastest test without case; its own signs are escaped.
-                escaped = re.sub(r"([%_\\])", r"\\\1", text)
-                test, value = "text ILIKE ? ESCAPE '\\'", f"%{escaped}%"
+            test, value = _match(text, regex)
             try:
                 self.index.rows(f"CREATE OR REPLACE TABLE {table} AS SELECT seq FROM trace WHERE {test}", value)
             except StoreError as error:
@@ -202,6 +195,26 @@ class Search:
             while len(self._searches) > KEPT_SEARCHES:
                 self.index.rows(f"DROP TABLE IF EXISTS {self._searches.popitem(last=False)[1]}")
             return table
+
+
+def _match(text: str, regex: bool) -> tuple[str, str]:
+    if regex:
+        return "regexp_matches(text, ?, 'i')", text
+    # ILIKE is the fastest test without case; its own signs are escaped.
+    escaped = re.sub(r"([%_\\])", r"\\\1", text)
+    return "text ILIKE ? ESCAPE '\\'", f"%{escaped}%"
+
+
+def _questions(rows: Callable[..., list[dict[str, Any]]], problems: set[str]) -> dict[str, dict[str, Any]]:
+    """The question and the expected answer of each problem."""
+    if not problems:
+        return {}
+    found = rows(
+        f"{ASKED} SELECT DISTINCT ON (id) id, question, answer AS expected "
+        "FROM problem SEMI JOIN asked USING (key, id)",
+        list(problems),
+    )
+    return {row.pop("id"): row for row in found}
 
 
 class Records:
@@ -215,13 +228,15 @@ class Records:
         if not re.fullmatch(r"[0-9a-f]{4,40}", prefix):
             raise StoreError("an id is at least its first 4 digits, of 0 to 9 and a to f")
         rows = self.index.rows(
-            "SELECT id, 'rationale' AS kind FROM trace WHERE starts_with(id, $1) "
-            "UNION SELECT id, 'problem' FROM problem WHERE starts_with(id, $1) "
-            "UNION SELECT id, kind FROM record WHERE starts_with(id, $1) "
-            "UNION SELECT verdict_id, 'verdict' FROM trace WHERE starts_with(verdict_id, $1) "
-            "UNION SELECT decision_id, 'decision' FROM trace WHERE starts_with(decision_id, $1) ORDER BY 1 LIMIT 2",
-            prefix,
-        )
+            "SELECT id, 'rationale' AS kind FROM trace WHERE key BETWEEN $2 AND $3 AND starts_with(id, $1) "
+            "UNION SELECT id, 'problem' FROM problem WHERE key BETWEEN $2 AND $3 AND starts_with(id, $1) "
+            "UNION SELECT id, kind FROM record WHERE key BETWEEN $2 AND $3 AND starts_with(id, $1) "
+            "UNION SELECT verdict_id, 'verdict' FROM trace "
+            "WHERE verdict_key BETWEEN $2 AND $3 AND starts_with(verdict_id, $1) "
+            "UNION SELECT decision_id, 'decision' FROM trace "
+            "WHERE decision_key BETWEEN $2 AND $3 AND starts_with(decision_id, $1) ORDER BY 1 LIMIT 2",
+            prefix, int(prefix[:16].ljust(16, "0"), 16), int(prefix[:16].ljust(16, "f"), 16),
+        )  # fmt: skip
         if not rows:
             raise StoreError(f"no record's id begins with '{prefix}'")
         if len(rows) > 1:
@@ -233,11 +248,11 @@ class Records:
         if not ids:
             return {}
         rows = self.index.rows(
-            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS id) "
-            "SELECT id, kind FROM record SEMI JOIN asked USING (id) "
-            "UNION SELECT id, 'rationale' FROM trace SEMI JOIN asked USING (id) "
-            "UNION SELECT id, 'problem' FROM problem SEMI JOIN asked USING (id) "
-            "UNION SELECT verdict_id, 'verdict' FROM trace WHERE verdict_id IN (SELECT id FROM asked)",
+            f"{ASKED} SELECT id, kind FROM record SEMI JOIN asked USING (key, id) "
+            "UNION SELECT id, 'rationale' FROM trace SEMI JOIN asked USING (key, id) "
+            "UNION SELECT id, 'problem' FROM problem SEMI JOIN asked USING (key, id) "
+            "UNION SELECT verdict_id, 'verdict' FROM trace "
+            "SEMI JOIN asked ON asked.key = verdict_key AND asked.id = verdict_id",
             list(ids),
         )
         return {row["id"]: row["kind"] for row in rows}
@@ -258,13 +273,15 @@ class Records:
 
     def place(self, identity: str, kind: str) -> int | None:
         """The number of the part that holds a record."""
-        column, table, key = {
-            "rationale": ("part", "trace", "id"),
-            "verdict": ("verdict_part", "trace", "verdict_id"),
-            "decision": ("decision_part", "trace", "decision_id"),
-            "problem": ("part", "problem", "id"),
-        }.get(kind, ("part", "record", "id"))
-        rows = self.index.rows(f"SELECT {column} AS part FROM {table} WHERE {key} = ? LIMIT 1", identity)
+        column, table, key, name = {
+            "rationale": ("part", "trace", "key", "id"),
+            "verdict": ("verdict_part", "trace", "verdict_key", "verdict_id"),
+            "decision": ("decision_part", "trace", "decision_key", "decision_id"),
+            "problem": ("part", "problem", "key", "id"),
+        }.get(kind, ("part", "record", "key", "id"))
+        rows = self.index.rows(
+            f"SELECT {column} AS part FROM {table} WHERE {key} = key($1) AND {name} = $1 LIMIT 1", identity
+        )
         return rows[0]["part"] if rows else None
 
     def record(self, identity: str, kind: str) -> dict[str, Any] | None:
@@ -274,7 +291,7 @@ class Records:
     def trace(self, identity: str) -> dict[str, Any] | None:
         """A trace as the index holds it."""
         # Its place first: looking for it in all columns at once would read them all.
-        places = self.index.rows("SELECT seq FROM trace WHERE id = ? LIMIT 1", identity)
+        places = self.index.rows("SELECT seq FROM trace WHERE key = key($1) AND id = $1 LIMIT 1", identity)
         if not places:
             return None
         rows = self.index.rows("SELECT * FROM trace WHERE seq = ?", places[0]["seq"])
@@ -289,9 +306,8 @@ class Records:
         if not ids:
             return []
         return self.index.rows(
-            "WITH asked AS (SELECT unnest(?::VARCHAR[]) AS parent) "
-            "SELECT DISTINCT ON (parent, child) parent, child, kind, place, round "
-            "FROM link SEMI JOIN asked USING (parent) "
+            f"{ASKED} SELECT DISTINCT ON (parent, child) parent, child, kind, place, round FROM link "
+            "SEMI JOIN asked ON asked.key = parent_key AND asked.id = parent "
             f"ORDER BY parent, child, place LIMIT {int(limit)}", list(ids),
         )  # fmt: skip
 
