@@ -14,8 +14,9 @@ from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
 from selfimprove.store.flow import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
 from selfimprove.store.index import Index
+from selfimprove.store.lookup import Records
 from selfimprove.store.query import Query
-from selfimprove.store.search import Filters, Records, Search
+from selfimprove.store.search import Filters, Search
 
 TRACES = 3 * 4 + 2 * 5  # held out in rounds 0 to 2; sampled and one revised in rounds 1 and 2
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "100% of it_\n#3", "Ünïcode 3\n#3")

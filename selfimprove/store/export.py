@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfimprove.store.index import MAX_SEARCHED, Index
+from selfimprove.store.lookup import Records
 from selfimprove.store.parts import write_atomically
-from selfimprove.store.search import Filters, Records, Search
+from selfimprove.store.search import Filters, Search
 
 SCHEMA = pa.schema(
     [

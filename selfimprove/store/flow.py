@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from selfimprove.store.index import Index
+from selfimprove.store.index import Index, key_of
 
 FUNNEL = """
     SELECT round,
@@ -76,7 +76,7 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
     """A problem's traces over the rounds, in their order."""
     return index.rows(
         "SELECT id, round, stage, origin, sample, outcome, reasoning, reason, answer, kept, trained, tokens, "
-        "checkpoint, text[:300] AS text FROM trace WHERE problem_key = key($1) AND problem = $1 "
+        f"checkpoint, text[:300] AS text FROM trace WHERE problem_key = {key_of(problem)} AND problem = ? "
         "ORDER BY round, stage, origin, sample, id LIMIT 2000", problem,
     )  # fmt: skip
 

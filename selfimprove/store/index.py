@@ -7,6 +7,7 @@ indexed again, the others are kept, so that a running run costs what its last ro
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 import time
@@ -32,6 +33,9 @@ FACETS = (
     "round", "stage", "task", "level", "group", "outcome", "reasoning", "origin", "kept", "trained", "principle",
     "disputed", "finish",
 )  # fmt: skip
+COMBO = "hash(" + ", ".join(f'"{name}"' for name in FACETS) + ")"
+"""A trace's combination of facets as a number, by which it finds its row of the cube."""
+ROUND = 1 << 40  # the first trace of a round, in the order of all
 LINKED = (
     "crosscheck",
     "critique",
@@ -64,13 +68,13 @@ TABLES = """
                        place INTEGER, round INTEGER);
     CREATE TABLE cube (round INTEGER, stage VARCHAR, task VARCHAR, level INTEGER, "group" VARCHAR, outcome VARCHAR,
                        reasoning VARCHAR, origin VARCHAR, kept VARCHAR, trained VARCHAR, principle VARCHAR,
-                       disputed VARCHAR, finish VARCHAR, traces BIGINT, tokens HUGEINT);
+                       disputed VARCHAR, finish VARCHAR, traces BIGINT, combo UBIGINT);
     CREATE TABLE health (round INTEGER, problems BIGINT, samples BIGINT, most BIGINT, pass_1 DOUBLE, pass_k DOUBLE,
                          different DOUBLE, tokens DOUBLE, nats DOUBLE, different_valid BIGINT);
 """
 INSERT_TRACES = """
     INSERT INTO trace
-    SELECT {round}::BIGINT * 1099511627776
+    SELECT {round}::BIGINT * {apart}
                + row_number() OVER (ORDER BY r.stage, p.level, r.parents[1], r.origin, r.sample, r.id),
            key(r.id), r.id, {round}, r.stage, coalesce(p.task, 'unknown'), coalesce(p.level, 0),
            coalesce(p."group", ''), key(r.parents[1]), r.parents[1] AS problem, r.parents[2], r.origin, r.sample,
@@ -106,7 +110,7 @@ MARK_TRAINED = """
     ) WHERE parent_key = key AND parent = id AND trained <> how
 """
 COUNT_CUBE = f"""
-    INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), sum(tokens)
+    INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), {COMBO}
     FROM trace WHERE round = ? OR ? GROUP BY ALL
 """
 # Of what `generate` sampled for training problems: pass@1, pass@k with k the samples of a problem, different texts a
@@ -294,7 +298,7 @@ class Index:
                 f"INSERT INTO link SELECT key(parents[3]), parents[3], key(id), id, 'rationale', 3, {round_} "
                 f"FROM ({sources['rationale']}) WHERE len(parents) > 2"
             )
-            cursor.execute(INSERT_TRACES.format(round=round_, searched=MAX_SEARCHED, **sources))
+            cursor.execute(INSERT_TRACES.format(round=round_, apart=ROUND, searched=MAX_SEARCHED, **sources))
             cursor.execute(MARK_TRAINED.format(which=f"made.round = {round_}"))
             # A cumulative pool trains on what earlier rounds wrote.
             cursor.execute(MARK_TRAINED.format(which=f"used.round = {round_} AND made.round <> {round_}"))
@@ -314,6 +318,18 @@ class Index:
 def cache_folder() -> Path:
     """The folder of indexes: `selfimprove/view` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / "view"
+
+
+def key_of(identity: str) -> int:
+    """The key that the index has for an id."""
+    first = identity[:16]
+    return int(first, 16) if re.fullmatch("[0-9a-f]+", first) else 0
+
+
+def is_one_of(ids: Sequence[str], key: str = "key", name: str = "id") -> str:
+    """The condition that an id is in the list that is its parameter; of most rows the key alone is read."""
+    keys = ", ".join(str(key_of(one)) for one in dict.fromkeys(ids)) or "NULL"
+    return f"{key} IN ({keys}) AND list_contains(?::VARCHAR[], {name})"
 
 
 def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> str:

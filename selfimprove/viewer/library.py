@@ -15,9 +15,10 @@ from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
+from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
 from selfimprove.store.run import RECIPE
-from selfimprove.store.search import Records, Search
+from selfimprove.store.search import Search
 
 MAX_OPEN = 6
 PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it

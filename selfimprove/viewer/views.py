@@ -5,6 +5,7 @@ from typing import Any
 from selfimprove.errors import StoreError
 from selfimprove.stats import mcnemar
 from selfimprove.store.flow import read_changes, read_solved
+from selfimprove.store.index import key_of
 from selfimprove.viewer.library import Run
 
 MAX_SIBLINGS = 60
@@ -40,8 +41,8 @@ def siblings(run: Run, row: dict[str, Any]) -> list[dict[str, Any]]:
     """The other samples of a trace's problem in its round and stage group."""
     return run.index.rows(
         "SELECT id, stage, origin, sample, outcome, reasoning, reason, kept, trained, answer, tokens, "
-        "text[:1500] AS text FROM trace WHERE problem_key = key($1) AND problem = $1 AND round = $2 "
-        "AND (stage = 'evaluate') = $3 AND id <> $4 "
+        f"text[:1500] AS text FROM trace WHERE problem_key = {key_of(row['problem'])} AND problem = ? AND round = ? "
+        "AND (stage = 'evaluate') = ? AND id <> ? "
         f"ORDER BY stage, origin, sample, id LIMIT {MAX_SIBLINGS}",
         row["problem"], row["round"], row["stage"] == "evaluate", row["id"],
     )  # fmt: skip
@@ -75,14 +76,10 @@ def _children(run: Run, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _checkpoint(run: Run, identity: str) -> dict[str, Any]:
     """Where a checkpoint lies and what it was trained by; its parents, thousands of them, stay in the file."""
-    rows = run.index.rows(
-        "SELECT p.path FROM record r JOIN part p ON p.number = r.part WHERE r.key = key($1) AND r.id = $1 "
-        "AND r.kind = 'checkpoint' LIMIT 1",
-        identity,
-    )
-    if not rows:
+    place = run.records.parts().get(run.records.place(identity, "checkpoint") or -1)
+    if place is None:
         return {}
-    found = run.index.rows("SELECT path, method, weights FROM read_parquet(?) WHERE id = ?", rows[0]["path"], identity)
+    found = run.index.rows("SELECT path, method, weights FROM read_parquet(?) WHERE id = ?", place["path"], identity)
     return found[0] if found else {}
 
 
