@@ -5,10 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from viewing import write_round, write_run
+from builders import make_problem, make_rationale
+from viewing import BASE, judge, write_round, write_run, write_stage
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS
+from selfimprove.records import KINDS, Vote
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
@@ -16,7 +17,7 @@ from selfimprove.store.flow import read_changes, read_flow, read_funnel, read_he
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
 from selfimprove.store.query import Query
-from selfimprove.store.search import Filters, Search
+from selfimprove.store.search import SORTS, Filters, Search
 
 TRACES = 3 * 4 + 2 * 5  # held out in rounds 0 to 2; sampled and one revised in rounds 1 and 2
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "100% of it_\n#3", "Ünïcode 3\n#3")
@@ -63,10 +64,17 @@ def test_the_cube_counts_what_the_traces_are(run: RunFolder) -> None:
     rows = search.index.rows("SELECT * FROM trace")
     for name, values in search.facets(Filters()).items():
         assert dict(values) == Counter(row[name] for row in rows), name
-    # The same with a filter that the cube cannot answer.
-    for filters in (Filters({"outcome": ("correct",)}), Filters({"outcome": ("correct",)}, text="#3")):
+    # The same with filters that the cube cannot answer.
+    outcome, problem = {"outcome": ("correct",)}, next(row["problem"] for row in rows if row["origin"] == "revised")
+    some = tuple(row["id"] for row in rows[::3])
+    asked = [Filters(outcome), Filters(outcome, text="#3"), Filters(outcome, problem=problem),
+             Filters(outcome, ids=some), Filters(outcome, problem, "#3"),
+             Filters(outcome, text="#3", ids=some)]  # fmt: skip
+    for filters in asked:
         counted = search.facets(filters)
-        mine = [row for row in rows if filters.text in row["text"]]
+        mine = [row for row in rows if filters.text in row["text"] and filters.problem in ("", row["problem"])
+                and (filters.ids is None or row["id"] in filters.ids)]  # fmt: skip
+        assert mine
         assert dict(counted["outcome"]) == Counter(row["outcome"] for row in mine)
         right = [row for row in mine if row["outcome"] == "correct"]
         assert dict(counted["stage"]) == Counter(row["stage"] for row in right)
@@ -114,6 +122,12 @@ def test_sorting_and_pages_show_each_trace_once(run: RunFolder) -> None:
     assert paged == everything
     longest = [row["tokens"] for row in search.page(Filters(), sort="longest", limit=200)]
     assert longest == sorted(longest, reverse=True)
+    newest = [row["round"] for row in search.page(Filters(), sort="newest", limit=200)]
+    assert newest == sorted(newest, reverse=True)
+    for sort in SORTS:  # what holds a text is looked for in another table
+        found = [row["id"] for row in search.page(Filters(text="3"), sort=sort, limit=200)]
+        rows = search.page(Filters(), sort=sort, limit=200)
+        assert found == [row["id"] for row in rows if "3" in row["text"]] and len(found) > 15, sort
     for at, one in enumerate(everything):
         before = everything[at - 1] if at else None
         after = everything[at + 1] if at + 1 < len(everything) else None
@@ -163,6 +177,39 @@ def test_a_new_part_extends_it_and_a_part_taken_away_is_gone(run: RunFolder) -> 
     index.close()
     again = Index(run, run.path.parent / "cache")
     assert not again.refresh(force=True) and Search(again).count(Filters()) == before + 1
+
+
+def test_a_download_sees_one_state_of_a_run_that_goes_on(run: RunFolder) -> None:
+    index = index_of(run)
+    before = [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")]
+    for filters in (Filters(), Filters(text="#")):
+        batches = export_rows(index, filters, batch=2)
+        rows = next(batches)
+        # Round 2 is written again with more in it, and a round comes after it.
+        for name in ("generate", "verify"):
+            for file in run.path.glob(f"round-02/{name}/*"):
+                file.unlink()
+        write_round(run, 2 + len(list(run.path.glob("round-*"))), TEXTS)
+        assert index.refresh(force=True)
+        rows += [row for batch in batches for row in batch]
+        assert [row["id"] for row in rows] == before
+        before = [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")]
+
+
+def test_compare_takes_the_sample_that_stands_for_the_majority(run: RunFolder) -> None:
+    problem = make_problem("held out by vote", "3")
+    texts = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3", "1+2=5\n#5")
+    samples = [make_rationale(problem, text, parents=(problem.id, BASE.id), round=3, sample=at)
+               for at, text in enumerate(texts)]  # fmt: skip
+    verdicts = [judge(one, "correct" if one.text.endswith("3") else "incorrect") for one in samples]
+    vote = Vote(
+        parents=(problem.id, samples[2].id, samples[0].id), answer="3", votes=2, samples=4, answers=3, tie=False
+    )
+    write_stage(run, 3, "problems", "problem", [problem])
+    write_stage(run, 3, "evaluate", "rationale", [*samples, *verdicts, vote])
+    index = index_of(run)
+    assert read_solved(index, 3) == {problem.id: (samples[2].id, True)}
+    assert Records(index).find(vote.id) == (vote.id, "vote")
 
 
 def test_torn_parts_are_named_and_left_out(run: RunFolder) -> None:

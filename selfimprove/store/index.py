@@ -11,7 +11,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -326,10 +326,9 @@ def key_of(identity: str) -> int:
     return int(first, 16) if re.fullmatch("[0-9a-f]+", first) else 0
 
 
-def is_one_of(ids: Sequence[str], key: str = "key", name: str = "id") -> str:
-    """The condition that an id is in the list that is its parameter; of most rows the key alone is read."""
-    keys = ", ".join(str(key_of(one)) for one in dict.fromkeys(ids)) or "NULL"
-    return f"{key} IN ({keys}) AND list_contains(?::VARCHAR[], {name})"
+def keys_of(ids: Iterable[str]) -> str:
+    """The keys of ids as a list in SQL. A whole id is told from another by its key: 16 digits of a hash."""
+    return ", ".join(str(key_of(one)) for one in dict.fromkeys(ids)) or "NULL"
 
 
 def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from selfimprove.errors import StoreError
-from selfimprove.store.index import Index, is_one_of, key_of
+from selfimprove.store.index import Index, key_of, keys_of
 
 
 class Records:
@@ -44,12 +44,13 @@ class Records:
         """The kind of each id that is a record of the run."""
         if not ids:
             return {}
-        own, verdict = is_one_of(ids), is_one_of(ids, "verdict_key", "verdict_id")
+        keys = keys_of(ids)
         rows = self.index.rows(
-            f"SELECT id, kind FROM record WHERE {own} UNION SELECT id, 'rationale' FROM trace WHERE {own} "
-            f"UNION SELECT id, 'problem' FROM problem WHERE {own} "
-            f"UNION SELECT verdict_id, 'verdict' FROM trace WHERE {verdict}", *[list(ids)] * 4,
-        )  # fmt: skip
+            f"SELECT id, kind FROM record WHERE key IN ({keys}) "
+            f"UNION SELECT id, 'rationale' FROM trace WHERE key IN ({keys}) "
+            f"UNION SELECT id, 'problem' FROM problem WHERE key IN ({keys}) "
+            f"UNION SELECT verdict_id, 'verdict' FROM trace WHERE verdict_key IN ({keys})"
+        )
         return {row["id"]: row["kind"] for row in rows}
 
     def read(self, identity: str, part: int | None) -> dict[str, Any] | None:
@@ -110,9 +111,9 @@ class Records:
         # Their places first, as for a trace.
         return self.index.rows(
             "SELECT DISTINCT ON (parent, child) parent, child, kind, place, round FROM link WHERE rowid IN "
-            f"(SELECT rowid FROM link WHERE {is_one_of(ids, 'parent_key', 'parent')}) "
-            f"ORDER BY parent, child, place LIMIT {int(limit)}", list(ids),
-        )  # fmt: skip
+            f"(SELECT rowid FROM link WHERE parent_key IN ({keys_of(ids)})) "
+            f"ORDER BY parent, child, place LIMIT {int(limit)}"
+        )
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
-from selfimprove.store.index import COMBO, FACETS, ROUND, Index, is_one_of
+from selfimprove.store.index import COMBO, FACETS, ROUND, Index, key_of, keys_of
 
 MAX_PATTERN = 200  # characters of a searched text or regular expression
 MAX_VALUES = 50  # chosen values of one filter
@@ -102,7 +102,7 @@ class Search:
 
     def facets(self, filters: Filters) -> dict[str, list[tuple[Any, int]]]:
         """The values of each facet with their counts, most first; those of a chosen facet as if it were not chosen."""
-        counted, values = "SELECT * FROM cube", list[Any]()
+        counted, values = "FROM cube", list[Any]()
         if not filters.counted:
             table, where, values = self._source(replace(filters, values={}))
             combo = "combo" if filters.text else f"{COMBO} AS combo"
@@ -117,7 +117,8 @@ class Search:
                          f"FROM counted WHERE {where} GROUP BY 2")  # fmt: skip
             values += chosen
         found: dict[str, list[tuple[Any, int]]] = {name: [] for name in FACETS}
-        for row in self.index.rows(f"WITH counted AS MATERIALIZED ({counted}) {' UNION ALL '.join(parts)}", *values):
+        how = "" if filters.counted else "MATERIALIZED"
+        for row in self.index.rows(f"WITH counted AS {how} ({counted}) {' UNION ALL '.join(parts)}", *values):
             value = int(row["value"]) if row["facet"] in NUMBERS else row["value"]
             found[row["facet"]].append((value, row["n"]))
         for name, rows in found.items():
@@ -129,13 +130,11 @@ class Search:
 
         A run that goes on meanwhile neither repeats a row nor takes one away.
         """
-        conditions = [
-            _chosen(filters),
-            _named(filters),
-            *([_match(filters.text, filters.regex)] if filters.text else ()),
-        ]
-        where = " AND ".join(sql for sql, _ in conditions)
-        values = [value for _, some in conditions for value in some]
+        where, values = _chosen(filters)
+        where = f"{where} AND {_named(filters)}"
+        if filters.text:
+            test, matched = _match(filters.text, filters.regex)
+            where, values = f"{where} AND {test}", values + matched
         with self.index.snapshot() as rows:
             for part in rows("SELECT min(seq) AS first, max(seq) AS last FROM trace GROUP BY round ORDER BY 1"):
                 for first in range(part["first"], part["last"] + 1, batch):
@@ -162,13 +161,13 @@ class Search:
     def _source(self, filters: Filters) -> tuple[str, str, list[Any]]:
         """The table of the traces that hold the text, or all of them, and the other conditions on it."""
         where, values = _chosen(filters)
-        only, named = _named(filters)
+        only = _named(filters)
         if not filters.text:
-            return "trace", f"{where} AND {only}", values + named
+            return "trace", f"{where} AND {only}", values
         found = self._found(filters.text, filters.regex)
         parts = [f"combo IN (SELECT combo FROM cube WHERE {where})"] if values else ["TRUE"]
-        parts += [f"seq IN (SELECT seq FROM trace WHERE {only})"] if named else []
-        return found, " AND ".join(parts), values + named
+        parts += [f"seq IN (SELECT seq FROM trace WHERE {only})"] if only != "TRUE" else []
+        return found, " AND ".join(parts), values
 
     def _found(self, text: str, regex: bool) -> str:
         """The table of the traces whose text matches; kept for the next page and the facets of the same search."""
@@ -202,16 +201,11 @@ def _chosen(filters: Filters, without: str = "") -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def _named(filters: Filters) -> tuple[str, list[Any]]:
+def _named(filters: Filters) -> str:
     """The conditions on ids."""
-    parts, values = ["TRUE"], list[Any]()
-    if filters.problem:
-        parts.append(is_one_of([filters.problem], "problem_key", "problem"))
-        values.append([filters.problem])
-    if filters.ids is not None:
-        parts.append(is_one_of(filters.ids))
-        values.append(list(filters.ids))
-    return " AND ".join(parts), values
+    parts = [f"problem_key = {key_of(filters.problem)}"] if filters.problem else []
+    parts += [f"key IN ({keys_of(filters.ids)})"] if filters.ids is not None else []
+    return " AND ".join(parts) or "TRUE"
 
 
 def _match(text: str, regex: bool) -> tuple[str, list[Any]]:
@@ -229,6 +223,6 @@ def _questions(rows: Callable[..., list[dict[str, Any]]], problems: set[str]) ->
         return {}
     found = rows(
         "SELECT id, question, answer AS expected FROM problem WHERE rowid IN "
-        f"(SELECT min(rowid) FROM problem WHERE {is_one_of([*problems])} GROUP BY id)", [*problems],
-    )  # fmt: skip
+        f"(SELECT min(rowid) FROM problem WHERE key IN ({keys_of(problems)}) GROUP BY key)"
+    )
     return {row.pop("id"): row for row in found}
