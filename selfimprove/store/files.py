@@ -1,6 +1,7 @@
 """A run's parts as they lie on disk: which are there, which are missing, and what is wrong with one."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,15 +35,29 @@ class File:
 
 
 def list_files(folder: RunFolder) -> Iterator[File]:
-    """The parts of a run as they lie there now."""
-    for path in sorted(folder.path.glob("round-[0-9]*/*/*.parquet")):
-        named = PART.match(path.name)
-        round_ = path.parent.parent.name.removeprefix("round-")
-        if named is None or named["kind"] not in KINDS or not round_.isdigit():
+    """The parts of a run as they lie there now, in the order of their paths."""
+    # Asked for with every page: os.scandir takes a tenth of the time that globbing for Paths does.
+    for round_ in _scan(str(folder.path)):
+        number = round_.name.removeprefix("round-")
+        if not (round_.name.startswith("round-") and number.isdigit() and round_.is_dir()):
             continue
-        with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
-            status = path.stat()
-            yield File(path, named["kind"], int(round_), path.parent.name, status.st_size, status.st_mtime_ns)
+        for stage in _scan(round_.path):
+            for entry in _scan(stage.path) if stage.is_dir() else ():
+                named = PART.match(entry.name)
+                if named is None or named["kind"] not in KINDS:
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
+                    status = entry.stat()
+                    path = Path(entry.path)
+                    yield File(path, named["kind"], int(number), stage.name, status.st_size, status.st_mtime_ns)
+
+
+def _scan(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda one: one.name)
+    except FileNotFoundError:
+        return []
 
 
 def missing_files(folder: RunFolder) -> dict[str, str]:

@@ -136,6 +136,7 @@ class Index:
         self._lock = threading.Lock()
         self._checked = -1e9
         self._cost = 0.0
+        self._known: dict[tuple[str, int, int], int] | None = None  # the files that the tables hold, with their round
         self.generation = 0
         """Changes whenever the tables do."""
         self.pending: list[int] = []
@@ -232,12 +233,16 @@ class Index:
 
     def _extend(self, report: Callable[[int], object]) -> bool:
         found = list(list_files(self.folder))
-        known = {(row["path"], row["size"], row["modified"]): row["round"] for row in self.rows("SELECT * FROM part")}
+        if self._known is None:
+            rows = self.rows("SELECT path, size, modified, round FROM part")
+            self._known = {(row["path"], row["size"], row["modified"]): row["round"] for row in rows}
+        known = self._known
         keys = {file.key for file in found}
         stale = {round_ for key, round_ in known.items() if key not in keys}
         self.pending = sorted(stale | {file.round for file in found if file.key not in known})
         if not self.pending:
             return False
+        self._known = None
         for round_ in list(self.pending):
             self._index_round(round_, [file for file in found if file.round == round_])
             self.pending.remove(round_)
