@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from small import small_recipe
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
+from hostile_run import HOSTILE, NAME, RUN, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_run  # noqa: E402
 
 from selfimprove.loop import run_loop  # noqa: E402
@@ -29,20 +31,6 @@ from selfimprove.traces import export_rows  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
 from selfimprove.viewer.text import word_diff  # noqa: E402
 
-HOSTILE = (
-    "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
-    "\"><svg onload=alert(3)><a href='javascript:alert(4)'>#3",
-    "</pre></textarea></title></script><script>alert(5)</script>#3",
-    "' onmouseover='alert(6)' x='{{7*7}}{% raw %}${7*7}#3",
-    "right to left \u202e3+2=1\u202c \u2066isolate\u2069 zero\u200bwidth \ufeff#3",
-    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J bell\x07 #3",
-    "NUL \x00 and \x01\x1f\x7f and lone \ufffd #3",
-    "<!--<script>/*]]>*/ <iframe src=//example.invalid> &lt;b&gt; #3",
-    "$\\mathdefault{x}$ {{ config }} %s %n ../../../etc/passwd #3",
-    "long " * 1_000_000 + "#3",
-    "\n" * 5000 + "<b>" * 3000 + "#3",
-    "Ω≈ç√∫ 数学 عربى 🙂 e\u0301 #3",
-)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
@@ -52,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     folder = tmp_path_factory.mktemp("runs")
     run_loop(small_recipe(tmp_path_factory.mktemp("recipe")), RunFolder(folder / "small"))
     write_run(folder, ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3"), rounds=2)
-    write_run(folder, HOSTILE, name="hostile")
+    write_hostile(folder)
     with serving(folder, tmp_path_factory.mktemp("cache")) as address:
         yield address, folder
 
@@ -75,6 +63,8 @@ class Checker(HTMLParser):
         for name, value in attributes:
             if name.startswith("on") or name == "style" or (value or "").strip().lower().startswith("javascript:"):
                 self.wrong.append(f"<{tag} {name}={value!r}>")
+            if name != "value" and CONTROL.search(value or ""):  # what a form sends is exact, and is not shown
+                self.wrong.append(f"<{tag} {name}={value!r}>")
             if name in ("href", "src") and value is not None:
                 self.links.add(value)
         if tag in ("iframe", "object", "embed", "base", "style", "svg"):
@@ -82,17 +72,30 @@ class Checker(HTMLParser):
         if tag == "script" and dict(attributes).get("src") != "/static/view.js":
             self.wrong.append("<script>")
 
+    def handle_data(self, data: str) -> None:
+        if CONTROL.search(data):
+            self.wrong.append(data)
+
 
 def check(page: str) -> set[str]:
     checker = Checker()
     checker.feed(page)
     assert checker.wrong == []
-    assert CONTROL.search(page) is None
     assert all(link.startswith(("/", "?", "#")) or link == "" for link in checker.links), checker.links
     return checker.links
 
 
-@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+def check_image(svg: str) -> None:
+    """That a chart is XML that draws, and holds nothing that runs, links or loads."""
+    assert CONTROL.search(svg) is None
+    for element in ElementTree.fromstring(svg).iter():
+        name = str(element.tag).rpartition("}")[2]
+        assert name not in ("script", "a", "image", "foreignObject", "iframe", "animate", "set"), name
+        for key, value in element.attrib.items():
+            assert not key.startswith("on") and (not key.endswith("href") or value.startswith("#")), (key, value)
+
+
+@pytest.mark.parametrize("run", ["small", "made", RUN])
 def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], run: str) -> None:
     seen: set[str] = set()
     todo = ["/", f"/runs/{run}", f"/runs/{run}/traces", f"/compare?a={run}&b={run}&first=0&second=1", "/api",
@@ -160,7 +163,7 @@ def test_the_json_says_what_the_pages_say(site: tuple[str, Path]) -> None:
     assert get(site, "/api/openapi.json").json()["paths"].keys() >= {"/api/runs/{name}/traces", "/api/runs"}
 
 
-@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+@pytest.mark.parametrize("run", ["small", "made", RUN])
 def test_downloads_read_back_and_agree(site: tuple[str, Path], run: str) -> None:
     asked = "stage=generate"
     lines = get(site, f"/runs/{run}/traces.jsonl?{asked}").content
@@ -169,24 +172,24 @@ def test_downloads_read_back_and_agree(site: tuple[str, Path], run: str) -> None
     table = pq.read_table(io.BytesIO(get(site, f"/runs/{run}/traces.parquet?{asked}").content)).to_pylist()
     assert rows == [{name: row[name] for name in rows[0]} for row in table] and rows
     assert len(rows) == get(site, f"/api/runs/{run}/traces?{asked}").json()["count"]
-    if run == "hostile":
+    if run == RUN:
         assert sorted(row["text"] for row in rows) == sorted(HOSTILE)
 
 
 def test_hostile_text_stands_there_as_text(site: tuple[str, Path]) -> None:
-    rows = get(site, "/api/runs/hostile/traces?stage=generate").json()["traces"]
+    rows = get(site, f"/api/runs/{RUN}/traces?stage=generate").json()["traces"]
     assert len(rows) == len(HOSTILE)
     for row in rows:
-        page = get(site, f"/runs/hostile/traces/{row['id']}").text
+        page = get(site, f"/runs/{RUN}/traces/{row['id']}").text
         check(page)
         assert len(page) < 4_000_000
-    page = get(site, "/runs/hostile/traces?stage=generate").text
+    page = get(site, f"/runs/{RUN}/traces?stage=generate").text
     assert "&lt;script&gt;alert(1)" in page and "U+202E RIGHT-TO-LEFT OVERRIDE" in page and "\\u001b" in page
 
 
 def test_a_text_of_five_megabytes_is_cut_and_said_to_be(site: tuple[str, Path]) -> None:
-    long = get(site, "/api/runs/hostile/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
-    page = get(site, f"/runs/hostile/traces/{long}").text
+    long = get(site, f"/api/runs/{RUN}/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
+    page = get(site, f"/runs/{RUN}/traces/{long}").text
     assert "more characters" in page and len(page) < 2_000_000
 
 
@@ -307,14 +310,14 @@ def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
 
 
 def test_the_report_is_one_file_that_loads_nothing(site: tuple[str, Path], tmp_path: Path) -> None:
-    for name in ("made", "hostile", "small"):
+    for name in ("made", NAME, "small"):
         out = tmp_path / f"{name}.html"
         assert write_report(RunFolder(site[1] / name), out, tmp_path / "cache") == out.stat().st_size
         page = out.read_text()
         body = page[page.index("<body>") :]
         checker = Checker()
         checker.feed(body)
-        assert checker.wrong == [] and CONTROL.search(body) is None
+        assert checker.wrong == []
         assert checker.links and all(link.startswith("data:image/svg+xml;base64,") for link in checker.links)
         assert "default-src 'none'" in page and "Accuracy per round" in body and "The exact prompt" in body
 
