@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +31,9 @@ from selfimprove.store import RunFolder  # noqa: E402
 from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
 from selfimprove.store.query import Query  # noqa: E402
 from selfimprove.traces import export_rows  # noqa: E402
+from selfimprove.viewer.app import create_app  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
+from selfimprove.viewer.security import COOKIE  # noqa: E402
 from selfimprove.viewer.text import word_diff  # noqa: E402
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -245,6 +250,64 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
             assert client.get(f"{address}/runs/made").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path, host: str) -> None:
+    """What DNS rebinding brings is a foreign name without the token: its page was given none."""
+    write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache", token="secret", host=host) as address:
+        port = address.rsplit(":", 1)[1]
+        for name in (f"gpu-7.lab.example:{port}", f"192.168.0.7:{port}", f"[fe80::1]:{port}"):
+            known = {"host": name, "authorization": "Bearer secret"}
+            assert httpx.get(f"{address}/runs/made", headers=known).status_code == 200
+            assert httpx.get(f"{address}/runs/made", headers={"host": name}).status_code == 401
+            assert httpx.get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
+            trace = httpx.get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
+            place = f"{address}/runs/made/traces/{trace}/notes"
+            for origin, status in ((f"http://{name}", 303), (f"http://evil.example:{port}", 403), ("null", 403)):
+                answer = httpx.post(place, data={"mark": "good"}, headers={**known, "origin": origin})
+                assert answer.status_code == status, origin
+            rebound = {"host": name, "origin": f"http://{name}"}
+            assert httpx.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
+    assert len(Notes(RunFolder(tmp_path / "made")).all()) == 3
+    with pytest.raises(ValueError, match="needs a token"):
+        create_app(tmp_path, host=host)
+
+
+def test_the_command_prints_an_address_that_opens(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    # 0 is all addresses, written in another way.
+    command = [sys.executable, "-m", "selfimprove.cli", "view", str(tmp_path), "--host", "0", "--port", "0"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as view:
+        try:
+            assert view.stdout
+            printed = view.stdout.readline()
+            found = re.fullmatch(r"http://([^/]+):(\d+)(/\?token=[\w-]{32})  \(Ctrl-C ends it\)\n", printed)
+            assert found, printed
+            address = f"http://127.0.0.1:{found[2]}"
+            assert httpx.get(address, headers={"host": f"{found[1]}:{found[2]}"}).status_code == 401
+            with httpx.Client(follow_redirects=True, headers={"host": f"{found[1]}:{found[2]}"}) as client:
+                token = client.get(address + found[3], follow_redirects=False).headers["set-cookie"].split(";")[0]
+                page = client.get(address, headers={"cookie": token})
+            assert page.status_code == 200 and "made" in page.text
+        finally:
+            view.terminate()
+
+
+def test_cookies_of_other_programs_do_not_hide_the_token(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache", token="secret") as address:
+        mine = f"{COOKIE}=secret"
+        for others in ("a=b; {}", "{}; a=b", 'json={{"a":1,"b":[2]}}; {}', "bad name=1; [x]=2; {}; k", "=; ;;{};",
+                       "é=ü; {}",
+                       f"{COOKIE}=old; {{}}", "x={{{{; {}"):  # fmt: skip
+            cookie = others.format(mine).encode()
+            assert httpx.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
+        for wrong in ("", f"{COOKIE}=", f"x{mine}", f"{COOKIE}=secret2", f"a={mine}", f"{COOKIE}=\xe9"):
+            headers = {"cookie": wrong.encode("latin-1")}
+            assert httpx.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
+
+
 def note(address: str, trace: str, **fields: str) -> Any:
     return httpx.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
 
@@ -279,6 +342,60 @@ def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) 
     torn = next((run.path / "notes").iterdir()).read_text()[:20]
     (run.path / "notes" / "note-torn.json").write_text(torn)
     assert len(Notes(run).all()) == 12 + 4
+
+
+def test_those_who_sign_with_no_name_are_told_apart(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
+        place = f"{address}/runs/made/traces/{trace}/notes"
+        headers = {"origin": address}
+        with httpx.Client(headers=headers) as one, httpx.Client(headers=headers) as other:
+            marks = lambda: sorted(note.mark for note in Notes(run).current().get(trace, []))  # noqa: E731
+            one.post(place, data={"mark": "good"})
+            other.post(place, data={"mark": "bad"})
+            assert marks() == ["bad", "good"]
+            one.post(place, data={"mark": "unsure"})  # the last one of a browser holds
+            assert marks() == ["bad", "unsure"]
+            one.post(place, data={"mark": "withdrawn"})
+            assert marks() == ["bad"]
+            assert one.cookies["selfimprove_writer"] not in json.dumps(
+                get((address, tmp_path), "/api/runs/made/notes").json()
+            )
+            one.post(place, data={"mark": "good", "by": "Ada"})
+            other.post(place, data={"mark": "unsure", "by": "Ada"})  # a name is the same person in any browser
+            assert marks() == ["bad", "unsure"]
+        # Who keeps no cookie, or forges one, is another person each time.
+        for cookie in ({}, {}, {"cookie": "selfimprove_writer=../../x"}):
+            assert httpx.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
+        assert marks() == ["bad", "good", "good", "good", "unsure"]
+
+
+def test_a_form_that_is_no_note_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
+        place = f"{address}/runs/made/traces/{trace}/notes"
+        headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
+        for body in (
+            "&".join(f"a{at}=1" for at in range(50)),
+            "mark=good&" * 50,
+            "",
+            "mark",
+            "\xff\x00",
+            "%ff=%ff",
+            "{}",
+        ):
+            answer = httpx.post(place, content=body.encode("latin-1"), headers=headers)
+            assert answer.status_code == 404 and "Traceback" not in answer.text, body
+            check(answer.text)
+        for back in ("//evil.example", "\r\nset-cookie: a=b", "é", "x" * 3000, "round=1&at=0"):
+            answer = httpx.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
+            assert answer.status_code == 303 and answer.headers["location"].startswith(f"/runs/made/traces/{trace}"), (
+                back
+            )
+            assert "a=b" not in answer.headers.get_list("set-cookie")
+    assert len(Notes(run).all()) == 5
 
 
 def test_notes_are_exported_as_preferences(tmp_path: Path) -> None:

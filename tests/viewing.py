@@ -137,13 +137,13 @@ def write_round(folder: RunFolder, round_: int, texts: Sequence[str], change: Ch
 
 
 @contextmanager
-def serving(runs: Path, cache: Path, token: str | None = None) -> Iterator[str]:
-    """A real server in a thread; gives its address."""
+def serving(runs: Path, cache: Path, token: str | None = None, host: str = "127.0.0.1") -> Iterator[str]:
+    """A real server in a thread, on the loopback whatever `host` it is told; gives its address."""
     from selfimprove.viewer.serve import listen, make_server
 
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = make_server(runs, host="127.0.0.1", port=port, token=token, cache=cache)
+    server = make_server(runs, host=host, port=port, token=token, cache=cache)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
