@@ -63,8 +63,7 @@ def run(
     """Run a recipe; the same command again continues where it stopped."""
     from contextlib import nullcontext
 
-    from rich.console import Console
-
+    from selfimprove.console import SafeConsole
     from selfimprove.loop import run_loop
     from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.recipe_file import load_recipe
@@ -76,7 +75,7 @@ def run(
     changes = [*_overrides(set_, model, name), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
     folder = RunFolder(runs / loaded.name)
-    with BarReport(Console()) if is_terminal() else nullcontext(LineReport()) as shown:
+    with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
         report = Interruptible(shown)
         try:
             with _spread(loaded) if on else nullcontext() as maker:

@@ -16,16 +16,17 @@ def check(
 ) -> None:
     """Look for mistakes: every error and every warning, each with its file and line."""
     from selfimprove.constitution.file import check_constitution
+    from selfimprove.terminal import printable
 
     failed = False
     for name in names:
         path, constitution, errors, warnings = check_constitution(name)
         for line in errors:
-            typer.echo(f"{line} [error]")
+            typer.echo(f"{printable(line)} [error]")
         for line in warnings:
-            typer.echo(f"{line} [warning]")
+            typer.echo(f"{printable(line)} [warning]")
         holds = f"{len(constitution.principles)} principles, " if constitution else ""
-        typer.echo(f"{path}: {holds}{len(errors)} errors, {len(warnings)} warnings")
+        typer.echo(f"{printable(str(path))}: {holds}{len(errors)} errors, {len(warnings)} warnings")
         failed = failed or bool(errors) or (strict and bool(warnings))
     if failed:
         raise typer.Exit(2)
@@ -81,6 +82,7 @@ def import_(
     from selfimprove.constitution import write_constitution
     from selfimprove.constitution.imports import import_constitution
     from selfimprove.errors import RecipeError
+    from selfimprove.terminal import printable
 
     if out.suffix not in {".yaml", ".yml"} or out.exists():
         reason = "already there, and is not written over" if out.exists() else "expected a name that ends in .yaml"
@@ -91,7 +93,7 @@ def import_(
     except OSError as error:
         raise RecipeError(f"--out {out}: {error.strerror or error}") from None
     for line in said:
-        typer.echo(line)
+        typer.echo(printable(line))
     typer.echo(f"{out}: {len(constitution.principles)} principles; next: selfimprove constitution check {out}")
 
 

@@ -77,11 +77,10 @@ def watch(quiet: bool) -> "AbstractContextManager[Report | None]":
     """Who is told how far it is: nobody where plain data is printed."""
     if quiet:
         return nullcontext(None)
-    from rich.console import Console
-
+    from selfimprove.console import SafeConsole
     from selfimprove.progress import BarReport, LineReport, is_terminal
 
-    return BarReport(Console()) if is_terminal() else nullcontext(LineReport())
+    return BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport())
 
 
 def read_triggers(file: str, own: list[str] | None) -> "list[Trigger]":

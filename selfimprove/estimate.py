@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.context import Context
 from selfimprove.models import resolve_folder
@@ -161,7 +162,7 @@ def describe_chains(context: Context) -> str:
 
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
     """Print the stages of a run with what each would cost."""
-    console = console or Console()
+    console = console or SafeConsole()
     context = Context(recipe, folder)
     rates = measure(recipe, folder)
     stages = recipe.stages

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from selfimprove.console import SafeConsole
 from selfimprove.constitution.show import word_diff
 from selfimprove.status import make_table
 from selfimprove.store.principles import read_report
@@ -17,7 +18,7 @@ LONGEST = 400  # characters of a text in an example
 
 def print_report(query: Query, console: Console | None = None) -> None:
     """Print the table of the principles and their examples."""
-    console = console or Console()
+    console = console or SafeConsole()
     rows = read_report(query)
     # Narrow enough for 80 columns.
     names = (

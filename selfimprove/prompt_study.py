@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from selfimprove.answering import counted
+from selfimprove.console import SafeConsole
 from selfimprove.context import Context, Report, load_with_recipe
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
@@ -209,7 +210,7 @@ def to_json(rows: Sequence[Row], folder: RunFolder, **more: Any) -> dict[str, An
 
 def print_comparison(rows: Sequence[Row], title: str, console: Console | None = None) -> None:
     """Print the table, the reference without a test."""
-    console = console or Console()
+    console = console or SafeConsole()
     columns = ("form", "n", "accuracy", "95% interval", "won", "lost", "p", "Holm", "tokens")
     table = make_table(title, *columns, left=("form",))
     for one in rows:

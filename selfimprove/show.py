@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from selfimprove.console import SafeConsole
 from selfimprove.constitution.show import word_diff
 from selfimprove.lineage import build_graph, descendants
 from selfimprove.store.query import TRACES, Query
@@ -32,7 +33,7 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
             tree.add(shown[parent_kind](query, parent))
     else:
         tree = _heading(kind, identity, _fields(query.record(kind, identity)))
-    (console or Console()).print(tree)
+    (console or SafeConsole()).print(tree)
 
 
 def _heading(kind: str, identity: str, detail: str = "") -> Tree:

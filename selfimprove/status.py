@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfimprove.console import SafeConsole
 from selfimprove.plan import ORDER
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
@@ -198,7 +199,7 @@ def _promotions(folder: RunFolder) -> dict[int, Promotion]:
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:
     """Print the tables of a run."""
-    console = console or Console()
+    console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
     evaluations = read_evaluations(folder)
     if evaluations:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from selfimprove.console import SafeConsole
 from selfimprove.errors import SelfImproveError
 from selfimprove.store.export import write_rows
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
@@ -51,7 +51,7 @@ def print_traces(query: Query, filters: Mapping[str, Any], limit: int, as_json: 
         for row in query.traces(limit, **filters):
             sys.stdout.write(json.dumps(row) + "\n")  # ASCII, so that nothing in it can steer a terminal
         return
-    console = Console()
+    console = SafeConsole()
     for row in query.traces(limit, **filters):
         console.print(_block(row), highlight=False, soft_wrap=True)
     found = query.count(**filters)

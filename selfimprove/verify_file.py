@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfimprove.console import SafeConsole
 from selfimprove.errors import VerifierError
 from selfimprove.gym_data import open_data
 from selfimprove.judging import ask_model, judge_pairs
@@ -298,7 +299,7 @@ def _line(row: Row, verdict: Verdict, second: Verdict | None) -> dict[str, Any]:
 
 def print_totals(totals: Totals, console: Console | None = None) -> None:
     """Print the totals, the reasons, what stayed undecided, and where two verifiers differ."""
-    console = console or Console()
+    console = console or SafeConsole()
     judged = sum(totals.outcomes.values())
     console.print(_outcomes_table(totals, judged))
     console.print(_reasons_table("Reasons", totals, undecided=False))

@@ -18,7 +18,7 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 ROWS = (
     {"errors", "records", "phrases"},
     {"yaml_files", "terminal", "addition", "settings", "memory"},
-    {"task_settings", "engine_settings", "stats", "lineage", "policy_files"},
+    {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console"},
     {"recipe", "gym_data", "accelerate_config", "triggers"},
     {"recipe_file", "prompts"},
     {"models"},

@@ -2,14 +2,18 @@
 
 import io
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +22,7 @@ from small import small_recipe
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
+from hostile_run import HOSTILE, NAME, RUN, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_run  # noqa: E402
 
 from selfimprove.loop import run_loop  # noqa: E402
@@ -26,23 +31,11 @@ from selfimprove.store import RunFolder  # noqa: E402
 from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
 from selfimprove.store.query import Query  # noqa: E402
 from selfimprove.traces import export_rows  # noqa: E402
+from selfimprove.viewer.app import create_app  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
+from selfimprove.viewer.security import COOKIE  # noqa: E402
 from selfimprove.viewer.text import word_diff  # noqa: E402
 
-HOSTILE = (
-    "<script>alert(1)</script><img src=x onerror=alert(2)>#3",
-    "\"><svg onload=alert(3)><a href='javascript:alert(4)'>#3",
-    "</pre></textarea></title></script><script>alert(5)</script>#3",
-    "' onmouseover='alert(6)' x='{{7*7}}{% raw %}${7*7}#3",
-    "right to left \u202e3+2=1\u202c \u2066isolate\u2069 zero\u200bwidth \ufeff#3",
-    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J bell\x07 #3",
-    "NUL \x00 and \x01\x1f\x7f and lone \ufffd #3",
-    "<!--<script>/*]]>*/ <iframe src=//example.invalid> &lt;b&gt; #3",
-    "$\\mathdefault{x}$ {{ config }} %s %n ../../../etc/passwd #3",
-    "long " * 1_000_000 + "#3",
-    "\n" * 5000 + "<b>" * 3000 + "#3",
-    "Ω≈ç√∫ 数学 عربى 🙂 e\u0301 #3",
-)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
@@ -52,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     folder = tmp_path_factory.mktemp("runs")
     run_loop(small_recipe(tmp_path_factory.mktemp("recipe")), RunFolder(folder / "small"))
     write_run(folder, ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3"), rounds=2)
-    write_run(folder, HOSTILE, name="hostile")
+    write_hostile(folder)
     with serving(folder, tmp_path_factory.mktemp("cache")) as address:
         yield address, folder
 
@@ -75,6 +68,8 @@ class Checker(HTMLParser):
         for name, value in attributes:
             if name.startswith("on") or name == "style" or (value or "").strip().lower().startswith("javascript:"):
                 self.wrong.append(f"<{tag} {name}={value!r}>")
+            if name != "value" and CONTROL.search(value or ""):  # what a form sends is exact, and is not shown
+                self.wrong.append(f"<{tag} {name}={value!r}>")
             if name in ("href", "src") and value is not None:
                 self.links.add(value)
         if tag in ("iframe", "object", "embed", "base", "style", "svg"):
@@ -82,17 +77,30 @@ class Checker(HTMLParser):
         if tag == "script" and dict(attributes).get("src") != "/static/view.js":
             self.wrong.append("<script>")
 
+    def handle_data(self, data: str) -> None:
+        if CONTROL.search(data):
+            self.wrong.append(data)
+
 
 def check(page: str) -> set[str]:
     checker = Checker()
     checker.feed(page)
     assert checker.wrong == []
-    assert CONTROL.search(page) is None
     assert all(link.startswith(("/", "?", "#")) or link == "" for link in checker.links), checker.links
     return checker.links
 
 
-@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+def check_image(svg: str) -> None:
+    """That a chart is XML that draws, and holds nothing that runs, links or loads."""
+    assert CONTROL.search(svg) is None
+    for element in ElementTree.fromstring(svg).iter():
+        name = str(element.tag).rpartition("}")[2]
+        assert name not in ("script", "a", "image", "foreignObject", "iframe", "animate", "set"), name
+        for key, value in element.attrib.items():
+            assert not key.startswith("on") and (not key.endswith("href") or value.startswith("#")), (key, value)
+
+
+@pytest.mark.parametrize("run", ["small", "made", RUN])
 def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], run: str) -> None:
     seen: set[str] = set()
     todo = ["/", f"/runs/{run}", f"/runs/{run}/traces", f"/compare?a={run}&b={run}&first=0&second=1", "/api",
@@ -110,7 +118,7 @@ def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], 
         if answer.headers["content-type"].startswith("text/html"):
             todo += sorted(link for link in check(answer.text) if f"/runs/{run}" in link or "/runs/" not in link)
         elif answer.headers["content-type"].startswith("image/svg"):
-            assert "<script" not in answer.text and CONTROL.search(answer.text) is None
+            check_image(answer.text)
     assert {f"/runs/{run}/traces/ID", f"/runs/{run}/problems/ID", f"/runs/{run}/records/ID"} <= kinds.keys()
     assert {f"/runs/{run}/charts/accuracy.svg", f"/runs/{run}/charts/stages.svg"} <= kinds.keys()
 
@@ -160,7 +168,7 @@ def test_the_json_says_what_the_pages_say(site: tuple[str, Path]) -> None:
     assert get(site, "/api/openapi.json").json()["paths"].keys() >= {"/api/runs/{name}/traces", "/api/runs"}
 
 
-@pytest.mark.parametrize("run", ["small", "made", "hostile"])
+@pytest.mark.parametrize("run", ["small", "made", RUN])
 def test_downloads_read_back_and_agree(site: tuple[str, Path], run: str) -> None:
     asked = "stage=generate"
     lines = get(site, f"/runs/{run}/traces.jsonl?{asked}").content
@@ -169,24 +177,24 @@ def test_downloads_read_back_and_agree(site: tuple[str, Path], run: str) -> None
     table = pq.read_table(io.BytesIO(get(site, f"/runs/{run}/traces.parquet?{asked}").content)).to_pylist()
     assert rows == [{name: row[name] for name in rows[0]} for row in table] and rows
     assert len(rows) == get(site, f"/api/runs/{run}/traces?{asked}").json()["count"]
-    if run == "hostile":
+    if run == RUN:
         assert sorted(row["text"] for row in rows) == sorted(HOSTILE)
 
 
 def test_hostile_text_stands_there_as_text(site: tuple[str, Path]) -> None:
-    rows = get(site, "/api/runs/hostile/traces?stage=generate").json()["traces"]
+    rows = get(site, f"/api/runs/{RUN}/traces?stage=generate").json()["traces"]
     assert len(rows) == len(HOSTILE)
     for row in rows:
-        page = get(site, f"/runs/hostile/traces/{row['id']}").text
+        page = get(site, f"/runs/{RUN}/traces/{row['id']}").text
         check(page)
         assert len(page) < 4_000_000
-    page = get(site, "/runs/hostile/traces?stage=generate").text
+    page = get(site, f"/runs/{RUN}/traces?stage=generate").text
     assert "&lt;script&gt;alert(1)" in page and "U+202E RIGHT-TO-LEFT OVERRIDE" in page and "\\u001b" in page
 
 
 def test_a_text_of_five_megabytes_is_cut_and_said_to_be(site: tuple[str, Path]) -> None:
-    long = get(site, "/api/runs/hostile/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
-    page = get(site, f"/runs/hostile/traces/{long}").text
+    long = get(site, f"/api/runs/{RUN}/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
+    page = get(site, f"/runs/{RUN}/traces/{long}").text
     assert "more characters" in page and len(page) < 2_000_000
 
 
@@ -242,6 +250,64 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
             assert client.get(f"{address}/runs/made").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path, host: str) -> None:
+    """What DNS rebinding brings is a foreign name without the token: its page was given none."""
+    write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache", token="secret", host=host) as address:
+        port = address.rsplit(":", 1)[1]
+        for name in (f"gpu-7.lab.example:{port}", f"192.168.0.7:{port}", f"[fe80::1]:{port}"):
+            known = {"host": name, "authorization": "Bearer secret"}
+            assert httpx.get(f"{address}/runs/made", headers=known).status_code == 200
+            assert httpx.get(f"{address}/runs/made", headers={"host": name}).status_code == 401
+            assert httpx.get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
+            trace = httpx.get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
+            place = f"{address}/runs/made/traces/{trace}/notes"
+            for origin, status in ((f"http://{name}", 303), (f"http://evil.example:{port}", 403), ("null", 403)):
+                answer = httpx.post(place, data={"mark": "good"}, headers={**known, "origin": origin})
+                assert answer.status_code == status, origin
+            rebound = {"host": name, "origin": f"http://{name}"}
+            assert httpx.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
+    assert len(Notes(RunFolder(tmp_path / "made")).all()) == 3
+    with pytest.raises(ValueError, match="needs a token"):
+        create_app(tmp_path, host=host)
+
+
+def test_the_command_prints_an_address_that_opens(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    # 0 is all addresses, written in another way.
+    command = [sys.executable, "-m", "selfimprove.cli", "view", str(tmp_path), "--host", "0", "--port", "0"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as view:
+        try:
+            assert view.stdout
+            printed = view.stdout.readline()
+            found = re.fullmatch(r"http://([^/]+):(\d+)(/\?token=[\w-]{32})  \(Ctrl-C ends it\)\n", printed)
+            assert found, printed
+            address = f"http://127.0.0.1:{found[2]}"
+            assert httpx.get(address, headers={"host": f"{found[1]}:{found[2]}"}).status_code == 401
+            with httpx.Client(follow_redirects=True, headers={"host": f"{found[1]}:{found[2]}"}) as client:
+                token = client.get(address + found[3], follow_redirects=False).headers["set-cookie"].split(";")[0]
+                page = client.get(address, headers={"cookie": token})
+            assert page.status_code == 200 and "made" in page.text
+        finally:
+            view.terminate()
+
+
+def test_cookies_of_other_programs_do_not_hide_the_token(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache", token="secret") as address:
+        mine = f"{COOKIE}=secret"
+        for others in ("a=b; {}", "{}; a=b", 'json={{"a":1,"b":[2]}}; {}', "bad name=1; [x]=2; {}; k", "=; ;;{};",
+                       "é=ü; {}",
+                       f"{COOKIE}=old; {{}}", "x={{{{; {}"):  # fmt: skip
+            cookie = others.format(mine).encode()
+            assert httpx.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
+        for wrong in ("", f"{COOKIE}=", f"x{mine}", f"{COOKIE}=secret2", f"a={mine}", f"{COOKIE}=\xe9"):
+            headers = {"cookie": wrong.encode("latin-1")}
+            assert httpx.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
+
+
 def note(address: str, trace: str, **fields: str) -> Any:
     return httpx.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
 
@@ -278,6 +344,60 @@ def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) 
     assert len(Notes(run).all()) == 12 + 4
 
 
+def test_those_who_sign_with_no_name_are_told_apart(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
+        place = f"{address}/runs/made/traces/{trace}/notes"
+        headers = {"origin": address}
+        with httpx.Client(headers=headers) as one, httpx.Client(headers=headers) as other:
+            marks = lambda: sorted(note.mark for note in Notes(run).current().get(trace, []))  # noqa: E731
+            one.post(place, data={"mark": "good"})
+            other.post(place, data={"mark": "bad"})
+            assert marks() == ["bad", "good"]
+            one.post(place, data={"mark": "unsure"})  # the last one of a browser holds
+            assert marks() == ["bad", "unsure"]
+            one.post(place, data={"mark": "withdrawn"})
+            assert marks() == ["bad"]
+            assert one.cookies["selfimprove_writer"] not in json.dumps(
+                get((address, tmp_path), "/api/runs/made/notes").json()
+            )
+            one.post(place, data={"mark": "good", "by": "Ada"})
+            other.post(place, data={"mark": "unsure", "by": "Ada"})  # a name is the same person in any browser
+            assert marks() == ["bad", "unsure"]
+        # Who keeps no cookie, or forges one, is another person each time.
+        for cookie in ({}, {}, {"cookie": "selfimprove_writer=../../x"}):
+            assert httpx.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
+        assert marks() == ["bad", "good", "good", "good", "unsure"]
+
+
+def test_a_form_that_is_no_note_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
+        place = f"{address}/runs/made/traces/{trace}/notes"
+        headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
+        for body in (
+            "&".join(f"a{at}=1" for at in range(50)),
+            "mark=good&" * 50,
+            "",
+            "mark",
+            "\xff\x00",
+            "%ff=%ff",
+            "{}",
+        ):
+            answer = httpx.post(place, content=body.encode("latin-1"), headers=headers)
+            assert answer.status_code == 404 and "Traceback" not in answer.text, body
+            check(answer.text)
+        for back in ("//evil.example", "\r\nset-cookie: a=b", "é", "x" * 3000, "round=1&at=0"):
+            answer = httpx.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
+            assert answer.status_code == 303 and answer.headers["location"].startswith(f"/runs/made/traces/{trace}"), (
+                back
+            )
+            assert "a=b" not in answer.headers.get_list("set-cookie")
+    assert len(Notes(run).all()) == 5
+
+
 def test_notes_are_exported_as_preferences(tmp_path: Path) -> None:
     run = write_run(tmp_path, ("1+2=3\n#3", "#4"))
     write_evaluation(run, 2, run.stage(0, "problems").read(Problem), ("1+2=5\n#5", "#3"))
@@ -307,14 +427,14 @@ def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
 
 
 def test_the_report_is_one_file_that_loads_nothing(site: tuple[str, Path], tmp_path: Path) -> None:
-    for name in ("made", "hostile", "small"):
+    for name in ("made", NAME, "small"):
         out = tmp_path / f"{name}.html"
         assert write_report(RunFolder(site[1] / name), out, tmp_path / "cache") == out.stat().st_size
         page = out.read_text()
         body = page[page.index("<body>") :]
         checker = Checker()
         checker.feed(body)
-        assert checker.wrong == [] and CONTROL.search(body) is None
+        assert checker.wrong == []
         assert checker.links and all(link.startswith("data:image/svg+xml;base64,") for link in checker.links)
         assert "default-src 'none'" in page and "Accuracy per round" in body and "The exact prompt" in body
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from test_viewer import HOSTILE  # noqa: E402
+from hostile_run import HOSTILE, RUN, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_round, write_run  # noqa: E402
 
 from selfimprove.records import Problem  # noqa: E402
@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder, TEXTS, rounds=2)
-    write_run(folder, HOSTILE, name="hostile")
+    write_hostile(folder)
     with serving(folder, tmp_path_factory.mktemp("cache")) as address:
         yield address, folder
 
@@ -208,14 +208,14 @@ def test_pages_can_be_read_without_javascript(browser: Any, site: tuple[str, Pat
 
 
 def test_nothing_that_a_model_wrote_runs(watched: Watched) -> None:
-    page = watched.open("/runs/hostile")
-    rows = page.request.get(f"{watched.address}/api/runs/hostile/traces?stage=generate").json()["traces"]
+    page = watched.open(f"/runs/{RUN}")
+    rows = page.request.get(f"{watched.address}/api/runs/{RUN}/traces?stage=generate").json()["traces"]
     assert len(rows) == len(HOSTILE)
     for row in rows:
-        page = watched.open(f"/runs/hostile/traces/{row['id']}")
+        page = watched.open(f"/runs/{RUN}/traces/{row['id']}")
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         page.locator("mark.step").first.hover()
-    watched.open("/runs/hostile/traces?stage=generate")
-    watched.open(f"/runs/hostile/traces?text={'<script>alert(9)</script>'}&sort=<b>")
-    watched.open(f"/runs/hostile/problems/{rows[0]['problem']}")
+    watched.open(f"/runs/{RUN}/traces?stage=generate")
+    watched.open(f"/runs/{RUN}/traces?text={'<script>alert(9)</script>'}&sort=<b>")
+    watched.open(f"/runs/{RUN}/problems/{rows[0]['problem']}")
     page.wait_for_timeout(200)

@@ -26,6 +26,8 @@ class Note(Record):
     mark: Mark
     comment: str = Field("", max_length=MAX_COMMENT)
     by: str = Field("", max_length=MAX_BY)
+    writer: str = Field("", max_length=40)
+    """The hash of an id that the writer's browser keeps: it tells those apart who give no name."""
     at: str = Field(max_length=40)
     """UTC, as ISO 8601 to the microsecond."""
 
@@ -33,8 +35,13 @@ class Note(Record):
     def trace(self) -> str:
         return self.parents[0]
 
+    @property
+    def person(self) -> tuple[str, str]:
+        """Who wrote it: the name, or without one the browser; of whom neither is known is another one each time."""
+        return self.by, "" if self.by else self.writer or self.id
 
-def write_note(folder: RunFolder, trace: str, mark: str, comment: str, by: str) -> Note:
+
+def write_note(folder: RunFolder, trace: str, mark: str, comment: str, by: str, writer: str = "") -> Note:
     """Keep a note; raises StoreError where it is not valid or cannot be written."""
     if mark not in MARKS:
         raise StoreError(f"a mark is one of {', '.join(MARKS)}")
@@ -42,7 +49,8 @@ def write_note(folder: RunFolder, trace: str, mark: str, comment: str, by: str) 
         raise StoreError(f"a comment is at most {MAX_COMMENT} characters long, a name {MAX_BY}")
     at = datetime.now(UTC).isoformat(timespec="microseconds")
     comment, by = replace_surrogates(comment), replace_surrogates(by)
-    note = Note.model_validate({"parents": (trace,), "mark": mark, "comment": comment, "by": by, "at": at})
+    fields = {"parents": (trace,), "mark": mark, "comment": comment, "by": by, "writer": writer, "at": at}
+    note = Note.model_validate(fields)
     path = folder.path / "notes" / f"note-{note.id}.json"
     with named_errors(path):
         path.parent.mkdir(exist_ok=True)
@@ -68,7 +76,7 @@ class Notes:
 
     def current(self) -> dict[str, list[Note]]:
         """What holds now: the last note of each person on each trace, by trace."""
-        last = {(note.trace, note.by): note for note in self.all()}
+        last = {(note.trace, note.person): note for note in self.all()}
         found: dict[str, list[Note]] = {}
         for note in last.values():
             if note.mark != "withdrawn":

@@ -32,7 +32,8 @@ class RunFolder:
     def stages(self) -> Iterator[StageFolder]:
         """All stages that were begun."""
         for folder in sorted(self.path.glob("round-[0-9]*/*/")):
-            yield StageFolder(folder, "")
+            if folder.parent.name.removeprefix("round-").isdecimal():  # and not a copy, such as "round-01 old"
+                yield StageFolder(folder, "")
 
     def recipe(self) -> Recipe:
         return load_recipe(str(self.path / RECIPE))

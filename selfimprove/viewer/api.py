@@ -4,16 +4,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
+from selfimprove.errors import StoreError
 from selfimprove.store.flow import read_changes, read_funnel, read_health, read_parts, read_undecided
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.views import trace_view
 
 router = APIRouter(prefix="/api", tags=["runs"], default_response_class=JSONResponse)
 Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$", max_length=40)]
+
+
+class Mistake(BaseModel):
+    """What is wrong with a question, in one line."""
+
+    error: str
+
+
+SAID: dict[str, Any] = {"model": Mistake}
+REFUSED: dict[str, Any] = {"content": {"text/plain": {}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A mistake in the address"},
-    404: {"description": "Not there"},
+    404: {"description": "Not there", **SAID},
+    422: {"description": "A mistake in the address", **SAID},
+    414: {"description": "The address is too long", **REFUSED},
 }
 
 
@@ -60,10 +73,11 @@ def traces(request: Request, name: str, asked: Filtered) -> dict[str, Any]:
 
 
 @router.get("/runs/{name}/facets", responses=ERRORS)
-def facets(request: Request, name: str, asked: Filtered) -> dict[str, list[tuple[Any, int]]]:
-    """How many of the filtered traces have which value of each facet."""
+def facets(request: Request, name: str, asked: Filtered) -> dict[str, list[list[Any]]]:
+    """How many of the filtered traces have which value of each facet, as pairs of a value and its count."""
     one = run_of(request, name)
-    return one.search.facets(filters_of(one, asked))
+    found = one.search.facets(filters_of(one, asked))
+    return {facet: [list(pair) for pair in values] for facet, values in found.items()}
 
 
 @router.get("/runs/{name}/traces/{identity}", responses=ERRORS)
@@ -82,7 +96,10 @@ def notes(request: Request, name: str) -> list[dict[str, Any]]:
 def problem(request: Request, name: str, identity: Identity) -> dict[str, Any]:
     """A problem and its traces over the rounds."""
     one = run_of(request, name)
-    return {"problem": one.records.record(identity, "problem"), "traces": read_changes(one.index, identity)}
+    found, traces = one.records.record(identity, "problem"), read_changes(one.index, identity)
+    if found is None and not traces:
+        raise StoreError("there is no such problem in this run")
+    return {"problem": found, "traces": traces}
 
 
 @router.get("/runs/{name}/records/{identity}", responses=ERRORS)

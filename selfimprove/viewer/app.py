@@ -38,14 +38,15 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
 
 
 def make_environment() -> Environment:
-    """The templates, with everything escaped that no filter of ours has made safe."""
+    """The templates, with everything escaped and made visible that no filter of ours has made safe."""
     environment = Environment(
         loader=PackageLoader("selfimprove.viewer"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=text.visible,
     )  # fmt: skip
     environment.filters.update(
-        shown=text.shown, line=text.line, plain=text.plain, marked=text.marked, note=text.step_note, percent=percent,
-        seconds=seconds, number=number, pretty=lambda value: json.dumps(value, indent=1, default=str),
+        exact=text.exact, shown=text.shown, line=text.line, plain=text.plain, marked=text.marked,
+        note=text.step_note, percent=percent, seconds=seconds, number=number,
+        pretty=lambda value: json.dumps(value, indent=1, default=str),
         query=lambda pairs: urlencode(pairs, doseq=True),
     )  # fmt: skip
     environment.globals["diff"] = text.word_diff

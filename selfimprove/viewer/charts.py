@@ -182,7 +182,7 @@ def graph_chart(
 
 
 def _style(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(plain(x, 60))
+    axes.set_ylabel(plain(y, 60))
     axes.grid(axis="y", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -12,17 +12,30 @@ from selfimprove.viewer.forms import Filtered, filters_of, run_of
 
 router = APIRouter(tags=["downloads"])
 CHUNK = 1 << 18
+PAGE: dict[str, Any] = {"content": {"text/html": {}}}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"description": "Not there", **PAGE},
+    422: {"description": "A mistake in the address", **PAGE},
+    414: {"description": "The address is too long", "content": {"text/plain": {}}},
+}
 
 
-@router.get("/runs/{name}/traces.jsonl", response_class=StreamingResponse)
+def _answers(kind: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": "The file", "content": {kind: {}}}, **ERRORS}
+
+
+LINES, PARQUET = "application/x-ndjson", "application/vnd.apache.parquet"
+
+
+@router.get("/runs/{name}/traces.jsonl", response_class=StreamingResponse, responses=_answers(LINES))
 def jsonl(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     """All traces that pass the filters, a JSON object a line."""
     run = run_of(request, name)
     run.search.count(filters_of(run, asked))  # what cannot be searched for is said before the download begins
-    return _download(jsonl_lines(run.index, filters_of(run, asked)), "traces.jsonl", "application/x-ndjson")
+    return _download(jsonl_lines(run.index, filters_of(run, asked)), "traces.jsonl", LINES)
 
 
-@router.get("/runs/{name}/traces.parquet", response_class=StreamingResponse)
+@router.get("/runs/{name}/traces.parquet", response_class=StreamingResponse, responses=_answers(PARQUET))
 def parquet(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     """All traces that pass the filters, as a Parquet file."""
     run = run_of(request, name)
@@ -32,7 +45,7 @@ def parquet(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     except BaseException:
         file.close()
         raise
-    return _download(_chunks(file), "traces.parquet", "application/vnd.apache.parquet")
+    return _download(_chunks(file), "traces.parquet", PARQUET)
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -204,6 +204,9 @@ def read_figures(folder: RunFolder) -> Figures:
             manifest = stage.manifest()
             if manifest is None:
                 continue
+            if (manifest.round, manifest.stage) != stage.key:
+                problems[f"{stage.name}/stage.json"] = "damaged: it is another stage's"
+                continue
             manifests.append(manifest)
             if stage.path.name == "evaluate":
                 evaluations[stage.key[0]] = stage.read(Evaluation)

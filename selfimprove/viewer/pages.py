@@ -1,6 +1,7 @@
 """The pages, each with an address that can be sent to a colleague."""
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, unquote
@@ -10,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.records import hash_text
 from selfimprove.store.flow import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.index import FACETS
 from selfimprove.store.notes import MARKS, MAX_BY, write_note
@@ -22,6 +24,7 @@ from selfimprove.viewer.views import compare_view, problem_view, trace_view
 router = APIRouter(include_in_schema=False)
 Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$")]
 BY = "selfimprove_by"  # the cookie with the name that a person last signed with
+WRITER = "selfimprove_writer"  # the cookie that tells people apart who sign with no name
 MAX_FACET = 12  # values of a facet that are listed; chosen ones always are
 LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier differs", "finish": "ended by"}
 
@@ -138,18 +141,22 @@ async def add_note(request: Request, name: str, identity: Identity) -> Response:
     except ValueError:
         raise StoreError("that is no note: it has too many fields") from None
     mark, comment, by, back = (fields.get(key, [""])[0] for key in ("mark", "comment", "by", "back"))
-    await run_in_threadpool(_keep_note, library_of(request).run(name), identity, mark, comment, by.strip())
+    writer = request.cookies.get(WRITER, "")
+    writer = writer if re.fullmatch("[0-9a-f]{32}", writer) else secrets.token_hex(16)
+    run = library_of(request).run(name)
+    await run_in_threadpool(_keep_note, run, identity, mark, comment, by.strip(), hash_text(writer))
     query = f"?{back}" if re.fullmatch(r"[\w%&=+.,~-]{1,2000}", back) else ""
     answer = RedirectResponse(f"/runs/{quote(name)}/traces/{identity}{query}#notes", 303)
-    answer.set_cookie(BY, quote(by.strip()), max_age=365 * 24 * 3600, httponly=True, samesite="strict")
+    for cookie, value in ((BY, quote(by.strip())), (WRITER, writer)):
+        answer.set_cookie(cookie, value, max_age=365 * 24 * 3600, httponly=True, samesite="strict")
     return answer
 
 
-def _keep_note(one: Run, identity: str, mark: str, comment: str, by: str) -> None:
+def _keep_note(one: Run, identity: str, mark: str, comment: str, by: str, writer: str) -> None:
     if one.records.trace(identity) is None:
         raise StoreError("there is no such trace in this run")
     # A browser sends a line end as two characters.
-    write_note(one.folder, identity, mark, comment.replace("\r\n", "\n"), by)
+    write_note(one.folder, identity, mark, comment.replace("\r\n", "\n"), by, writer)
 
 
 def _name(request: Request) -> str:

@@ -4,6 +4,7 @@ import base64
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from jinja2 import Environment
 
@@ -78,10 +79,10 @@ def _with_charts(body: str, library: Library, run: Run) -> str:
 
     def embed(match: re.Match[str]) -> str:
         graph = re.search(r"graph=(\d+)", match[2] or "")
-        svg = drawings.draw(match[1], run, figures, int(graph[1]) if graph else 0)
+        svg = drawings.draw(unquote(match[1]), run, figures, int(graph[1]) if graph else 0)
         return f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"'
 
-    body = re.sub(r'src="/runs/[^"/]+/charts/([\w-]+)\.svg(\?[^"]*)?"', embed, body)
+    body = re.sub(r'src="/runs/[^"/]+/charts/([^"/]+?)\.svg(\?[^"]*)?"', embed, body)
     # A graph of steps is drawn when it is looked at; here it is left out, the table of steps says the same.
     return re.sub(r'<figure class="chart"><img loading="lazy"[^>]*></figure>', "", body)
 

@@ -1,6 +1,7 @@
 """Who may ask: hosts, origins, a token where the server is reached from other machines, and what pages may load."""
 
 import hmac
+import ipaddress
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -32,7 +33,10 @@ HEADERS = {
 class Guard:
     """Refuses foreign hosts and origins before anything is read, and adds the security headers to every answer."""
 
-    def __init__(self, app: App, *, hosts: tuple[str, ...], token: str | None) -> None:
+    def __init__(self, app: App, *, hosts: tuple[str, ...] | None, token: str | None) -> None:
+        """`hosts` None: known under any name, which takes a token."""
+        if hosts is None and not token:
+            raise ValueError("a server that is known under any name needs a token")
         self.app, self.hosts, self.token = app, hosts, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +70,7 @@ class Guard:
 
     def _refuse(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         host = headers.get("host", "")
-        if host not in self.hosts:
+        if not host if self.hosts is None else host not in self.hosts:
             return 421, "this server is not known under that name"
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_URL:
             return 414, "the address is too long"
@@ -78,7 +82,7 @@ class Guard:
             return 413, "the request is too large"
         if scope["method"] not in ("GET", "HEAD"):
             # Browsers send Origin with every POST; another site's is refused, and so is none at all.
-            if headers.get("origin") not in [f"http://{one}" for one in self.hosts]:
+            if headers.get("origin") not in [f"http://{one}" for one in self.hosts or (host,)]:
                 return 403, "the request does not come from this server's own pages"
         elif headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             return 403, "another site may not load this"
@@ -132,8 +136,22 @@ async def _answer(send: Send, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": f"{text}\n".encode()})
 
 
-def allowed_hosts(host: str, port: int) -> tuple[str, ...]:
-    """The Host headers that the server answers to."""
+def allowed_hosts(host: str, port: int) -> tuple[str, ...] | None:
+    """The Host headers that the server answers to; None, for any, where it listens on all addresses of the machine.
+
+    Which names those have is not known here. A foreign page that has its own name lead here (DNS rebinding) comes
+    without the token, which browsers keep for the name that it was given under.
+    """
+    if is_wildcard(host):
+        return None
     name = f"[{host}]" if ":" in host else host.lower()
     names = {*LOOPBACK} if host in ("127.0.0.1", "localhost", "::1") else {*LOOPBACK, name}
     return tuple(sorted({f"{name}:{port}" for name in names} | ({*names} if port == 80 else set())))
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether an address stands for all addresses of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host

@@ -8,6 +8,7 @@ import uvicorn
 
 from selfimprove.errors import StoreError
 from selfimprove.viewer.app import create_app
+from selfimprove.viewer.security import is_wildcard
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -17,9 +18,11 @@ def serve(runs: Path, *, host: str, port: int) -> None:
     if not runs.is_dir():
         raise StoreError(f"{runs}: no such folder of runs; start a run with: selfimprove run")
     with listen(host, port) as listening:
-        port = listening.getsockname()[1]
+        address, port = listening.getsockname()[:2]
+        everywhere = is_wildcard(address)
+        host = address if everywhere else host  # also where it was written in another way, such as 0
         token = None if host in LOOPBACK else secrets.token_urlsafe(24)
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}/{f'?token={token}' if token else ''}  (Ctrl-C ends it)", flush=True)
         make_server(runs, host=host, port=port, token=token).run(sockets=[listening])
 

@@ -9,12 +9,24 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from selfimprove.terminal import ESCAPED, one_line
+from selfimprove.terminal import ESCAPED, one_line, printable
 
 MAX_TEXT = 200_000  # characters of one text on a page; downloads hold the whole
 MAX_DIFFED = 20_000  # characters of each of two texts that are compared
 UNSEEN = re.compile("[^\n\t\x20-\x7e\xa0-\u02ff\u0370-\u058f\u3040-\u9fff\uac00-\ud7a3]")
 OUTCOMES = ("correct", "incorrect", "undecided")
+
+
+def visible(value: object) -> object:
+    """What stands in a template without a filter: in a text, what is not seen is spelled out; escaping comes after."""
+    if isinstance(value, str) and not hasattr(value, "__html__") and UNSEEN.search(value):
+        return printable(value, len(value))
+    return value
+
+
+def exact(text: object) -> Markup:
+    """A text as it is, for the value of a form's field that is sent back and not shown."""
+    return escape(str(text))
 
 
 def safe(text: object) -> Markup:
