@@ -45,6 +45,15 @@ def measure_kl(round_: int, rationales: Sequence[Rationale], context: Context) -
     }
 
 
+def describe_kl(found: dict[str, Any] | None) -> str:
+    """The estimate in words, as the end of a line; nothing where there is none."""
+    if not found:
+        return ""
+    error = found["standard error"]
+    about = "" if error is None else f" ± {error:.2g}"
+    return f"; {KL} {found['nats a text']:.3g}{about} nats a text ({found['nats a token']:.3g} a token)"
+
+
 def _score(
     texts: Sequence[Rationale], ended: set[str], checkpoint: Checkpoint, context: Context
 ) -> dict[str, tuple[float, int]]:

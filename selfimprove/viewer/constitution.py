@@ -62,7 +62,7 @@ def read_versions(library: Library, name: str) -> list[dict[str, Any]]:
     before: Constitution | None = None
     for one in versions:
         one["own"] = one["constitution"].hash == own[1].hash
-        one["at"] = datetime.fromtimestamp(one["written"], UTC).isoformat(" ", "minutes")
+        one["at"] = datetime.fromtimestamp(one["written"], UTC).strftime("%Y-%m-%d %H:%M UTC")
         one["changes"] = list(compare(before, one["constitution"])) if before else []
         before = one["constitution"]
     return versions

@@ -112,9 +112,10 @@ def _passes(manifest: Manifest) -> dict[str, Any]:
     """
     rows, left_out, steps = (manifest.metrics[name] for name in ("rows", "left_out", "steps"))
     batch, accumulate = (max(1, manifest.settings.get(name, 1)) for name in ("batch_size", "accumulate"))
-    per_pass = max(1, ceil(ceil(rows / batch) / accumulate))
-    return {"rows": rows, "left_out": left_out, "steps": steps, "passes": steps // per_pass,
-            "begun": steps % per_pass / per_pass}  # fmt: skip
+    batches = max(1, ceil(rows / batch))
+    passes, more = divmod(steps, ceil(batches / accumulate))
+    return {"rows": rows, "left_out": left_out, "steps": steps, "passes": passes,
+            "begun": more * accumulate / batches}  # fmt: skip
 
 
 def _promotion(used: dict[str, Any], figures: Figures) -> dict[str, Any] | None:
