@@ -102,8 +102,8 @@ def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]
     return _draw(title, 8, 3.4, draw)
 
 
-def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False) -> str:
-    """Lines over a common axis, such as losses over steps."""
+def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False, shares: bool = False) -> str:
+    """Lines over a common axis, such as losses over steps; `shares` are shown from 0 on."""
 
     def draw(axes: Any) -> None:
         for at, (name, xs, ys) in enumerate(lines[-MAX_LINES:]):
@@ -111,6 +111,8 @@ def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool 
             axes.plot(xs, ys, linewidth=1.6, marker="." if len(xs) < 40 else None, **style)
         _style(axes, x, y)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if shares:
+            axes.set_ylim(0, min(1.03, 1.12 * max((value for _, _, ys in lines for value in ys), default=1) or 1))
         if log:
             axes.set_yscale("log")
             # Whole words instead of powers in TeX, which is not parsed here.

@@ -141,7 +141,9 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             ("pass@1", rounds, [row["pass_1"] for row in rows]),
             (f"pass@{most}", rounds, [row["pass_k"] for row in rows]),
         ]
-        return charts.lines_chart(shares, "pass@1 and pass@k of training problems", "round", "share of problems")
+        return charts.lines_chart(
+            shares, "pass@1 and pass@k of training problems", "round", "share of problems", shares=True
+        )
     if chart == "signs":
         found = signs(read_health(run.index), read_funnel(run.index), divergences(figures))
         return charts.panels_chart(found, "Signs of the loop's health over the rounds")
