@@ -268,14 +268,17 @@ def schema() -> None:
 def report(
     run: Annotated[str, typer.Argument(help=RUN)],
     html: Annotated[Path, typer.Option(help="The file to write.")],
+    against: Annotated[
+        str | None, typer.Option(help="Another run whose accuracy stands beside it, its control.")
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Write a run's main pages as one file that needs no server: figures, charts, principles, some traces."""
     from selfimprove.store import find_run
 
-    folder = find_run(run, runs)
+    folder, control = find_run(run, runs), find_run(against, runs) if against else None
     write_report = _viewer("report").write_report
-    typer.echo(f"{html}: {write_report(folder, html) / 1e6:.1f} MB")
+    typer.echo(f"{html}: {write_report(folder, html, against=control) / 1e6:.1f} MB")
 
 
 def _viewer(module: str) -> Any:

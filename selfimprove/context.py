@@ -541,5 +541,6 @@ def needs_scores(context: Context) -> dict[str, bool]:
         "engine.canary": context.recipe.engine.canary,
         "scored tasks": any(task.scored for task in context.held_out_tasks),
         "prefer.feedback": stages.prefer is not None and stages.prefer.feedback is not None,
+        "generate.kl_samples": stages.generate.kl_samples > 0,
         "dpo.measure": stages.dpo is not None and stages.dpo.measure > 0,
     }

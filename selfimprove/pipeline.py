@@ -12,6 +12,7 @@ from selfimprove.constitutional import (
     revise_responses,
 )
 from selfimprove.context import Context
+from selfimprove.divergence import KL, measure_kl
 from selfimprove.errors import StoreError
 from selfimprove.plan import PlannedStage, last_training
 from selfimprove.pools import (
@@ -274,6 +275,8 @@ def _select(stage: PlannedStage, context: Context) -> Work:
         if hinted:
             raise StoreError(f"{stage}: {hinted} examples hold a prompt with the hint; this is a fault of the program")
         context.clock.metrics["prompts checked for hints"] = len(examples)
+        if recipe.stages.generate.kl_samples:  # here, because the engine is closed for training next
+            context.clock.metrics[KL] = measure_kl(round_, part, context)
 
     return Work([rationales], run, Decision)
 

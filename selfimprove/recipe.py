@@ -164,6 +164,9 @@ class Generate(Sampling):
 
     samples: PositiveInt = 2
     """Rationales a problem."""
+    kl_samples: NonNegativeInt = unhashed(
+        0, "so many of a round's samples are scored by the model before round 1 too, for the KL divergence from it"
+    )
     part_size: PositiveInt = 256
     """Problems a part: what a kill can lose."""
 

@@ -8,7 +8,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def unhashed(default: Any, description: str) -> Any:
-    """Declare a setting that changes how fast a run goes and not what it computes: it may change between starts."""
+    """Declare a setting that changes how fast a run goes, or what is measured beside, and not what its records hold: it
+    may change between starts."""
     return Field(default, description=description, json_schema_extra={"hashed": False})
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.context import Context
+from selfimprove.divergence import KL, describe_kl
 from selfimprove.plan import PlannedStage
 from selfimprove.records import (
     Critique,
@@ -107,7 +108,10 @@ def summarize(stage: PlannedStage, context: Context) -> str:
         manifest = context.folder.stage(*key).manifest()
         return describe_dpo(manifest.metrics) if manifest else ""
     if stage.name == "select":
-        return f"{sum(one.kept for one in context.read(key, Decision))} kept of {len(context.read(key, Decision))}"
+        manifest = context.folder.stage(*key).manifest()
+        moved = describe_kl(manifest.metrics.get(KL)) if manifest else ""
+        decisions = context.read(key, Decision)
+        return f"{sum(one.kept for one in decisions)} kept of {len(decisions)}{moved}"
     if stage.name == "frontier":
         states = [one.state for one in context.read(key, Frontier)]
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))

@@ -29,7 +29,7 @@ ROWS = (
     {"judging"},
     {"context"},
     {"training", "work"},
-    {"constitutional", "pools"},
+    {"constitutional", "pools", "divergence"},
     {"answering"},
     {"pipeline", "summary"},
     {"overlap"},

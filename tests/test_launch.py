@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small import small_recipe
-from test_sft import make_job, model, quick
+from test_sft import make_job, model, quick, read_curve
 
 from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import RecipeError, TrainingError
@@ -120,6 +120,7 @@ def test_two_processes_share_a_batch_and_train_what_one_does(model: Path, tmp_pa
     two = make_job(model, tmp_path / "two", quick(launch_config="ddp", processes=2), rows=12)
     result = launch_training(two)
     assert (result.processes, result.steps) == (2, 6)
+    assert read_curve(two).curve == result.curve  # of the first process alone
     assert result.peaks["ram"] > 50_000_000
     before, alone, together = (load_file(folder / "model.safetensors") for folder in (model, one.output, two.output))
     moved = max(float((alone[name] - before[name]).abs().max()) for name in before)

@@ -15,7 +15,7 @@ from selfimprove.errors import TrainingError
 from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build, Lora, Training
 from selfimprove.trainers.common import count_steps, newest_checkpoint
-from selfimprove.trainers.job import SftJob, TrainResult
+from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
 from selfimprove.trainers.sft import train_sft
@@ -53,6 +53,32 @@ def quick(**changes: object) -> Training:
     return Training(**{"batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **changes})  # type: ignore[arg-type]
 
 
+def read_curve(job: SftJob) -> Curve:
+    return Curve.model_validate_json((job.workspace / CURVE).read_text())
+
+
+def test_the_curve_so_far_is_on_disk_while_it_trains(model: Path, tmp_path: Path) -> None:
+    job, seen = make_job(model, tmp_path, quick()), list[list[int]]()
+
+    def look(step: int, steps: int, logged: dict[str, float]) -> None:
+        seen.append([one.step for one in read_curve(job).curve])
+        if step == 5:
+            raise KeyboardInterrupt
+
+    job.workspace.mkdir()
+    (job.workspace / CURVE).write_text('{"steps": 9, "curve": [{"step": 8, "lo')  # of a process that was killed
+    with pytest.raises(KeyboardInterrupt):
+        train_sft(job, look)
+    assert seen == [list(range(1, step)) for step in range(1, 6)]  # a step is logged once its report is out
+    assert read_curve(job).steps == 6
+
+    def look_again(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == 5:  # the first one after the checkpoint of step 4
+            assert [one.step for one in read_curve(job).curve] == [1, 2, 3, 4]
+
+    assert train_sft(job, look_again).resumed_from == 4
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stop_at", [2, 3, 5])
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
@@ -73,6 +99,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     resumed = train_sft(broken)
     # The save of a step follows its report, so stopping at step 2 comes before the first one.
     assert resumed.resumed_from == (stop_at - 1) // 2 * 2
+    # What was trained twice stands once in the curve.
+    assert [one.step for one in resumed.curve] == [1, 2, 3, 4, 5, 6]
+    assert read_curve(broken).curve == resumed.curve
     assert hash_weights(broken.output) == hash_weights(whole.output)
 
 
@@ -174,6 +203,7 @@ def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) ->
     result = launch_training(child, lambda step, steps, logged: seen.append(step))
     assert isinstance(result, TrainResult)
     assert result.steps == 6
+    assert read_curve(child).curve == result.curve
     assert hash_weights(child.output) == hash_weights(here.output)
 
 

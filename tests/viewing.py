@@ -1,9 +1,10 @@
 """A run written by hand for the viewer's tests, and a real server on the loopback."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from builders import make_critique, make_problem, make_rationale, make_revised
 
@@ -24,8 +25,9 @@ def keep(record: Record) -> Record:
 
 
 def write_stage(
-    folder: RunFolder, round_: int, name: str, main: str, records: Sequence[Record], change: Change = keep
-) -> None:
+    folder: RunFolder, round_: int, name: str, main: str, records: Sequence[Record], change: Change = keep, *,
+    settings: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """A closed stage of one part."""
     stage = folder.stage(round_, name)
     stage.begin({})
@@ -33,9 +35,9 @@ def write_stage(
     sizes = {file.name: file.stat().st_size for file in stage.files()}
     stage.close(
         Manifest(
-            round=round_, stage=name, version=1, fingerprint="f", settings={}, main=main, counts=counts, parts=1,
-            seconds=Seconds(wall=1.5, model=1.0), tokens={"written": 10}, metrics={}, packages={}, files={},
-            sizes=sizes,
+            round=round_, stage=name, version=1, fingerprint="f", settings=dict(settings or {}), main=main,
+            counts=counts, parts=1, seconds=Seconds(wall=1.5, model=1.0), tokens={"written": 10},
+            metrics=dict(metrics or {}), packages={}, files={}, sizes=sizes,
         )
     )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """One stage of one round on disk: its parts, and the manifest that closes it."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
@@ -23,6 +24,9 @@ from selfimprove.store.parts import (
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
 OPEN = "open.json"
+# While a stage trains, and once it has trained and is not closed yet.
+CURVES = ("training/curve.json", "checkpoint/training.json")
+MAX_CURVE = 1 << 20  # bytes
 
 
 class Seconds(BaseModel):
@@ -40,6 +44,26 @@ class Seconds(BaseModel):
     elapsed: float | None = None
     loaded: float = 0.0
     idle: float = 0.0
+
+
+class Moment(BaseModel):
+    """The loss at a logged step."""
+
+    step: int
+    loss: float | None
+    """None where it was no finite number."""
+
+    @field_validator("loss")
+    @classmethod
+    def _finite(cls, loss: float | None) -> float | None:
+        return loss if loss is not None and math.isfinite(loss) else None
+
+
+class Underway(BaseModel):
+    """How far a stage is that trains: the steps of the whole run, and what was logged so far."""
+
+    steps: int
+    curve: list[Moment]
 
 
 class Manifest(BaseModel):
@@ -199,6 +223,17 @@ class StageFolder:
                 )
         write_text(self.path / MANIFEST, manifest.model_dump_json(indent=1))
         (self.path / OPEN).unlink(missing_ok=True)
+
+    def underway(self) -> Underway | None:
+        """How far the training of an open stage is; None where nothing of it lies there, or it cannot be read."""
+        for name in CURVES:
+            path = self.path / name
+            try:
+                if path.stat().st_size <= MAX_CURVE:
+                    return Underway.model_validate_json(path.read_text())
+            except (OSError, ValueError):  # taken away since, or torn
+                continue
+        return None
 
     def files(self) -> list[Path]:
         """The finished parts."""

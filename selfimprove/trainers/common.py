@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from selfimprove.errors import TrainingError
 from selfimprove.memory import read_peak, reset_peak
 from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
-from selfimprove.trainers.job import PROGRESS, RESULT, Job, Point, Report, TrainingJob, TrainResult
+from selfimprove.trainers.job import CURVE, PROGRESS, RESULT, Curve, Job, Point, Report, TrainingJob, TrainResult
 
 # What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
 OPTIMIZER_STATES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
@@ -68,7 +69,7 @@ def train_with(
     _check_processes(trainer)
     trainer.remove_callback(PrinterCallback)
     step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
-    trainer.add_callback(_watch_callback(report, step_tokens))
+    trainer.add_callback(_watch_callback(report, step_tokens, job.workspace))
     resume = newest_checkpoint(job.workspace)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
@@ -86,7 +87,7 @@ def train_with(
         seconds=seconds,
         import_seconds=imported - started,
         tokens_per_second=tokens / seconds,
-        curve=[_point(one) for one in state.log_history if "loss" in one],
+        curve=_curve(state),
         trainable=sum(one.numel() for one in model.parameters() if one.requires_grad),
         processes=count_processes(),
         peaks=read_peak(),
@@ -101,6 +102,10 @@ LOGGED = {  # TRL's names of what is kept of each logged step of DPO
     "logps/chosen": "chosen log-probability",
     "logps/rejected": "rejected log-probability",
 }
+
+
+def _curve(state: Any) -> list[Point]:
+    return [_point(one) for one in state.log_history if "loss" in one]
 
 
 def _point(logged: dict[str, float]) -> Point:
@@ -231,7 +236,7 @@ def _optimizer(model: Any, settings: Training) -> Any:
     )
 
 
-def _watch_callback(report: Report | None, step_tokens: float) -> Any:
+def _watch_callback(report: Report | None, step_tokens: float, workspace: Path) -> Any:
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
@@ -241,10 +246,22 @@ def _watch_callback(report: Report | None, step_tokens: float) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.started, self.first = time.perf_counter(), state.global_step
+            # What a killed process logged after the checkpoint that training goes on from is trained again.
+            self.write_curve(state)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             names = {"loss": "loss", "learning_rate": "learning_rate", **LOGGED}
             self.logged = {name: logs[key] for key, name in names.items() if logs and key in logs}
+            self.write_curve(state)
+
+        def write_curve(self, state: Any) -> None:
+            """The curve so far, for whoever looks at the run: a few dozen points, the file whole or not at all."""
+            if not state.is_world_process_zero:
+                return
+            partial = (workspace / CURVE).with_suffix(".partial")
+            with suppress(OSError):  # no reason to stop training
+                partial.write_text(Curve(steps=state.max_steps, curve=_curve(state)).model_dump_json())
+                partial.rename(workspace / CURVE)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if report:

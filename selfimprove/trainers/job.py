@@ -10,6 +10,7 @@ from selfimprove.recipe import Dpo, Training
 
 RESULT = "training.json"
 PROGRESS = "progress.json"
+CURVE = "curve.json"
 
 Report = Callable[[int, int, dict[str, float]], None]
 """Called after each step with the step, the number of steps, and the values logged last."""
@@ -65,6 +66,14 @@ class Point(BaseModel):
     loss: float
     learning_rate: float
     values: dict[str, float] = {}
+
+
+class Curve(BaseModel):
+    """The curve of a training run that goes on, in the form that its result has at the end."""
+
+    steps: int
+    """Of the whole run."""
+    curve: list[Point]
 
 
 class TrainResult(BaseModel):

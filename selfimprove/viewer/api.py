@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from selfimprove.errors import StoreError
 from selfimprove.store.flow import read_changes, read_funnel, read_health, read_parts, read_undecided
+from selfimprove.viewer.controls import choose_control
+from selfimprove.viewer.drawings import divergences, losses, measured_pairs
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.views import trace_view
 
@@ -44,24 +46,34 @@ def runs(request: Request) -> list[dict[str, Any]]:
 
 
 @router.get("/runs/{name}", responses=ERRORS)
-def run(request: Request, name: str) -> dict[str, Any]:
-    """One run: accuracy, funnel, health, stages with seconds and tokens, promotions, files that cannot be read."""
-    one, figures = run_of(request, name), library_of(request).figures(name)
+def run(request: Request, name: str, against: Annotated[str | None, Query(max_length=300)] = None) -> dict[str, Any]:
+    """One run: accuracy, funnel, health, stages with seconds and tokens, promotions, files that cannot be read.
+
+    `against` names the run that stands beside it as the control; the one that is its control by its recipe or its name
+    without it, and none where it is empty.
+    """
+    library, one = library_of(request), run_of(request, name)
+    figures, control = library.figures(name), choose_control(library, name, against)
     return {
         "run": name,
         "state": figures.state,
         "indexing": list(one.index.pending),
         "accuracy": [each.to_json() for each in figures.rounds],
+        "control": control and {"run": control.name, "why": control.reason or "it was asked for",
+                                "accuracy": [each.to_json() for each in control.figures.rounds]},
         "by task and level": [each.to_json() for each in figures.by("task", "level")],
         "funnel": read_funnel(one.index),
         "health": read_health(one.index),
         "undecided": read_undecided(one.index),
+        "KL from the base": divergences(figures),
+        "losses": {stage: [vars(each) for each in found] for stage, found in losses(figures).items()},
+        "preference pairs": measured_pairs(figures),
         "promotions": {round_: each.model_dump() for round_, each in figures.promotions.items()},
         "stages": [
             each.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for each in figures.manifests
         ],
         "files": figures.problems | {row["path"]: row["error"] for row in read_parts(one.index)},
-    }
+    }  # fmt: skip
 
 
 @router.get("/runs/{name}/traces", responses=ERRORS)
@@ -83,7 +95,7 @@ def facets(request: Request, name: str, asked: Filtered) -> dict[str, list[list[
 @router.get("/runs/{name}/traces/{identity}", responses=ERRORS)
 def trace(request: Request, name: str, identity: Identity) -> dict[str, Any]:
     """A trace with its problem, prompt, verdict, decision, siblings, and what was made from it."""
-    return trace_view(run_of(request, name), identity)
+    return trace_view(run_of(request, name), identity, library_of(request).figures(name))
 
 
 @router.get("/runs/{name}/notes", responses=ERRORS)

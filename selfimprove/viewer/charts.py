@@ -14,6 +14,7 @@ INK, FAINT, PAPER = "#010203", "#040506", "#070809"
 SERIES = ("#0a0101", "#0a0102", "#0a0103", "#0a0104", "#0a0105", "#0a0106", "#0a0107", "#0a0108")
 DASHES = ("-", "--", ":")
 MAX_LINES = 24
+PANELS = 3  # small charts in a row
 PALETTE = {
     INK: ("#1f2933", "#d8dee6"),
     FAINT: ("#c3cbd4", "#46515d"),
@@ -101,8 +102,8 @@ def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]
     return _draw(title, 8, 3.4, draw)
 
 
-def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False) -> str:
-    """Lines over a common axis, such as losses over steps."""
+def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False, shares: bool = False) -> str:
+    """Lines over a common axis, such as losses over steps; `shares` are shown from 0 on."""
 
     def draw(axes: Any) -> None:
         for at, (name, xs, ys) in enumerate(lines[-MAX_LINES:]):
@@ -110,6 +111,8 @@ def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool 
             axes.plot(xs, ys, linewidth=1.6, marker="." if len(xs) < 40 else None, **style)
         _style(axes, x, y)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if shares:
+            axes.set_ylim(0, min(1.03, 1.12 * max((value for _, _, ys in lines for value in ys), default=1) or 1))
         if log:
             axes.set_yscale("log")
             # Whole words instead of powers in TeX, which is not parsed here.
@@ -119,6 +122,30 @@ def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool 
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
     return _draw(title, 8, 3.2, draw)
+
+
+def panels_chart(panels: Sequence[Line], title: str) -> str:
+    """Small charts beside each other, each of one line over the rounds and with its own scale."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    rows = max(1, -(-len(panels) // PANELS))
+    with LOCK, matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8, 2.0 * rows), layout="constrained")
+        figure.patch.set_alpha(0)
+        for at, (name, xs, ys) in enumerate(panels):
+            axes: Any = figure.add_subplot(rows, PANELS, at + 1)
+            axes.patch.set_alpha(0)
+            axes.plot(xs, ys, color=SERIES[at % 8], linewidth=1.6, marker="o", markersize=4)
+            axes.set_title(plain(name, 40), fontsize=9.5)
+            _style(axes, "round" if at + PANELS >= len(panels) else "", "")
+            axes.tick_params(labelsize=8.5)
+            axes.ticklabel_format(axis="y", useOffset=False)
+            axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+            axes.yaxis.get_major_locator().set_params(nbins=5)
+            if ys and min(ys) >= 0:
+                axes.set_ylim(0, 1.12 * max(ys) or 1)
+        return _svg(figure, title)
 
 
 def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str:

@@ -1,14 +1,15 @@
 """What a constitution says and what it changed in a run, for its page."""
 
+from datetime import UTC, datetime
 from typing import Any
 
-from selfimprove.constitution import load_constitution
+from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.show import compare, describe_check, describe_scope
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
 from selfimprove.store.run import CONSTITUTION
-from selfimprove.viewer.library import Run
+from selfimprove.viewer.library import Library, Run
 
 
 def read(run: Run, other: Run | None) -> dict[str, Any] | None:
@@ -37,3 +38,31 @@ def _figures(run: Run) -> list[dict[str, Any]]:
         return read_report(Query(run.folder))
     except StoreError:  # nothing was criticised yet, or a file is torn: the banner names it
         return []
+
+
+def read_versions(library: Library, name: str) -> list[dict[str, Any]]:
+    """The constitutions of the name of a run's own in all runs of the folder, each text once, in the order of time.
+
+    The time is that at which a version was first written into one of the runs that are there; `changes` says what it
+    changed against the version before.
+    """
+    own = library.constitution(name)
+    if own is None:
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for other in library.folders():
+        kept = library.constitution(other)
+        if kept is None or kept[1].name != own[1].name:
+            continue
+        written, loaded = kept
+        version = found.setdefault(loaded.hash, {"constitution": loaded, "written": written, "runs": []})
+        version["written"] = min(version["written"], written)
+        version["runs"].append(other)
+    versions = sorted(found.values(), key=lambda one: (one["written"], one["constitution"].hash))
+    before: Constitution | None = None
+    for one in versions:
+        one["own"] = one["constitution"].hash == own[1].hash
+        one["at"] = datetime.fromtimestamp(one["written"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+        one["changes"] = list(compare(before, one["constitution"])) if before else []
+        before = one["constitution"]
+    return versions

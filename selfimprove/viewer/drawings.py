@@ -1,15 +1,19 @@
 """Which charts a run has, and the figures that each draws; the same figures stand in tables below them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.errors import StoreError
 from selfimprove.store import Manifest
 from selfimprove.store.flow import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
+from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
 
 MAX_STEPS = 60
+KL = "KL from the base"  # in the metrics of the stage `select`
 Node = tuple[str, str]  # when, where that is not the round itself, and the stage
 
 
@@ -20,23 +24,95 @@ def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str
         "levels": len({(one.task, one.level) for one in figures.by("task", "level")}) > 1,
         "funnel": bool(funnel),
         "health": bool(health),
+        "signs": bool(health or funnel),
     }
     return {name for name, some in there.items() if some}
 
 
-def losses(figures: Figures) -> dict[str, list[Manifest]]:
-    """The closed stages that trained, by their name."""
-    found: dict[str, list[Manifest]] = {}
+@dataclass(frozen=True)
+class Trained:
+    """The loss of a stage that trained, or trains."""
+
+    round: int
+    stage: str
+    curve: list[tuple[int, float]]
+    """Step and loss, as far as they were logged."""
+    steps: int | None
+    rows: int | None = None
+    tokens_per_second: float | None = None
+    going_on: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"round {self.round}, so far" if self.going_on else f"round {self.round}"
+
+
+def losses(figures: Figures) -> dict[str, list[Trained]]:
+    """The stages that trained or train, by their name."""
+    found: dict[str, list[Trained]] = {}
     for one in figures.manifests:
-        if one.metrics.get("curve"):
-            found.setdefault(one.stage, []).append(one)
+        if curve := one.metrics.get("curve"):
+            points = [(at["step"], at["loss"]) for at in finite(curve) if at.get("loss") is not None]
+            values: dict[str, Any] = {name: one.metrics.get(name) for name in ("steps", "rows", "tokens_per_second")}
+            found.setdefault(one.stage, []).append(Trained(one.round, one.stage, points, **values))
+    for (round_, stage), trains in figures.underway.items():
+        points = [(at.step, at.loss) for at in trains.curve if at.loss is not None]
+        found.setdefault(stage, []).append(Trained(round_, stage, points, trains.steps, going_on=True))
     return found
 
 
-def draw(chart: str, run: Run, figures: Figures, graph: int) -> str:
+def finite(value: Any) -> Any:
+    """A measured value with None in the place of what is no finite number, as of a model that diverged."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def divergences(figures: Figures) -> dict[int, dict[str, Any]]:
+    """By round: the KL divergence from the model before round 1, where it was measured."""
+    return {one.round: finite(one.metrics[KL]) for one in figures.manifests if one.metrics.get(KL)}
+
+
+def measured_pairs(figures: Figures) -> list[dict[str, Any]]:
+    """What DPO did to the log-probabilities of its pairs, which were scored before and after it."""
+    return [
+        {"round": one.round, "pairs": one.metrics.get("pairs"), **finite(one.metrics["measured"])}
+        for one in figures.manifests
+        if one.stage == "dpo" and one.metrics.get("measured")
+    ]
+
+
+def signs(
+    health: Sequence[Mapping[str, Any]], funnel: Sequence[Mapping[str, Any]], kl: Mapping[int, Mapping[str, Any]]
+) -> list[charts.Line]:
+    """What shows early that a loop goes wrong, each over the rounds in which it is known."""
+    shares = {
+        "wrong reason, % of right answers": [(one["round"], one["wrong_reason"], one["correct"]) for one in funnel],
+        "rationalized, % of kept": [(one["round"], one["kept_rationalized"], one["kept"]) for one in funnel],
+        "undecided, % of judged": [
+            (one["round"], one["undecided"], one["sampled"] + one["again"] - one["unjudged"]) for one in funnel
+        ],
+    }
+    rows: dict[str, list[tuple[int, float | None]]] = {
+        "unique texts a problem": [(one["round"], one["different"]) for one in health],
+        "tokens a text": [(one["round"], one["tokens"]) for one in health],
+        "entropy, nats a token": [(one["round"], one["nats"]) for one in health],
+        "KL from the base, nats a token": [(round_, one.get("nats a token")) for round_, one in sorted(kl.items())],
+    }
+    for name, counted in shares.items():
+        rows[name] = [(round_, 100 * part / whole if whole else None) for round_, part, whole in counted]
+    known = {name: [(at, value) for at, value in found if value is not None] for name, found in rows.items()}
+    return [(name, [at for at, _ in found], [value for _, value in found]) for name, found in known.items() if found]
+
+
+def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | None = None) -> str:
     """A chart as SVG; raises StoreError where there is none of that name."""
     if chart == "accuracy":
         lines = {"all held-out problems": [(one.round, one.share, *one.interval) for one in figures.rounds]}
+        if control:
+            lines[f"run {control.name}"] = [(one.round, one.share, *one.interval) for one in control.figures.rounds]
         tasks = figures.by("task")
         if len({one.task for one in tasks}) > 1:
             for one in tasks:
@@ -65,11 +141,15 @@ def draw(chart: str, run: Run, figures: Figures, graph: int) -> str:
             ("pass@1", rounds, [row["pass_1"] for row in rows]),
             (f"pass@{most}", rounds, [row["pass_k"] for row in rows]),
         ]
-        return charts.lines_chart(shares, "pass@1 and pass@k of training problems", "round", "share of problems")
+        return charts.lines_chart(
+            shares, "pass@1 and pass@k of training problems", "round", "share of problems", shares=True
+        )
+    if chart == "signs":
+        found = signs(read_health(run.index), read_funnel(run.index), divergences(figures))
+        return charts.panels_chart(found, "Signs of the loop's health over the rounds")
     for stage, trained in losses(figures).items():
         if chart == f"loss-{stage}":
-            curves = [(f"round {one.round}", one.metrics["curve"]) for one in trained]
-            lines_ = [(name, [at["step"] for at in curve], [at["loss"] for at in curve]) for name, curve in curves]
+            lines_ = [(one.name, [at for at, _ in one.curve], [loss for _, loss in one.curve]) for one in trained]
             return charts.lines_chart(
                 lines_, f"Training loss of {stage}", "step", f"loss of {stage}", log=_wide(lines_)
             )

@@ -4,11 +4,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
@@ -17,8 +19,9 @@ from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
-from selfimprove.store.run import RECIPE
+from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
+from selfimprove.store.stage import CURVES, Underway
 
 MAX_OPEN = 6
 PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it
@@ -61,6 +64,8 @@ class Figures:
     promotions: dict[int, Promotion]
     problems: dict[str, str]
     """Files that are torn or missing, with the reason."""
+    underway: dict[tuple[int, str], Underway] = field(default_factory=dict)
+    """The open stages that train, or were stopped at it, by round and stage."""
 
     @property
     def rounds(self) -> list[Accuracy]:
@@ -134,6 +139,7 @@ class Library:
         self.path, self.cache = path, cache
         self._open: OrderedDict[str, Run] = OrderedDict()
         self._figures: dict[str, tuple[Any, Figures]] = {}
+        self._read: dict[Path, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
         self.listeners = 0
 
@@ -160,6 +166,34 @@ class Library:
             self._open.move_to_end(name)
             return self._open[name]
 
+    def recipe(self, name: str) -> Any:
+        """A run's recipe, or None where it cannot be read."""
+        folder = self.folder(name)
+        return self._reread(folder.path / RECIPE, folder.recipe)
+
+    def constitution(self, name: str) -> tuple[float, Constitution] | None:
+        """When a run's constitution was written and what it says, or None where there is none or it cannot be read."""
+        path = self.folder(name).path / CONSTITUTION
+        found: tuple[float, Constitution] | None = self._reread(
+            path, lambda: (path.stat().st_mtime, load_constitution(path))
+        )
+        return found
+
+    def _reread(self, path: Path, read: Callable[[], Any]) -> Any:
+        """What a small file says, or None where it cannot be read; read again where it changed."""
+        try:
+            status = path.stat()
+            state = (status.st_size, status.st_mtime_ns)
+            kept = self._read.get(path)
+            if kept is None or kept[0] != state:
+                kept = (state, None)
+                with suppress(SelfImproveError):
+                    kept = (state, read())
+                self._read[path] = kept
+            return kept[1]
+        except OSError:
+            return None
+
     def figures(self, name: str) -> Figures:
         """A run's figures; read again where a file of it changed."""
         folder = self.folder(name)
@@ -174,7 +208,9 @@ class Library:
 def _fingerprint(folder: RunFolder) -> Any:
     """What changes whenever a run's figures may."""
     found = []
-    for path in (folder.path / RECIPE, folder.path / "lock", *sorted(folder.path.glob("round-[0-9]*/*/stage.json"))):
+    names = ("stage.json", *CURVES)
+    stages_ = [path for name in names for path in sorted(folder.path.glob(f"round-[0-9]*/*/{name}"))]
+    for path in (folder.path / RECIPE, folder.path / "lock", *stages_):
         try:
             status = path.stat()
         except OSError:
@@ -199,10 +235,13 @@ def read_figures(folder: RunFolder) -> Figures:
     manifests: list[Manifest] = []
     evaluations: dict[int, list[Evaluation]] = {}
     promotions: dict[int, Promotion] = {}
+    underway: dict[tuple[int, str], Underway] = {}
     for stage in folder.stages():
         try:
             manifest = stage.manifest()
             if manifest is None:
+                if trains := stage.underway():
+                    underway[stage.key] = trains
                 continue
             if (manifest.round, manifest.stage) != stage.key:
                 problems[f"{stage.name}/stage.json"] = "damaged: it is another stage's"
@@ -221,7 +260,8 @@ def read_figures(folder: RunFolder) -> Figures:
     except (SelfImproveError, OSError) as error:
         recipe, problems["recipe.yaml"] = None, str(error)[:300]
     working = _is_working(folder)
-    return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems)
+    return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
+                   underway)  # fmt: skip
 
 
 def _first_written(folder: RunFolder) -> dict[tuple[int, str], float]:

@@ -47,8 +47,9 @@ async def _stream(request: Request, library: Library, run: Run) -> AsyncIterator
         library.listeners -= 1
 
 
-def _state(library: Library, run: Run) -> tuple[int, str, int]:
+def _state(library: Library, run: Run) -> tuple[int, str, int, int]:
     """What a page shows of a run changes whenever one of these does."""
     run.refresh()
     figures = library.figures(run.name)
-    return run.index.generation, figures.state, len(figures.manifests) + len(figures.problems)
+    logged = sum(1 + len(one.curve) for one in figures.underway.values())
+    return run.index.generation, figures.state, len(figures.manifests) + len(figures.problems), logged

@@ -17,6 +17,7 @@ from selfimprove.store.index import FACETS
 from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings
+from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.library import Library, Run
 from selfimprove.viewer.views import compare_view, problem_view, trace_view
@@ -53,14 +54,23 @@ def runs(request: Request) -> HTMLResponse:
 
 
 @router.get("/runs/{name}")
-def run(request: Request, name: str, graph: int | None = Query(None, ge=0, le=10_000)) -> HTMLResponse:
-    return render(request, "run.html", **run_values(library_of(request), run_of(request, name), graph))
+def run(
+    request: Request, name: str, graph: int | None = Query(None, ge=0, le=10_000),
+    against: str | None = Query(None, max_length=300),
+) -> HTMLResponse:  # fmt: skip
+    library, one = library_of(request), run_of(request, name)
+    control = choose_control(library, name, against)
+    asked = {} if against is None else {"against": against}
+    others = [each for each in library.folders() if each != name]
+    return render(request, "run.html", **run_values(library, one, graph, control), others=others, asked=asked,
+                  drawn=graph)  # fmt: skip
 
 
-def run_values(library: Library, one: Run, graph: int | None) -> dict[str, Any]:
+def run_values(library: Library, one: Run, graph: int | None, control: Control | None) -> dict[str, Any]:
     """What a run's page shows; `graph` is the round whose stages are drawn, the last one without it."""
     figures = library.figures(one.name)
     funnel, health = read_funnel(one.index), read_health(one.index)
+    own, beside = {each.round: each for each in figures.rounds}, control.rounds if control else {}
     rounds = sorted({manifest.round for manifest in figures.manifests} | {row["round"] for row in funnel})
     chosen = graph if graph is not None and graph in rounds else (rounds[-1] if rounds else 0)
     return {
@@ -71,9 +81,13 @@ def run_values(library: Library, one: Run, graph: int | None) -> dict[str, Any]:
         "funnel": funnel,
         "health": health,
         "undecided": read_undecided(one.index),
+        "control": control,
+        "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
+        "kl": drawings.divergences(figures),
         "rounds": rounds,
         "graph": chosen,
         "losses": drawings.losses(figures),
+        "pairs": drawings.measured_pairs(figures),
         "levels": figures.by("task", "level"),
         "stages": drawings.stage_table(figures.manifests),
         "flow": drawings.stage_flow(one, figures, chosen),
@@ -83,9 +97,13 @@ def run_values(library: Library, one: Run, graph: int | None) -> dict[str, Any]:
 
 
 @router.get("/runs/{name}/charts/{chart}.svg")
-def chart(request: Request, name: str, chart: str, graph: int = Query(0, ge=0, le=10_000)) -> Response:
-    one, figures = run_of(request, name), library_of(request).figures(name)
-    return _image(drawings.draw(chart, one, figures, graph))
+def chart(
+    request: Request, name: str, chart: str, graph: int = Query(0, ge=0, le=10_000),
+    against: str = Query("", max_length=300),
+) -> Response:  # fmt: skip
+    library, one = library_of(request), run_of(request, name)
+    control = choose_control(library, name, against)
+    return _image(drawings.draw(chart, one, library.figures(name), graph, control))
 
 
 @router.get("/charts/spark/{name}.svg")
@@ -123,7 +141,7 @@ def trace(
 ) -> Response:
     one = run_of(request, name)
     try:
-        view = trace_view(one, identity)
+        view = trace_view(one, identity, library_of(request).figures(name))
     except StoreError:
         found, kind = one.records.find(identity)  # a shortened id, or a record of another kind
         return RedirectResponse(found if kind == "rationale" else f"/runs/{quote(name)}/records/{found}", 303)
@@ -165,7 +183,7 @@ def _name(request: Request) -> str:
 
 @router.get("/runs/{name}/traces/{identity}/steps.svg")
 def steps(request: Request, name: str, identity: Identity) -> Response:
-    view = trace_view(run_of(request, name), identity)
+    view = trace_view(run_of(request, name), identity, library_of(request).figures(name))
     return _image(drawings.step_graph(view))
 
 
@@ -218,7 +236,8 @@ def constitution_page(request: Request, name: str, against: str = Query("", max_
     others = [each for each, folder in library_of(request).folders().items()
               if each != name and (folder.path / "constitution.yaml").is_file()]  # fmt: skip
     return render(request, "constitution.html", title="Constitution", run=name, view=view, others=others,
-                  against=against, banner=banner(one))  # fmt: skip
+                  against=against, banner=banner(one),
+                  versions=constitution.read_versions(library_of(request), name))  # fmt: skip
 
 
 @router.get("/api")

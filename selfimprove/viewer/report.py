@@ -13,8 +13,9 @@ from selfimprove.store.parts import write_text
 from selfimprove.store.search import Filters
 from selfimprove.viewer import constitution, drawings
 from selfimprove.viewer.app import STATIC, make_environment
+from selfimprove.viewer.controls import Control
 from selfimprove.viewer.forms import Asked
-from selfimprove.viewer.library import Library, Run
+from selfimprove.viewer.library import Figures, Library, Run, read_figures
 from selfimprove.viewer.pages import run_values
 from selfimprove.viewer.text import plain
 from selfimprove.viewer.views import trace_view
@@ -35,33 +36,35 @@ PAGE = """<!doctype html>
 """
 
 
-def write_report(folder: RunFolder, out: Path, cache: Path | None = None) -> int:
-    """Write the report of a run; gives its size in bytes."""
+def write_report(folder: RunFolder, out: Path, cache: Path | None = None, against: RunFolder | None = None) -> int:
+    """Write the report of a run; gives its size in bytes. `against` is the run that it stands beside, its control."""
     library = Library(folder.path, cache)
     name = next(iter(library.folders()))
+    control = Control(against.path.resolve().name, read_figures(against)) if against else None
     run = library.run(name)
     run.index.refresh(force=True)
     environment = make_environment()
-    values = run_values(library, run, None)
+    values: dict[str, Any] = {**run_values(library, run, None, control), "others": [], "asked": {}, "drawn": None}
     pages = [_main(environment, "run.html", **values)]
     if (view := constitution.read(run, None)) is not None:
-        shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None}
+        shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None, "versions": []}
         pages.append(_main(environment, "constitution.html", view=view, **shared))
-    pages += list(_examples(environment, run))
-    body = _unlinked(_with_charts("\n<hr>\n".join(pages), library, run))
+    pages += list(_examples(environment, run, library.figures(name)))
+    body = _unlinked(_with_charts("\n<hr>\n".join(pages), library, run, control))
     style = (STATIC / "view.css").read_text()
     text = PAGE.format(title=f"{plain(name)}".replace("<", "&lt;"), style=style, body=body)
     write_text(out, text)
     return len(text.encode())
 
 
-def _examples(environment: Environment, run: Run) -> list[str]:
+def _examples(environment: Environment, run: Run, figures: Figures) -> list[str]:
     """Some traces of each kind, of the last round in which there are any."""
     found = []
     for title, filters in KINDS.items():
         for row in run.search.page(filters, sort="newest", limit=EXAMPLES):
-            values: dict[str, Any] = {"view": trace_view(run, row["id"]), "asked": Asked(), "at": None, "before": None,
-                                      "after": None, "banner": None, "notes": [], "by": ""}  # fmt: skip
+            view = trace_view(run, row["id"], figures)
+            values: dict[str, Any] = {"view": view, "asked": Asked(), "at": None, "before": None, "after": None,
+                                      "banner": None, "notes": [], "by": ""}  # fmt: skip
             page = _main(environment, "trace.html", title="", run=run.name, **values)
             found.append(page.replace("<h1>Trace", f"<h1>{title}: trace", 1))
     return found
@@ -73,13 +76,13 @@ def _main(environment: Environment, template: str, **values: Any) -> str:
     return page[page.index(">", page.index("<main")) + 1 : page.rindex("</main>")]
 
 
-def _with_charts(body: str, library: Library, run: Run) -> str:
+def _with_charts(body: str, library: Library, run: Run, control: Control | None) -> str:
     """Charts as data in the place of their addresses. The addresses are of our own templates: model text is escaped."""
     figures = library.figures(run.name)
 
     def embed(match: re.Match[str]) -> str:
         graph = re.search(r"graph=(\d+)", match[2] or "")
-        svg = drawings.draw(unquote(match[1]), run, figures, int(graph[1]) if graph else 0)
+        svg = drawings.draw(unquote(match[1]), run, figures, int(graph[1]) if graph else 0, control)
         return f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"'
 
     body = re.sub(r'src="/runs/[^"/]+/charts/([^"/]+?)\.svg(\?[^"]*)?"', embed, body)

@@ -1,18 +1,20 @@
 """What a page of one trace, one problem or one comparison shows, as plain data."""
 
+from math import ceil
 from typing import Any
 
 from selfimprove.errors import StoreError
 from selfimprove.stats import mcnemar
+from selfimprove.store import Manifest
 from selfimprove.store.flow import read_changes, read_solved
 from selfimprove.store.index import key_of
-from selfimprove.viewer.library import Run
+from selfimprove.viewer.library import Figures, Run
 
 MAX_SIBLINGS = 60
 MAX_PARENTS = 100
 
 
-def trace_view(run: Run, identity: str) -> dict[str, Any]:
+def trace_view(run: Run, identity: str, figures: Figures) -> dict[str, Any]:
     """A trace and all that hangs on it; a part that cannot be read is None. Raises StoreError where it is no trace."""
     row = run.records.trace(identity)
     if row is None:
@@ -32,7 +34,8 @@ def trace_view(run: Run, identity: str) -> dict[str, Any]:
         "revision": revision,
         "critique": critique,
         "before": before,
-        "children": _children(run, made),
+        "writer": _checkpoint(run, row["checkpoint"]),
+        "children": _children(run, made, figures),
         "siblings": siblings(run, row),
     }
 
@@ -61,7 +64,7 @@ def _revision(
     return revision, critique, run.records.record(parents[2], "rationale")
 
 
-def _children(run: Run, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _children(run: Run, made: list[dict[str, Any]], figures: Figures) -> list[dict[str, Any]]:
     """What was made from a trace, and for an example or a preference the checkpoints that were trained on it."""
     rows = [one["child"] for one in made if one["kind"] in ("example", "preference")]
     used = [one for one in run.records.children_of(rows) if one["kind"] == "checkpoint"]
@@ -69,7 +72,7 @@ def _children(run: Run, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for child in made:
         record = run.records.record(child["child"], child["kind"]) if child["child"] in rows else None
-        mine = [{**one, **checkpoints[one["child"]]} for one in used if one["parent"] == child["child"]]
+        mine = [_trained(one, checkpoints[one["child"]], figures) for one in used if one["parent"] == child["child"]]
         found.append({**child, "record": record, "checkpoints": sorted(mine, key=lambda one: one["round"])})
     return sorted(found, key=lambda one: (one["round"], one["kind"], one["child"]))
 
@@ -79,8 +82,49 @@ def _checkpoint(run: Run, identity: str) -> dict[str, Any]:
     place = run.records.parts().get(run.records.place(identity, "checkpoint") or -1)
     if place is None:
         return {}
-    found = run.index.rows("SELECT path, method, weights FROM read_parquet(?) WHERE id = ?", place["path"], identity)
+    found = run.index.rows(
+        "SELECT path, method, weights, len(parents) AS parents FROM read_parquet(?) WHERE id = ?",
+        place["path"], identity,
+    )  # fmt: skip
     return found[0] if found else {}
+
+
+def _trained(used: dict[str, Any], checkpoint: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    """Where a row stands in the training set of a checkpoint, how often it was seen, and what became of the checkpoint.
+
+    A checkpoint's parents are the checkpoint before it, if there is one, and the different rows in training order.
+    """
+    before = int(checkpoint.get("method") != "warmup")
+    seen: dict[str, Any] = {"row": used["place"] - before, "different": max(0, checkpoint.get("parents", 0) - before)}
+    manifest = next(
+        (one for one in figures.manifests if (one.round, one.stage) == (used["round"], checkpoint.get("method"))), None
+    )
+    if manifest and all(isinstance(manifest.metrics.get(name), int) for name in ("rows", "left_out", "steps")):
+        seen |= _passes(manifest)
+    return {**used, **checkpoint, **seen, "promotion": _promotion(used, figures)}
+
+
+def _passes(manifest: Manifest) -> dict[str, Any]:
+    """How often a training run went over its rows: whole passes, and the share of one more that it began.
+
+    As TRL counts them: the last batch of a pass may be a short one, and the order of each pass is another one.
+    """
+    rows, left_out, steps = (manifest.metrics[name] for name in ("rows", "left_out", "steps"))
+    batch, accumulate = (max(1, manifest.settings.get(name, 1)) for name in ("batch_size", "accumulate"))
+    batches = max(1, ceil(rows / batch))
+    passes, more = divmod(steps, ceil(batches / accumulate))
+    return {"rows": rows, "left_out": left_out, "steps": steps, "passes": passes,
+            "begun": more * accumulate / batches}  # fmt: skip
+
+
+def _promotion(used: dict[str, Any], figures: Figures) -> dict[str, Any] | None:
+    """Whether a checkpoint, or the round's last one that was trained from it, was promoted; None where it is open."""
+    promotion = figures.promotions.get(used["round"])
+    if promotion is None or not promotion.parents:
+        return None
+    candidate = promotion.parents[0]
+    return {"promoted": promotion.promoted, "reason": promotion.reason, "candidate": candidate,
+            "itself": candidate == used["child"]}  # fmt: skip
 
 
 def problem_view(run: Run, identity: str) -> dict[str, Any]:

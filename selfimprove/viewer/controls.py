@@ -1,0 +1,57 @@
+"""Which run another one is shown beside: the one that an address names, or its control."""
+
+import re
+from dataclasses import dataclass
+
+from selfimprove.viewer.library import Accuracy, Figures, Library
+
+NAMED = re.compile(r"(^|[^a-z])control([^a-z]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A run that another one is shown beside, and why."""
+
+    name: str
+    figures: Figures
+    reason: str = ""
+
+    @property
+    def rounds(self) -> dict[int, Accuracy]:
+        return {one.round: one for one in self.figures.rounds}
+
+
+def choose_control(library: Library, name: str, against: str | None) -> Control | None:
+    """The run that is asked for by name, the run's control where nothing is said, and none for an empty name.
+
+    Raises StoreError where there is no run of that name.
+    """
+    if against is None:
+        found = find_control(library, name)
+        return Control(found[0], library.figures(found[0]), found[1]) if found else None
+    return Control(against, library.figures(against)) if against and against != name else None
+
+
+def find_control(library: Library, name: str) -> tuple[str, str] | None:
+    """The control of a run and what makes it one: a run with the same seed and problems that trains on seed rationales
+    alone (`select.sources: seed`), or that is called a control; None where there is none, or the run is one itself."""
+    own = library.recipe(name)
+    if own is None or _is_control(name, own):
+        return None
+    found = []
+    for other in library.folders():
+        recipe = None if other == name else library.recipe(other)
+        if recipe is None or any(
+            getattr(recipe, each) != getattr(own, each) for each in ("seed", "train", "evaluate_on")
+        ):
+            continue
+        if reason := _is_control(other, recipe):
+            found.append((recipe.stages.select.sources != "seed", other, reason))
+    return min(found)[1:] if found else None
+
+
+def _is_control(name: str, recipe: object) -> str:
+    """Why a run is a control; empty where it is none."""
+    if recipe.stages.select.sources == "seed":  # type: ignore[attr-defined]
+        return "it trains on seed rationales alone"
+    return "it is called so" if NAMED.search(name) else ""
