@@ -173,19 +173,32 @@ def plan(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help=RUN)],
-    out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.")],
+    out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file; with --inspect a folder.")],
     what: Annotated[
-        str, typer.Option(help="sft or dpo: what was trained; traces: all that was written; notes.")
-    ] = "sft",
+        str | None,
+        typer.Option(
+            help="sft (what it is without --what) or dpo: what was trained; traces: all that was written; notes. "
+            "With --inspect: evaluations (without --what) or traces."
+        ),
+    ] = None,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Write logs for Inspect, one a round, which `inspect view` opens.")
+    ] = False,
     round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write SFT rows, DPO pairs or all traces to a file that `datasets` loads."""
+    """Write SFT rows, DPO pairs or all traces to a file that `datasets` loads, or logs that Inspect opens."""
     from selfimprove.store import find_run
     from selfimprove.store.query import Query
     from selfimprove.traces import export_rows
 
-    count = export_rows(Query(find_run(run, runs)), out, what, round_)
+    if inspect:
+        from selfimprove.inspect_logs import write_logs
+
+        logs, samples = write_logs(find_run(run, runs), out, what or "evaluations", round_)
+        typer.echo(f"{logs} logs of {samples} samples in {out}; open them with: inspect view --log-dir {out}")
+        return
+    count = export_rows(Query(find_run(run, runs)), out, what or "sft", round_)
     typer.echo(f"{count} rows in {out}")
 
 

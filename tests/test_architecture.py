@@ -34,7 +34,7 @@ ROWS = (
     {"pipeline", "summary"},
     {"overlap"},
     {"loop", "on_ray"},
-    {"status", "show", "traces", "progress", "verify_file", "serve"},
+    {"status", "show", "traces", "inspect_logs", "progress", "verify_file", "serve"},
     {"estimate", "principle_report", "prompt_study"},
     {"prompt_search"},
     {"viewer"},

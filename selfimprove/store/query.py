@@ -70,7 +70,7 @@ class Query:
     def _own_round(self, kind: str) -> str:
         return ", round" if "round" in KINDS[kind].model_fields else ""
 
-    def _run(self, sql: str, values: list[Any] | None = None) -> Any:
+    def _run(self, sql: str, values: list[Any] | dict[str, Any] | None = None) -> Any:
         try:
             return self.connection.execute(sql, values)
         except duckdb.Error as error:
@@ -90,9 +90,13 @@ class Query:
         order = "round, stage, level, problem, origin, sample, id"
         tail = "" if limit is None else f" LIMIT {int(limit)}"
         sql = f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY {order}{tail}"
-        cursor = self._run(sql, list(chosen.values()))
+        yield from self.stream(sql, list(chosen.values()), batch=1000)
+
+    def stream(self, sql: str, values: list[Any] | dict[str, Any], *, batch: int = 100) -> Iterator[dict[str, Any]]:
+        """The rows of a query, `batch` of them in memory at a time; no other query may be asked meanwhile."""
+        cursor = self._run(sql, values)
         names = [column[0] for column in cursor.description]
-        while rows := cursor.fetchmany(1000):
+        while rows := cursor.fetchmany(batch):
             for row in rows:
                 yield dict(zip(names, row, strict=True))
 
