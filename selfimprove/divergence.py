@@ -59,7 +59,7 @@ def _score(
 ) -> dict[str, tuple[float, int]]:
     """By text: its log-probability and its tokens; a text that a model has no room for is left out."""
     engine = context.engine(checkpoint)
-    found: dict[str, tuple[float, int]] = {}
+    found = {one.id: (0.0, 0) for one in texts if not one.text and one.id not in ended}  # nothing to score
     for end in (True, False):
         some = [one for one in texts if (one.id in ended) == end and (one.text or end)]
         scores = engine.score([(one.prompt, one.text) for one in some], end=end) if some else []

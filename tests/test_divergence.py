@@ -38,14 +38,14 @@ def measured(context: Context, round_: int) -> dict[str, float]:
     return found
 
 
-def log_probability(folder: str, texts: Sequence[Rationale]) -> list[tuple[float, int]]:
-    """Of each text after its prompt, with the end token where it was drawn."""
+def log_probability(folder: str, texts: Sequence[Rationale], *, end: bool = True) -> list[tuple[float, int]]:
+    """Of each text after its prompt, with the end token where it was drawn and `end` does not leave it out."""
     model, tokenizer = load_model(folder, base=None, dtype="float32", device="cpu")
     found = []
     for one in texts:
         prompt = encode_prompt(tokenizer, one.prompt, chat=False)
         ids = encode_completion(tokenizer, one.text)
-        ids = ids if one.finish == "stop" else ids[:-1]
+        ids = ids if end and one.finish == "stop" else ids[:-1]
         with torch.no_grad():
             logits = model(torch.tensor([prompt + ids])).logits[0].double().log_softmax(-1)
         found.append((sum(float(logits[len(prompt) - 1 + at, token]) for at, token in enumerate(ids)), len(ids)))
@@ -87,6 +87,21 @@ def test_only_so_many_texts_of_the_round_are_scored_and_no_others(context: Conte
     assert some is not None and some["texts"] == 5
     assert measure_kl(2, [*others, *reversed(written)], context) == some
     assert measure_kl(2, others, context) is None
+
+
+def test_where_texts_may_end_at_a_stop_string_no_end_token_is_counted(context: Context, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, "generate.kl_samples=1000", "prompt.stop=[x]")
+    stopping = Context(recipe, context.folder)
+    stopping.plan = context.plan
+    texts: list[Rationale] = context.read((2, "generate"), Rationale)
+    policy, base = (
+        log_probability(context.weights(one), texts, end=False)
+        for one in (context.incumbent(2), context.first_checkpoint())
+    )
+    found = measure_kl(2, texts, stopping)
+    ratios = [one[0] - other[0] for one, other in zip(policy, base, strict=True)]
+    assert found is not None and found["nats a text"] == pytest.approx(mean(ratios), abs=1e-4)
+    assert found["nats a text"] != pytest.approx(measured(context, 2)["nats a text"], abs=1e-3)
 
 
 def test_it_is_off_and_changes_no_fingerprint(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_a_loss_is_shown_as_it_is_logged(browser: Any, judged: tuple[str, RunFol
         curve = [{"step": at, "loss": 1 / at} for at in range(1, steps + 1)]
         (folder / "curve.json").write_text(json.dumps({"steps": 40, "curve": curve}))
         page.locator("td", has_text=f"{steps} of 40").wait_for()
+        # Another address: the same one would not be asked for again.
+        assert f"n={6 + steps}" in (page.locator("img[src*=loss-dpo]").get_attribute("src") or "")
     assert "round 3, so far" in page.request.get(f"{judged[0]}/runs/made/charts/loss-dpo.svg").text()
     one.context.close()
     assert one.said == []

@@ -181,18 +181,13 @@ class Library:
 
     def _reread(self, path: Path, read: Callable[[], Any]) -> Any:
         """What a small file says, or None where it cannot be read; read again where it changed."""
-        try:
-            status = path.stat()
-            state = (status.st_size, status.st_mtime_ns)
-            kept = self._read.get(path)
-            if kept is None or kept[0] != state:
-                kept = (state, None)
-                with suppress(SelfImproveError):
-                    kept = (state, read())
-                self._read[path] = kept
-            return kept[1]
-        except OSError:
-            return None
+        state, kept = _stamp(path), self._read.get(path)
+        if kept is None or kept[0] != state:
+            kept = (state, None)
+            with suppress(SelfImproveError, OSError):
+                kept = (state, read() if state else None)
+            self._read[path] = kept
+        return kept[1]
 
     def figures(self, name: str) -> Figures:
         """A run's figures; read again where a file of it changed."""
@@ -207,18 +202,23 @@ class Library:
 
 def _fingerprint(folder: RunFolder) -> Any:
     """What changes whenever a run's figures may."""
-    found = []
-    names = ("stage.json", *CURVES)
-    stages_ = [path for name in names for path in sorted(folder.path.glob(f"round-[0-9]*/*/{name}"))]
-    for path in (folder.path / RECIPE, folder.path / "lock", *stages_):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        found.append((str(path), status.st_size, status.st_mtime_ns))
-    stages = tuple(sorted(str(path) for path in folder.path.glob("round-[0-9]*/*/")))
+    stages = sorted(folder.path.glob("round-[0-9]*/*/"))
+    found = [_stamp(path) for path in (folder.path / RECIPE, folder.path / "lock")]
+    for stage in stages:
+        closed = _stamp(stage / "stage.json")
+        # The losses of an open stage, while it trains.
+        found += [closed] if closed else [_stamp(stage / name) for name in CURVES]
     # A lock that a killed process left names a process that is gone: look again now and then.
-    return tuple(found), stages, _is_working(folder) and time.time() // 5
+    return tuple(found), tuple(map(str, stages)), _is_working(folder) and time.time() // 5
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    """What changes with a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
 
 
 def _is_working(folder: RunFolder) -> bool:
