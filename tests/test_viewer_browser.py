@@ -12,10 +12,12 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from hostile_run import HOSTILE, RUN, write_hostile  # noqa: E402
+from hostile_run import HOSTILE, NAME, RUN, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_round, write_run  # noqa: E402
 
 from selfimprove.records import Problem  # noqa: E402
+from selfimprove.store import RunFolder  # noqa: E402
+from selfimprove.viewer.report import write_report  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3", "3+0=3\n#3")
@@ -51,13 +53,15 @@ class Watched:
         self.page = self.context.new_page()
         self.page.set_default_timeout(40_000)
         self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("console", lambda message: self.said.append(f"{message.text} {message.location}"))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("request", self._note)
+        self.page.on("download", lambda download: self.said.append(f"download of {download.url}"))
+        self.context.on("page", lambda page: self.said.append(f"opened {page.url}"))
 
     def _note(self, request: Any) -> None:
-        if not request.url.startswith(self.address):
+        if not request.url.startswith((self.address, "data:image/svg+xml;base64,")):
             self.said.append(f"request to {request.url}")
 
     def open(self, path: str) -> Any:
@@ -145,6 +149,32 @@ def test_a_note_is_kept_and_found_again(watched: Watched) -> None:
     assert page.locator("ol.traces > li").count() == 1
 
 
+def test_two_people_at_once_see_each_others_notes(browser: Any, site: tuple[str, Path]) -> None:
+    people = {name: Watched(browser, site[0]) for name in ("Ada", "Émile", "")}
+    pages = {name: one.open("/runs/made/traces?stage=evaluate&round=1") for name, one in people.items()}
+    for page in pages.values():  # all have the trace open before anyone writes
+        page.locator("a.trace").nth(1).click()
+    for (name, page), mark in zip(pages.items(), ("good", "bad", "unsure"), strict=True):
+        page.locator(f"input[value={mark}]").check()
+        page.locator("textarea").fill(f"{mark} <b>says</b> {name}")
+        page.locator("input[name=by]").fill(name)
+        page.locator("button", has_text="Keep the note").click()
+        page.wait_for_url("**#notes")
+    for page in pages.values():
+        page.reload()
+        assert page.locator(".said").count() == 3
+        said = " ".join(page.locator(".said").all_inner_texts())
+        assert all(f"{mark} <b>says</b>" in said for mark in ("good", "bad", "unsure")) and "somebody" in said
+    page = pages[""]
+    page.locator("input[value=withdrawn]").check()
+    page.locator("button", has_text="Keep the note").click()
+    page.locator(".said").nth(2).wait_for(state="detached")
+    assert "somebody" not in " ".join(page.locator(".said").all_inner_texts())
+    for one in people.values():
+        one.context.close()
+        assert one.said == []
+
+
 def test_a_run_that_goes_on_is_shown_as_it_goes(browser: Any, tmp_path: Path) -> None:
     run = write_run(tmp_path, TEXTS, rounds=1)
     held_out = run.stage(0, "problems").read(Problem)
@@ -197,6 +227,61 @@ def test_pages_fit_and_are_accessible(browser: Any, site: tuple[str, Path], widt
     assert one.said == []
 
 
+def hostile_pages(page: Any, address: str, traces: int) -> Iterator[str]:
+    """Each kind of page, image and answer of the hostile run, and so many of its traces, one for each text first."""
+    base, asked = f"/runs/{RUN}", page.request.get(f"{address}/api/runs/{RUN}/traces?limit=200").json()["traces"]
+    yield from ("/", base, f"{base}/traces", f"{base}/traces?text=%3Cscript%3Ealert(9)%3C/script%3E&sort=%3Cb%3E",
+                f"/compare?a={RUN}&b={RUN}&first=0&second=1", f"{base}/constitution", f"/api{base}",
+                f"/api{base}/traces", f"{base}/traces/{'%3Cscript%3E'}", "/charts/spark/" + RUN + ".svg")  # fmt: skip
+    yield from (f"{base}/charts/{name}.svg" for name in ("accuracy", "levels", "funnel", "health", "loss-sft"))
+    yield f"{base}/charts/stages.svg?graph=1"
+    assert {row["text"][:300] for row in asked} >= {text[:300] for text in HOSTILE}
+    for row in [one for one in asked if one["stage"] != "evaluate"][:traces]:
+        yield f"{base}/traces/{row['id']}"
+    yield f"{base}/traces/{asked[-1]['id']}/steps.svg"
+    yield f"{base}/problems/{asked[-1]['problem']}"
+    revised = next(row["id"] for row in asked if row["origin"] == "revised")
+    view = page.request.get(f"{address}/api{base}/traces/{revised}").json()
+    made = page.request.get(f"{address}/api{base}/traces/{view['before']['id']}").json()["children"]
+    yield from {one["kind"]: f"{base}/records/{one['child']}" for one in (*view["children"], *made)}.values()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
+def test_nothing_that_a_model_wrote_runs(browser: Any, site: tuple[str, Path], script: bool) -> None:
+    """On any page; and each is there, also on a small screen and without JavaScript."""
+    one = Watched(browser, site[0], viewport={"width": 400, "height": 800}, java_script_enabled=script)
+    opened = []
+    for path in hostile_pages(one.page, site[0], 100 if script else 4):
+        answer = one.page.goto(site[0] + path)
+        assert answer.status == (422 if "traces/%3C" in path else 200), path
+        if "html" in answer.headers["content-type"]:
+            assert (one.page.locator("main").text_content() or "").strip()
+            assert one.page.evaluate("document.documentElement.scrollWidth") <= 400, path
+        if script and "html" in answer.headers["content-type"]:
+            one.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            assert one.page.evaluate("document.documentElement.scrollWidth") <= 400, path
+            for step in one.page.locator("mark.step").all()[:2]:
+                step.hover()
+        opened.append(re.sub("[0-9a-f]{20}", "ID", path))
+    one.page.wait_for_timeout(200)
+    assert len(opened) > (35 if script else 20)
+    assert {f"/runs/{RUN}/{kind}/ID" for kind in ("traces", "problems", "records")} <= {*opened}
+    one.context.close()
+    # That a page was refused is said by the browser itself.
+    assert [said for said in one.said if not ("422" in said and "traces/%3C" in said)] == []
+
+
+def test_the_report_of_hostile_texts_runs_nothing(browser: Any, site: tuple[str, Path], tmp_path: Path) -> None:
+    write_report(RunFolder(site[1] / NAME), tmp_path / "report.html", tmp_path / "cache")
+    one = Watched(browser, (tmp_path / "report.html").as_uri())
+    page = one.open("")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.locator("img").count() > 3
+    assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    one.context.close()
+    assert one.said == []
+
+
 def test_pages_can_be_read_without_javascript(browser: Any, site: tuple[str, Path]) -> None:
     one = Watched(browser, site[0], java_script_enabled=False)
     page = one.open("/runs/made/traces")
@@ -205,17 +290,3 @@ def test_pages_can_be_read_without_javascript(browser: Any, site: tuple[str, Pat
     assert page.locator("#rationale").is_visible()
     one.context.close()
     assert one.said == []
-
-
-def test_nothing_that_a_model_wrote_runs(watched: Watched) -> None:
-    page = watched.open(f"/runs/{RUN}")
-    rows = page.request.get(f"{watched.address}/api/runs/{RUN}/traces?stage=generate").json()["traces"]
-    assert len(rows) == len(HOSTILE)
-    for row in rows:
-        page = watched.open(f"/runs/{RUN}/traces/{row['id']}")
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        page.locator("mark.step").first.hover()
-    watched.open(f"/runs/{RUN}/traces?stage=generate")
-    watched.open(f"/runs/{RUN}/traces?text={'<script>alert(9)</script>'}&sort=<b>")
-    watched.open(f"/runs/{RUN}/problems/{rows[0]['problem']}")
-    page.wait_for_timeout(200)

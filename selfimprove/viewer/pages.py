@@ -53,6 +53,12 @@ def runs(request: Request) -> HTMLResponse:
     return render(request, "runs.html", title="Runs", run=None, runs=rows, folder=str(library.path))
 
 
+@router.get("/favicon.ico")
+def icon() -> RedirectResponse:
+    """What a browser asks for by itself where it shows a chart or an answer in JSON."""
+    return RedirectResponse("/static/icon.svg", 308)
+
+
 @router.get("/runs/{name}")
 def run(
     request: Request, name: str, graph: int | None = Query(None, ge=0, le=10_000),
