@@ -185,6 +185,7 @@ UNHASHED = [
     *(f"engine.vllm.{name}" for name in VllmSettings.model_fields),
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
+    "report_to",
     "stages.verify.workers",
     "stages.verify.overlap",
     *(f"ray.{name}" for name in Ray.model_fields),
