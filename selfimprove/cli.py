@@ -280,18 +280,31 @@ def schema() -> None:
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help=RUN)],
-    html: Annotated[Path, typer.Option(help="The file to write.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write the main pages to this file, which needs no server: figures, charts, some traces."),
+    ] = None,
+    to: Annotated[
+        list[str] | None, typer.Option(help="Send each round's figures to tensorboard, trackio, wandb or mlflow.")
+    ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Another run whose accuracy stands beside it, its control.")
+        str | None, typer.Option(help="With --html, another run whose accuracy stands beside it, its control.")
     ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write a run's main pages as one file that needs no server: figures, charts, principles, some traces."""
+    """Write a run's main pages as one file, or send its figures to trackers."""
     from selfimprove.store import find_run
 
+    if html is None and not to:
+        raise UsageError("Name a file with --html, or a tracker with --to.")
     folder, control = find_run(run, runs), find_run(against, runs) if against else None
-    write_report = _viewer("report").write_report
-    typer.echo(f"{html}: {write_report(folder, html, against=control) / 1e6:.1f} MB")
+    if to:
+        from selfimprove.reporting import send_figures
+
+        typer.echo(f"{send_figures(folder, to)} reports sent")
+    if html is not None:
+        write_report = _viewer("report").write_report
+        typer.echo(f"{html}: {write_report(folder, html, against=control) / 1e6:.1f} MB")
 
 
 def _viewer(module: str) -> Any:

@@ -20,6 +20,7 @@ from selfimprove.overlap import verify_beside
 from selfimprove.pipeline import prepare
 from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
+from selfimprove.reporting import Reports
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
@@ -43,6 +44,7 @@ def run_loop(
     `maker` makes the parts of stages; this process does without one. `redo` names stages (`sft`, `round-02/sft`) to do
     again, and `all` stands for every stage that the recipe changed.
     """
+    reports = Reports(recipe.report_to, folder)
     with folder:
         context = Context(recipe, folder, report=report, load=load)
         graph = context.graph()
@@ -59,9 +61,11 @@ def run_loop(
                 if not disk.closed:
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, context, maker or InTurn())
+                    reports.follow(stage.name)
                 context.forget(stage.round - 1)
         finally:
             context.close()
+            reports.close()
 
 
 def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: Maker) -> None:

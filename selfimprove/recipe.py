@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from selfimprove.engine_settings import EngineSettings, Ray
 from selfimprove.settings import Settings, Share, added, unhashed
 from selfimprove.task_settings import Limits, PromptsTask, Task
+from selfimprove.trackers import Name
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -505,4 +506,7 @@ class Recipe(Settings):
     engine: EngineSettings = EngineSettings()
     ray: Ray = Ray()
     judge: Judge = Judge()
+    report_to: tuple[Name, ...] = unhashed(
+        (), "trackers that are told of the trainers' steps and of each round's figures"
+    )
     stages: Stages = Stages()

@@ -9,67 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from selfimprove.console import SafeConsole
+from selfimprove.figures import read_funnels
 from selfimprove.plan import ORDER
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 from selfimprove.summary import sum_by_task
-
-
-@dataclass(frozen=True)
-class Funnel:
-    """How many rationales of a round came how far."""
-
-    sampled: int
-    correct: int
-    steps_valid: int
-    wrong_reason: int
-    repaired: int
-    repaired_correct: int
-    revised: int
-    revised_correct: int
-    rationalized: int
-    rationalized_correct: int
-    kept: int
-    kept_repaired: int
-    kept_revised: int
-    kept_rationalized: int
-    kept_vote: int
-    undecided: int
-
-
-def read_funnels(query: Query) -> dict[int, Funnel]:
-    """The funnel of each round."""
-    rows = query.rows(
-        """
-        SELECT r.round,
-               count(*) FILTER (r.origin = 'sampled') AS sampled,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct') AS correct,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND NOT w.wrong) AS steps_valid,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND w.wrong) AS wrong_reason,
-               count(*) FILTER (r.stage = 'repair') AS repaired,
-               count(*) FILTER (r.stage = 'repair' AND v.outcome = 'correct') AS repaired_correct,
-               count(*) FILTER (r.stage = 'revise') AS revised,
-               count(*) FILTER (r.stage = 'revise' AND v.outcome = 'correct') AS revised_correct,
-               count(*) FILTER (r.origin = 'rationalized') AS rationalized,
-               count(*) FILTER (r.origin = 'rationalized' AND v.outcome = 'correct') AS rationalized_correct,
-               count(*) FILTER (d.kept) AS kept,
-               count(*) FILTER (d.kept AND r.stage = 'repair') AS kept_repaired,
-               count(*) FILTER (d.kept AND r.stage = 'revise') AS kept_revised,
-               count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
-               count(*) FILTER (d.kept AND starts_with(d.reason, 'kept by vote')) AS kept_vote,
-               count(*) FILTER (v.outcome = 'undecided') AS undecided
-        FROM rationale r
-        JOIN verdict v ON v.parents[1] = r.id
-        JOIN (SELECT id, len(list_filter(steps, lambda s: s.outcome = 'incorrect')) > 0 AS wrong FROM verdict) w
-          ON w.id = v.id
-        LEFT JOIN decision d ON d.parents[1] = r.id
-        WHERE r.stage <> 'evaluate'
-        GROUP BY r.round ORDER BY r.round
-        """
-    )
-    return {row.pop("round"): Funnel(**row) for row in rows}
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from selfimprove.records import Checkpoint, Example, Preference, Problem, Record
 from selfimprove.stats import dpo_loss
 from selfimprove.store.parts import write_part
 from selfimprove.tasks import Arithmetic
+from selfimprove.trackers import Destination, Ledger
 from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
 CHECKPOINT = "checkpoint"
@@ -165,7 +166,18 @@ def _job(stage: PlannedStage, context: Context, settings: Training, parent: Chec
         "dtype": recipe.model.dtype,
         "device": recipe.model.device,
         "threads": recipe.engine.threads,
+        "reporting": _reporting(stage, context),
     }
+
+
+def _reporting(stage: PlannedStage, context: Context) -> Destination | None:
+    """Where a stage's trainer reports to: under the same name for as long as it can go on where it was."""
+    if not context.recipe.report_to:
+        return None
+    ledger, part = Ledger(context.folder.path), str(stage).replace("/", "-")
+    if not (context.folder.stage(*stage.key).path / "training").exists():
+        ledger.begin(part)
+    return ledger.destination(context.recipe.report_to, context.folder.path.resolve().name, part)
 
 
 def _train(

@@ -17,7 +17,7 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
     {"errors", "records", "phrases"},
-    {"yaml_files", "terminal", "addition", "settings", "memory"},
+    {"yaml_files", "terminal", "addition", "settings", "memory", "trackers"},
     {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console"},
     {"recipe", "gym_data", "accelerate_config", "triggers"},
     {"recipe_file", "prompts"},
@@ -32,7 +32,8 @@ ROWS = (
     {"constitutional", "pools", "divergence"},
     {"answering"},
     {"pipeline", "summary"},
-    {"overlap"},
+    {"overlap", "figures"},
+    {"reporting"},
     {"loop", "on_ray"},
     {"status", "show", "traces", "inspect_logs", "progress", "verify_file", "serve"},
     {"estimate", "principle_report", "prompt_study"},
@@ -81,6 +82,9 @@ HOMES = {
     "markupsafe": {"viewer"},
     "uvicorn": {"viewer"},
     "matplotlib": {"viewer"},
+    "trackio": {"trackers"},
+    "wandb": {"trackers"},
+    "mlflow": {"trackers"},
 }
 HEAVY = {
     "torch",
@@ -100,6 +104,10 @@ HEAVY = {
     "uvicorn",
     "jinja2",
     "matplotlib",
+    "tensorboard",
+    "trackio",
+    "wandb",
+    "mlflow",
 }
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr", "system", "popen", "unsafe_load"}

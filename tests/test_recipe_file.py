@@ -186,6 +186,7 @@ UNHASHED = [
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
     "stages.generate.kl_samples",
+    "report_to",
     "stages.verify.workers",
     "stages.verify.overlap",
     *(f"ray.{name}" for name in Ray.model_fields),

@@ -22,7 +22,9 @@ from selfimprove.errors import TrainingError
 from selfimprove.memory import read_peak, reset_peak
 from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
+from selfimprove.trackers import PROJECT
 from selfimprove.trainers.job import CURVE, PROGRESS, RESULT, Curve, Job, Point, Report, TrainingJob, TrainResult
+from selfimprove.trainers.reports import reporting
 
 # What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
 OPTIMIZER_STATES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
@@ -65,13 +67,15 @@ def train_with(
     model, tokenizer = _load(job)
     rows = tokenize(tokenizer)
     reset_peak()
-    trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
-    _check_processes(trainer)
-    trainer.remove_callback(PrinterCallback)
     step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
-    trainer.add_callback(_watch_callback(report, step_tokens, job.workspace))
     resume = newest_checkpoint(job.workspace)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with reporting(job.reporting) as reports:
+        trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
+        _check_processes(trainer)
+        trainer.remove_callback(PrinterCallback)
+        reports.guard(trainer)
+        trainer.add_callback(_watch_callback(report, step_tokens, job.workspace))
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
     if state.global_step < state.max_steps:
         raise TrainingError(f"{job.output}: training stopped at step {state.global_step} of {state.max_steps}")
@@ -91,6 +95,7 @@ def train_with(
         trainable=sum(one.numel() for one in model.parameters() if one.requires_grad),
         processes=count_processes(),
         peaks=read_peak(),
+        unreported=reports.lost,
     )
     _save(trainer, tokenizer, job, result)
     return result
@@ -211,7 +216,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
-        report_to="none",
+        **_report_to(kind, job),
         disable_tqdm=True,
         **{checkpointing: settings.gradient_checkpointing},
         **own,
@@ -220,6 +225,14 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         # Where it sees several GPUs, the trainer would take a batch for each of them (torch's DataParallel).
         arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _report_to(kind: Any, job: TrainingJob) -> dict[str, Any]:
+    """The arguments that name trackers, of which some versions know fewer."""
+    if job.reporting is None:
+        return {"report_to": "none"}
+    given = {"report_to": list(job.reporting.to), "run_name": job.reporting.run, "project": PROJECT}
+    return {name: value for name, value in given.items() if name in kind.__dataclass_fields__}
 
 
 def _optimizer(model: Any, settings: Training) -> Any:

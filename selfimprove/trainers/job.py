@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from selfimprove.recipe import Dpo, Training
+from selfimprove.trackers import Destination
 
 RESULT = "training.json"
 PROGRESS = "progress.json"
@@ -31,6 +32,8 @@ class TrainingJob(BaseModel):
     dtype: str = "float32"
     device: str = "auto"
     threads: int | None = None
+    reporting: Destination | None = None
+    """Where the trainer reports to; nowhere without it."""
 
     @property
     def workspace(self) -> Path:
@@ -92,3 +95,5 @@ class TrainResult(BaseModel):
     processes: int = 1
     peaks: dict[str, int] = {}
     """The highest memory of the first process in bytes, by the names of Phase."""
+    unreported: dict[str, int] = {}
+    """By tracker: calls that failed."""

@@ -1,0 +1,102 @@
+"""The loop's own figures for trackers: once for each closed round, whatever was killed in between.
+
+Reports stop nothing: what a tracker raises, or does not answer in time, is a warning, and the round is tried again with
+the next one. `selfimprove report RUN --to TRACKER` sends what is still missing.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection
+from typing import Any
+
+from selfimprove.figures import closed_rounds, round_figures
+from selfimprove.store import RunFolder
+from selfimprove.trackers import PATIENCE, TRACKERS, Destination, Ledger, check_trackers
+
+LIMIT = 60.0  # seconds that a tracker may take for one thing
+
+
+class Reports:
+    """Tells trackers of a run's closed rounds; raises SelfImproveError at once where one is not installed."""
+
+    def __init__(self, to: Collection[str], folder: RunFolder) -> None:
+        check_trackers(to)
+        self.to, self.folder = tuple(to), folder
+        self.failures: dict[str, int] = {}
+        if self.to:
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
+
+    def follow(self, stage: str) -> None:
+        """A stage is closed, and with some a round."""
+        if self.to and stage in ("evaluate", "promote"):
+            self.send()
+
+    def send(self) -> int:
+        """Send the rounds that trackers do not have; gives how many reports were taken."""
+        ledger, rounds, sent = Ledger(self.folder.path), closed_rounds(self.folder), 0
+        ledger.compare(rounds)
+        destination = ledger.destination(self.to, self.folder.path.resolve().name)
+        wanted = {name: ledger.missing(name, rounds) for name in self.to}
+        if wanted.get("wandb") and os.environ.get("WANDB_MODE") == "offline":
+            # A run cannot be resumed there: `wandb sync` puts a later folder in the place of an earlier one.
+            wanted["wandb"] = list(rounds)
+        figures = {
+            round_: round_figures(self.folder, round_) for round_ in {one for some in wanted.values() for one in some}
+        }
+        for name, missing in wanted.items():
+            found = [(round_, figures[round_]) for round_ in missing]
+            if found and self._attempt(name, _log, name, destination, found):
+                ledger.note(name, {round_: rounds[round_] for round_ in missing})
+                sent += len(found)
+        return sent
+
+    def _attempt(self, name: str, call: Callable[..., Any], *values: Any) -> bool:
+        """Call a tracker beside this thread, which waits for it no longer than LIMIT."""
+        raised: list[str] = []
+
+        def work() -> None:
+            try:
+                call(*values)
+                raised.append("")
+            except Exception as error:  # any library's own
+                raised.append(" ".join(str(error).split())[:200] or type(error).__name__)
+
+        thread = threading.Thread(target=work, name=f"report to {name}", daemon=True)
+        thread.start()
+        thread.join(LIMIT)
+        reason = raised[0] if raised else f"no answer within {LIMIT:g} s"
+        if reason:
+            self.failures[name] = self.failures.get(name, 0) + 1
+            print(f"selfimprove: {name}: {reason}; the run goes on, and the round is reported later", file=sys.stderr)
+        return not reason
+
+    def close(self) -> None:
+        """Say what the trackers did not take."""
+        if self.failures and (left := self._missing()):
+            run = self.folder.path.name
+            print(f"selfimprove: {left}; send it with: selfimprove report {run} --to TRACKER", file=sys.stderr)
+
+    def _missing(self) -> str:
+        ledger, rounds = Ledger(self.folder.path), closed_rounds(self.folder)
+        left = {name: len(ledger.missing(name, rounds)) for name in self.to}
+        return ", ".join(f"{count} rounds are missing in {name}" for name, count in left.items() if count)
+
+
+def _log(name: str, destination: Destination, found: list[tuple[int, dict[str, float]]]) -> None:
+    # Opened and closed each time: a trainer in this process may open the same tracker in between.
+    tracker = TRACKERS[name](destination)
+    for round_, figures in found:
+        tracker.log(figures, round_)
+    tracker.close()
+
+
+def send_figures(folder: RunFolder, to: Collection[str]) -> int:
+    """Send the rounds of a run that trackers do not have; gives how many reports were taken."""
+    reports = Reports(to, folder)
+    with folder:
+        try:
+            return reports.send()
+        finally:
+            reports.close()

@@ -1,0 +1,103 @@
+"""A trainer's own reports: TRL's callbacks for trackers, with what they raise kept from the training."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from typing import Any
+
+from selfimprove.trackers import ENVIRONMENTS, PATIENCE, QUIET, Destination
+
+MAX_FAILURES = 3  # after which a tracker is left alone until the next training
+FINISH = 30.0  # seconds
+
+
+class TrainerReports:
+    """Counts what was lost, by tracker."""
+
+    def __init__(self, to: tuple[str, ...]) -> None:
+        self.to = to
+        self.lost: dict[str, int] = {}
+
+    def attempt(self, name: str, call: Callable[..., Any], *values: Any, **more: Any) -> Any:
+        """Call a tracker; what it raises is a warning, counted, and gives None."""
+        if self.lost.get(name, 0) >= MAX_FAILURES:
+            self.lost[name] += 1
+            return None
+        try:
+            with redirect_stdout(StringIO()):  # what a run prints is its own
+                return call(*values, **more)
+        except Exception as error:  # any library's own
+            self.lost[name] = self.lost.get(name, 0) + 1
+            if self.lost[name] == 1:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                print(f"selfimprove: {name}: {reason}; the training goes on without its report", file=sys.stderr)
+            return None
+
+    def guard(self, trainer: Any) -> None:
+        """Put a guard around each callback that `report_to` made."""
+        from transformers.integrations import get_reporting_integration_callbacks
+
+        handler = trainer.callback_handler
+        kinds = dict(zip(get_reporting_integration_callbacks(list(self.to)), self.to, strict=True))
+        handler.callbacks = [
+            _guarded(one, kinds[type(one)], self) if type(one) in kinds else one for one in handler.callbacks
+        ]
+
+
+def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
+    from transformers import TrainerCallback
+
+    class Guarded(TrainerCallback):  # type: ignore[misc]
+        """Does what the tracker's callback does, as long as that works."""
+
+    def wrap(event: str) -> Callable[..., None]:
+        def handle(self: Any, args: Any, state: Any, control: Any, **values: Any) -> None:
+            reports.attempt(name, getattr(callback, event), args, state, control, **values)
+
+        return handle
+
+    for event in dir(TrainerCallback):
+        if event.startswith("on_"):
+            setattr(Guarded, event, wrap(event))
+    return Guarded()
+
+
+@contextmanager
+def reporting(destination: Destination | None) -> Iterator[TrainerReports]:
+    """What trackers' callbacks read from the environment, for the time of one training."""
+    if destination is None:
+        yield TrainerReports(())
+        return
+    reports = TrainerReports(destination.to)
+    before = dict(os.environ)
+    os.environ.update({**PATIENCE, **QUIET, **before})
+    try:
+        for name in destination.to if int(before.get("RANK", "0")) == 0 else ():
+            os.environ.update(reports.attempt(name, ENVIRONMENTS[name], destination) or {})
+        yield reports
+    finally:
+        for name in destination.to:
+            reports.attempt(name, _finish, name)
+        for key in set(os.environ) - set(before):
+            del os.environ[key]
+        os.environ.update(before)
+
+
+def _finish(name: str) -> None:
+    """Close what a callback leaves open in this process; a tracker that cannot be reached is not waited for long."""
+    module = sys.modules.get(name)
+    if module is None:
+        return
+    if name == "mlflow":
+        while module.active_run():
+            module.end_run()
+        module.set_tracking_uri(None)
+    if name == "wandb" and module.run is not None:
+        closing = threading.Thread(target=module.teardown, daemon=True)  # it keeps the environment otherwise
+        closing.start()
+        closing.join(FINISH)
+        if closing.is_alive():
+            raise TimeoutError(f"did not take the last reports within {FINISH:g} s")
