@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
+from selfimprove.errors import SelfImproveError
 from selfimprove.figures import closed_rounds, round_figures
 from selfimprove.store import RunFolder
 from selfimprove.trackers import PATIENCE, TRACKERS, Destination, Ledger, check_trackers
@@ -31,7 +32,10 @@ class Reports:
     def follow(self, stage: str) -> None:
         """A stage is closed, and with some a round."""
         if self.to and stage in ("evaluate", "promote"):
-            self.send()
+            try:
+                self.send()
+            except (SelfImproveError, OSError) as error:
+                print(f"selfimprove: the round is not reported: {error}", file=sys.stderr)
 
     def send(self) -> int:
         """Send the rounds that trackers do not have; gives how many reports were taken."""

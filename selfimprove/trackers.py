@@ -5,7 +5,6 @@ Each follows its own environment variables where they are set. Without them its 
 """
 
 import importlib.util
-import json
 import os
 import time
 import uuid
@@ -200,6 +199,14 @@ def check_trackers(names: Collection[str]) -> None:
             )
 
 
+class Reported(BaseModel):
+    """What was reported of a run: how often its parts were begun, and by tracker the hash of each round."""
+
+    id: str
+    attempts: dict[str, int] = {}
+    rounds: dict[str, dict[int, str]] = {}
+
+
 class Ledger:
     """What was reported of a run so far, in `trackers/reported.json`: a kill loses it no more than the run."""
 
@@ -207,42 +214,42 @@ class Ledger:
         self.folder = run / FOLDER
         self._path = self.folder / "reported.json"
         try:
-            self._state: dict[str, Any] = json.loads(self._path.read_text())
+            self._state = Reported.model_validate_json(self._path.read_text())
         except (OSError, ValueError):
-            self._state = {"id": uuid.uuid4().hex[:12], "attempts": {}, "rounds": {}}
+            self._state = Reported(id=uuid.uuid4().hex[:12])
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(self._state, indent=1))
+        partial.write_text(self._state.model_dump_json(indent=1))
         partial.rename(self._path)
 
     def destination(self, to: Collection[Any], run: str, part: str = "") -> Destination:
         """Where the run, or a part of it, reports to; what is done again gets a name of its own."""
-        attempt = int(self._state["attempts"].get(part, 1))
+        attempt = self._state.attempts.get(part, 1)
         names = [one for one in (part, str(attempt) if attempt > 1 else "") if one]
         # Both hold the same words; a name may stand twice in a project, an id may not.
         return Destination(to=tuple(to), folder=self.folder, run="-".join([run, *names]), group=run,
-                           id="-".join([self._state["id"], *names]))  # fmt: skip
+                           id="-".join([self._state.id, *names]))  # fmt: skip
 
     def begin(self, part: str) -> None:
         """A part begins from nothing: where it was begun before, under another name."""
-        self._state["attempts"][part] = self._state["attempts"].get(part, 0) + 1
+        self._state.attempts[part] = self._state.attempts.get(part, 0) + 1
         self._write()
 
     def compare(self, rounds: Mapping[int, str]) -> None:
         """Begin anew, under another name, where a round is not the one that was reported."""
-        had = [one for rounds_ in self._state["rounds"].values() for one in rounds_.items()]
-        if any(rounds.get(int(round_), state) != state for round_, state in had):
-            self._state["rounds"] = {}
-            self._state["attempts"].setdefault("", 1)
+        had = [one for rounds_ in self._state.rounds.values() for one in rounds_.items()]
+        if any(rounds.get(round_, state) != state for round_, state in had):
+            self._state.rounds = {}
+            self._state.attempts.setdefault("", 1)
             self.begin("")
 
     def missing(self, tracker: str, rounds: Mapping[int, str]) -> list[int]:
         """The rounds that a tracker does not have."""
-        return [round_ for round_ in rounds if str(round_) not in self._state["rounds"].get(tracker, {})]
+        return [round_ for round_ in rounds if round_ not in self._state.rounds.get(tracker, {})]
 
     def note(self, tracker: str, rounds: Mapping[int, str]) -> None:
         """A tracker has taken these rounds."""
-        self._state["rounds"].setdefault(tracker, {}).update({str(round_): state for round_, state in rounds.items()})
+        self._state.rounds.setdefault(tracker, {}).update(rounds)
         self._write()

@@ -16,9 +16,11 @@ from viewing import BASE, write_run, write_stage
 from selfimprove.cli import main
 from selfimprove.errors import SelfImproveError
 from selfimprove.figures import closed_rounds, round_figures
+from selfimprove.models import hash_weights
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import RunFolder
+from selfimprove.store.parts import hash_file
 from selfimprove.trackers import TRACKERS, Destination, Ledger, check_trackers
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.sft import train_sft
@@ -39,15 +41,11 @@ def write_promotion(run: RunFolder, round_: int, won: int = 1) -> None:
     trained = Checkpoint(parents=(), path=f"round-{round_:02d}/sft/checkpoint", method="sft", weights=str(round_))
     made = Promotion(parents=(trained.id, BASE.id), promoted=True, won=won, lost=0, p_value=0.5, reason="better")
     write_stage(run, round_, "promote", "promotion", [made])
-
-
-def rewrite_hashes(run: RunFolder, round_: int, hash_: str) -> None:
-    """What a stage that was made again leaves: other hashes in its manifest."""
     stage = run.stage(round_, "promote")
     manifest = stage.manifest()
     assert manifest is not None
-    text = manifest.model_copy(update={"files": {"promotion-00000.parquet": hash_}, "sizes": {}}).model_dump_json()
-    (stage.path / "stage.json").write_text(text)
+    hashes = {file.name: hash_file(file) for file in stage.files()}
+    (stage.path / "stage.json").write_text(manifest.model_copy(update={"files": hashes}).model_dump_json())
 
 
 def test_the_figures_of_a_round(tmp_path: Path) -> None:
@@ -192,7 +190,8 @@ def test_rounds_that_were_made_again_get_a_name_of_their_own(tmp_path: Path) -> 
     pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
     run = write_closed(tmp_path, 1)
     assert send(run, "tensorboard").stdout == "2 reports sent\n"
-    rewrite_hashes(run, 1, "other")
+    run.discard(run.stage(1, "promote"))
+    write_promotion(run, 1, won=2)
     assert send(run, "tensorboard").stdout == "2 reports sent\n"
     assert read_tensorboard(run) == read_tensorboard(run, "made-2") == {0: 0.0, 1: 0.25}
 
@@ -216,6 +215,33 @@ def test_a_tracker_that_fails_is_a_warning_and_is_told_later(tmp_path: Path, nam
     assert READERS[name](run) == {0: 0.0, 1: 0.25}
 
 
+def mlflow_losses(folder: Path) -> list[float]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/trackers/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("selfimprove").experiment_id])
+    return [one.value for one in client.get_metric_history(found.info.run_id, "loss")]
+
+
+def trackio_losses(folder: Path) -> list[float]:
+    with sqlite3.connect(folder / "trackio" / "selfimprove.db") as database:
+        rows = database.execute("SELECT metrics FROM metrics WHERE run_name = 'r-sft' ORDER BY id").fetchall()
+    return [found["train/loss"] for (row,) in rows if "train/loss" in (found := json.loads(row))]
+
+
+def wandb_losses(folder: Path) -> list[float]:
+    found = sorted((folder / "trackers" / "wandb").glob("offline-run-*/run-i.wandb"))
+    return [float(row["train/loss"]) for path in found for row in scan_wandb(path) if "train/loss" in row]
+
+
+LOSSES: dict[str, Callable[[Path], list[float]]] = {
+    "tensorboard": lambda folder: list(read_tensorboard(RunFolder(folder), "r-sft", "train/loss").values()),
+    "mlflow": mlflow_losses,
+    "trackio": trackio_losses,
+    "wandb": wandb_losses,
+}
+
+
 def destination(folder: Path, *to: str) -> Destination:
     return Destination.model_validate(
         {"to": to, "folder": folder / "trackers", "run": "r-sft", "group": "r", "id": "i"}
@@ -225,7 +251,6 @@ def destination(folder: Path, *to: str) -> Destination:
 @pytest.mark.parametrize("launch", ["process", pytest.param("accelerate", marks=pytest.mark.long)])
 def test_a_trainer_reports_its_losses(model: Path, tmp_path: Path, launch: str) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
-    before = dict(os.environ)
     job = make_job(
         model, tmp_path, quick(launch=launch, **({"launch_config": "one-gpu"} if launch != "process" else {}))
     )
@@ -233,7 +258,33 @@ def test_a_trainer_reports_its_losses(model: Path, tmp_path: Path, launch: str) 
     result = train_sft(job) if launch == "process" else launch_training(job)
     losses = read_tensorboard(RunFolder(tmp_path), "r-sft", "train/loss")
     assert losses == pytest.approx({one.step: one.loss for one in result.curve})
-    assert result.unreported == {} and dict(os.environ) == before
+    assert result.unreported == {} and "TENSORBOARD_LOGGING_DIR" not in os.environ
+    plain = make_job(model, tmp_path / "plain", quick())
+    train_sft(plain)
+    assert hash_weights(plain.output) == hash_weights(job.output), "reports change what is trained"
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "trackio", "wandb"])
+def test_a_training_that_goes_on_reports_no_step_twice(
+    model: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which it reads when it is imported
+    pytest.importorskip(name, reason=f"needs the extra '{name}'")
+    job = make_job(model, tmp_path, quick()).model_copy(update={"reporting": destination(tmp_path, name)})
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_sft(job, stop)
+    resumed = train_sft(job)
+    assert resumed.resumed_from == 2 and resumed.unreported == {}
+    assert LOSSES[name](tmp_path) == pytest.approx([one.loss for one in resumed.curve])
 
 
 def test_a_trainer_goes_on_where_its_tracker_fails(

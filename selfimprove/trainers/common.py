@@ -69,7 +69,7 @@ def train_with(
     reset_peak()
     step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
     resume = newest_checkpoint(job.workspace)
-    with reporting(job.reporting) as reports:
+    with reporting(job.reporting, job.workspace) as reports:
         trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
         _check_processes(trainer)
         trainer.remove_callback(PrinterCallback)

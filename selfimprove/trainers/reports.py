@@ -1,12 +1,16 @@
 """A trainer's own reports: TRL's callbacks for trackers, with what they raise kept from the training."""
 
+import json
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import StringIO
+from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from selfimprove.trackers import ENVIRONMENTS, PATIENCE, QUIET, Destination
 
@@ -15,11 +19,26 @@ FINISH = 30.0  # seconds
 
 
 class TrainerReports:
-    """Counts what was lost, by tracker."""
+    """What trackers are told of one training; counts what was lost, by tracker."""
 
-    def __init__(self, to: tuple[str, ...]) -> None:
+    def __init__(self, to: tuple[str, ...], workspace: Path) -> None:
         self.to = to
         self.lost: dict[str, int] = {}
+        self._path = workspace / "reported.json"
+        self._told: dict[str, int] = {}
+        with suppress(OSError, ValueError):
+            self._told = TypeAdapter(dict[str, int]).validate_json(self._path.read_text())
+        self._before = dict(self._told)
+
+    def told(self, name: str, step: int) -> bool:
+        """Whether a tracker was told of a step before a kill, after which the training began again before it."""
+        return step <= self._before.get(name, -1)
+
+    def note(self, name: str, step: int) -> None:
+        """A tracker was told of a step."""
+        self._told[name] = step
+        with suppress(OSError):
+            self._path.write_text(json.dumps(self._told))
 
     def attempt(self, name: str, call: Callable[..., Any], *values: Any, **more: Any) -> Any:
         """Call a tracker; what it raises is a warning, counted, and gives None."""
@@ -55,7 +74,11 @@ def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
 
     def wrap(event: str) -> Callable[..., None]:
         def handle(self: Any, args: Any, state: Any, control: Any, **values: Any) -> None:
+            if event == "on_log" and reports.told(name, state.global_step):
+                return
             reports.attempt(name, getattr(callback, event), args, state, control, **values)
+            if event == "on_log" and state.is_world_process_zero and name not in reports.lost:
+                reports.note(name, state.global_step)
 
         return handle
 
@@ -66,12 +89,12 @@ def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
 
 
 @contextmanager
-def reporting(destination: Destination | None) -> Iterator[TrainerReports]:
+def reporting(destination: Destination | None, workspace: Path) -> Iterator[TrainerReports]:
     """What trackers' callbacks read from the environment, for the time of one training."""
+    reports = TrainerReports(destination.to if destination else (), workspace)
     if destination is None:
-        yield TrainerReports(())
+        yield reports
         return
-    reports = TrainerReports(destination.to)
     before = dict(os.environ)
     os.environ.update({**PATIENCE, **QUIET, **before})
     try:
@@ -96,8 +119,13 @@ def _finish(name: str) -> None:
             module.end_run()
         module.set_tracking_uri(None)
     if name == "wandb" and module.run is not None:
-        closing = threading.Thread(target=module.teardown, daemon=True)  # it keeps the environment otherwise
+        closing = threading.Thread(target=_close_wandb, args=[module], daemon=True)
         closing.start()
         closing.join(FINISH)
         if closing.is_alive():
             raise TimeoutError(f"did not take the last reports within {FINISH:g} s")
+
+
+def _close_wandb(module: Any) -> None:
+    module.finish()
+    module.teardown()  # it would keep this run's environment for the next one
