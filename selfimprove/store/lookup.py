@@ -53,13 +53,14 @@ class Records:
         )
         return {row["id"]: row["kind"] for row in rows}
 
-    def read(self, identity: str, part: int | None) -> dict[str, Any] | None:
+    def read(self, identity: str, part: int | None, columns: str = "*") -> dict[str, Any] | None:
         """A record from its file; None where the file is gone or damaged since it was indexed."""
         place = self.parts().get(-1 if part is None else part)
         if place is None or not Path(place["path"]).is_file():
             return None
+        sql = f"SELECT {columns} FROM read_parquet(?) WHERE id = ? LIMIT 1"
         try:
-            found = self.index.rows("SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1", place["path"], identity)
+            found = self.index.rows(sql, place["path"], identity)
         except (StoreError, duckdb.Error):
             return None
         return _finite({**found[0], "round": place["round"], "stage": place["stage"]}) if found else None
@@ -90,6 +91,12 @@ class Records:
     def record(self, identity: str, kind: str) -> dict[str, Any] | None:
         """A record of any kind."""
         return self.read(identity, self.place(identity, kind))
+
+    def checkpoint(self, identity: str) -> dict[str, Any]:
+        """Where a checkpoint lies and what it was trained by; of its parents, thousands of them, the number alone."""
+        columns = "path, method, weights, len(parents) AS parents"
+        found = self.read(identity, self.place(identity, "checkpoint"), columns)
+        return found or {"path": "", "method": "", "weights": "", "parents": 0}
 
     def trace(self, identity: str) -> dict[str, Any] | None:
         """A trace as the index holds it."""

@@ -34,7 +34,7 @@ def trace_view(run: Run, identity: str, figures: Figures) -> dict[str, Any]:
         "revision": revision,
         "critique": critique,
         "before": before,
-        "writer": _checkpoint(run, row["checkpoint"]),
+        "writer": run.records.checkpoint(row["checkpoint"]),
         "children": _children(run, made, figures),
         "siblings": siblings(run, row),
     }
@@ -68,7 +68,7 @@ def _children(run: Run, made: list[dict[str, Any]], figures: Figures) -> list[di
     """What was made from a trace, and for an example or a preference the checkpoints that were trained on it."""
     rows = [one["child"] for one in made if one["kind"] in ("example", "preference")]
     used = [one for one in run.records.children_of(rows) if one["kind"] == "checkpoint"]
-    checkpoints = {identity: _checkpoint(run, identity) for identity in {one["child"] for one in used}}
+    checkpoints = {identity: run.records.checkpoint(identity) for identity in {one["child"] for one in used}}
     found = []
     for child in made:
         record = run.records.record(child["child"], child["kind"]) if child["child"] in rows else None
@@ -77,27 +77,15 @@ def _children(run: Run, made: list[dict[str, Any]], figures: Figures) -> list[di
     return sorted(found, key=lambda one: (one["round"], one["kind"], one["child"]))
 
 
-def _checkpoint(run: Run, identity: str) -> dict[str, Any]:
-    """Where a checkpoint lies and what it was trained by; its parents, thousands of them, stay in the file."""
-    place = run.records.parts().get(run.records.place(identity, "checkpoint") or -1)
-    if place is None:
-        return {}
-    found = run.index.rows(
-        "SELECT path, method, weights, len(parents) AS parents FROM read_parquet(?) WHERE id = ?",
-        place["path"], identity,
-    )  # fmt: skip
-    return found[0] if found else {}
-
-
 def _trained(used: dict[str, Any], checkpoint: dict[str, Any], figures: Figures) -> dict[str, Any]:
     """Where a row stands in the training set of a checkpoint, how often it was seen, and what became of the checkpoint.
 
     A checkpoint's parents are the checkpoint before it, if there is one, and the different rows in training order.
     """
-    before = int(checkpoint.get("method") != "warmup")
-    seen: dict[str, Any] = {"row": used["place"] - before, "different": max(0, checkpoint.get("parents", 0) - before)}
+    before = int(checkpoint["method"] != "warmup")
+    seen: dict[str, Any] = {"row": used["place"] - before, "different": max(0, checkpoint["parents"] - before)}
     manifest = next(
-        (one for one in figures.manifests if (one.round, one.stage) == (used["round"], checkpoint.get("method"))), None
+        (one for one in figures.manifests if (one.round, one.stage) == (used["round"], checkpoint["method"])), None
     )
     if manifest and all(isinstance(manifest.metrics.get(name), int) for name in ("rows", "left_out", "steps")):
         seen |= _passes(manifest)
