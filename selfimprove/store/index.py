@@ -26,6 +26,7 @@ from selfimprove.store.run import RunFolder
 
 VERSION = 1  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
+MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
 # What a trace is counted by; the cube holds the number of traces for each combination that occurs.
 FACETS = (
@@ -66,7 +67,7 @@ INSERT_TRACES = """
                 THEN 'undecided' ELSE 'correct' END,
            v.reason[:400],
            CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason[:400],
-           'no', coalesce(n.principle, ''),
+           'no', coalesce(n.principle[:{value}], ''),
            CASE WHEN c.id IS NULL THEN 'none' WHEN c.first <> c.second THEN 'yes' ELSE 'no' END,
            r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, len(v.steps),
            len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), v.id, d.id,
@@ -246,7 +247,8 @@ class Index:
                 for kind in KINDS
             }
             cursor.execute(
-                f'INSERT INTO problem SELECT id, {round_}, question[:2000], answer[:400], task, level, "group", part '
+                f"INSERT INTO problem SELECT id, {round_}, question[:2000], answer[:400], task[:{MAX_VALUE}], level, "
+                f'"group"[:{MAX_VALUE}], part '
                 f"FROM ({sources['problem']})"
             )
             for kind in LINKED:
@@ -261,7 +263,7 @@ class Index:
                 f"INSERT INTO link SELECT parents[3], id, 'rationale', 3, {round_} FROM ({sources['rationale']}) "
                 "WHERE len(parents) > 2"
             )
-            cursor.execute(INSERT_TRACES.format(round=round_, searched=MAX_SEARCHED, **sources))
+            cursor.execute(INSERT_TRACES.format(round=round_, searched=MAX_SEARCHED, value=MAX_VALUE, **sources))
             cursor.execute(MARK_TRAINED.format(which=f"made.round = {round_}"))
             # A cumulative pool trains on what earlier rounds wrote.
             cursor.execute(MARK_TRAINED.format(which=f"used.round = {round_} AND made.round <> {round_}"))
