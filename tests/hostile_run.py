@@ -44,13 +44,16 @@ RUN = quote(NAME, safe="")
 class Poison:
     """Puts a hostile text of its own in each free field of records, and keeps their parents right."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
+        """`size`: at least so many characters in each."""
         self._ids: dict[str, str] = {}
         self._count = itertools.count()
+        self._size = size
 
     def text(self) -> str:
         at = next(self._count)
-        return f"{SMALL[at % len(SMALL)]} {at}"
+        text = f"{SMALL[at % len(SMALL)]} {at}"
+        return text * (self._size // len(text) + 1)
 
     def __call__(self, record: Record) -> Record:
         changed: dict[str, Any] = {"parents": tuple(self._ids.get(one, one) for one in record.parents)}

@@ -1,9 +1,13 @@
 """The index of a run: it says what the run's files say, follows them, and survives what is torn."""
 
+import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_round, write_run, write_stage
@@ -272,3 +276,22 @@ def test_an_export_holds_the_whole_text_where_the_index_has_its_beginning(tmp_pa
     rows = [row for batch in export_rows(index, Filters({"stage": ("generate",)}), batch=1) for row in batch]
     assert {len(row["text"]) for row in rows} == {len(long), 8}
     assert rows[0]["expected"] == "3" and set(rows[0]) >= {"question", "outcome", "trained", "verdict"}
+
+
+def test_a_log_probability_that_is_no_number_counts_as_none(run: RunFolder) -> None:
+    """No record of ours holds one; an edited file or another program's may."""
+    file = next(run.path.glob("round-01/generate/rationale-*.parquet"))
+    table = pq.read_table(file)
+    at = table.schema.get_field_index("logprob")
+    values = [float("nan"), float("inf"), float("-inf"), *table["logprob"].to_pylist()[3:]]
+    pq.write_table(table.set_column(at, "logprob", pa.array(values, pa.float64())), file)
+    index = index_of(run)
+    changed = [row["id"] for row in index.rows("SELECT id FROM trace WHERE logprob IS NULL")]
+    assert len(changed) == 3
+    for row in read_health(index):
+        assert math.isfinite(row["nats"]) and row["nats"] > 0
+    for identity in changed:
+        record = Records(index).record(identity, "rationale")
+        assert record is not None and record["logprob"] is None
+        json.dumps(record, allow_nan=False)
+    assert len(Search(index).page(Filters(), sort="unlikely", limit=200)) == TRACES

@@ -84,6 +84,7 @@ def test_without_a_name_the_plainest_file_is_taken(tmp_path: Path) -> None:
         ({"launch": "accelerate"}, True),
         ({"processes": 2}, True),
         ({"launch_config": "one-gpu"}, True),
+        ({"launch_arguments": ("--num_machines", "2")}, True),
     ],
 )
 def test_where_training_runs(settings: dict[str, object], child: bool) -> None:

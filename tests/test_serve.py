@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,6 +218,22 @@ def test_a_taken_port_and_a_model_that_vllm_refuses_are_one_line(models: dict[st
         supervisor.wait()
     assert len(said) == 3 and "started again" in said[0] and "3 times" in said[2]
     assert json.dumps(said)
+
+
+def test_a_model_that_goes_away_before_it_is_served_is_given_up(tmp_path: Path) -> None:
+    settings = EngineSettings(name="server", threads=1, vllm=VllmSettings(cache="32M"))
+    folder = make_llama(tmp_path / "model", 1)
+    said: list[str] = []
+    model = Model(path=str(folder), device="cpu")
+    supervisor = Supervisor(weigh(folder), model=model, settings=settings, count=1, say=said.append)
+    shutil.rmtree(folder)  # the thread that starts it looks a moment later
+    try:
+        wait_until(lambda: bool(supervisor.lost), 60)
+        with pytest.raises(EngineError, match="vLLM cannot serve it"):
+            supervisor.wait()
+    finally:
+        supervisor.close()
+    assert len(said) == 1 and "cannot be started" in said[0]
 
 
 def test_a_run_starts_its_servers_swaps_them_each_round_and_evaluates_as_transformers_does(tmp_path: Path) -> None:

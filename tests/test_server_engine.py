@@ -1,9 +1,11 @@
 """The server engine against a stub of our own: what it asks, what it makes of the answers, and every fault."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from servers import QUICK, Stub, free_port, make_engine, stub
 
 from selfimprove.engines import Completion, Request, Weights
-from selfimprove.engines.http import read_message, read_seconds, split_url
+from selfimprove.engines.http import Http, Refused, read_message, read_seconds, split_url
+from selfimprove.engines.local import choose_ports
 from selfimprove.errors import EngineError, UnreachableError
 from selfimprove.models import build_model
 from selfimprove.recipe import Build, Sampling
@@ -461,3 +464,48 @@ def test_texts_that_were_asked_for_before_a_swap_are_not_written_after_it(model:
             list(completions)
         assert len(ask(engine, 20)) == 20
         engine.close()
+
+
+class _Repeats(BaseHTTPRequestHandler):
+    """Refuses every request and repeats its key behind so many characters that a cut at 300 goes through it."""
+
+    def do_GET(self) -> None:
+        said = ("x" * 285 + " " + str(self.headers["Authorization"]).removeprefix("Bearer ")).encode()
+        self.send_response(400)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_no_part_of_a_key_is_left_where_a_message_is_cut() -> None:
+    secret = "sk-0123456789-abcdefghij"
+
+    async def ask(url: str) -> str:
+        http = Http(url, secret, 10.0)
+        await http.open()
+        try:
+            with pytest.raises(Refused) as refused:
+                await http.get("/models")
+            return str(refused.value)
+        finally:
+            await http.close()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Repeats) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            message = asyncio.run(ask(f"http://127.0.0.1:{server.server_port}/v1"))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert message.startswith("400 x") and not any(secret[:length] in message for length in range(3, len(secret)))
+
+
+@pytest.mark.parametrize(("count", "first"), [(1, 65536), (2, 65535), (1, 10**12)])
+def test_a_port_beyond_the_last_one_is_said_in_one_line(count: int, first: int) -> None:
+    with pytest.raises(EngineError, match=r"port \d+ cannot be used \(.+\); choose others with --port"):
+        choose_ports(count, first)
+    assert len(set(choose_ports(3, None))) == 3

@@ -22,7 +22,7 @@ from small import small_recipe
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
-from hostile_run import HOSTILE, NAME, RUN, write_hostile  # noqa: E402
+from hostile_run import HOSTILE, NAME, RUN, Poison, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_run  # noqa: E402
 
 from selfimprove.loop import run_loop  # noqa: E402
@@ -196,6 +196,33 @@ def test_a_text_of_five_megabytes_is_cut_and_said_to_be(site: tuple[str, Path]) 
     long = get(site, f"/api/runs/{RUN}/traces?stage=generate&sort=longest&limit=1").json()["traces"][0]["id"]
     page = get(site, f"/runs/{RUN}/traces/{long}").text
     assert "more characters" in page and len(page) < 2_000_000
+
+
+@pytest.mark.long
+def test_half_a_megabyte_in_every_field_leaves_every_page_bounded(tmp_path: Path) -> None:
+    write_run(tmp_path, ("1+2=3\n#3", "#4"), name="huge", change=Poison(500_000))
+    with serving(tmp_path, tmp_path / "cache") as address:
+        site = (address, tmp_path)
+        while get(site, "/api/runs/huge").json()["indexing"]:
+            time.sleep(0.5)
+        todo, seen = ["/", "/runs/huge", "/runs/huge/traces", "/runs/huge/constitution"], set[str]()
+        todo.append("/compare?a=huge&b=huge&first=0&second=1")
+        while todo:
+            path = todo.pop()
+            kind = re.sub(r"[0-9a-f]{20}", "ID", path.split("?")[0])
+            if path.startswith("#") or path in seen or len([one for one in seen if one.startswith(kind)]) > 3:
+                continue
+            seen.add(path)
+            answer = get(site, path)
+            if answer.headers["content-type"].startswith("text/html"):
+                assert len(answer.text) < 15_000_000, path
+                todo += sorted(link for link in check(answer.text) if link.startswith("/runs/huge"))
+        for row in get(site, "/api/runs/huge/traces").json()["traces"]:
+            page = get(site, f"/runs/huge/traces/{row['id']}").text
+            assert len(page) < 15_000_000 and "more characters" in page
+        lines = get(site, "/runs/huge/traces.jsonl?stage=generate").text.splitlines()
+        assert [len(json.loads(line)["text"]) > 500_000 for line in lines] == [True, True]
+    assert write_report(RunFolder(tmp_path / "huge"), tmp_path / "huge.html", tmp_path / "cache") < 20_000_000
 
 
 def test_strange_addresses_are_answered_in_one_line(site: tuple[str, Path]) -> None:

@@ -27,6 +27,7 @@ from selfimprove.store.run import RunFolder
 
 VERSION = 2  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
+MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
 # What a trace is counted by; the cube holds the number of traces for each combination that occurs.
 FACETS = (
@@ -85,7 +86,7 @@ INSERT_TRACES = """
                 THEN 'undecided' ELSE 'correct' END,
            v.reason[:400],
            CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason[:400],
-           'no', coalesce(n.principle, ''),
+           'no', coalesce(n.principle[:{value}], ''),
            CASE WHEN c.id IS NULL THEN 'none' WHEN c.first <> c.second THEN 'yes' ELSE 'no' END,
            r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, len(v.steps),
            len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), key(v.id), v.id, key(d.id), d.id,
@@ -283,8 +284,8 @@ class Index:
                 for kind in KINDS
             }
             cursor.execute(
-                f"INSERT INTO problem SELECT key(id), id, {round_}, question[:2000], answer[:400], task, level, "
-                f'"group", part FROM ({sources["problem"]})'
+                f"INSERT INTO problem SELECT key(id), id, {round_}, question[:2000], answer[:400], "
+                f'task[:{MAX_VALUE}], level, "group"[:{MAX_VALUE}], part FROM ({sources["problem"]})'
             )
             for kind in LINKED:
                 cursor.execute(
@@ -303,7 +304,8 @@ class Index:
                 f"INSERT INTO link SELECT key(parents[3]), parents[3], key(id), id, 'rationale', 3, {round_} "
                 f"FROM ({sources['rationale']}) WHERE len(parents) > 2"
             )
-            cursor.execute(INSERT_TRACES.format(round=round_, apart=ROUND, searched=MAX_SEARCHED, **sources))
+            limits = {"apart": ROUND, "searched": MAX_SEARCHED, "value": MAX_VALUE}
+            cursor.execute(INSERT_TRACES.format(round=round_, **limits, **sources))
             cursor.execute(MARK_TRAINED.format(which=f"made.round = {round_}"))
             # A cumulative pool trains on what earlier rounds wrote.
             cursor.execute(MARK_TRAINED.format(which=f"used.round = {round_} AND made.round <> {round_}"))

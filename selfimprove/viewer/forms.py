@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from selfimprove.store.index import FACETS
+from selfimprove.store.index import FACETS, MAX_VALUE
 from selfimprove.store.search import MAX_PATTERN, SORTS, Filters
 from selfimprove.viewer.library import Library, Run
 
 PAGE = 50
 MAX_OFFSET = 100_000_000
-Value = Annotated[str, Field(max_length=300)]
+Value = Annotated[str, Field(max_length=MAX_VALUE)]
 Values = Annotated[list[Value], Field(max_length=50)]
 
 
