@@ -189,7 +189,7 @@ ENVIRONMENTS: dict[str, Callable[[Destination], dict[str, str]]] = {
 
 
 def check_trackers(names: Collection[str]) -> None:
-    """Raise SelfImproveError where a tracker is not known or not installed."""
+    """Raise SelfImproveError where a tracker is not known, not installed or not set up."""
     for name in names:
         if name not in TRACKERS:
             raise SelfImproveError(f"no tracker '{name}'; there are {', '.join(TRACKERS)}")
@@ -197,6 +197,22 @@ def check_trackers(names: Collection[str]) -> None:
             raise SelfImproveError(
                 f"'report_to' names {name}, which is missing; install it with: pip install 'selfimprove[{name}]'"
             )
+        if name == "wandb":
+            check_login()
+
+
+def check_login() -> None:
+    """Raise SelfImproveError where W&B would ask for a key in the middle of a run."""
+    import wandb
+
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    finally:
+        wandb.teardown()
+    if not known:
+        raise SelfImproveError("wandb has no API key; run `wandb login`, or set WANDB_MODE=offline")
 
 
 class Reported(BaseModel):

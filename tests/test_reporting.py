@@ -242,6 +242,14 @@ LOSSES: dict[str, Callable[[Path], list[float]]] = {
 }
 
 
+def test_a_tracker_without_a_key_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="needs the extra 'wandb'")
+    run = write_closed(tmp_path, 1)
+    ended = send(run, "wandb", WANDB_MODE="online", WANDB_API_KEY="", HOME=str(tmp_path), NETRC=str(tmp_path / "none"))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "selfimprove: wandb has no API key; run `wandb login`, or set WANDB_MODE=offline\n"
+
+
 def destination(folder: Path, *to: str) -> Destination:
     return Destination.model_validate(
         {"to": to, "folder": folder / "trackers", "run": "r-sft", "group": "r", "id": "i"}

@@ -22,9 +22,8 @@ from selfimprove.errors import TrainingError
 from selfimprove.memory import read_peak, reset_peak
 from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
-from selfimprove.trackers import PROJECT
 from selfimprove.trainers.job import CURVE, PROGRESS, RESULT, Curve, Job, Point, Report, TrainingJob, TrainResult
-from selfimprove.trainers.reports import reporting
+from selfimprove.trainers.reports import report_to, reporting
 
 # What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
 OPTIMIZER_STATES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
@@ -216,7 +215,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
-        **_report_to(kind, job),
+        **report_to(kind, job.reporting),
         disable_tqdm=True,
         **{checkpointing: settings.gradient_checkpointing},
         **own,
@@ -225,14 +224,6 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         # Where it sees several GPUs, the trainer would take a batch for each of them (torch's DataParallel).
         arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
-
-
-def _report_to(kind: Any, job: TrainingJob) -> dict[str, Any]:
-    """The arguments that name trackers, of which some versions know fewer."""
-    if job.reporting is None:
-        return {"report_to": "none"}
-    given = {"report_to": list(job.reporting.to), "run_name": job.reporting.run, "project": PROJECT}
-    return {name: value for name, value in given.items() if name in kind.__dataclass_fields__}
 
 
 def _optimizer(model: Any, settings: Training) -> Any:

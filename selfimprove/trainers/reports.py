@@ -12,10 +12,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from selfimprove.trackers import ENVIRONMENTS, PATIENCE, QUIET, Destination
+from selfimprove.trackers import ENVIRONMENTS, PATIENCE, PROJECT, QUIET, Destination
 
 MAX_FAILURES = 3  # after which a tracker is left alone until the next training
 FINISH = 30.0  # seconds
+
+
+def report_to(kind: Any, destination: Destination | None) -> dict[str, Any]:
+    """TRL's arguments that name trackers; some versions know fewer of them."""
+    if destination is None:
+        return {"report_to": "none"}
+    given = {"report_to": list(destination.to), "run_name": destination.run, "project": PROJECT}
+    return {name: value for name, value in given.items() if name in kind.__dataclass_fields__}
 
 
 class TrainerReports:
