@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,9 +29,19 @@ TRACES = 3 * 4 + 2 * 5  # held out in rounds 0 to 2; sampled and one revised in 
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "100% of it_\n#3", "Ünïcode 3\n#3")
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """The index of a run that no test changes."""
+    index = index_of(write_run(tmp_path_factory.mktemp("still"), TEXTS, rounds=2))
+    yield index
+    index.close()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return write_run(tmp_path, TEXTS, rounds=2)
+def run(indexed: Index, tmp_path: Path) -> RunFolder:
+    """A copy of that run, to be changed."""
+    shutil.copytree(indexed.folder.path, tmp_path / "made")
+    return RunFolder(tmp_path / "made")
 
 
 def index_of(run: RunFolder) -> Index:
@@ -38,8 +50,8 @@ def index_of(run: RunFolder) -> Index:
     return index
 
 
-def test_it_holds_the_traces_that_the_parquet_files_hold(run: RunFolder) -> None:
-    index, query = index_of(run), Query(run)
+def test_it_holds_the_traces_that_the_parquet_files_hold(indexed: Index) -> None:
+    index, query = indexed, Query(indexed.folder)
     by_hand = {row["id"]: row for row in query.traces()}
     rows = index.rows("SELECT * FROM trace")
     assert len(rows) == len(by_hand) == TRACES
@@ -63,8 +75,8 @@ def test_it_holds_the_traces_that_the_parquet_files_hold(run: RunFolder) -> None
     assert [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")] == list(by_hand)
 
 
-def test_the_cube_counts_what_the_traces_are(run: RunFolder) -> None:
-    search = Search(index_of(run))
+def test_the_cube_counts_what_the_traces_are(indexed: Index) -> None:
+    search = Search(indexed)
     rows = search.index.rows("SELECT * FROM trace")
     for name, values in search.facets(Filters()).items():
         assert dict(values) == Counter(row[name] for row in rows), name
@@ -99,15 +111,15 @@ def test_the_cube_counts_what_the_traces_are(run: RunFolder) -> None:
     ],
 )
 def test_text_is_searched_for_without_case_and_as_it_stands(
-    run: RunFolder, text: str, regex: bool, found: set[str]
+    indexed: Index, text: str, regex: bool, found: set[str]
 ) -> None:
-    search = Search(index_of(run))
+    search = Search(indexed)
     shown = {row["text"] for row in search.page(Filters(text=text, regex=regex), limit=200)}
     assert shown <= found | {f"{one} and more" for one in found} and (not found or shown & found)
 
 
-def test_what_cannot_be_asked_is_said_in_one_line(run: RunFolder) -> None:
-    search = Search(index_of(run))
+def test_what_cannot_be_asked_is_said_in_one_line(indexed: Index) -> None:
+    search = Search(indexed)
     with pytest.raises(StoreError, match="no regular expression"):
         search.count(Filters(text="(", regex=True))
     with pytest.raises(StoreError, match="characters long"):
@@ -119,8 +131,8 @@ def test_what_cannot_be_asked_is_said_in_one_line(run: RunFolder) -> None:
     assert search.count(Filters({"task": ("'; DROP TABLE trace; --",)})) == 0
 
 
-def test_sorting_and_pages_show_each_trace_once(run: RunFolder) -> None:
-    search = Search(index_of(run))
+def test_sorting_and_pages_show_each_trace_once(indexed: Index) -> None:
+    search = Search(indexed)
     everything = [row["id"] for row in search.page(Filters(), limit=200)]
     paged = [row["id"] for at in range(0, 30, 5) for row in search.page(Filters(), limit=5, offset=at)]
     assert paged == everything
@@ -138,8 +150,8 @@ def test_sorting_and_pages_show_each_trace_once(run: RunFolder) -> None:
         assert search.neighbours(Filters(), "order", at) == (before, after), one
 
 
-def test_trained_follows_the_checkpoints(run: RunFolder) -> None:
-    index = index_of(run)
+def test_trained_follows_the_checkpoints(indexed: Index) -> None:
+    index = indexed
     counts = {row["trained"]: row["n"] for row in index.rows("SELECT trained, count(*) AS n FROM trace GROUP BY ALL")}
     # In each of two rounds: texts 0 and 2 as examples, the revision chosen; text 0 was rejected too, and is an example.
     assert counts["example"] == 4 and counts["chosen"] == 2 and "rejected" not in counts
@@ -151,8 +163,8 @@ def test_trained_follows_the_checkpoints(run: RunFolder) -> None:
     assert [one["kind"] for one in Records(index).children(example)] == ["checkpoint"]
 
 
-def test_every_record_is_found_and_read(run: RunFolder) -> None:
-    records, query = Records(index_of(run)), Query(run)
+def test_every_record_is_found_and_read(indexed: Index) -> None:
+    records, query = Records(indexed), Query(indexed.folder)
     for kind in ("problem", "rationale", "verdict", "decision", "critique", "revision", "example", "preference",
                  "checkpoint", "evaluation"):  # fmt: skip
         for row in query.rows(f"SELECT * FROM {kind}"):
@@ -252,8 +264,8 @@ def test_a_damaged_or_locked_index_is_made_anew(run: RunFolder) -> None:
     assert Search(second).count(Filters()) == TRACES
 
 
-def test_the_funnel_the_health_and_the_flow(run: RunFolder) -> None:
-    index = index_of(run)
+def test_the_funnel_the_health_and_the_flow(indexed: Index) -> None:
+    index = indexed
     funnel = read_funnel(index)
     assert [(row["round"], row["sampled"], row["correct"], row["kept"], row["trained"]) for row in funnel] == [
         (1, 4, 2, 2, 2),

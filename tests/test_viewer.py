@@ -33,7 +33,7 @@ from selfimprove.store.query import Query  # noqa: E402
 from selfimprove.traces import export_rows  # noqa: E402
 from selfimprove.viewer.app import create_app  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
-from selfimprove.viewer.security import COOKIE  # noqa: E402
+from selfimprove.viewer.security import COOKIE, allowed_hosts  # noqa: E402
 from selfimprove.viewer.text import word_diff  # noqa: E402
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -43,7 +43,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u20
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A server over a run that was really made, one by hand, and one of hostile texts."""
     folder = tmp_path_factory.mktemp("runs")
-    run_loop(small_recipe(tmp_path_factory.mktemp("recipe")), RunFolder(folder / "small"))
+    run_loop(small_recipe(tmp_path_factory.mktemp("recipe"), "rounds=1"), RunFolder(folder / "small"))
     write_run(folder, ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3"), rounds=2)
     write_hostile(folder)
     with serving(folder, tmp_path_factory.mktemp("cache")) as address:
@@ -110,7 +110,7 @@ def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], 
         path = todo.pop(0)
         # A few of each kind of page, which is its address without ids and parameters.
         kind = re.sub(r"[0-9a-f]{20}", "ID", path.split("?")[0].split("#")[0])
-        if path in seen or path.startswith(("#", "?")) or not path or kinds.get(kind, 0) >= 6:
+        if path in seen or path.startswith(("#", "?")) or not path or kinds.get(kind, 0) >= 3:
             continue
         kinds[kind] = kinds.get(kind, 0) + 1
         seen.add(path)
@@ -125,7 +125,7 @@ def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], 
 
 def test_a_real_run_shows_its_figures(site: tuple[str, Path]) -> None:
     status = get(site, "/api/runs/small").json()
-    assert [one["round"] for one in status["accuracy"]] == [0, 1, 2] and status["state"] == "finished"
+    assert [one["round"] for one in status["accuracy"]] == [0, 1] and status["state"] == "finished"
     page = get(site, "/runs/small").text
     for one in status["accuracy"]:
         assert f"{one['accuracy']:.1%}" in page and f"({one['low']:.1%} to {one['high']:.1%})" in page
@@ -263,25 +263,30 @@ def test_foreign_hosts_and_origins_are_refused(site: tuple[str, Path]) -> None:
     assert httpx.get(site[0] + "/api/runs", headers=embedded).status_code == 403
 
 
-def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    with serving(tmp_path, tmp_path / "cache", token="secret") as address:
-        for path in ("/", "/runs/made", "/static/view.js", "/api/runs", "/?token=wrong"):
-            answer = httpx.get(address + path)
-            assert answer.status_code == 401 and "made" not in answer.text
-        assert httpx.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
-        with httpx.Client() as client:
-            welcome = client.get(f"{address}/runs/made?token=secret&graph=1")
-            assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
-            assert "HttpOnly" in welcome.headers["set-cookie"]
-            assert client.get(f"{address}/runs/made").status_code == 200
+@pytest.fixture(scope="module")
+def guarded(site: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the same runs that asks for a token."""
+    with serving(site[1], tmp_path_factory.mktemp("guarded"), token="secret") as address:
+        yield address
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path, host: str) -> None:
+def test_with_a_token_nothing_is_shown_without_it(guarded: str) -> None:
+    address = guarded
+    for path in ("/", "/runs/made", "/static/view.js", "/api/runs", "/?token=wrong"):
+        answer = httpx.get(address + path)
+        assert answer.status_code == 401 and "made" not in answer.text
+    assert httpx.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
+    with httpx.Client() as client:
+        welcome = client.get(f"{address}/runs/made?token=secret&graph=1")
+        assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
+        assert "HttpOnly" in welcome.headers["set-cookie"]
+        assert client.get(f"{address}/runs/made").status_code == 200
+
+
+def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path) -> None:
     """What DNS rebinding brings is a foreign name without the token: its page was given none."""
     write_run(tmp_path)
-    with serving(tmp_path, tmp_path / "cache", token="secret", host=host) as address:
+    with serving(tmp_path, tmp_path / "cache", token="secret", host="0.0.0.0") as address:
         port = address.rsplit(":", 1)[1]
         for name in (f"gpu-7.lab.example:{port}", f"192.168.0.7:{port}", f"[fe80::1]:{port}"):
             known = {"host": name, "authorization": "Bearer secret"}
@@ -296,8 +301,10 @@ def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path,
             rebound = {"host": name, "origin": f"http://{name}"}
             assert httpx.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
     assert len(Notes(RunFolder(tmp_path / "made")).all()) == 3
-    with pytest.raises(ValueError, match="needs a token"):
-        create_app(tmp_path, host=host)
+    for host in ("0.0.0.0", "::", "0:0::0", ""):
+        with pytest.raises(ValueError, match="needs a token"):
+            create_app(tmp_path, host=host)
+    assert allowed_hosts("127.0.0.1", 80) and "evil.example" not in (allowed_hosts("10.0.0.7", 80) or ())
 
 
 def test_the_command_prints_an_address_that_opens(tmp_path: Path) -> None:
@@ -321,18 +328,17 @@ def test_the_command_prints_an_address_that_opens(tmp_path: Path) -> None:
             view.terminate()
 
 
-def test_cookies_of_other_programs_do_not_hide_the_token(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    with serving(tmp_path, tmp_path / "cache", token="secret") as address:
-        mine = f"{COOKIE}=secret"
-        for others in ("a=b; {}", "{}; a=b", 'json={{"a":1,"b":[2]}}; {}', "bad name=1; [x]=2; {}; k", "=; ;;{};",
-                       "é=ü; {}",
-                       f"{COOKIE}=old; {{}}", "x={{{{; {}"):  # fmt: skip
-            cookie = others.format(mine).encode()
-            assert httpx.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
-        for wrong in ("", f"{COOKIE}=", f"x{mine}", f"{COOKIE}=secret2", f"a={mine}", f"{COOKIE}=\xe9"):
-            headers = {"cookie": wrong.encode("latin-1")}
-            assert httpx.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
+def test_cookies_of_other_programs_do_not_hide_the_token(guarded: str) -> None:
+    address = guarded
+    mine = f"{COOKIE}=secret"
+    for others in ("a=b; {}", "{}; a=b", 'json={{"a":1,"b":[2]}}; {}', "bad name=1; [x]=2; {}; k", "=; ;;{};",
+                   "é=ü; {}",
+                   f"{COOKIE}=old; {{}}", "x={{{{; {}"):  # fmt: skip
+        cookie = others.format(mine).encode()
+        assert httpx.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
+    for wrong in ("", f"{COOKIE}=", f"x{mine}", f"{COOKIE}=secret2", f"a={mine}", f"{COOKIE}=\xe9"):
+        headers = {"cookie": wrong.encode("latin-1")}
+        assert httpx.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
 
 
 def note(address: str, trace: str, **fields: str) -> Any:
@@ -371,58 +377,54 @@ def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) 
     assert len(Notes(run).all()) == 12 + 4
 
 
-def test_those_who_sign_with_no_name_are_told_apart(tmp_path: Path) -> None:
-    run = write_run(tmp_path)
-    with serving(tmp_path, tmp_path / "cache") as address:
-        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
-        place = f"{address}/runs/made/traces/{trace}/notes"
-        headers = {"origin": address}
-        with httpx.Client(headers=headers) as one, httpx.Client(headers=headers) as other:
-            marks = lambda: sorted(note.mark for note in Notes(run).current().get(trace, []))  # noqa: E731
-            one.post(place, data={"mark": "good"})
-            other.post(place, data={"mark": "bad"})
-            assert marks() == ["bad", "good"]
-            one.post(place, data={"mark": "unsure"})  # the last one of a browser holds
-            assert marks() == ["bad", "unsure"]
-            one.post(place, data={"mark": "withdrawn"})
-            assert marks() == ["bad"]
-            assert one.cookies["selfimprove_writer"] not in json.dumps(
-                get((address, tmp_path), "/api/runs/made/notes").json()
-            )
-            one.post(place, data={"mark": "good", "by": "Ada"})
-            other.post(place, data={"mark": "unsure", "by": "Ada"})  # a name is the same person in any browser
-            assert marks() == ["bad", "unsure"]
-        # Who keeps no cookie, or forges one, is another person each time.
-        for cookie in ({}, {}, {"cookie": "selfimprove_writer=../../x"}):
-            assert httpx.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
-        assert marks() == ["bad", "good", "good", "good", "unsure"]
+def test_those_who_sign_with_no_name_are_told_apart(site: tuple[str, Path]) -> None:
+    run = RunFolder(site[1] / "made")
+    address = site[0]
+    trace = get(site, "/api/runs/made/traces").json()["traces"][0]["id"]
+    place = f"{address}/runs/made/traces/{trace}/notes"
+    headers = {"origin": address}
+    with httpx.Client(headers=headers) as one, httpx.Client(headers=headers) as other:
+        marks = lambda: sorted(note.mark for note in Notes(run).current().get(trace, []))  # noqa: E731
+        one.post(place, data={"mark": "good"})
+        other.post(place, data={"mark": "bad"})
+        assert marks() == ["bad", "good"]
+        one.post(place, data={"mark": "unsure"})  # the last one of a browser holds
+        assert marks() == ["bad", "unsure"]
+        one.post(place, data={"mark": "withdrawn"})
+        assert marks() == ["bad"]
+        assert one.cookies["selfimprove_writer"] not in get(site, "/api/runs/made/notes").text
+        one.post(place, data={"mark": "good", "by": "Ada"})
+        other.post(place, data={"mark": "unsure", "by": "Ada"})  # a name is the same person in any browser
+        assert marks() == ["bad", "unsure"]
+    # Who keeps no cookie, or forges one, is another person each time.
+    for cookie in ({}, {}, {"cookie": "selfimprove_writer=../../x"}):
+        assert httpx.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
+    assert marks() == ["bad", "good", "good", "good", "unsure"]
 
 
-def test_a_form_that_is_no_note_is_refused_in_one_line(tmp_path: Path) -> None:
-    run = write_run(tmp_path)
-    with serving(tmp_path, tmp_path / "cache") as address:
-        trace = get((address, tmp_path), "/api/runs/made/traces").json()["traces"][0]["id"]
-        place = f"{address}/runs/made/traces/{trace}/notes"
-        headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
-        for body in (
-            "&".join(f"a{at}=1" for at in range(50)),
-            "mark=good&" * 50,
-            "",
-            "mark",
-            "\xff\x00",
-            "%ff=%ff",
-            "{}",
-        ):
-            answer = httpx.post(place, content=body.encode("latin-1"), headers=headers)
-            assert answer.status_code == 404 and "Traceback" not in answer.text, body
-            check(answer.text)
-        for back in ("//evil.example", "\r\nset-cookie: a=b", "é", "x" * 3000, "round=1&at=0"):
-            answer = httpx.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
-            assert answer.status_code == 303 and answer.headers["location"].startswith(f"/runs/made/traces/{trace}"), (
-                back
-            )
-            assert "a=b" not in answer.headers.get_list("set-cookie")
-    assert len(Notes(run).all()) == 5
+def test_a_form_that_is_no_note_is_refused_in_one_line(site: tuple[str, Path]) -> None:
+    run = RunFolder(site[1] / "made")
+    address = site[0]
+    trace = get(site, "/api/runs/made/traces").json()["traces"][1]["id"]
+    place = f"{address}/runs/made/traces/{trace}/notes"
+    headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
+    for body in (
+        "&".join(f"a{at}=1" for at in range(50)),
+        "mark=good&" * 50,
+        "",
+        "mark",
+        "\xff\x00",
+        "%ff=%ff",
+        "{}",
+    ):
+        answer = httpx.post(place, content=body.encode("latin-1"), headers=headers)
+        assert answer.status_code == 404 and "Traceback" not in answer.text, body
+        check(answer.text)
+    for back in ("//evil.example", "\r\nset-cookie: a=b", "é", "x" * 3000, "round=1&at=0"):
+        answer = httpx.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
+        assert answer.status_code == 303 and answer.headers["location"].startswith(f"/runs/made/traces/{trace}"), back
+        assert "a=b" not in answer.headers.get_list("set-cookie")
+    assert len([one for one in Notes(run).all() if one.trace == trace]) == 5
 
 
 def test_notes_are_exported_as_preferences(tmp_path: Path) -> None:
@@ -454,7 +456,7 @@ def test_notes_become_pairs_of_one_prompt(tmp_path: Path) -> None:
 
 
 def test_the_report_is_one_file_that_loads_nothing(site: tuple[str, Path], tmp_path: Path) -> None:
-    for name in ("made", NAME, "small"):
+    for name in (NAME, "small"):
         out = tmp_path / f"{name}.html"
         assert write_report(RunFolder(site[1] / name), out, tmp_path / "cache") == out.stat().st_size
         page = out.read_text()

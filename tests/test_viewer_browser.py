@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from hostile_run import HOSTILE, NAME, RUN, write_hostile  # noqa: E402
+from small import small_recipe  # noqa: E402
 from viewing import serving, write_evaluation, write_round, write_run  # noqa: E402
 
 from selfimprove.records import Problem  # noqa: E402
@@ -191,6 +194,32 @@ def test_a_run_that_goes_on_is_shown_as_it_goes(browser: Any, tmp_path: Path) ->
         torn = next(run.path.glob("round-03/verify/verdict-*.parquet"))
         torn.write_bytes(torn.read_bytes()[:60])
         page.locator(".banner", has_text="could not be read").wait_for()
+        one.context.close()
+        assert one.said == []
+
+
+@pytest.mark.long
+def test_a_run_of_another_process_is_followed_to_its_end(browser: Any, tmp_path: Path) -> None:
+    small_recipe(tmp_path)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    command = [sys.executable, "-m", "selfimprove.cli", "run", str(tmp_path / "small.yaml"), "--name", "small",
+               "--runs", str(runs)]  # fmt: skip
+    with (
+        serving(runs, tmp_path / "cache") as address,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running,
+    ):
+        one = Watched(browser, address)
+        try:
+            while not (runs / "small" / "recipe.yaml").exists():
+                assert running.poll() is None
+                one.page.wait_for_timeout(100)
+            page = one.open("/runs/small")  # and never asked for again
+            page.locator(".state.live", has_text="running").wait_for()
+            page.locator(".state", has_text="finished").wait_for(timeout=120_000)
+            page.locator("table").first.locator("tbody tr").nth(2).wait_for()
+        finally:
+            running.kill()
         one.context.close()
         assert one.said == []
 
