@@ -114,6 +114,7 @@ def test_mistakes_are_found_before_anything_runs(changes: list[str], message: st
 # --- two processes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_processes_share_a_batch_and_train_what_one_does(model: Path, tmp_path: Path) -> None:
     # Whole batches: several processes fill up a short last one with rows from the beginning.
     one = make_job(model, tmp_path / "one", quick(), rows=12)
