@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -230,6 +231,14 @@ def test_torn_parts_are_named_and_left_out(run: RunFolder) -> None:
     counts = dict(Search(index).facets(Filters())["outcome"])
     assert counts["none"] == len(TEXTS)  # those of round 1 have lost their verdicts
     assert not Search(index).page(Filters({"round": ("2",), "stage": ("generate",)}))
+
+
+@pytest.mark.parametrize("name", ["round-01 old", "round-²", "round-99999999999999999999"])
+def test_a_copy_of_a_round_is_no_round(run: RunFolder, name: str) -> None:
+    shutil.copytree(run.path / "round-01", run.path / name)
+    assert len(index_of(run).rows("SELECT * FROM trace")) == Query(run).count() == TRACES
+    assert {row["round"] for row in Query(run).rows("SELECT round FROM rationale")} == {0, 1, 2}
+    assert {stage.key[0] for stage in run.stages()} == {0, 1, 2}
 
 
 def test_missing_files_are_named(run: RunFolder) -> None:

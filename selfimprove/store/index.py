@@ -25,7 +25,7 @@ from selfimprove.store.files import File, find_fault, is_readable, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 
-VERSION = 2  # another version of the index is made anew
+VERSION = 3  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
 MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
@@ -78,7 +78,8 @@ INSERT_TRACES = """
     SELECT {round}::BIGINT * {apart}
                + row_number() OVER (ORDER BY r.stage, p.level, r.parents[1], r.origin, r.sample, r.id),
            key(r.id), r.id, {round}, r.stage, coalesce(p.task, 'unknown'), coalesce(p.level, 0),
-           coalesce(p."group", ''), key(r.parents[1]), r.parents[1] AS problem, r.parents[2], r.origin, r.sample,
+           coalesce(p."group", ''), key(r.parents[1]), coalesce(r.parents[1], '') AS problem,
+           coalesce(r.parents[2], ''), r.origin, r.sample,
            coalesce(v.outcome, 'none'),
            CASE WHEN v.id IS NULL THEN 'none'
                 WHEN len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
