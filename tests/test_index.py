@@ -184,6 +184,16 @@ def test_a_new_part_extends_it_and_a_part_taken_away_is_gone(run: RunFolder) -> 
     assert not again.refresh(force=True) and Search(again).count(Filters()) == before + 1
 
 
+def test_a_round_that_was_taken_away_is_gone(run: RunFolder) -> None:
+    index = index_of(run)
+    shutil.rmtree(run.path / "round-02")
+    assert index.refresh(force=True) and not index.pending
+    assert {row["round"] for row in index.rows("SELECT round FROM trace")} == {0, 1}
+    assert {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1}
+    write_round(run, 2, TEXTS)
+    assert index.refresh(force=True) and {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1, 2}
+
+
 def test_a_download_sees_one_state_of_a_run_that_goes_on(run: RunFolder) -> None:
     index = index_of(run)
     before = [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")]

@@ -272,7 +272,8 @@ class Index:
             cursor.execute("BEGIN")
             for table in ("part", "trace", "problem", "record", "link", "health"):
                 cursor.execute(f"DELETE FROM {table} WHERE round = ?", [round_])
-            number = (cursor.execute("SELECT coalesce(max(number), 0) FROM part").fetchone() or (0,))[0]
+            # All of it: a cursor with more to fetch takes no table, and a round that is gone has no rows to insert.
+            number = cursor.execute("SELECT coalesce(max(number), 0) FROM part").fetchall()[0][0]
             rows = [
                 (number + at, str(file.path), file.kind, round_, file.stage, file.size, file.modified,
                  None if file.path in errors else pq.read_metadata(file.path).num_rows, errors.get(file.path))
