@@ -14,7 +14,7 @@ from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_round, write_run, write_stage
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Vote
+from selfimprove.records import KINDS, Checkpoint, Preference, Rationale, Vote
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
@@ -192,6 +192,28 @@ def test_a_round_that_was_taken_away_is_gone(run: RunFolder) -> None:
     assert {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1}
     write_round(run, 2, TEXTS)
     assert index.refresh(force=True) and {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1, 2}
+
+
+def test_a_problem_part_that_is_whole_again_counts_in_all_rounds(run: RunFolder) -> None:
+    (part,) = (run.path / "round-00/problems").glob("problem-*.parquet")
+    data = part.read_bytes()
+    part.write_bytes(data[:30])
+    index = index_of(run)
+    assert "unknown" in dict(Search(index).facets(Filters())["task"])
+    part.write_bytes(data)
+    assert index.refresh(force=True)
+    assert set(dict(Search(index).facets(Filters())["task"])) == {"arithmetic"}
+
+
+def test_an_example_stays_one_where_a_later_round_prefers_it(run: RunFolder) -> None:
+    first, second, *_ = run.stage(1, "generate").read(Rationale)
+    pair = Preference(parents=(first.id, second.id), prompt="p", chosen="a", rejected="b", margin=1.0,
+                      source="verdicts", group="g")  # fmt: skip
+    write_stage(run, 1, "again", "preference", [pair])
+    used = Checkpoint(parents=(BASE.id, pair.id), path="q", method="dpo", weights="y")
+    write_stage(run, 2, "later", "checkpoint", [used])
+    trained = {row["id"]: row["trained"] for row in index_of(run).rows("SELECT id, trained FROM trace")}
+    assert (trained[first.id], trained[second.id]) == ("example", "rejected")
 
 
 def test_a_download_sees_one_state_of_a_run_that_goes_on(run: RunFolder) -> None:

@@ -6,6 +6,7 @@ indexed again, the others are kept, so that a running run costs what its last ro
 """
 
 import contextlib
+import math
 import os
 import re
 import tempfile
@@ -109,7 +110,9 @@ MARK_TRAINED = """
             ON used.parent_key = made.child_key AND used.parent = made.child AND used.kind = 'checkpoint'
         WHERE ((made.kind = 'example' AND made.place = 1) OR (made.kind = 'preference' AND made.place <= 2)) AND {which}
         GROUP BY ALL
-    ) WHERE parent_key = key AND parent = id AND trained <> how
+    ) WHERE parent_key = key AND parent = id
+        AND list_position(['example', 'chosen', 'rejected', 'no'], how)
+          < list_position(['example', 'chosen', 'rejected', 'no'], trained)
 """
 COUNT_CUBE = f"""
     INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), {COMBO}
@@ -241,7 +244,11 @@ class Index:
         known = self._known
         keys = {file.key for file in found}
         stale = {round_ for key, round_ in known.items() if key not in keys}
-        self.pending = sorted(stale | {file.round for file in found if file.key not in known})
+        new = [file for file in found if file.key not in known]
+        # What later rounds wrote for a problem takes its task and level from it.
+        first = min((file.round for file in new if file.kind == "problem"), default=math.inf)
+        later = {round_ for round_ in known.values() if round_ > first}
+        self.pending = sorted(stale | later | {file.round for file in new})
         if not self.pending:
             return False
         self._known = None
