@@ -26,6 +26,7 @@ from selfimprove.store import RunFolder
 from selfimprove.store.parts import hash_file
 from selfimprove.trackers import TRACKERS, Destination, Ledger, check_trackers
 from selfimprove.trainers.launch import launch_training
+from selfimprove.trainers.reports import TrainerReports, _guarded
 from selfimprove.trainers.sft import train_sft
 
 __all__ = ["model"]  # a fixture
@@ -342,3 +343,21 @@ def test_a_trainer_goes_on_where_its_tracker_fails(
     result = train_sft(job)
     assert result.steps == 6 and result.unreported["tensorboard"] > 3
     assert capsys.readouterr().err.count("the training goes on without its report") == 1
+
+
+def test_what_a_tracker_took_after_a_failure_is_not_told_again(tmp_path: Path) -> None:
+    from transformers import TrainerCallback, TrainerControl, TrainerState
+
+    told: list[int] = []
+
+    class Flaky(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: object, state: TrainerState, control: TrainerControl, **more: object) -> None:
+            if state.global_step == 1:
+                raise OSError("away")
+            told.append(state.global_step)
+
+    for _ in range(2):  # the second time after a kill, from the beginning
+        callback = _guarded(Flaky(), "tensorboard", TrainerReports(("tensorboard",), tmp_path))
+        for step in (1, 2, 3):
+            callback.on_log(None, TrainerState(global_step=step), TrainerControl())
+    assert told == [2, 3]
