@@ -15,7 +15,7 @@ from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_round, write_run, write_stage
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Vote
+from selfimprove.records import KINDS, Checkpoint, Preference, Rationale, Vote
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
@@ -195,6 +195,38 @@ def test_a_new_part_extends_it_and_a_part_taken_away_is_gone(run: RunFolder) -> 
     assert not again.refresh(force=True) and Search(again).count(Filters()) == before + 1
 
 
+def test_a_round_that_was_taken_away_is_gone(run: RunFolder) -> None:
+    index = index_of(run)
+    shutil.rmtree(run.path / "round-02")
+    assert index.refresh(force=True) and not index.pending
+    assert {row["round"] for row in index.rows("SELECT round FROM trace")} == {0, 1}
+    assert {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1}
+    write_round(run, 2, TEXTS)
+    assert index.refresh(force=True) and {row["round"] for row in index.rows("SELECT round FROM cube")} == {0, 1, 2}
+
+
+def test_a_problem_part_that_is_whole_again_counts_in_all_rounds(run: RunFolder) -> None:
+    (part,) = (run.path / "round-00/problems").glob("problem-*.parquet")
+    data = part.read_bytes()
+    part.write_bytes(data[:30])
+    index = index_of(run)
+    assert "unknown" in dict(Search(index).facets(Filters())["task"])
+    part.write_bytes(data)
+    assert index.refresh(force=True)
+    assert set(dict(Search(index).facets(Filters())["task"])) == {"arithmetic"}
+
+
+def test_an_example_stays_one_where_a_later_round_prefers_it(run: RunFolder) -> None:
+    first, second, *_ = run.stage(1, "generate").read(Rationale)
+    pair = Preference(parents=(first.id, second.id), prompt="p", chosen="a", rejected="b", margin=1.0,
+                      source="verdicts", group="g")  # fmt: skip
+    write_stage(run, 1, "again", "preference", [pair])
+    used = Checkpoint(parents=(BASE.id, pair.id), path="q", method="dpo", weights="y")
+    write_stage(run, 2, "later", "checkpoint", [used])
+    trained = {row["id"]: row["trained"] for row in index_of(run).rows("SELECT id, trained FROM trace")}
+    assert (trained[first.id], trained[second.id]) == ("example", "rejected")
+
+
 def test_a_download_sees_one_state_of_a_run_that_goes_on(run: RunFolder) -> None:
     index = index_of(run)
     before = [row["id"] for row in index.rows("SELECT id FROM trace ORDER BY seq")]
@@ -242,6 +274,14 @@ def test_torn_parts_are_named_and_left_out(run: RunFolder) -> None:
     counts = dict(Search(index).facets(Filters())["outcome"])
     assert counts["none"] == len(TEXTS)  # those of round 1 have lost their verdicts
     assert not Search(index).page(Filters({"round": ("2",), "stage": ("generate",)}))
+
+
+@pytest.mark.parametrize("name", ["round-01 old", "round-²", "round-99999999999999999999"])
+def test_a_copy_of_a_round_is_no_round(run: RunFolder, name: str) -> None:
+    shutil.copytree(run.path / "round-01", run.path / name)
+    assert len(index_of(run).rows("SELECT * FROM trace")) == Query(run).count() == TRACES
+    assert {row["round"] for row in Query(run).rows("SELECT round FROM rationale")} == {0, 1, 2}
+    assert {stage.key[0] for stage in run.stages()} == {0, 1, 2}
 
 
 def test_missing_files_are_named(run: RunFolder) -> None:

@@ -5,7 +5,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,11 +20,13 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.figures import closed_rounds, round_figures
 from selfimprove.models import hash_weights
 from selfimprove.records import Checkpoint, Promotion
+from selfimprove.reporting import Reports
 from selfimprove.stats import wilson
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import hash_file
 from selfimprove.trackers import TRACKERS, Destination, Ledger, check_trackers
 from selfimprove.trainers.launch import launch_training
+from selfimprove.trainers.reports import TrainerReports, _guarded
 from selfimprove.trainers.sft import train_sft
 
 __all__ = ["model"]  # a fixture
@@ -221,6 +225,40 @@ def test_a_tracker_that_fails_is_a_warning_and_is_told_later(tmp_path: Path, nam
     assert READERS[name](run) == {0: 0.0, 1: 0.25}
 
 
+class Slow:
+    """A tracker that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.opened = 0
+        self.go = threading.Event()
+
+    def __call__(self, destination: Destination) -> "Slow":
+        self.opened += 1
+        return self
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.go.wait(30)
+        self.told.append(step)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_tracker_that_answers_late_is_waited_for_once_and_told_once(tmp_path: Path) -> None:
+    slow = Slow()
+    reports = Reports(["tensorboard"], write_closed(tmp_path, 1), limit=0.3, trackers={"tensorboard": slow})
+    started = time.monotonic()
+    for _ in range(10):
+        assert reports.send() == 0
+    assert time.monotonic() - started < 2 and slow.opened == 1
+    slow.go.set()
+    while len(slow.told) < 2:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert reports.send() == 0 and slow.told == [0, 1] and slow.opened == 1
+
+
 def mlflow_losses(folder: Path) -> list[float]:
     from mlflow import MlflowClient
 
@@ -313,3 +351,21 @@ def test_a_trainer_goes_on_where_its_tracker_fails(
     result = train_sft(job)
     assert result.steps == 6 and result.unreported["tensorboard"] > 3
     assert capsys.readouterr().err.count("the training goes on without its report") == 1
+
+
+def test_what_a_tracker_took_after_a_failure_is_not_told_again(tmp_path: Path) -> None:
+    from transformers import TrainerCallback, TrainerControl, TrainerState
+
+    told: list[int] = []
+
+    class Flaky(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: object, state: TrainerState, control: TrainerControl, **more: object) -> None:
+            if state.global_step == 1:
+                raise OSError("away")
+            told.append(state.global_step)
+
+    for _ in range(2):  # the second time after a kill, from the beginning
+        callback = _guarded(Flaky(), "tensorboard", TrainerReports(("tensorboard",), tmp_path))
+        for step in (1, 2, 3):
+            callback.on_log(None, TrainerState(global_step=step), TrainerControl())
+    assert told == [2, 3]

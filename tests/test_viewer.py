@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small import small_recipe
@@ -482,7 +483,7 @@ def test_it_listens_on_the_loopback_alone(site: tuple[str, Path]) -> None:
 
 def test_a_torn_part_takes_no_page_down(tmp_path: Path) -> None:
     run = write_run(tmp_path, ("1+2=3\n#3", "#4"), rounds=1)
-    for pattern in ("verify/verdict", "select/decision", "evaluate/evaluation"):
+    for pattern in ("frontier/problem", "verify/verdict", "select/decision", "evaluate/evaluation"):
         file = next(run.path.glob(f"round-01/{pattern}-*.parquet"))
         file.write_bytes(file.read_bytes()[:50])
     (run.path / "round-01/sft/stage.json").write_text("{")
@@ -495,6 +496,7 @@ def test_a_torn_part_takes_no_page_down(tmp_path: Path) -> None:
         for path in (
             "/",
             "/runs/made/traces",
+            "/runs/made/traces.parquet",
             "/compare?a=made&b=made&first=0&second=1",
             "/api/runs",
             "/api/runs/made",
@@ -506,6 +508,41 @@ def test_a_torn_part_takes_no_page_down(tmp_path: Path) -> None:
         for row in rows:
             check(get(site, f"/runs/made/traces/{row['id']}").text)
             check(get(site, f"/runs/made/problems/{row['problem']}").text)
+
+
+def change_first(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change the first row of a part."""
+    table = pq.read_table(path)
+    first, *rows = table.to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**first, **change(first)}, *rows], table.schema), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "named"),
+    [
+        ("generate/rationale", lambda row: {"id": None}, True),
+        ("generate/rationale", lambda row: {"text": None}, True),
+        ("generate/rationale", lambda row: {"parents": []}, False),
+        ("generate/rationale", lambda row: {"parents": None}, False),
+        ("verify/verdict", lambda row: {"outcome": None, "reason": None}, True),
+        ("verify/verdict", lambda row: {"steps": [dict.fromkeys(row["steps"][0])]}, False),
+        ("frontier/problem", lambda row: {"question": None}, True),
+    ],
+)
+def test_a_record_without_its_values_takes_no_page_down(
+    tmp_path: Path, name: str, change: Callable[[dict[str, Any]], dict[str, Any]], named: bool
+) -> None:
+    run = write_run(tmp_path, ("1+2=3\n#3", "#4"), rounds=1)
+    change_first(run.path / f"round-01/{name}-00000.parquet", change)
+    with serving(tmp_path, tmp_path / "cache") as address:
+        site = (address, tmp_path)
+        assert ("has rows without a value" in get(site, "/runs/made").text) == named
+        for path in ("/runs/made/traces", "/runs/made/traces?text=3", "/runs/made/traces.parquet"):
+            get(site, path)
+        rows = get(site, "/api/runs/made/traces").json()["traces"]
+        assert rows
+        for row in rows:
+            check(get(site, f"/runs/made/traces/{row['id']}").text)
 
 
 def test_long_texts_without_a_common_word_are_compared_in_no_time() -> None:

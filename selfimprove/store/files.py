@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic.fields import FieldInfo
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
-from selfimprove.store.run import RunFolder
+from selfimprove.store.run import ROUND_NAME, RunFolder
 
 PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 
@@ -38,9 +40,9 @@ def list_files(folder: RunFolder) -> Iterator[File]:
     """The parts of a run as they lie there now, in the order of their paths."""
     # Asked for with every page: os.scandir takes a tenth of the time that globbing for Paths does.
     for round_ in _scan(str(folder.path)):
-        number = round_.name.removeprefix("round-")
-        if not (round_.name.startswith("round-") and number.isdigit() and round_.is_dir()):
+        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir()):
             continue
+        number = round_.name.removeprefix("round-")
         for stage in _scan(round_.path):
             for entry in _scan(stage.path) if stage.is_dir() else ():
                 named = PART.match(entry.name)
@@ -78,17 +80,39 @@ def missing_files(folder: RunFolder) -> dict[str, str]:
 def find_fault(file: File) -> str | None:
     """Why a file cannot be read, from its footer; None where it can."""
     try:
-        schema = pq.read_schema(file.path)
+        footer = pq.read_metadata(file.path)
+        schema = footer.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
         return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
     expected = schema_of(KINDS[file.kind])
-    for name in ("id", "parents"):
+    fields = KINDS[file.kind].model_fields
+    needed = ["id", "parents", *(name for name, field in fields.items() if field.is_required())]
+    for name in needed:
         if name not in schema.names:
             return f"no column '{name}'"
+    # What each record of ours has, pages and downloads rely on.
+    empty = _with_nulls(footer) & {name for name in needed if name not in fields or not _optional(fields[name])}
+    if empty:
+        return f"column '{min(empty)}' has rows without a value"
     for field in schema:
         if field.name in expected.names and not _same(field.type, expected.field(field.name).type):
             return f"column '{field.name}' is of another type"
     return None
+
+
+def _with_nulls(footer: pq.FileMetaData) -> set[str]:
+    """The plain columns in which a value is missing, by the footer's statistics."""
+    found = set()
+    for group in range(footer.num_row_groups):
+        for at in range(footer.num_columns):
+            column = footer.row_group(group).column(at)
+            if column.is_stats_set and column.statistics.has_null_count and column.statistics.null_count:
+                found.add(column.path_in_schema)
+    return found
+
+
+def _optional(field: FieldInfo) -> bool:
+    return type(None) in get_args(field.annotation)
 
 
 def _same(one: pa.DataType, other: pa.DataType) -> bool:

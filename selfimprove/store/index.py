@@ -6,6 +6,7 @@ indexed again, the others are kept, so that a running run costs what its last ro
 """
 
 import contextlib
+import math
 import os
 import re
 import tempfile
@@ -25,7 +26,7 @@ from selfimprove.store.files import File, find_fault, is_readable, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 
-VERSION = 2  # another version of the index is made anew
+VERSION = 3  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
 MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
@@ -78,7 +79,8 @@ INSERT_TRACES = """
     SELECT {round}::BIGINT * {apart}
                + row_number() OVER (ORDER BY r.stage, p.level, r.parents[1], r.origin, r.sample, r.id),
            key(r.id), r.id, {round}, r.stage, coalesce(p.task, 'unknown'), coalesce(p.level, 0),
-           coalesce(p."group", ''), key(r.parents[1]), r.parents[1] AS problem, r.parents[2], r.origin, r.sample,
+           coalesce(p."group", ''), key(r.parents[1]), coalesce(r.parents[1], '') AS problem,
+           coalesce(r.parents[2], ''), r.origin, r.sample,
            coalesce(v.outcome, 'none'),
            CASE WHEN v.id IS NULL THEN 'none'
                 WHEN len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
@@ -108,7 +110,9 @@ MARK_TRAINED = """
             ON used.parent_key = made.child_key AND used.parent = made.child AND used.kind = 'checkpoint'
         WHERE ((made.kind = 'example' AND made.place = 1) OR (made.kind = 'preference' AND made.place <= 2)) AND {which}
         GROUP BY ALL
-    ) WHERE parent_key = key AND parent = id AND trained <> how
+    ) WHERE parent_key = key AND parent = id
+        AND list_position(['example', 'chosen', 'rejected', 'no'], how)
+          < list_position(['example', 'chosen', 'rejected', 'no'], trained)
 """
 COUNT_CUBE = f"""
     INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), {COMBO}
@@ -240,7 +244,11 @@ class Index:
         known = self._known
         keys = {file.key for file in found}
         stale = {round_ for key, round_ in known.items() if key not in keys}
-        self.pending = sorted(stale | {file.round for file in found if file.key not in known})
+        new = [file for file in found if file.key not in known]
+        # What later rounds wrote for a problem takes its task and level from it.
+        first = min((file.round for file in new if file.kind == "problem"), default=math.inf)
+        later = {round_ for round_ in known.values() if round_ > first}
+        self.pending = sorted(stale | later | {file.round for file in new})
         if not self.pending:
             return False
         self._known = None
@@ -271,7 +279,8 @@ class Index:
             cursor.execute("BEGIN")
             for table in ("part", "trace", "problem", "record", "link", "health"):
                 cursor.execute(f"DELETE FROM {table} WHERE round = ?", [round_])
-            number = (cursor.execute("SELECT coalesce(max(number), 0) FROM part").fetchone() or (0,))[0]
+            # All of it: a cursor with more to fetch takes no table, and a round that is gone has no rows to insert.
+            number = cursor.execute("SELECT coalesce(max(number), 0) FROM part").fetchall()[0][0]
             rows = [
                 (number + at, str(file.path), file.kind, round_, file.stage, file.size, file.modified,
                  None if file.path in errors else pq.read_metadata(file.path).num_rows, errors.get(file.path))

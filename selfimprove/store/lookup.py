@@ -63,7 +63,12 @@ class Records:
             found = self.index.rows(sql, place["path"], identity)
         except (StoreError, duckdb.Error):
             return None
-        return _finite({**found[0], "round": place["round"], "stage": place["stage"]}) if found else None
+        if not found:
+            return None
+        row: dict[str, Any] = {**found[0], "round": place["round"], "stage": place["stage"]}
+        if row.get("parents", ()) is None:  # in an edited file
+            row["parents"] = []
+        return {name: _finite(value) for name, value in row.items()}
 
     def parts(self) -> dict[int, dict[str, Any]]:
         """The path, round and stage of each part, by its number."""

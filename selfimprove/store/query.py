@@ -11,7 +11,7 @@ from selfimprove.errors import StoreError
 from selfimprove.lineage import Node
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
-from selfimprove.store.run import RunFolder
+from selfimprove.store.run import ROUND_NAME, RunFolder
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,
@@ -53,7 +53,8 @@ class Query:
         self.folder = folder
         self.connection = duckdb.connect()
         for kind, record in KINDS.items():
-            files = [str(file) for file in sorted(folder.path.glob(f"round-[0-9]*/*/{kind}-[0-9]*.parquet"))]
+            named = sorted(folder.path.glob(f"round-[0-9]*/*/{kind}-[0-9]*.parquet"))
+            files = [str(file) for file in named if ROUND_NAME.fullmatch(file.parts[-3])]
             if files:
                 self._run(
                     f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), "

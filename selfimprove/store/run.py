@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from selfimprove.yaml_files import suggest
 RECIPE = "recipe.yaml"
 CONSTITUTION = "constitution.yaml"
 RUNS = Path("runs")
+ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
 
 
 class RunFolder:
@@ -32,7 +34,7 @@ class RunFolder:
     def stages(self) -> Iterator[StageFolder]:
         """All stages that were begun."""
         for folder in sorted(self.path.glob("round-[0-9]*/*/")):
-            if folder.parent.name.removeprefix("round-").isdecimal():  # and not a copy, such as "round-01 old"
+            if ROUND_NAME.fullmatch(folder.parent.name):
                 yield StageFolder(folder, "")
 
     def recipe(self) -> Recipe:

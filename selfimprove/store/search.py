@@ -15,6 +15,7 @@ MAX_PATTERN = 200  # characters of a searched text or regular expression
 MAX_VALUES = 50  # chosen values of one filter
 KEPT_SEARCHES = 3  # tables of what a text was found in, at most 40 bytes a trace each
 NUMBERS = ("round", "level")
+UNKNOWN = {"question": None, "expected": None}  # of a problem whose part is torn or missing
 SORTS = {
     "order": "seq",
     "newest": f"seq // {ROUND} DESC, seq",
@@ -87,7 +88,7 @@ class Search:
             f"WHERE seq BETWEEN {min(places)} AND {max(places)} AND seq IN ({listed})"
         )
         questions = _questions(self.index.rows, {row["problem"] for row in rows})
-        by_place = {row["seq"]: {**row, **questions.get(row["problem"], {})} for row in rows}
+        by_place = {row["seq"]: {**row, **questions.get(row["problem"], UNKNOWN)} for row in rows}
         return [by_place[place] for place in places if place in by_place]
 
     def count(self, filters: Filters) -> int:
@@ -144,7 +145,7 @@ class Search:
                     )  # fmt: skip
                     if found:
                         questions = _questions(rows, {row["problem"] for row in found})
-                        yield [{**row, **questions.get(row["problem"], {})} for row in found]
+                        yield [{**row, **questions.get(row["problem"], UNKNOWN)} for row in found]
 
     def neighbours(self, filters: Filters, sort: str, offset: int) -> tuple[str | None, str | None]:
         """The ids before and after a place in the filtered, sorted list."""

@@ -84,8 +84,9 @@ def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
         def handle(self: Any, args: Any, state: Any, control: Any, **values: Any) -> None:
             if event == "on_log" and reports.told(name, state.global_step):
                 return
+            lost = reports.lost.get(name, 0)
             reports.attempt(name, getattr(callback, event), args, state, control, **values)
-            if event == "on_log" and state.is_world_process_zero and name not in reports.lost:
+            if event == "on_log" and state.is_world_process_zero and reports.lost.get(name, 0) == lost:
                 reports.note(name, state.global_step)
 
         return handle

@@ -70,8 +70,8 @@ def segments(text: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[st
     Offsets are clipped to the text and a step that overlaps the one before is cut, whatever a file says.
     """
     end = 0
-    for number, step in sorted(enumerate(steps), key=lambda one: (one[1]["start"], one[0])):
-        start, stop = max(end, int(step["start"])), min(len(text), int(step["end"]))
+    for number, step in sorted(enumerate(steps), key=lambda one: (one[1]["start"] or 0, one[0])):
+        start, stop = max(end, int(step["start"] or 0)), min(len(text), int(step["end"] or 0))
         if stop <= start:
             continue
         if start > end:
