@@ -48,8 +48,9 @@ class Reports:
         if self.to and stage in ("evaluate", "promote"):
             try:
                 self.send()
-            except (SelfImproveError, OSError) as error:
-                print(f"selfimprove: the round is not reported: {error}", file=sys.stderr)
+            except Exception as error:  # of a damaged stage, or a library's own: no run ends for a report
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                print(f"selfimprove: the round is not reported: {reason}", file=sys.stderr)
 
     def send(self) -> int:
         """Send the rounds that trackers do not have; gives how many reports were taken."""

@@ -15,7 +15,7 @@ from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_round, write_run, write_stage
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Checkpoint, Preference, Rationale, Vote
+from selfimprove.records import KINDS, Checkpoint, CrossCheck, Example, Preference, Rationale, Record, Verdict, Vote
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
@@ -225,6 +225,51 @@ def test_an_example_stays_one_where_a_later_round_prefers_it(run: RunFolder) -> 
     write_stage(run, 2, "later", "checkpoint", [used])
     trained = {row["id"]: row["trained"] for row in index_of(run).rows("SELECT id, trained FROM trace")}
     assert (trained[first.id], trained[second.id]) == ("example", "rejected")
+
+
+def test_of_a_text_with_a_second_prompt_what_follows_it_counts(run: RunFolder) -> None:
+    problems = [make_problem(f"q{at}", "3") for at in range(20)]
+    records: list[Record] = []
+    for problem in problems:
+        first = make_rationale(problem, "hm", parents=(problem.id, BASE.id), round=3)
+        then = make_rationale(problem, "hm, so 3", parents=(problem.id, BASE.id, first.id), round=3)
+        records += [first, then, judge(first, "incorrect"), judge(then, "correct")]
+    write_stage(run, 3, "evaluate", "rationale", records)
+    assert [right for _, right in read_solved(index_of(run), 3).values()] == [True] * 20
+
+
+def test_one_of_several_verifiers_that_differs_is_seen(run: RunFolder) -> None:
+    verdict = run.stage(1, "verify").read(Verdict)[0]
+    checks = [CrossCheck(parents=(verdict.parents[0], verdict.id), first=verdict.outcome, second=second, reason="",
+                         verifier=second, version=1) for second in ("correct", "incorrect", "undecided")]  # fmt: skip
+    write_stage(run, 1, "again", "crosscheck", checks)
+    rows = index_of(run).rows("SELECT id FROM trace WHERE disputed = 'yes'")
+    assert [row["id"] for row in rows] == [verdict.parents[0]] and Query(run).count(disputed=True) == 1
+
+
+def test_what_is_not_judged_yet_is_not_wrong(run: RunFolder) -> None:
+    index = index_of(run)
+    judged = read_health(index)[-1]
+    assert judged["round"] == 2 and judged["pass_1"] == 0.5
+    for file in run.path.glob("round-02/verify/verdict-*.parquet"):
+        file.unlink()
+    index.refresh(force=True)
+    waiting = read_health(index)[-1]
+    assert waiting["samples"] == judged["samples"] and waiting["pass_1"] is None and waiting["pass_k"] is None
+
+
+def test_a_row_is_not_trained_any_more_once_its_checkpoint_is_gone(run: RunFolder) -> None:
+    examples = run.stage(1, "select").read(Example)
+    pool = Checkpoint(parents=(BASE.id, *(one.id for one in examples)), path="pool", method="sft", weights="p")
+    shutil.rmtree(run.path / "round-01/sft")
+    shutil.rmtree(run.path / "round-01/dpo")
+    write_stage(run, 3, "sft", "checkpoint", [pool])
+    index, trained = index_of(run), Filters({"round": ("1",), "trained": ("example",)})
+    assert Search(index).count(trained) == len(examples) == len(Search(index).page(trained)) > 0
+    shutil.rmtree(run.path / "round-03")
+    assert index.refresh(force=True)
+    assert Search(index).count(trained) == 0 == len(Search(index).page(trained))
+    assert Search(index).count(Filters({"round": ("2",), "trained": ("example",)})) > 0
 
 
 def test_a_download_sees_one_state_of_a_run_that_goes_on(run: RunFolder) -> None:

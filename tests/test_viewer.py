@@ -373,6 +373,12 @@ def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) 
         assert note(address, "f" * 20, mark="good").status_code == 404
         assert note(address, before["id"], mark="good", comment="x" * 5000).status_code == 404
         assert note(address, before["id"], mark="good", comment="x" * 100_000).status_code == 413
+        # The same without saying beforehand how long it is.
+        pieces = iter([b"mark=good&comment=", *[b"x" * 10_000] * 10])
+        headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
+        path = f"{address}/runs/made/traces/{before['id']}/notes"
+        endless = httpx.post(path, content=pieces, timeout=60, headers=headers)
+        assert endless.status_code == 413
     torn = next((run.path / "notes").iterdir()).read_text()[:20]
     (run.path / "notes" / "note-torn.json").write_text(torn)
     assert len(Notes(run).all()) == 12 + 4

@@ -84,10 +84,13 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
 def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
     """The held-out problems that were decided in a round: the trace and whether it is right.
 
-    Of several samples of a problem the one counts that stands for the majority.
+    Of several samples of a problem the one counts that stands for the majority, and of a text with a second prompt
+    (zero-shot CoT) what follows it.
     """
     rows = index.rows(
-        "WITH held AS (SELECT * FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = $1), "
+        "WITH held AS (SELECT * FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = $1 "
+        "AND id NOT IN (SELECT parent FROM link WHERE kind = 'rationale' AND place = 3 AND round = $1 "
+        "AND child IN (SELECT id FROM trace WHERE origin = 'sampled' AND round = $1))), "
         "voted AS (SELECT held.problem, held.id AS winner FROM held "
         "JOIN link ON parent_key = key AND parent = id WHERE kind = 'vote' AND place = 2 AND link.round = $1) "
         "SELECT problem, id, outcome FROM held LEFT JOIN voted USING (problem) "

@@ -96,10 +96,19 @@ INSERT_TRACES = """
     FROM ({rationale}) r
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({verdict})) v ON v.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({decision})) d ON d.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({crosscheck})) c ON c.parents[1] = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({crosscheck}) ORDER BY parents[1], first = second) c
+      ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({revision})) n ON n.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
     ORDER BY 1
+"""
+# Before a round is indexed anew: what only its checkpoints of before trained is not trained any more.
+UNMARK_TRAINED = """
+    UPDATE trace SET trained = 'no' WHERE round <> $1 AND trained <> 'no' AND key IN (
+        SELECT made.parent_key FROM link made JOIN link used
+            ON used.parent_key = made.child_key AND used.parent = made.child AND used.kind = 'checkpoint'
+        WHERE used.round = $1 AND made.kind IN ('example', 'preference')
+    )
 """
 # What a checkpoint names among its parents was trained: an example, or a preference of the chosen over the rejected.
 MARK_TRAINED = """
@@ -118,13 +127,16 @@ COUNT_CUBE = f"""
     INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), {COMBO}
     FROM trace WHERE round = ? OR ? GROUP BY ALL
 """
-# Of what `generate` sampled for training problems: pass@1, pass@k with k the samples of a problem, different texts a
+# Of what `generate` sampled for training problems: pass@1, pass@k with k the samples of a problem (of what is judged
+# so far; undecided counts as not solved), different texts a
 # problem, and the mean negative log-probability of a token, an estimate of the policy's entropy at temperature 1.
 COUNT_HEALTH = """
     INSERT INTO health
-    SELECT ?, count(*), sum(n), max(n), avg(c / n), avg((c > 0)::INTEGER), avg(different), sum(tokens) / sum(n),
+    SELECT ?, count(*), sum(n), max(n), avg(c / judged) FILTER (judged > 0),
+           avg((c > 0)::INTEGER) FILTER (judged > 0), avg(different), sum(tokens) / sum(n),
            -sum(logprob) / nullif(sum(tokens), 0), sum(valid)
     FROM (SELECT problem, count(*) AS n, count(*) FILTER (outcome = 'correct') AS c,
+                 count(*) FILTER (outcome <> 'none') AS judged,
                  count(DISTINCT hash(text)) AS different, sum(tokens) AS tokens, sum(logprob) AS logprob,
                  count(DISTINCT hash(text)) FILTER (outcome = 'correct' AND reasoning <> 'incorrect') AS valid
           FROM trace WHERE round = ? AND stage = 'generate' GROUP BY problem)
@@ -277,6 +289,7 @@ class Index:
         cursor = self.connection.cursor()
         try:
             cursor.execute("BEGIN")
+            unmarked = bool(cursor.execute(UNMARK_TRAINED, [round_]).fetchall()[0][0])
             for table in ("part", "trace", "problem", "record", "link", "health"):
                 cursor.execute(f"DELETE FROM {table} WHERE round = ?", [round_])
             # All of it: a cursor with more to fetch takes no table, and a round that is gone has no rows to insert.
@@ -318,7 +331,10 @@ class Index:
             cursor.execute(MARK_TRAINED.format(which=f"made.round = {round_}"))
             # A cumulative pool trains on what earlier rounds wrote.
             cursor.execute(MARK_TRAINED.format(which=f"used.round = {round_} AND made.round <> {round_}"))
-            others = bool((cursor.fetchone() or (0,))[0])
+            others = bool(cursor.fetchall()[0][0])
+            if unmarked:
+                cursor.execute(MARK_TRAINED.format(which="TRUE"))
+                others = True
             cursor.execute("DELETE FROM cube WHERE round = ? OR ?", [round_, others])
             cursor.execute(COUNT_CUBE, [round_, others])
             cursor.execute(COUNT_HEALTH, [round_, round_])

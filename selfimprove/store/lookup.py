@@ -124,7 +124,7 @@ class Records:
         return self.index.rows(
             "SELECT DISTINCT ON (parent, child) parent, child, kind, place, round FROM link WHERE rowid IN "
             f"(SELECT rowid FROM link WHERE parent_key IN ({keys_of(ids)})) "
-            f"ORDER BY parent, child, place LIMIT {int(limit)}"
+            f"ORDER BY parent, child, round, place LIMIT {int(limit)}"
         )
 
 

@@ -23,7 +23,7 @@ def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str
         "accuracy": bool(figures.rounds),
         "levels": len({(one.task, one.level) for one in figures.by("task", "level")}) > 1,
         "funnel": bool(funnel),
-        "health": bool(health),
+        "health": any(row["pass_1"] is not None for row in health),
         "signs": bool(health or funnel),
     }
     return {name for name, some in there.items() if some}
@@ -134,7 +134,7 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
         counts = {**{k: v for k, v in counts.items() if k != "trained"}, "unique": unique, "trained": counts["trained"]}
         return charts.funnel_chart([row["round"] for row in rows], counts, "From sampled to trained")
     if chart == "health":
-        rows = read_health(run.index)
+        rows = [row for row in read_health(run.index) if row["pass_1"] is not None]  # the others are not judged yet
         rounds = [row["round"] for row in rows]
         most = max((row["most"] for row in rows), default=1)
         shares = [

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote, unquote
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import hash_text
@@ -164,6 +165,8 @@ async def add_note(request: Request, name: str, identity: Identity) -> Response:
         fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
     except ValueError:
         raise StoreError("that is no note: it has too many fields") from None
+    except ClientDisconnect:  # so a body ends that grows beyond its bound
+        return Response("the request is too large\n", 413, media_type="text/plain")
     mark, comment, by, back = (fields.get(key, [""])[0] for key in ("mark", "comment", "by", "back"))
     writer = request.cookies.get(WRITER, "")
     writer = writer if re.fullmatch("[0-9a-f]{32}", writer) else secrets.token_hex(16)

@@ -76,7 +76,7 @@ class Guard:
             return 414, "the address is too long"
         if (
             int(headers.get("content-length") or 0) > MAX_BODY
-            if (headers.get("content-length") or "0").isdigit()
+            if (headers.get("content-length") or "0").isdecimal()
             else True
         ):
             return 413, "the request is too large"
