@@ -246,6 +246,7 @@ class Slow:
 
 
 def test_a_tracker_that_answers_late_is_waited_for_once_and_told_once(tmp_path: Path) -> None:
+    need("tensorboard")
     slow = Slow()
     reports = Reports(["tensorboard"], write_closed(tmp_path, 1), limit=0.3, trackers={"tensorboard": slow})
     started = time.monotonic()
