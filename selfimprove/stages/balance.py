@@ -4,10 +4,27 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 
-from selfimprove.recipe import Balance
-from selfimprove.records import Example, derive_seed
+from pydantic import PositiveInt
 
-VERSION = 1
+from selfimprove.records import Example, derive_seed
+from selfimprove.settings import Settings
+
+BALANCE_VERSION = 1
+
+
+class Balance(Settings):
+    """Cap and repeat what is trained by group."""
+
+    cap: PositiveInt = 300
+    """At most n examples of a group, seed rationales included, the newest first."""
+    mastered_cap: PositiveInt = 50
+    """The same for groups whose yield is at least the frontier's `mastered_at`."""
+    final_cap: PositiveInt = 100
+    """The same once every group is mastered."""
+    repeat: PositiveInt = 10
+    """Examples of a rare group are repeated at most n times."""
+    repeat_to: PositiveInt = 120
+    """A group is repeated up to n rows."""
 
 
 def balance(

@@ -1,16 +1,50 @@
 """Ask a model which of two responses is better."""
 
 import math
-from collections.abc import Sequence
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from pydantic import PositiveInt, field_validator
 
 from selfimprove.constitution import Principle
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine, Request
-from selfimprove.recipe import Feedback, Sampling
-from selfimprove.records import Comparison, Problem, Rationale, derive_seed, replace_surrogates
+from selfimprove.recipe import Sampling
+from selfimprove.records import Comparison, Problem, Rationale, Revision, by_id, derive_seed, replace_surrogates
+from selfimprove.settings import Settings, Share
+from selfimprove.stages.base import Desk
 
-VERSION = 1
+COMPARE_VERSION = 1
+
+
+class Feedback(Settings):
+    """Have a model say which of two responses to one prompt is better, by a principle (Constitutional AI, section 4.1).
+
+    The recipe's `judge` is asked; the run's first model without one.
+    """
+
+    per_problem: PositiveInt = 1
+    """At most n comparisons for each problem."""
+    thought: bool = False
+    """Ask for a chain of thought first."""
+    clamp: tuple[Share, Share] = (0.4, 0.6)
+    """With a chain of thought, probabilities are clamped to this range, because they are nearly always 0 or 1."""
+
+    @field_validator("clamp")
+    @classmethod
+    def _in_order(cls, clamp: tuple[float, float]) -> tuple[float, float]:
+        if clamp[0] > clamp[1]:
+            raise ValueError("should be a lower and a higher probability")
+        return clamp
+
+    tie: Share = 0.02
+    """Drop pairs with a smaller margin than this."""
+    max_tokens: PositiveInt = 128
+    """The longest chain of thought in tokens."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +126,98 @@ def _texts(match: Match, swapped: bool) -> tuple[str, str]:
 def _chance(first: float, second: float) -> float:
     """The probability of the first of two options, given that it is one of them."""
     return 1 / (1 + math.exp(min(700.0, second - first)))
+
+
+def compare_responses(
+    desk: Desk[Any],
+    settings: Feedback,
+    rationales: Sequence[Rationale],
+    revisions: Mapping[str, Revision],
+    problems: Mapping[str, Problem],
+) -> list[Comparison]:
+    """What a model prefers among the responses to each open prompt."""
+    matches = []
+    for problem, first, second in pair_responses(rationales, revisions, problems, settings.per_problem):
+        principles = desk.constitution.applying("preference", problem.task, (problem.group,))
+        rng = random.Random(derive_seed(desk.seed, "compare", desk.round, first.id, second.id))
+        if principles:
+            principle = rng.choices(principles, weights=[one.weight for one in principles])[0]
+            matches.append(Match(problem, first, second, principle))
+    if not matches:
+        return []
+    judge, prompter = desk.judge()
+    compared = compare(
+        matches,
+        engine=desk.engine(judge),
+        checkpoint=judge.id,
+        prompter=prompter,
+        settings=settings,
+        round_=desk.round,
+        seed=desk.seed,
+    )
+    length = {one.id: len(one.text) for one in rationales}
+    desk.note("comparisons", measure_comparisons(compared, length, settings.tie))
+    return compared
+
+
+def pair_responses(
+    rationales: Sequence[Rationale],
+    revisions: Mapping[str, Revision],
+    problems: Mapping[str, Problem],
+    limit: int,
+) -> Iterator[tuple[Problem, Rationale, Rationale]]:
+    """Pairs of responses to one open prompt: a last revision and what it began with, then any others."""
+    superseded = {one.response for one in revisions.values() if one.kept}
+    by = by_id(rationales)
+    of_problem: dict[str, list[Rationale]] = defaultdict(list)
+    for one in rationales:
+        revised = revisions.get(one.id)
+        last = revised is not None and revised.kept and one.id not in superseded
+        if problems[one.problem].is_open and one.finish == "stop" and one.text.strip() and (not revised or last):
+            of_problem[one.problem].append(one)
+
+    def begins_with(one: Rationale) -> str:
+        while one.id in revisions:
+            one = by[revisions[one.id].response]
+        return one.id
+
+    for name, found in of_problem.items():
+        pairs = [(one, other) for one, other in combinations(found, 2) if one.text.split() != other.text.split()]
+        related = [pair for pair in pairs if begins_with(pair[0]) == begins_with(pair[1])]
+        for first, second in [*related, *(pair for pair in pairs if pair not in related)][:limit]:
+            yield problems[name], first, second
+
+
+def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int], tie: float) -> dict[str, Any]:
+    """Counts, how much the place decided, and whether the longer text is preferred (Pearson's correlation)."""
+    differences = [length[one.parents[0]] - length[one.parents[1]] for one in compared]
+    preferred = [one.preferred for one in compared]
+    return {
+        "compared": len(compared),
+        "ties": sum(abs(2 * one - 1) < tie for one in preferred),
+        "for the first place": sum((one.forward + one.backward) / 2 for one in compared) / len(compared),
+        "correlation with length": correlation(differences, preferred),
+    }
+
+
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Pearson's correlation, None where one of the two does not vary."""
+    n = len(xs)
+    if n < 2:
+        return None
+    mean_x, mean_y = sum(xs) / n, sum(ys) / n
+    over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    spread = (sum((x - mean_x) ** 2 for x in xs) * sum((y - mean_y) ** 2 for y in ys)) ** 0.5
+    return over / spread if spread else None
+
+
+def describe_comparisons(metrics: dict[str, Any] | None) -> str:
+    """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text."""
+    if not metrics:
+        return ""
+    length = metrics["correlation with length"]
+    return (
+        f"; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a probability of "
+        f"{metrics['for the first place']:.2f}, correlation with length "
+        f"{'unknown' if length is None else format(length, '.2f')}"
+    )

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, PositiveInt
+
 from selfimprove.constitution import Principle
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion, Request
@@ -11,10 +13,17 @@ from selfimprove.recipe import Sampling
 from selfimprove.records import Critique, Problem, Rationale, derive_seed, replace_surrogates
 from selfimprove.stages.generate import Writer
 
-VERSION = 1
+CRITIQUE_VERSION = 1
 LEAST_QUOTE = 2  # characters; shorter lines stand in other words by chance
 _LINE = re.compile(r"\blines? (?:no\.? |number )?(\d{1,4})\b", re.IGNORECASE)
 _FINE = re.compile(r"\s+(?:is|are|looks?)\s+(?:all\s+)?(?:right|correct|fine|ok(?:ay)?|good)\b", re.IGNORECASE)
+
+
+class CritiqueSettings(Sampling):
+    """Ask the model what goes against a principle of the constitution (Constitutional AI, section 3.1)."""
+
+    temperature: NonNegativeFloat = 0.0
+    max_tokens: PositiveInt = 128
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,64 @@
-"""Count what was answered right on held-out problems."""
+"""Answer the held-out problems and count what is right."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
 
-from selfimprove.records import Evaluation, Problem, Rationale, Verdict
-from selfimprove.stats import wilson
+from pydantic import NonNegativeFloat, PositiveInt
 
-VERSION = 1
+from selfimprove.catalog import Mistake
+from selfimprove.phrases import find_boilerplate, refuses, speaks_of_itself
+from selfimprove.recipe import Recipe
+from selfimprove.records import (
+    Checkpoint,
+    Critique,
+    CrossCheck,
+    Evaluation,
+    Problem,
+    Rationale,
+    Record,
+    Revision,
+    Verdict,
+    Vote,
+    by_id,
+)
+from selfimprove.settings import Settings, added
+from selfimprove.stages.asking import Asking, counted, measure_votes
+from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Records, Round, Stage, chunks
+from selfimprove.stages.generate import Generate
+from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
+from selfimprove.stages.teach import is_right
+from selfimprove.stages.vote import VOTE_VERSION, vote
+from selfimprove.stats import TaskAccuracy, sum_by_task, wilson
+
+
+class Evaluate(Settings):
+    """Answer all held-out problems, greedily where the temperature is 0."""
+
+    max_tokens: PositiveInt | None = None
+    """The longest answer in tokens; by default that of `generate`, or of the standard."""
+    samples: PositiveInt = added(1)
+    """Answers to each problem; with more than one the majority counts (self-consistency; Wang et al., 2022)."""
+    temperature: NonNegativeFloat = added(0.0)
+    """0 is greedy; several samples need a temperature above 0 (the paper: 0.5 to 0.7)."""
+    standard: Literal["lm-eval", "lm-eval-cot"] | None = added(None)
+    """Ask as lm-evaluation-harness 0.4.13 does, where it has the task: GSM8K, MMLU and BIG-Bench Hard. lm-eval: by its
+    gsm8k, mmlu and bbh; lm-eval-cot: by gsm8k_cot instead of gsm8k. All other tasks are asked by `prompt`."""
+    extract: str | None = added(None)
+    """Zero-shot CoT's second prompt, such as "Therefore, the answer (arabic numerals) is" (Kojima et al., 2022, section
+    3): it follows each answer, and what the model writes then is what counts. By default the verifier reads the
+    answer out of the text."""
+    limit: PositiveInt | None = added(None)
+    """At most n held-out problems, chosen by a hash of the question; by default all."""
+    training: PositiveInt | None = added(None)
+    """Answer n training problems instead of the held-out ones, to choose a prompt by; for recipes without rounds."""
+    revise: bool = False
+    """Criticise and revise every answer as well, to see what the model can correct; the accuracy is of the answers
+    before it."""
+    part_size: PositiveInt = 512
+    """Problems in a part."""
 
 
 def evaluate(
@@ -32,3 +85,217 @@ def evaluate(
             low=low,
             high=high,
         )
+
+
+def asking_of(desk: Desk[Evaluate]) -> Asking:
+    return Asking(desk, desk.trained)
+
+
+def parts(desk: Desk[Evaluate]) -> list[Sequence[Problem]]:
+    """Parts that answer problems, each asked in one way, and a last one with what follows from them all."""
+    asking = desk.once(asking_of)
+    # What is written comes before what is scored.
+    order = sorted(desk.read_of(0, Problem), key=asking.scores)
+    found = [
+        part
+        for _, some in groupby(order, key=asking.kind)
+        for part in chunks(list(some), desk.settings.part_size)
+        if part
+    ]
+    return [*found, []]
+
+
+def answer(part: Sequence[Problem], desk: Desk[Evaluate]) -> Records:
+    """The answers to the problems of a part; the last one judges and counts them all."""
+    asking, problems = desk.once(asking_of), desk.read_of(0, Problem)
+    if part:
+        yield from asking.ask(part)
+        return
+    written = [one for one in desk.written(Rationale) if one.origin == "sampled"]
+    verdicts = list(asking.judge(written, by_id(problems)))
+    yield from verdicts
+    judged = {one.rationale: one for one in verdicts}
+    votes = list(vote(by_id(problems), written, same=desk.judging.same_answers)) if asking.samples > 1 else []
+    yield from votes
+    final = counted(written, votes)
+    found = list(evaluate(problems, final, judged, asking.checkpoint.id))
+    yield from found
+    if votes:
+        desk.note("self-consistency", measure_votes(votes, written, judged, found))
+    yield from asking.judge_by_standard(written, judged, by_id(problems))
+    answered = {one.id: one for one in problems if not asking.scores(one)}
+    yield from evaluate_revisions(desk, asking.checkpoint, answered, final, judged)
+
+
+def evaluate_revisions(
+    desk: Desk[Evaluate],
+    checkpoint: Checkpoint,
+    problems: Mapping[str, Problem],
+    answers: Sequence[Rationale],
+    verdicts: Mapping[str, Verdict],
+) -> Records:
+    """What the model makes of its own held-out answers by critique and revision; the figures go into the manifest."""
+    open_ = {name: one for name, one in problems.items() if one.is_open}
+    texts = defaultdict(list)
+    for one in answers:
+        if one.problem in open_:
+            texts[open_[one.problem].question].append(one.text)
+    if texts:
+        desk.note("open prompts", describe_texts(texts))
+    if not desk.settings.revise:
+        return
+    taken = [one for one in answers if one.finish == "stop" and one.problem in problems]
+    records = list(chain(desk, checkpoint, taken, problems, verdicts, "evaluate"))
+    yield from records
+    desk.note("revised", measure_revisions(taken, verdicts, records))
+
+
+def describe_texts(texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """How many responses to open prompts, by prompt, refuse, speak of themselves as an AI or are boilerplate."""
+    everything = [one for found in texts.values() for one in found]
+    boilerplate = find_boilerplate(texts)
+    return {
+        "responses": len(everything),
+        "refusals": sum(map(refuses, everything)),
+        "about itself": sum(map(speaks_of_itself, everything)),
+        "boilerplate": sum(one in boilerplate for one in everything),
+        "words": sum(len(one.split()) for one in everything) / max(1, len(everything)),
+    }
+
+
+def measure_revisions(
+    responses: Sequence[Rationale], verdicts: Mapping[str, Verdict], records: Sequence[Record]
+) -> dict[str, int]:
+    """Wrong answers that became right, right ones that became wrong, and critiques that a verifier bears out."""
+    judged = {**verdicts, **{one.rationale: one for one in records if isinstance(one, Verdict)}}
+    by = by_id([*responses, *(one for one in records if isinstance(one, Rationale))])
+    last = {one.id: one.id for one in responses}
+    first = dict(last)
+    for one in records:
+        # Taken as the model gives it: no verifier says which of its revisions to keep.
+        if isinstance(one, Revision) and by[one.rationale].finish == "stop":
+            origin = first[one.response]
+            first[one.rationale], last[origin] = origin, one.rationale
+    found = [(judged[start].outcome, judged[end].outcome) for start, end in last.items()]
+    critiques = [one for one in records if isinstance(one, Critique) and one.response in by]
+    of_wrong = [one for one in critiques if judged[one.response].outcome == "incorrect"]
+    of_right = [one for one in critiques if judged[one.response].outcome == "correct"]
+
+    def count(some: Sequence[Critique]) -> tuple[int, int]:
+        said = [is_right(one, by[one.response].text, judged[one.response]) for one in some]
+        return sum(one is True for one in said), sum(one is not None for one in said)
+
+    (named, wrong), (passed, right) = count(of_wrong), count(of_right)
+    return {
+        "wrong": sum(before == "incorrect" for before, _ in found),
+        "repaired": sum(before == "incorrect" and after == "correct" for before, after in found),
+        "right": sum(before == "correct" for before, _ in found),
+        "spoiled": sum(before == "correct" and after != "correct" for before, after in found),
+        "critiques of wrong": wrong,
+        "a line named": sum(one.line is not None for one in of_wrong),
+        "line named": named,
+        "critiques of right": right,
+        "nothing found": passed,
+    }
+
+
+def say(desk: Desk[Evaluate]) -> str:
+    found, manifest = desk.written(Evaluation), desk.manifest
+    correct, n = sum(one.correct for one in found), sum(one.n for one in found)
+    undecided = sum(one.undecided for one in found)
+    whole = f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
+        f", {undecided} undecided" if undecided else ""
+    )
+    tasks = sum_by_task(found)
+    more = describe_evaluation(manifest.metrics) if manifest else []
+    return "; ".join([whole, *(f"{one.task} {one}" for one in tasks if len(tasks) > 1), *more])
+
+
+def describe_consistency(found: dict[str, Any]) -> str:
+    """What the majority over several samples was worth."""
+    return (
+        f"by majority over {found['samples']} samples {found['majority']:.1%}, "
+        f"a single sample {found['single sample']:.1%} on average, {found['ties']} ties"
+    )
+
+
+def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
+    """What was seen in the answers to open prompts, and what the model could correct."""
+    lines = [describe_consistency(metrics["self-consistency"])] if metrics.get("self-consistency") else []
+    if texts := metrics.get("open prompts"):
+        lines.append(
+            f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
+            f"{texts['about itself']} speak of themselves as an AI, {texts['words']:.0f} words on average"
+        )
+    if revised := metrics.get("revised"):
+        lines.append(
+            f"by critique and revision {revised['repaired']} of {revised['wrong']} wrong answers repaired and "
+            f"{revised['spoiled']} of {revised['right']} right ones spoiled, "
+            f"the wrong line named in {revised['line named']} of {revised['critiques of wrong']} critiques"
+        )
+    return lines
+
+
+def depends(round_: Round[Evaluate]) -> dict[str, Any]:
+    settings = round_.settings
+    return {
+        **round_.own,
+        "max_tokens": settings.max_tokens or round_.other(Generate).max_tokens,
+        **round_.shared(*SHOWN),
+        **(by_constitution(round_) if settings.revise else {}),
+        **({"version of vote": VOTE_VERSION} if settings.samples > 1 else {}),
+    }
+
+
+def cost(look: Look[Evaluate]) -> Sequence[Cost]:
+    settings, held_out = look.settings, look.sizes.held_out
+    most = settings.max_tokens or look.recipe.of(Generate).max_tokens
+    found = [Cost(texts=held_out * settings.samples, longest=most, measured_as=("generate",))]
+    if settings.revise:
+        _, longest = chain_steps(look)
+        texts = held_out * look.recipe.of(Revise).revisions
+        found.append(Cost(texts=texts, longest=longest, measured_as=("revise",)))
+    return found
+
+
+def check(recipe: Recipe, settings: Evaluate) -> Iterable[Mistake]:
+    here = ("stages", "evaluate")
+    if settings.samples > 1 and settings.temperature == 0:
+        said = f"{settings.samples} greedy samples are all the same; set 'evaluate.temperature'"
+        yield Mistake((*here, "samples"), said)
+    if settings.training and (recipe.rounds or recipe.train.family == "scored"):
+        said = "'evaluate.training' is for recipes without rounds: nothing would be held out"
+        yield Mistake((*here, "training"), said)
+    if settings.training and settings.standard:
+        said = "'evaluate.standard' has prompts for held-out problems, not for training ones"
+        yield Mistake((*here, "training"), said)
+    if settings.extract and settings.samples > 1:
+        said = f"'evaluate.extract' is for one sample, not for {settings.samples}"
+        yield Mistake((*here, "extract"), said)
+    if settings.revise and recipe.find(Revise) is None:
+        said = "'evaluate.revise' needs the stage 'revise', which trains on what was revised"
+        yield Mistake((*here, "revise"), said)
+
+
+EVALUATE = Stage(
+    name="evaluate",
+    version=1,
+    settings=Evaluate,
+    writes=Rationale,
+    also=(Verdict, Vote, Evaluation, CrossCheck, Critique, Revision),
+    reads=lambda round: [round.problems, round.trained],
+    parts=parts,
+    run=answer,
+    uses=(*SHOWN, "constitution"),
+    depends=depends,
+    when="always",
+    about="held out",
+    optional=False,
+    asks="policy",
+    gathers=True,
+    gathering_asks=lambda desk: desk.settings.revise or desk.judging.asks,
+    per_item=lambda desk: desk.settings.samples,
+    say=say,
+    cost=cost,
+    check=check,
+)

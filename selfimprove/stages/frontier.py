@@ -1,12 +1,83 @@
 """Decide from the yields so far which problems a round draws."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, Literal
 
-from selfimprove.recipe import FrontierSettings
-from selfimprove.records import Frontier, Problem, Rationale, Verdict
+from pydantic import PositiveInt
 
-VERSION = 1
+from selfimprove.errors import StoreError
+from selfimprove.records import Frontier, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
+from selfimprove.settings import Settings, Share, hashed_settings
+from selfimprove.stages.base import Desk, Round, Stage
+from selfimprove.stages.select import Select
+from selfimprove.stages.vote import Votes
+
+LAST = ("frontier", "generate", "verify")  # whose records of the last round say what was reached
+
+
+class FrontierSettings(Settings):
+    """Which problems a round draws from, decided by the yields so far."""
+
+    problems: PositiveInt = 1000
+    """Problems in a round."""
+    policy: Literal["yields", "all"] = "yields"
+    """yields: by the rule below, per group; all: evenly over all groups."""
+    open_at: Share = 0.3
+    """A group opens once a group that leads to it has at least this yield."""
+    mastered_at: Share = 0.97
+    """A group with at least this yield is drawn from at `mastered_weight`."""
+    mastered_weight: Share = 0.25
+    """The weight of a mastered group against an open one."""
+
+
+def draw(_: Sequence[Any], desk: Desk[FrontierSettings]) -> Iterator[Record]:
+    """Decide on each group, then draw its problems; a held-out one is an error."""
+    task, settings, before = desk.task, desk.settings, desk.round - 1
+    decisions = frontier(
+        task=task.name,
+        levels=task.levels,
+        leads_to=task.leads_to,
+        seeded=task.seeded,
+        before=desk.read_of(before, Frontier) if before else [],
+        yields=read_yields(desk, before) if before else {},
+        settings=settings,
+        round_=desk.round,
+    )
+    yield from decisions
+    held_out = {problem.question for problem in desk.held_out}
+    for decision in decisions:
+        seed = derive_seed(desk.seed, "draw", desk.round, decision.group)
+        for problem in task.draw(decision.group, decision.draw, seed):
+            if problem.question in held_out:
+                raise StoreError(f"{desk.title}: the held-out problem {problem.question!r} was drawn for training")
+            yield problem
+    yield from desk.draw_open()
+
+
+def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
+    """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
+    problems have none."""
+    problems = desk.read_of(round_, Problem, "frontier")
+    rationales = desk.read_of(round_, Rationale, "generate")
+    verdicts = desk.read_of(round_, Verdict, "verify")
+    yields = measure_yields(problems, rationales, verdicts, require=desk.other(Select).require)
+    settings = desk.other(Select).vote
+    if settings is not None:
+        votes = Votes(desk.read_of(round_, Vote, "verify"), rationales, by_id(problems), settings)
+        for group, (attempts, passed) in votes.yields(rationales).items():
+            before = yields.get(group, (0, 0))
+            yields[group] = (before[0] + attempts, before[1] + passed)
+    return yields
+
+
+def mastered_groups(desk: Desk[Any]) -> set[str]:
+    """The groups that a round's samples, or the last ones before it, show to be mastered."""
+    yields = read_yields(desk, desk.round)
+    least = desk.other(FrontierSettings).mastered_at
+    drawn = desk.read(Frontier)
+    last = {one.group for one in drawn if one.state == "mastered" and one.group not in yields}
+    return last | {group for group, (attempts, passed) in yields.items() if passed >= least * attempts}
 
 
 def measure_yields(
@@ -121,3 +192,34 @@ def _share_out(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     for group in rest[: total - sum(shares.values())]:
         shares[group] += 1
     return shares
+
+
+def say(desk: Desk[FrontierSettings]) -> str:
+    states = [one.state for one in desk.written(Frontier)]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
+    return f"{len(desk.written(Problem))} problems; groups: {counts}"
+
+
+def depends(round_: Round[FrontierSettings]) -> dict[str, Any]:
+    select = round_.other(Select)
+    return {
+        **round_.own,
+        "require": select.require,
+        **({"vote": hashed_settings(select.vote)} if select.vote else {}),
+        "open": round_.recipe.open and hashed_settings(round_.recipe.open),
+    }
+
+
+FRONTIER = Stage(
+        name="frontier",
+        version=1,
+        settings=FrontierSettings,
+        writes=Problem,
+        also=(Frontier,),
+        reads=lambda round: [round.problems, *round.last(*LAST)],
+        run=draw,
+        depends=depends,
+        optional=False,
+        per_item=lambda desk: desk.settings.problems,
+        say=say,
+)

@@ -3,11 +3,25 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import NonNegativeInt, PositiveInt
+
 from selfimprove.engines import Engine, Request
 from selfimprove.recipe import Sampling
-from selfimprove.records import Origin, Problem, Rationale, derive_seed, replace_surrogates
+from selfimprove.records import Origin, Problem, Rationale, Record, derive_seed, replace_surrogates
+from selfimprove.settings import unhashed
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Stage, chunks
 
-VERSION = 1
+
+class Generate(Sampling):
+    """Sample rationales (STaR, section 3.1)."""
+
+    samples: PositiveInt = 2
+    """Rationales sampled for each problem."""
+    kl_samples: NonNegativeInt = unhashed(
+        0, "score n of a round's samples by the model before round 1 too, to estimate the KL divergence from it"
+    )
+    part_size: PositiveInt = 256
+    """Problems in a part: the most that a kill can lose."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +91,36 @@ def generate(
             logprob=completion.logprob,
             finish=completion.finish,
         )
+
+
+def write(problems: Sequence[Problem], desk: Desk[Generate]) -> Iterator[Record]:
+    """The samples of a part."""
+    return generate(
+        problems,
+        writer=desk.writer(desk.incumbent),
+        render=desk.prompts.render,
+        sampling=desk.settings,
+        samples=desk.settings.samples,
+        purpose=desk.name,
+    )
+
+
+def cost(look: Look[Generate]) -> Sequence[Cost]:
+    return [Cost(texts=look.sizes.problems * look.settings.samples, longest=look.settings.max_tokens)]
+
+
+GENERATE = Stage(
+    name="generate",
+    version=1,
+    settings=Generate,
+    writes=Rationale,
+    reads=lambda round: [*round.every(Problem), round.incumbent],
+    needs=(Problem,),
+    parts=lambda desk: chunks(desk.read(Problem), desk.settings.part_size),
+    run=write,
+    uses=SHOWN,
+    optional=False,
+    asks="policy",
+    per_item=lambda desk: desk.settings.samples,
+    cost=cost,
+)

@@ -1,16 +1,64 @@
 """Pair responses to one prompt: what is better over what is worse."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import PositiveInt
+
+from selfimprove.catalog import Mistake
 from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
-from selfimprove.recipe import Prefer, Select
-from selfimprove.records import Comparison, Preference, Problem, Rationale, Revision, Verdict, by_id
-from selfimprove.stages.select import why_not
+from selfimprove.recipe import Recipe
+from selfimprove.records import (
+    Comparison,
+    Preference,
+    Problem,
+    Rationale,
+    Record,
+    Revision,
+    Verdict,
+    by_id,
+    derive_seed,
+)
+from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, flow_of, trains_shown
+from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
+from selfimprove.stages.earlier import read_written
+from selfimprove.stages.passes import why_not
+from selfimprove.stages.select import Select
 
-VERSION = 2
+
+class HumanPairs(Settings):
+    """Pairs that people chose between, in hh-rlhf's format: `chosen` and `rejected` as whole dialogues."""
+
+    path: str = unhashed(..., "a JSONL file, or one packed by gzip")
+    limit: PositiveInt = 100
+    """Pairs taken in a round, chosen by a hash."""
+
+
+class Prefer(Settings):
+    """Pair what is better with what is worse: correct rationales with incorrect ones of the same problem (IRPO; Pang et
+    al., 2024, section 2), kept revisions with what they revise, and what a model or people say is better."""
+
+    revisions: bool = True
+    """Pair kept revisions with the response that they revise, unless a check, a verifier or the feedback says
+    otherwise."""
+    feedback: Feedback | None = None
+    """Have a model compare responses by a principle; by default no model is asked."""
+    files: HumanPairs | None = None
+    """Pairs that people chose between."""
+
+    per_problem: PositiveInt = 10
+    """At most n pairs for each problem."""
+    require: Literal["answer", "steps", "grounded"] | None = None
+    """What the chosen text must pass; by default what `select` requires. The rejected one has a wrong answer."""
+    cut: Literal["whole", "step"] = "whole"
+    """whole: the texts as they are; step: the first wrong step over the right one in its place, after what both share
+    (Step-DPO; Lai et al., 2024), which needs a verifier of steps and texts that begin alike."""
+    limit: PositiveInt | None = None
+    """At most n pairs a round, not counting those of `files`, chosen by a hash, evenly over the problems; by default
+    all."""
 
 
 def prefer(
@@ -206,3 +254,116 @@ def _cut(right: Rationale, wrong: Rationale, judged: Verdict, blamed: Verdict) -
 def _pair(right: list[Rationale], wrong: list[Rationale]) -> list[tuple[Rationale, Rationale]]:
     """All pairs, ordered so that the first ones use each text equally often."""
     return [(right[at], wrong[(at + shift) % len(wrong)]) for shift in range(len(wrong)) for at in range(len(right))]
+
+
+def pair(part: Sequence[Rationale], desk: Desk[Prefer]) -> Iterator[Record]:
+    """What a model compares, the pairs of a round, and those that people chose between."""
+    written, settings, select = read_written(desk), desk.settings, desk.other(Select)
+    compared: list[Comparison] = []
+    if settings.feedback:
+        compared = compare_responses(desk, settings.feedback, part, written.revisions, written.problems)
+    yield from compared
+    yield from prefer(
+        part,
+        problems=written.problems,
+        verdicts=written.verdicts,
+        revisions=written.revisions,
+        comparisons=compared,
+        earlier=written.earlier.responses,
+        prompts=desk.prompts,
+        shown=desk.trains_shown,
+        require=select.model_copy(update={"require": settings.require or select.require}),
+        settings=settings,
+    )
+    yield from read_pairs(desk)
+
+
+def read_pairs(desk: Desk[Prefer]) -> Iterator[Problem | Preference]:
+    """Pairs that people chose between, each after its problem: so many of the file's, others in each round."""
+    files = desk.settings.files
+    if files is None:
+        return
+    order = sorted(desk.pairs, key=lambda one: derive_seed(desk.seed, "pairs", desk.round, one.id))
+    for problem in order[: files.limit]:
+        yield problem
+        for other in problem.options:
+            if problem.answer is not None and other != problem.answer:
+                yield Preference(
+                    parents=(problem.id,),
+                    prompt=desk.prompts.render_verbatim(problem),
+                    chosen=problem.answer,
+                    rejected=other,
+                    margin=1.0,
+                    source="file",
+                    group="",
+                )
+
+
+def reads(round_: Round[Prefer]) -> list[Key]:
+    judge = [round_.start] if round_.settings.feedback else []
+    return [*round_.every(Problem, Rationale, Verdict), *judge]
+
+
+def depends(round_: Round[Prefer]) -> dict[str, Any]:
+    settings, feedback = round_.settings, round_.settings.feedback
+    return {
+        **round_.own,
+        "require": settings.require or round_.other(Select).require,
+        "shown": trains_shown(round_.recipe),
+        **round_.shared(*SHOWN),
+        "constitution": "",
+        **(round_.shared("constitution", "judge") if feedback else {}),
+        **({"version of compare": COMPARE_VERSION} if feedback else {}),
+    }
+
+
+def say(desk: Desk[Prefer]) -> str:
+    """How many pairs of what, how often the chosen text is the shorter one, and how the comparisons came out."""
+    pairs, manifest = desk.written(Preference), desk.manifest
+    problems = len({one.prompt for one in pairs})
+    shorter = sum(len(one.chosen) < len(one.rejected) for one in pairs)
+    sources = Counter(one.source for one in pairs)
+    by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
+    compared = describe_comparisons(manifest.metrics.get("comparisons")) if manifest else ""
+    return f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
+
+
+def cost(look: Look[Prefer]) -> Sequence[Cost]:
+    feedback = look.settings.feedback
+    if feedback is None or not feedback.thought:
+        return ()
+    return [Cost(texts=2 * look.sizes.problems * feedback.per_problem, longest=feedback.max_tokens)]
+
+
+def check(recipe: Recipe, settings: Prefer) -> Iterable[Mistake]:
+    trainers = [step.stage for step in flow_of(recipe) if Preference in step.stage.needs]
+    if not trainers:
+        yield Mistake(("stages", "prefer"), "the stage 'prefer' needs the stage 'dpo'")
+    if settings.feedback and recipe.constitution is None:
+        where = ("stages", "prefer", "feedback")
+        yield Mistake(where, "'prefer.feedback' needs a 'constitution', by path or by name")
+    if settings.feedback and recipe.train.family != "prompts" and recipe.open is None:
+        yield Mistake(
+            ("stages", "prefer", "feedback"),
+            "'prefer.feedback' compares responses to open prompts; name some with 'open'",
+        )
+
+
+PREFER = Stage(
+    name="prefer",
+    version=2,
+    settings=Prefer,
+    writes=Preference,
+    also=(Problem, Comparison),
+    reads=reads,
+    needs=(Problem, Rationale, Verdict),
+    parts=lambda desk: [desk.read(Rationale)],
+    run=pair,
+    uses=(*SHOWN, "constitution", "judge"),
+    depends=depends,
+    asks_too=lambda recipe: (settings := recipe.find(Prefer)) is not None and settings.feedback is not None,
+    scores=lambda recipe: ["prefer.feedback"] if (found := recipe.find(Prefer)) and found.feedback else [],
+    say=say,
+    cost=cost,
+    check=check,
+)

@@ -1,23 +1,24 @@
 """Show the answer as a hint where the model failed."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pydantic import NonNegativeFloat
 
 from selfimprove.recipe import Sampling
-from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.stages.generate import Writer, generate
+from selfimprove.records import Problem, Rationale, Record, Verdict
+from selfimprove.stages.base import SHOWN, Desk, Stage, chunks
+from selfimprove.stages.failed import Retry, cost, depends, find_failed, sampled, some
+from selfimprove.stages.generate import Generate, Writer, generate
+from selfimprove.stages.verify import judge_written, say
 
-VERSION = 1
 
+class Rationalize(Retry):
+    """Show the answer as a hint where no sample was correct (STaR, section 3.2)."""
 
-def failed_problems(
-    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict]
-) -> list[Problem]:
-    """Problems with an answer that was tried and never reached; an undecided sample is no failure."""
-    outcomes = {verdict.rationale: verdict.outcome for verdict in verdicts}
-    tried: dict[str, set[str]] = {}
-    for rationale in rationales:
-        tried.setdefault(rationale.problem, set()).add(outcomes[rationale.id])
-    return [one for one in problems if one.answer is not None and tried.get(one.id) == {"incorrect"}]
+    enabled: bool = True
+    temperature: NonNegativeFloat | None = None
+    """Generation's own by default."""
 
 
 def rationalize(
@@ -27,6 +28,7 @@ def rationalize(
     render_hint: Callable[[Problem], str],
     sampling: Sampling,
     samples: int,
+    purpose: str = "rationalize",
 ) -> Iterator[Rationale]:
     """Ask for the reasoning behind a given answer (STaR, section 3.2). The hint never reaches a trained prompt."""
     return generate(
@@ -36,5 +38,45 @@ def rationalize(
         sampling=sampling,
         samples=samples,
         origin="rationalized",
-        purpose="rationalize",
+        purpose=purpose,
     )
+
+
+def parts(desk: Desk[Rationalize]) -> list[Sequence[Any]]:
+    failed = [one for one in find_failed(desk) if one.answer is not None]
+    return chunks(some(failed, desk.settings.limit), desk.settings.part_size)
+
+
+def write(problems: Sequence[Problem], desk: Desk[Rationalize]) -> Iterator[Record]:
+    """What the model writes with the answer in sight, and its verdicts."""
+    settings, generate_ = desk.settings, desk.other(Generate)
+    temperature = generate_.temperature if settings.temperature is None else settings.temperature
+    rationales = rationalize(
+        problems,
+        writer=desk.writer(desk.incumbent),
+        render_hint=desk.prompts.render_hint,
+        sampling=generate_.model_copy(update={"temperature": temperature}),
+        samples=settings.samples,
+        purpose=desk.name,
+    )
+    return judge_written(problems, rationales, desk)
+
+
+RATIONALIZE = Stage(
+    name="rationalize",
+    version=1,
+    settings=Rationalize,
+    writes=Rationale,
+    also=(Verdict,),
+    reads=sampled,
+    needs=(Problem, Rationale, Verdict),
+    parts=parts,
+    run=write,
+    uses=SHOWN,
+    depends=depends,
+    enabled=lambda settings: settings.enabled,
+    asks="policy",
+    per_item=lambda desk: desk.settings.samples,
+    say=say,
+    cost=cost,
+)

@@ -1,12 +1,24 @@
 """Let the model try again from its last right step."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import NonNegativeFloat, PositiveInt
 
 from selfimprove.recipe import Sampling
-from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.stages.generate import Beginning, Writer, generate
+from selfimprove.records import Problem, Rationale, Record, Verdict
+from selfimprove.stages.base import SHOWN, Desk, Stage, chunks
+from selfimprove.stages.failed import Retry, cost, depends, find_failed, sampled, some
+from selfimprove.stages.generate import Beginning, Generate, Writer, generate
+from selfimprove.stages.verify import judge_written, say
 
-VERSION = 1
+
+class Repair(Retry):
+    """Write on after the last right step where no sample was right; needs a verifier that checks steps."""
+
+    samples: PositiveInt = 4
+    temperature: NonNegativeFloat = 1.3
+    """Higher than generation's: the likeliest next step was the wrong one."""
 
 
 def right_part(text: str, verdict: Verdict) -> str:
@@ -33,6 +45,7 @@ def repair(
     render: Callable[[Problem], str],
     sampling: Sampling,
     samples: int,
+    purpose: str = "repair",
 ) -> Iterator[Rationale]:
     """Write on after the last right step, where no sample of a problem was right.
 
@@ -46,6 +59,50 @@ def repair(
         sampling=sampling,
         samples=samples,
         origin="revised",
-        purpose="repair",
+        purpose=purpose,
         beginnings=beginnings,
     )
+
+
+def beginnings_of(desk: Desk[Repair]) -> dict[str, Beginning]:
+    verdicts = {one.rationale: one for one in desk.read(Verdict)}
+    return find_beginnings(desk.read(Rationale), verdicts)
+
+
+def parts(desk: Desk[Repair]) -> list[Sequence[Any]]:
+    begun = desk.once(beginnings_of)
+    failed = [one for one in find_failed(desk) if one.id in begun]
+    return chunks(some(failed, desk.settings.limit), desk.settings.part_size)
+
+
+def write(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
+    """What the model writes after its last right steps, and its verdicts."""
+    rationales = repair(
+        problems,
+        beginnings=desk.once(beginnings_of),
+        writer=desk.writer(desk.incumbent),
+        render=desk.prompts.render,
+        sampling=desk.other(Generate).model_copy(update={"temperature": desk.settings.temperature}),
+        samples=desk.settings.samples,
+        purpose=desk.name,
+    )
+    return judge_written(problems, rationales, desk)
+
+
+REPAIR = Stage(
+    name="repair",
+    version=1,
+    settings=Repair,
+    writes=Rationale,
+    also=(Verdict,),
+    reads=sampled,
+    needs=(Problem, Rationale, Verdict),
+    parts=parts,
+    run=write,
+    uses=SHOWN,
+    depends=depends,
+    asks="policy",
+    per_item=lambda desk: desk.settings.samples,
+    say=say,
+    cost=cost,
+)

@@ -1,17 +1,22 @@
 """Chains of critiques and revisions by the principles of a constitution."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from selfimprove.catalog import Mistake
 from selfimprove.constitution import Principle
 from selfimprove.constitution.checks import comply
 from selfimprove.constitution.model import VerifierCheck
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
-from selfimprove.recipe import Critique as CritiqueSettings
-from selfimprove.recipe import Revise
+from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import (
+    Checkpoint,
     Critique,
     Outcome,
     Problem,
@@ -22,16 +27,56 @@ from selfimprove.records import (
     derive_seed,
     replace_surrogates,
 )
-from selfimprove.stages.critique import Link, ask, criticise
-from selfimprove.stages.generate import Writer
+from selfimprove.settings import hashed_settings
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, chunks
+from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
+from selfimprove.stages.failed import SAMPLES
+from selfimprove.stages.generate import Generate, Writer
 
-VERSION = 3
+REVISE_VERSION = 3
 REASONS = {
     "leak": "it repeats the prompt's own words",
     "exemplar": "it is the answer of an exemplar",
     "refusal": "it only refuses",
 }
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
+
+
+
+class Revise(Sampling):
+    """Have the model rewrite its responses by the constitution: after a critique, or directly without that stage."""
+
+    temperature: NonNegativeFloat = 0.7
+    """0 is greedy."""
+    revisions: PositiveInt = 1
+    """Critiques and revisions of each response, one after the other (the paper: 4)."""
+    principles: Literal["random", "in-turn"] = "random"
+    """random: each time one is drawn by weight; in-turn: one after the other, in the order of the file."""
+    of: Literal["all", "failed"] = "all"
+    """failed: only responses that are not known to be correct; those to open prompts never are."""
+    per_problem: PositiveInt = 1
+    """At most n samples of a problem are revised."""
+    limit: PositiveInt | None = None
+    """At most n responses a round, chosen by a hash; by default all."""
+    earlier: NonNegativeInt = 0
+    """Also revise n wrong responses of earlier rounds. A model that gets better makes few mistakes
+    that it could learn from, and sees through those that it made before."""
+    reject: tuple[Literal["unchanged", "leak", "exemplar", "refusal", "about itself"], ...] = (
+        "unchanged",
+        "leak",
+        "exemplar",
+        "refusal",
+    )
+    """Revisions that are not kept. unchanged: only spaces changed; leak: it repeats the words of the prompt; exemplar:
+    it is an exemplar's answer word for word; refusal: it only refuses, and the response before did not; about itself:
+    it speaks of itself as an AI. All are counted."""
+    train: Literal["last", "all"] = "last"
+    """Train on the last kept revision of a chain on an open prompt, or on all of them."""
+    lessons: bool = False
+    """Also train on critiques and revisions that the verifier confirms, so that the model gets better at writing them;
+    needs problems with answers."""
+    part_size: PositiveInt = 64
+    """Responses in a part."""
 
 
 @dataclass
@@ -213,3 +258,138 @@ def find_marks(
         "about itself": speaks_of_itself(revised),
     }
     return tuple(mark for mark, seen in found.items() if seen)
+
+
+def chain(
+    desk: Desk[Any],
+    checkpoint: Checkpoint,
+    responses: Sequence[Rationale],
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    purpose: str = "revise",
+) -> Iterator[Record]:
+    """The critiques and revisions of responses, as the recipe asks for them; greedy and `blind` for an evaluation."""
+    settings, critique = desk.other(Revise), desk.find(CritiqueSettings)
+    if purpose == "evaluate":  # greedy, as the answers are
+        settings = settings.model_copy(update={"temperature": 0.0})
+        critique = critique and critique.model_copy(update={"temperature": 0.0})
+    if not responses:
+        return
+    yield from revise(
+        responses,
+        problems=problems,
+        verdicts=verdicts,
+        judge=desk.judging.judge,
+        writer=replace(desk.writer(checkpoint), stop=desk.prompter.stop),
+        prompter=desk.prompter,
+        critique=critique,
+        settings=settings,
+        purpose=purpose,
+        blind=purpose == "evaluate",
+    )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The responses that a round revises, with their problems and verdicts."""
+
+    responses: list[Rationale]
+    problems: Mapping[str, Problem]
+    verdicts: Mapping[str, Verdict]
+
+
+def take(desk: Desk[Revise]) -> _Taken:
+    from selfimprove.stages.earlier import read_earlier
+
+    settings, verdicts = desk.settings, {one.rationale: one for one in desk.read(Verdict)}
+    taken = [one for one in desk.read(Rationale) if one.sample < settings.per_problem and one.finish == "stop"]
+    if settings.of == "failed":
+        taken = [one for one in taken if verdicts[one.id].outcome != "correct"]
+    if settings.limit is not None:
+        taken = sorted(taken, key=lambda one: one.id)[: settings.limit]
+    earlier = read_earlier(desk)
+    return _Taken(
+        [*taken, *earlier.responses],
+        {**desk.by_id(Problem), **earlier.problems},
+        {**verdicts, **earlier.verdicts},
+    )
+
+
+def revise_part(part: Sequence[Rationale], desk: Desk[Revise]) -> Iterator[Record]:
+    taken = desk.once(take)
+    return chain(desk, desk.incumbent, part, taken.problems, taken.verdicts)
+
+
+def say(desk: Desk[Revise]) -> str:
+    """Critiques that found something, revisions that were kept, and what was wrong with the others."""
+    critiques, revisions = desk.written(Critique), desk.written(Revision)
+    found = sum(one.found for one in critiques)
+    kept = sum(one.kept for one in revisions)
+    said = f"{found} of {len(critiques)} critiques found something; " if critiques else ""
+    marks = Counter(mark for one in revisions for mark in one.marks)
+    seen = f" (seen in them: {', '.join(f'{mark} {count}' for mark, count in marks.most_common())})" if marks else ""
+    return f"{said}{kept} of {len(revisions)} revisions kept{seen}"
+
+
+def by_constitution(round_: Round[Any]) -> dict[str, Any]:
+    """What fingerprints hold of whatever criticises and revises."""
+    return {
+        **round_.shared("constitution"),
+        "critique": round_.hashed(CritiqueSettings),
+        "revise": round_.hashed(Revise),
+        "versions": [CRITIQUE_VERSION, REVISE_VERSION],
+    }
+
+
+def depends(round_: Round[Revise]) -> dict[str, Any]:
+    sampling = hashed_settings(round_.other(Generate))
+    return {**by_constitution(round_), "sampling": sampling, **round_.shared(*SHOWN)}
+
+
+def reads(round_: Round[Revise]) -> list[Any]:
+    earlier = round_.earlier(*SAMPLES) if round_.settings.earlier else []
+    return [*round_.this(*SAMPLES), round_.incumbent, *earlier]
+
+
+def chain_steps(look: Look[Any]) -> tuple[int, int]:
+    """At most so many critiques with their revisions a round, and the most tokens of one of both."""
+    settings, critique = look.recipe.of(Revise), look.recipe.find(CritiqueSettings)
+    responses = look.sizes.problems * min(settings.per_problem, look.recipe.of(Generate).samples)
+    longest = settings.max_tokens + (critique.max_tokens if critique else 0)
+    return (min(responses, settings.limit or responses) + settings.earlier) * settings.revisions, longest
+
+
+def cost(look: Look[Revise]) -> Sequence[Cost]:
+    steps, longest = chain_steps(look)
+    return [Cost(texts=steps, longest=longest)]
+
+
+def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
+    if recipe.constitution is None:
+        yield Mistake(("stages", "revise"), "'revise' needs a 'constitution', by path or by name")
+    if settings.lessons and recipe.train.family == "prompts":
+        yield Mistake(
+            ("stages", "revise", "lessons"),
+            f"'revise.lessons' needs problems with answers, and '{recipe.train.name}' has none",
+        )
+
+
+REVISE = Stage(
+    name="revise",
+    version=REVISE_VERSION,
+    settings=Revise,
+    writes=Revision,
+    also=(Critique, Rationale, Verdict),
+    reads=reads,
+    needs=(Problem, Rationale, Verdict),
+    parts=lambda desk: chunks(desk.once(take).responses, desk.settings.part_size),
+    run=revise_part,
+    uses=(*SHOWN, "constitution"),
+    depends=depends,
+    sections={"critique": CritiqueSettings},
+    asks="policy",
+    per_item=lambda desk: desk.settings.revisions,
+    say=say,
+    cost=cost,
+    check=check,
+)

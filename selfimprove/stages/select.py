@@ -2,14 +2,54 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Literal
 
+from pydantic import PositiveInt
+
+from selfimprove.catalog import Mistake
+from selfimprove.errors import StoreError
 from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
-from selfimprove.recipe import Select
-from selfimprove.records import Decision, Example, Problem, Rationale, Revision, Verdict
-from selfimprove.stages.vote import Votes
+from selfimprove.recipe import Recipe
+from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
+from selfimprove.settings import Settings, Share, added
+from selfimprove.stages.balance import Balance
+from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage, trains_shown
+from selfimprove.stages.earlier import read_written
+from selfimprove.stages.generate import Generate
+from selfimprove.stages.kl import KL, describe_kl, measure_into
+from selfimprove.stages.passes import why_not, why_not_steps
+from selfimprove.stages.revise import Revise
+from selfimprove.stages.teach import TEACH_VERSION, teach
+from selfimprove.stages.vote import MajorityVote, Votes
 
-VERSION = 3
+
+class Select(Settings):
+    """Turn rationales into SFT examples."""
+
+    vote: MajorityVote | None = added(None)
+    """Train on the majority's answer where a problem has none; by default such problems train nothing."""
+
+    require: Literal["answer", "steps", "grounded"] = "answer"
+    """answer: a correct answer suffices (STaR); steps: no step may be wrong either; grounded: in addition, every number
+    that the answer follows from must come from the question or an earlier step."""
+    per_problem: PositiveInt | None = None
+    """Keep at most n rationales of a problem (STaR keeps 1, RFT all distinct ones); by default all."""
+    rationalized_cap: Share | None = None
+    """Rationalized examples are at most this share of a round's kept ones; by default there is no cap (STaR)."""
+    hard_below: Share = 0.0
+    """In groups with a yield below this, keep only problems on which at most `hard_share` of the samples are correct.
+    Where a wrong rule is right on some problems by coincidence, it is right on all samples of them, and would be
+    rewarded."""
+    hard_share: Share = 0.5
+    """The largest share of correct samples of a problem that `hard_below` keeps."""
+    pool: Literal["fresh", "cumulative"] = "fresh"
+    """Train on this round's examples (STaR), or on all rounds' (as in expert iteration)."""
+    sources: Literal["samples", "seed+samples", "seed"] = "samples"
+    """seed+samples mixes in the warm-up's rationales; seed alone is the control: the same steps, nothing new."""
+    balance: Balance | None = None
+    """Cap and repeat groups; by default all examples of the pool are trained, once each."""
 
 
 def select(
@@ -113,23 +153,8 @@ class _OpenTexts:
         return ""
 
 
-def why_not(rationale: Rationale, verdict: Verdict, settings: Select) -> str:
-    """Why a rationale does not pass what is required of what is trained, or nothing."""
-    if verdict.outcome != "correct":
-        return f"{verdict.outcome}: {verdict.reason}"
-    if rationale.finish != "stop":
-        return "cut off at the length limit, so its end would be learned wrong"
-    return why_not_steps(verdict, settings, "right answer")
 
 
-def why_not_steps(verdict: Verdict, settings: Select, answer: str) -> str:
-    """Why the steps of a text with an accepted answer do not pass what is required of them, or nothing."""
-    if settings.require != "answer" and verdict.reasoning != "correct":
-        wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
-        return f"{answer}, wrong step: {wrong.reason}" if wrong else f"{answer}, no step could be checked"
-    if settings.require == "grounded" and verdict.ungrounded:
-        return f"{answer} from numbers that come from nowhere: {', '.join(verdict.ungrounded[:8])}"
-    return ""
 
 
 def _suspicious(
@@ -158,3 +183,116 @@ def check_no_hint(examples: Iterable[Example], prompts: PromptFormat, problems: 
     """Count trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
     allowed = {render(problem) for problem in problems.values() for render in (prompts.render, prompts.render_question)}
     return sum(example.prompt not in allowed for example in examples)
+
+
+def choose(part: Sequence[Rationale], desk: Desk[Select]) -> Iterator[Record]:
+    """The decisions of a round, each kept rationale's example after it, and what is learned from right critiques."""
+    written, revise, settings = read_written(desk), desk.find(Revise), desk.settings
+    examples = []
+    for record in select(
+        part,
+        problems=written.problems,
+        verdicts=written.verdicts,
+        earlier=chain(read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)),
+        prompts=desk.prompts,
+        shown=desk.trains_shown,
+        settings=settings,
+        revisions=written.revisions,
+        all_revisions=revise is not None and revise.train == "all",
+        votes=read_votes(desk),
+    ):
+        if isinstance(record, Example):
+            examples.append(record)
+        yield record
+    if revise and revise.lessons:
+        yield from teach(
+            [*part, *written.earlier.responses],
+            desk.read(Critique),
+            written.revisions.values(),
+            problems=written.problems,
+            verdicts=written.verdicts,
+            settings=settings,
+        )
+    hinted = check_no_hint(examples, desk.prompts, written.problems)
+    if hinted:
+        raise StoreError(f"{desk.title}: {hinted} examples hold a prompt with the hint; a fault of the program")
+    desk.note("prompts checked for hints", len(examples))
+    measure_into(desk, part)  # here, because the engine is closed for training next
+
+
+def read_seeds(desk: Desk[Any]) -> list[Example]:
+    """The seed rationales that every round trains on, if the recipe mixes them in."""
+    return [] if desk.other(Select).sources == "samples" else desk.read_of(0, Example)
+
+
+def read_pool(desk: Desk[Any], *, up_to: int) -> list[list[Example]]:
+    """The kept examples by round: the stage's own round's or all rounds', up to one."""
+    settings = desk.other(Select)
+    if settings.sources == "seed":
+        return []
+    first = 1 if settings.pool == "cumulative" else desk.round
+    return [desk.read_of(one, Example) for one in range(first, up_to + 1)]
+
+
+def read_votes(desk: Desk[Any]) -> Votes | None:
+    """The majorities over a round's samples of problems without an answer, if the recipe lets them decide."""
+    settings = desk.other(Select).vote
+    if settings is None:
+        return None
+    rationales = desk.read(Rationale, "generate")
+    return Votes(desk.read(Vote), rationales, desk.by_id(Problem), settings)
+
+
+def pool_since(round_: Round[Any]) -> int:
+    """The first round whose examples are trained in this one."""
+    return 1 if round_.other(Select).pool == "cumulative" else round_.number
+
+
+def reads(round_: Round[Select]) -> list[Key]:
+    earlier = round_.earlier_writers(Example, since=pool_since(round_))
+    return [*round_.every(Problem, Rationale, Verdict), *earlier, *round_.seeds]
+
+
+def depends(round_: Round[Select]) -> dict[str, Any]:
+    revise = round_.find(Revise)
+    return {
+        **round_.own,
+        "shown": trains_shown(round_.recipe),
+        **round_.shared(*SHOWN),
+        "revise": round_.hashed(Revise),
+        **({"version of teach": TEACH_VERSION} if revise and revise.lessons else {}),
+    }
+
+
+def say(desk: Desk[Select]) -> str:
+    manifest, decisions = desk.manifest, desk.written(Decision)
+    moved = describe_kl(manifest.metrics.get(KL)) if manifest else ""
+    return f"{sum(one.kept for one in decisions)} kept of {len(decisions)}{moved}"
+
+
+def check(recipe: Recipe, settings: Select) -> Iterable[Mistake]:
+    vote, generate = settings.vote, recipe.of(Generate)
+    if vote and (generate.samples < vote.votes or generate.temperature == 0):
+        yield Mistake(
+            ("stages", "select", "vote"),
+            f"{generate.samples} samples at temperature {generate.temperature:g} have no majority of {vote.votes}; "
+            "raise 'generate.samples' and the temperature",
+        )
+
+
+SELECT = Stage(
+    name="select",
+    version=3,
+    settings=Select,
+    writes=Decision,
+    also=(Example,),
+    reads=reads,
+    needs=(Problem, Rationale, Verdict),
+    parts=lambda desk: [desk.read(Rationale)],
+    run=choose,
+    uses=SHOWN,
+    depends=depends,
+    optional=False,
+    say=say,
+    check=check,
+)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from selfimprove.recipe import Select
 from selfimprove.records import Critique, Example, Problem, Rationale, Revision, Verdict, by_id
-from selfimprove.stages.select import why_not
+from selfimprove.stages.passes import Requirement, why_not
 
-VERSION = 1
+TEACH_VERSION = 1
 NO_CRITIQUE = "no critique of "  # before the group of a problem
 
 
@@ -17,7 +16,7 @@ def teach(
     *,
     problems: Mapping[str, Problem],
     verdicts: Mapping[str, Verdict],
-    settings: Select,
+    settings: Requirement,
 ) -> Iterator[Example]:
     """The critiques that are right, and the revisions by them that pass what is required of what is trained.
 

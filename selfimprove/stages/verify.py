@@ -1,11 +1,43 @@
 """Give each rationale a verdict, and have a share of them judged twice."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from selfimprove.records import CrossCheck, Problem, Rationale, Verdict, derive_seed
+from pydantic import Field, PositiveInt
 
-VERSION = 2
+from selfimprove.recipe import Answers
+from selfimprove.records import CrossCheck, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
+from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.base import Desk, Round, Stage, chunks
+from selfimprove.stages.generate import Generate
+from selfimprove.stages.select import Select
+from selfimprove.stages.vote import VOTE_VERSION, describe_votes, vote
+from selfimprove.task_settings import Limits
+
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
+
+
+class Second(Settings):
+    """Another verifier that judges a share of what the first one judged; where they differ is kept and shown."""
+
+    verifier: Literal["math", "text", "choice", "math-verify", "judge"]
+    """The verifier that is asked as well."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """The share of rationales that it judges, chosen by a hash."""
+
+
+class Verify(Answers):
+    """Give each rationale a verdict."""
+
+    second: Second | None = None
+    limits: Limits = Limits()
+    workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
+    part_size: PositiveInt = 4096
+    """Rationales a part."""
+    overlap: bool = unhashed(
+        True,
+        "judge whole parts while `generate` still writes; not where a model judges, which the engine would wait for",
+    )
 
 
 def verify(rationales: Iterable[Rationale], *, problems: Mapping[str, Problem], judge: Judge) -> Iterator[Verdict]:
@@ -28,3 +60,74 @@ def cross_check(
             verifier=second.verifier,
             version=second.version,
         )
+
+
+def judge_part(rationales: Sequence[Rationale], desk: Desk[Verify]) -> Iterator[Record]:
+    """The verdicts of a part, a share of them cross-checked, and the votes on problems without an answer."""
+    problems, judging, second = desk.by_id(Problem), desk.judging, desk.settings.second
+    verdicts = []
+    for verdict in verify(rationales, problems=problems, judge=judging.judge):
+        verdicts.append(verdict)
+        yield verdict
+    if second:
+        judged = zip(rationales, verdicts, strict=True)
+        yield from cross_check(judged, problems=problems, judge=judging.judge_again, share=second.share)
+    if desk.other(Select).vote is not None:
+        judged = zip(rationales, verdicts, strict=True)
+        unknown = [one for one, verdict in judged if verdict.outcome == "undecided"]
+        unknown = [one for one in unknown if problems[one.problem].answer is None]
+        unknown = [one for one in unknown if not problems[one.problem].is_open]
+        yield from vote(problems, unknown, same=judging.same_answers)
+
+
+def judge_written(problems: Sequence[Problem], rationales: Iterable[Rationale], desk: Desk[Any]) -> Iterator[Record]:
+    """Rationales as they come, then their verdicts."""
+    written = []
+    for rationale in rationales:
+        written.append(rationale)
+        yield rationale
+    yield from verify(written, problems=by_id(problems), judge=desk.judging.judge)
+
+
+def judged_at_once(desk: Desk[Verify]) -> int:
+    """Rationales a part: all samples of a problem stand in one part where they are voted on."""
+    samples = desk.other(Generate).samples if desk.other(Select).vote else 1
+    return max(1, desk.settings.part_size // samples) * samples
+
+
+def say(desk: Desk[Any]) -> str:
+    """How many are right, by which reasoning, and what a second verifier and the votes say."""
+    verdicts, second = desk.written(Verdict), desk.written(CrossCheck)
+    correct = sum(one.outcome == "correct" for one in verdicts)
+    wrong = sum(one.wrong_reason for one in verdicts)
+    undecided = sum(one.outcome == "undecided" for one in verdicts)
+    agrees = (
+        f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
+    )
+    votes = describe_votes(desk.written(Vote))
+    return (
+        f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided{agrees}{votes}"
+    )
+
+
+def depends(round_: Round[Verify]) -> dict[str, Any]:
+    return {**round_.own, **({"version of vote": VOTE_VERSION} if round_.other(Select).vote else {})}
+
+
+VERIFY = Stage(
+    name="verify",
+    version=2,
+    settings=Verify,
+    writes=Verdict,
+    also=(CrossCheck, Vote),
+    reads=lambda round: [*round.every(Problem), *round.this("generate")],
+    needs=(Problem, Rationale),
+    parts=lambda desk: chunks(desk.read(Rationale), judged_at_once(desk)),
+    run=judge_part,
+    depends=depends,
+    optional=False,
+    asks="verifier",
+    beside="generate",
+    at_once=lambda desk: judged_at_once(desk) if desk.settings.overlap and not desk.judging.asks else 0,
+    say=say,
+)

@@ -4,13 +4,31 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any, Literal
 
-from selfimprove.recipe import MajorityVote
+from pydantic import PositiveInt
+
 from selfimprove.records import Problem, Rationale, Verdict, Vote
+from selfimprove.settings import Settings, Share
 
-VERSION = 1
+VOTE_VERSION = 1
 Same = Callable[[Sequence[tuple[Problem, Rationale, str]]], list[bool]]
 """Whether the answer of each rationale to its problem is the same as a given one."""
+
+
+class MajorityVote(Settings):
+    """Keep the samples of a problem without an answer whose answer is the majority's (Huang et al., 2022; Lee et al.,
+    2025, section 5): self-consistency (Wang et al., 2022) in place of a verdict."""
+
+    share: Share = 0.6
+    """The majority must have at least this share of the problem's samples; those without an answer count."""
+    votes: PositiveInt = 3
+    """The majority must have at least n votes."""
+    length: Share = 0.0
+    """Drop a text with less than this share of the tokens of `against`; 0 is no filter. A model that
+    skips steps agrees with itself on a wrong answer, and writes less (Lee et al., 2025, section 5.1)."""
+    against: Literal["longest", "median"] = "longest"
+    """Of the texts that the round sampled for the same group of problems."""
 
 
 @dataclass
@@ -140,3 +158,22 @@ class Votes:
                 attempts, passed = found.get(group, (0, 0))
                 found[group] = (attempts + 1, passed + (not self.why_not(one)))
         return found
+
+
+def describe_votes(votes: Sequence[Vote]) -> str:
+    """How the samples of problems without an answer voted."""
+    if not votes:
+        return ""
+    agree = sum(one.votes / one.samples for one in votes) / len(votes)
+    return (
+        f"; {len(votes)} problems without an answer: {agree:.0%} of their samples agree with the majority on average, "
+        f"{sum(one.tie for one in votes)} ties, {sum(not one.votes for one in votes)} without any answer"
+    )
+
+
+def describe_consistency(found: dict[str, Any]) -> str:
+    """What the majority over several samples was worth."""
+    return (
+        f"by majority over {found['samples']} samples {found['majority']:.1%}, "
+        f"a single sample {found['single sample']:.1%} on average, {found['ties']} ties"
+    )

@@ -1,0 +1,30 @@
+"""The given model as the first checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from selfimprove.records import Checkpoint
+from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
+
+
+def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
+    """The model that the recipe names, with the hash of its weights."""
+    from selfimprove.models import hash_weights, resolve_folder
+
+    path = str(desk.model.path)
+    yield Checkpoint(path=path, method="base", weights=hash_weights(resolve_folder(path)))
+
+
+BASE = Stage(
+        name="base",
+        version=1,
+        settings=NoSettings,
+        writes=Checkpoint,
+        reads=lambda round: [round.problems],
+        run=find_base,
+        uses=SHOWN,
+        when="first",
+        optional=False,
+        starts=True,
+        trains="policy",
+)

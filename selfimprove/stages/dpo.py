@@ -1,0 +1,140 @@
+"""Train on preference pairs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt
+
+from selfimprove.catalog import Mistake
+from selfimprove.recipe import PairTraining, Recipe
+from selfimprove.records import Checkpoint, Preference
+from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
+from selfimprove.stages.prefer import Prefer
+from selfimprove.stages.training import trained_rows
+from selfimprove.stats import dpo_loss
+from selfimprove.store import Manifest
+from selfimprove.trainers.job import DpoJob
+
+
+class Dpo(PairTraining):
+    """Train on preference pairs (Rafailov et al., 2023), from the round's SFT checkpoint; without the stage `sft` from
+    the best checkpoint so far, which wrote the pairs (IRPO)."""
+
+    prompt: Literal["question", "shown"] = "question"
+    """As in `sft`, whose setting counts where there is one."""
+    reference: Literal["start", "base"] = "start"
+    """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
+    measure: NonNegativeInt = 200
+    """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
+
+
+def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
+    """Train the round's checkpoint so far on pairs; where there are none, as nothing is wrong any more, keep it."""
+    settings, pairs, start = desk.settings, desk.read(Preference), desk.trained
+    if not pairs:
+        desk.note("pairs", 0)
+        yield start
+        return
+    first = desk.first_checkpoint
+    reference = desk.weights(first) if settings.reference == "base" and first.id != start.id else None
+    measured = sorted(pairs, key=lambda one: one.id)[: settings.measure]
+    before = _score(measured, desk, start)
+    held_to = _score(measured, desk, first) if reference else before
+    trained = desk.train(DpoJob, pairs, start, reference=reference)
+    desk.note("pairs", len(pairs))
+    if measured:
+        after = _score(measured, desk, trained)
+        found = {"before": before, "after": after}
+        desk.note("measured", {name: _describe(one, held_to, settings.beta) for name, one in found.items()})
+    yield trained
+
+
+def _score(pairs: Sequence[Preference], desk: Desk[Any], checkpoint: Checkpoint) -> list[tuple[float, float]]:
+    """The log-probabilities of the chosen and the rejected texts with their end tokens."""
+    if not pairs:
+        return []
+    engine = desk.engine(checkpoint)
+    found: dict[str, tuple[float, float]] = {}
+    for ends in (True, False):  # the first step of a text ends without an end token, a whole text with one
+        some = [one for one in pairs if one.ends == ends]
+        texts = [(one.prompt, text) for one in some for text in (one.chosen, one.rejected)]
+        scores = [one.logprob for one in engine.score(texts, end=ends)]
+        found |= zip((one.id for one in some), zip(scores[::2], scores[1::2], strict=True), strict=True)
+    return [found[one.id] for one in pairs]
+
+
+def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, float]], beta: float) -> dict[str, float]:
+    loss, accuracy = dpo_loss(scores, reference, beta=beta)
+    chosen, rejected = (sum(one[at] for one in scores) / len(scores) for at in (0, 1))
+    return {"loss": loss, "accuracy": accuracy, "chosen": chosen, "rejected": rejected}
+
+
+def reads(round_: Round[Dpo]) -> list[Key]:
+    return [round_.start, round_.trained, *round_.every(Preference)]
+
+
+def describe_dpo(metrics: dict[str, Any]) -> str:
+    """What DPO did to its pairs, with a warning where it made the chosen texts less likely, its well-known failure."""
+    if not metrics.get("pairs"):
+        return "no pairs: the checkpoint is kept as it is"
+    measured = metrics.get("measured")
+    if not measured:
+        return f"{metrics['pairs']} pairs"
+    before, after = measured["before"], measured["after"]
+    chosen, rejected = (f"{before[name]:.2f} to {after[name]:.2f}" for name in ("chosen", "rejected"))
+    fell = "; WARNING: the chosen texts became less likely" if after["chosen"] < before["chosen"] else ""
+    return (
+        f"{metrics['pairs']} pairs: log-probability of the chosen {chosen}, of the rejected {rejected}, "
+        f"loss {after['loss']:.3f}, {after['accuracy']:.0%} of the pairs with a margin above 0{fell}"
+    )
+
+
+def say(desk: Desk[Dpo]) -> str:
+    manifest = desk.manifest
+    return describe_dpo(manifest.metrics) if manifest else ""
+
+
+def figures(manifest: Manifest) -> Mapping[str, float | None]:
+    """Loss, accuracy and log-probabilities of the measured pairs, before and after."""
+    measured = manifest.metrics.get("measured") or {}
+    return {f"dpo/{name}_{moment}": value for moment, found in measured.items() for name, value in found.items()}
+
+
+def cost(look: Look[Dpo]) -> Sequence[Cost]:
+    """Both texts of a pair are trained."""
+    prefer, problems = look.recipe.find(Prefer) or Prefer(), look.sizes.problems
+    pairs = problems * prefer.per_problem
+    rows = trained_rows(look.settings, look.round, min(pairs, prefer.limit or pairs))
+    return [Cost(rows=2 * rows, longest=look.settings.max_length)]
+
+
+def check(recipe: Recipe, settings: Dpo) -> Iterable[Mistake]:
+    if settings.lora and settings.reference == "base":
+        yield Mistake(
+            ("stages", "dpo", "reference"),
+            "'reference: base' is not there for LoRA: TRL holds an adapter to its own beginning",
+        )
+    if settings.labels == "soft" and (settings.loss != "sigmoid" or settings.label_smoothing):
+        yield Mistake(("stages", "dpo", "labels"), "soft labels need the loss 'sigmoid' without 'label_smoothing'")
+    if settings.label_smoothing and settings.loss not in ("sigmoid", "robust"):
+        yield Mistake(
+            ("stages", "dpo", "label_smoothing"),
+            f"'label_smoothing' needs the loss 'sigmoid' (cDPO) or 'robust', not '{settings.loss}'",
+        )
+
+
+DPO = Stage(
+    name="dpo",
+    version=1,
+    settings=Dpo,
+    writes=Checkpoint,
+    reads=reads,
+    needs=(Preference,),
+    run=train,
+    trains="policy",
+    scores=lambda recipe: ["dpo.measure"] if (found := recipe.find(Dpo)) and found.measure else [],
+    say=say,
+    figures=figures,
+    cost=cost,
+    check=check,
+)

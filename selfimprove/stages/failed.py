@@ -1,0 +1,65 @@
+"""What the stages share that try again where all samples of a problem failed."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import PositiveInt
+
+from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.settings import Settings, hashed_settings
+from selfimprove.stages.base import Cost, Desk, Key, Look, Round
+from selfimprove.stages.generate import Generate
+
+SAMPLES = ("frontier", "generate", "verify")
+
+
+class Retry(Settings):
+    """Try problems again on which all samples failed."""
+
+    samples: PositiveInt = 1
+    limit: PositiveInt | None = None
+    """At most n failed problems a round, chosen by a hash; all by default."""
+    part_size: PositiveInt = 256
+    """Problems a part."""
+
+
+def failed_problems(
+    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict]
+) -> list[Problem]:
+    """Problems with an answer that was tried and never reached; an undecided sample is no failure."""
+    outcomes = {verdict.rationale: verdict.outcome for verdict in verdicts}
+    tried: dict[str, set[str]] = {}
+    for rationale in rationales:
+        tried.setdefault(rationale.problem, set()).add(outcomes[rationale.id])
+    return [one for one in problems if one.answer is not None and tried.get(one.id) == {"incorrect"}]
+
+
+def find_failed(desk: Desk[Any]) -> list[Problem]:
+    """The problems on which all of a round's samples failed."""
+    return failed_problems(desk.read(Problem), desk.read(Rationale), desk.read(Verdict))
+
+
+def some(problems: list[Problem], limit: int | None) -> list[Problem]:
+    """At most `limit` problems, chosen by their ids, which are hashes."""
+    return problems if limit is None else sorted(problems, key=lambda one: one.id)[:limit]
+
+
+def sampled(round_: Round[Any]) -> list[Key]:
+    """The stages that a retry reads: this round's samples with their verdicts, and the checkpoint that wrote them."""
+    return [*round_.this(*SAMPLES), round_.incumbent]
+
+
+def depends(round_: Round[Any]) -> dict[str, Any]:
+    """A retry samples as `generate` does, but for its own settings."""
+    return {
+        **round_.own,
+        "sampling": hashed_settings(round_.other(Generate)),
+        **round_.shared("answer", "prompt", "open prompt", "model"),
+    }
+
+
+def cost(look: Look[Any]) -> Sequence[Cost]:
+    """At most all problems of a round fail."""
+    problems, settings = look.sizes.problems, look.settings
+    texts = min(problems, settings.limit or problems) * settings.samples
+    return [Cost(texts=texts, longest=look.recipe.of(Generate).max_tokens, measured_as=("generate",))]
