@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Protocol
 
 from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import Engine, Request, Weights, load_engine
 from selfimprove.prompts import Chat
-from selfimprove.recipe import Judge, Model, Recipe, Sampling
+from selfimprove.recipe import Judge, Model, Sampling
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.settings import hashed_settings
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.tasks import Task
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
@@ -20,12 +20,31 @@ JUDGED_AT_ONCE = 256
 Pairs = Iterable[tuple[Problem, Rationale]]
 
 
+class Second(Protocol):
+    """Another verifier beside the first one."""
+
+    @property
+    def verifier(self) -> Any: ...
+
+
+class Rules(Protocol):
+    """What a run says of verdicts: how answers are read, who judges a second time, and at what cost."""
+
+    @property
+    def answer(self) -> Any: ...
+    @property
+    def second(self) -> Second | None: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def workers(self) -> int: ...
+
+
 class Judging:
     """The verifiers of a run's tasks by the tasks' names, and the worker processes that they share."""
 
-    def __init__(self, recipe: Recipe, tasks: Sequence[Task], ask: Ask) -> None:
-        self.recipe, self._ask = recipe, ask
-        settings = recipe.stages.verify
+    def __init__(self, settings: Rules, judge: Judge, tasks: Sequence[Task], ask: Ask) -> None:
+        self._stated, self._judge_settings, self._ask = settings.answer == "stated", judge, ask
         self.pool = VerifierPool(workers=settings.workers, limits=settings.limits)
         self._verifiers = {task.name: self._make(task.verifier) for task in tasks}
         self._seconds: dict[str, Verifier] = {}
@@ -34,10 +53,10 @@ class Judging:
             self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
 
     def _make(self, settings: VerifierSettings) -> Verifier:
-        settings = settings.model_copy(update={"stated": self.recipe.stages.verify.answer == "stated"})
+        settings = settings.model_copy(update={"stated": self._stated})
         if settings.name != "judge":
             return make_verifier(settings)
-        return JudgeVerifier(settings, load_judge_prompt(self.recipe.judge.prompt or JUDGE_PROMPT), self._ask)
+        return JudgeVerifier(settings, load_judge_prompt(self._judge_settings.prompt or JUDGE_PROMPT), self._ask)
 
     def identity(self) -> list[Any]:
         """What verdicts depend on: each verifier with its version and settings, and the judge's model and prompt."""
@@ -45,7 +64,7 @@ class Judging:
         identity: list[Any] = [[name, one.name, one.version, one.settings.model_dump()] for name, one in verifiers]
         for _, one in verifiers:
             if isinstance(one, JudgeVerifier):
-                identity.append([one.prompt.model_dump(), hashed_settings(self.recipe.judge)])
+                identity.append([one.prompt.model_dump(), hashed_settings(self._judge_settings)])
         return identity
 
     @property

@@ -187,16 +187,18 @@ class PairTraining(Training):
     """A training run on preference pairs (Rafailov et al., 2023)."""
 
     beta: PositiveFloat = 0.1
+    """How strongly the policy is held to the reference."""
     loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust"] = "sigmoid"
     """TRL's name; sigmoid is DPO's own, sigmoid_norm divides log-probabilities by lengths."""
     nll: NonNegativeFloat = 1.0
-    """The weight of the chosen text's negative log-likelihood a token beside the loss (IRPO, section 2: 1)."""
+    """The weight of the chosen text's negative log-likelihood per token, added to the loss (IRPO, section 2: 1)."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """The share of labels that are taken to be wrong (cDPO; with `robust` its own correction)."""
     labels: Literal["hard", "soft"] = "hard"
-    """soft: a pair counts as right with the probability that who judged it gave (Constitutional AI, section 4.1), in
-    place of `label_smoothing`; for the loss sigmoid."""
+    """soft: a pair counts as right with the probability that its judge gave (Constitutional AI, section 4.1), instead
+    of `label_smoothing`; for the loss sigmoid."""
     learning_rate: PositiveFloat = 1e-6
+    """The highest learning rate of the schedule."""
 
 
 # --- stages --------------------------------------------------------------------------------------------------
@@ -209,34 +211,42 @@ class Stages(Settings):
 class Recipe(Settings):
     """How a model improves itself."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", json_schema_extra={"hashed": False})
     """The run's name, and its folder under `runs/`."""
-    description: str = ""
+    description: str = unhashed("", "a sentence for people")
     seed: NonNegativeInt = 0
+    """Decides every random choice of the run."""
     rounds: NonNegativeInt = unhashed(4, "rounds after the first evaluation; raise it to go on with a finished run")
     model: Model
+    """The model to start from."""
     constitution: str | None = unhashed(
         None, "a constitution file, or the name of one in policies/constitutions (its content counts)"
     )
     train: Task
+    """The task that the run trains on."""
     open: PromptsTask | None = None
-    """Open prompts that each round draws beside the training task's problems."""
+    """Open prompts that each round draws in addition to the training task's problems."""
     open_prompt: Prompting | None = None
-    """How open prompts are shown; as everything else without it. A text ends before any stop mark of both formats."""
+    """How open prompts are shown; by default by `prompt`. A text ends before any stop mark of both formats."""
     evaluate_on: tuple[Task, ...] = ()
-    """Tasks whose held-out problems are evaluated; the training task's own without it."""
+    """Tasks whose held-out problems are evaluated; by default the training task alone."""
     prompt: Prompting = Prompting()
+    """How problems are shown to the model."""
     engine: EngineSettings = EngineSettings()
+    """The program that generates text."""
     ray: Ray = Ray()
+    """The cluster of `--on ray`."""
     judge: Judge = Judge()
+    """The model that judges where a verdict or a comparison needs one."""
     report_to: tuple[Name, ...] = unhashed(
-        (), "trackers that are told of the trainers' steps and of each round's figures"
+        (), "trackers that the trainers' steps and each round's figures are reported to"
     )
     flow: tuple[str | dict[str, str], ...] | None = added(None)
     """The stages of a round in order, such as [frontier, generate, verify, select, sft, evaluate, promote]; an entry
     {again: generate} runs a stage under a second name, with settings of its own under that name. By default all stages
     that have settings run, in the order of the reference."""
     stages: Stages = Stages()
+    """What a round does."""
 
     def find(self, kind: type[S]) -> S | None:
         """The first stage's settings of a class, None where the recipe has none."""
@@ -265,6 +275,13 @@ def flow_names(data: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def stage_names(data: Mapping[str, Any]) -> list[str]:
+    """All groups of settings that a recipe may have under `stages`."""
+    known, flow = known_stages(), flow_names(data)
+    found = [name for stage in known.values() if stage.named for name in (*stage.sections, stage.name)]
+    return [*found, *(name for name in flow if name not in found)]
+
+
 def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     """The type of a recipe: every known stage's settings, and those of stages that its flow runs under another name.
 
@@ -273,9 +290,11 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     flow, known = flow_names(data), known_stages()
     fields: dict[str, Any] = {}
     for name, stage in known.items():
-        fields |= {section: (kind | None, None) for section, kind in stage.sections.items()}
+        fields |= {section: _field(kind, needed=False) for section, kind in stage.sections.items()}
         if stage.named:
             fields[name] = _field(stage.settings, needed=name in flow or not stage.optional)
+            if stage.optional and stage.by_default and name not in flow:
+                fields[name] = (stage.settings | None, Field(stage.settings(), description=fields[name][1].description))
     for name, declared in flow.items():
         if name != declared and declared in known and name not in fields:
             fields[name] = _field(known[declared].settings, needed=True)
@@ -287,7 +306,8 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
 
 
 def _field(kind: type[Settings], *, needed: bool) -> Any:
+    said = " ".join((kind.__doc__ or "").split())
     if not needed:
-        return kind | None, None
+        return kind | None, Field(None, description=said)
     required = any(one.is_required() for one in kind.model_fields.values())
-    return (kind, ...) if required else (kind, kind())
+    return kind, Field(... if required else kind(), description=said)

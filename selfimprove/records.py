@@ -9,14 +9,20 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+from selfimprove.settings import added
 
 ID_LENGTH = 20  # hex digits, 80 bits: a billion records collide with a chance under one in a million
 
 Outcome = Literal["correct", "incorrect", "undecided"]
 Origin = Literal["sampled", "rationalized", "revised"]
+Role = Literal["policy", "reward", "judge"]
+"""What a checkpoint is for. Only what a policy was trained on counts as trained."""
+KINDS: dict[str, type["Record"]] = {}
+"""Every kind of record that is known, by name."""
 
 
 def digest(*parts: object) -> str:
@@ -40,16 +46,32 @@ def replace_surrogates(text: str) -> str:
 
 
 class Record(BaseModel):
-    """One row of a run; equal content means equal id."""
+    """One row of a run; equal content means equal id.
+
+    A field that came later is declared by `added`: at its default it is left out of the id, so that older records keep
+    theirs. A kind of another package is registered by its class alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: ClassVar[str]
+    _added: ClassVar[tuple[str, ...]] = ()
 
     parents: tuple[str, ...] = ()
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        there = KINDS.setdefault(cls.kind, cls)
+        if (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"two kinds of records are called '{cls.kind}': {there.__module__} and {cls.__module__}")
+        KINDS[cls.kind] = cls
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        cls._added = tuple(name for name, extra in extras.items() if isinstance(extra, dict) and "hashed" in extra)
+
     @cached_property
     def id(self) -> str:
-        return hash_text(f"{self.kind}\0{self.model_dump_json()}")
+        fields = type(self).model_fields
+        left_out = {name for name in self._added if getattr(self, name) == fields[name].default}
+        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=left_out or None)}")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -358,13 +380,17 @@ class Preference(Record):
 
 
 class Checkpoint(Record):
-    """Weights on disk, relative to the run's folder or absolute; parents: the checkpoint before and the examples."""
+    """Weights on disk, relative to the run's folder or absolute; parents: the checkpoint before and the examples.
+
+    `method` is the stage's or the trainer's name for how they were made.
+    """
 
     kind: ClassVar[str] = "checkpoint"
     path: str
-    method: Literal["base", "warmup", "sft", "dpo"]
+    method: str
     weights: str
     base: str | None = None
+    role: Role = added("policy")
 
 
 class Evaluation(Record):
@@ -428,14 +454,18 @@ class Frontier(Record):
         return self.correct / self.attempts if self.attempts else 0.0
 
 
-KINDS: dict[str, type[Record]] = {
-    record.kind: record
-    for record in (
-        Problem, Rationale, Verdict, Vote, Proposal, CrossCheck, Critique, Revision, Comparison, Decision, Example,
-        Preference, Checkpoint, Evaluation, Promotion,
-        Frontier,
-    )
-}  # fmt: skip
+class Action(Record):
+    """What a steering stage changes for the round that it stands in; parents: the records that it looked at.
+
+    `changes` are settings as `--set` takes them, `generate.temperature=1.0`: they hold for the stages after it in its
+    round. A changed action changes the fingerprints of all that follows.
+    """
+
+    kind: ClassVar[str] = "action"
+    round: int
+    changes: tuple[str, ...]
+    rule: str
+    reason: str
 
 
 def by_id(records: Iterable[AnyRecord]) -> dict[str, AnyRecord]:

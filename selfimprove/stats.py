@@ -1,7 +1,10 @@
 """Intervals and paired tests, by scipy, and what preference pairs say of a policy."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from selfimprove.records import Evaluation
 
 CONFIDENCE = 0.95
 
@@ -44,3 +47,35 @@ def dpo_loss(
     # log(1 + exp(-m)) without overflow.
     losses = [max(0.0, -margin) + math.log1p(math.exp(-abs(margin))) for margin in margins]
     return sum(losses) / len(losses), sum(margin > 0 for margin in margins) / len(margins)
+
+
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """What was answered right of one task's held-out problems, with the Wilson 95% interval."""
+
+    task: str
+    n: int
+    correct: int
+    undecided: int
+    low: float
+    high: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.n if self.n else 0.0
+
+    def __str__(self) -> str:
+        undecided = f", {self.undecided} undecided" if self.undecided else ""
+        return f"{self.accuracy:.1%} of {self.n} (95% interval {self.low:.1%} to {self.high:.1%}{undecided})"
+
+
+def sum_by_task(evaluations: Iterable[Evaluation]) -> list[TaskAccuracy]:
+    """The evaluations of one checkpoint summed up by task, in their order."""
+    tasks: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        tasks.setdefault(one.task, []).append(one)
+    found = []
+    for task, mine in tasks.items():
+        n, correct, undecided = (sum(getattr(one, name) for one in mine) for name in ("n", "correct", "undecided"))
+        found.append(TaskAccuracy(task, n, correct, undecided, *wilson(correct, n)))
+    return found

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from selfimprove.errors import RecipeError
-from selfimprove.plan import build_plan, in_order
+from selfimprove.run.plan import build_plan
 from selfimprove.recipe import Recipe
 from selfimprove.recipe_file import load_recipe
 
@@ -195,7 +195,7 @@ def describe_plan(recipe: Recipe, data: str, constitution: str) -> list[tuple[ob
     """The plan's stages in order: round, name, version, main record, sorted reads, fingerprint; raises RecipeError."""
     return [
         (stage.round, stage.name, stage.version, stage.main, sorted(stage.reads), stage.fingerprint)
-        for stage in in_order(build_plan(recipe, data, constitution))
+        for stage in build_plan(recipe, data, constitution).values()
     ]
 
 

@@ -3,21 +3,26 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from selfimprove.catalog import Mistake, register_stage
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
+from selfimprove.flow import Step
+from selfimprove.judging import Judging
 from selfimprove.judging import Judging
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Model, Recipe
-from selfimprove.records import Checkpoint, Problem, Rationale, Record, Role
+from selfimprove.records import Checkpoint, Example, Problem, Rationale, Record, Role
 from selfimprove.settings import Settings, hashed_settings
 from selfimprove.store import Manifest
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+
+if TYPE_CHECKING:
+    from selfimprove.stages.generate import Writer
 
 Key: TypeAlias = tuple[int, str]  # round, name in the flow
 S = TypeVar("S", bound=Settings)
@@ -68,6 +73,16 @@ class Desk(Protocol[S]):
     def settings(self) -> S: ...
     @property
     def round(self) -> int: ...
+    @property
+    def name(self) -> str:
+        """The stage's name in the flow."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Round and name, as in `round-01/sft`."""
+        ...
+
     @property
     def seed(self) -> int:
         """The run's seed."""
@@ -147,6 +162,11 @@ class Desk(Protocol[S]):
     @property
     def model(self) -> Model: ...
     @property
+    def trains_shown(self) -> bool:
+        """Whether trained prompts hold the exemplars or the trigger that the samples were given."""
+        ...
+
+    @property
     def judging(self) -> Judging: ...
 
     # --- models
@@ -164,6 +184,10 @@ class Desk(Protocol[S]):
         ...
 
     def engine(self, checkpoint: Checkpoint) -> Engine: ...
+    def writer(self, checkpoint: Checkpoint) -> "Writer":
+        """Who writes with a checkpoint; it is loaded when something is asked of it."""
+        ...
+
     def judge(self) -> tuple[Checkpoint, Prompter]:
         """The model that compares responses, and what writes its prompts."""
         ...
@@ -202,8 +226,19 @@ class Desk(Protocol[S]):
 class Round(Generic[S]):
     """What a stage may name while the plan is made: other stages of the flow, settings, and what fingerprints hold."""
 
-    def __init__(self, number: int, name: str, settings: S, flow: "Sequence[Step]", recipe: Recipe, constitution: str):
-        self.number, self.name, self.settings, self.recipe = number, name, settings, recipe
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        settings: S,
+        *,
+        flow: Sequence[Step],
+        recipe: Recipe,
+        data: str = "",
+        constitution: str = "",
+    ) -> None:
+        """`data` and `constitution` are hashes of what the recipe only names."""
+        self.number, self.name, self.settings, self.recipe, self.data = number, name, settings, recipe, data
         self._flow, self._constitution = flow, constitution
         self._place = next(at for at, step in enumerate(flow) if step.name == name)
 
@@ -244,6 +279,15 @@ class Round(Generic[S]):
         """The stages of this round before this one that write a kind of record, but for what is held out."""
         return [(self.number, step.name) for step in self._before() if step.stage.gives(kinds)]
 
+    def last(self, *names: str) -> list[Key]:
+        """The stages of these names in the round before."""
+        return self.earlier(*names, since=max(1, self.number - 1))
+
+    @property
+    def seeds(self) -> list[Key]:
+        """The stage that gives the first checkpoint, where it wrote examples for it."""
+        return [(0, step.name) for step in self._flow if step.stage.starts and Example in step.stage.also]
+
     def earlier(self, *names: str, since: int = 1) -> list[Key]:
         """The stages of these names in all rounds before."""
         mine = [step.name for step in self._flow if step.stage.name in names and step.stage.when != "first"]
@@ -261,7 +305,7 @@ class Round(Generic[S]):
             (self.number, step.name) for step in self._before() if step.name in mine
         ]
 
-    def _before(self) -> Iterator["Step"]:
+    def _before(self) -> Iterator[Step]:
         return (step for step in self._flow[: self._place] if step.stage.when != "first" or not self.number)
 
     # --- settings, and what a fingerprint holds of them
@@ -360,7 +404,8 @@ class Stage(Generic[S]):
     about: Literal["training", "held out"] = "training"
     """What it writes of held-out problems never reaches a stage that trains."""
     optional: bool = True
-    """Whether it runs only where the recipe names it."""
+    """Whether it runs only where the recipe names it, or may be set to null where it runs `by_default`."""
+    by_default: bool = False
     enabled: Callable[[S], bool] = always
     starts: bool = False
     """Whether it gives the first checkpoint."""
@@ -369,15 +414,22 @@ class Stage(Generic[S]):
     steers: bool = False
     """Whether its records change the settings of what follows it; the plan is then made anew once it is closed."""
     trains: Role | Literal[""] = ""
+    needs: tuple[type[Record], ...] = ()
+    """Kinds that another stage must have written before it."""
     asks: Literal["", "policy", "judge", "verifier"] = ""
-    """What its parts ask, and so where a cluster makes them: an engine with the policy or a judge, or the workers of
-    the verifiers, which need no model."""
+    """What its parts ask, and so where a cluster makes them: an engine, or the verifiers, which need no model."""
     asks_too: Callable[[Recipe], bool] = lambda recipe: False
-    """Whether it asks a model although `asks` names none, as the settings are."""
+    """Whether it asks a model as the settings are, although `asks` names none."""
+    scores: Callable[[Recipe], Sequence[str]] = lambda recipe: ()
+    """The settings for which it needs log-probabilities of given texts."""
     beside: str = ""
-    """The stage while which it may make whole parts of what is written."""
+    """The stage while which it may make whole parts of what that one has written already."""
+    at_once: Callable[[Desk[S]], int] = lambda desk: 0
+    """Items of such a part; 0 where it waits."""
     gathers: bool = False
     """Whether its last part follows from the records of all others."""
+    gathering_asks: Callable[[Desk[S]], bool] = lambda desk: False
+    """Whether that last part asks a model."""
     sections: Mapping[str, type[Settings]] = field(default_factory=dict)
     """Further groups of settings that a recipe names beside its own."""
     unit: type[Record] | None = None
@@ -386,6 +438,8 @@ class Stage(Generic[S]):
     """Units of an item of a part."""
     say: Callable[[Desk[S]], str] = say_nothing
     """One line on what it brought."""
+    open: bool = False
+    """Whether responses to open prompts, which have no answer, are trained by it."""
     cost: Callable[[Look[S]], Sequence[Cost]] = cost_nothing
     figures: Callable[[Manifest], Mapping[str, float | None]] = no_figures
     """What trackers are told of a closed stage besides time and tokens."""
@@ -403,14 +457,6 @@ class Stage(Generic[S]):
     def named(self) -> bool:
         """Whether a recipe may name it."""
         return self.settings is not NoSettings
-
-
-@dataclass(frozen=True)
-class Step:
-    """An entry of a flow: a stage under the name that it has in the run."""
-
-    name: str
-    stage: Stage[Any]
 
 
 def declare(stage: Stage[S]) -> Stage[S]:

@@ -23,7 +23,9 @@ class CritiqueSettings(Sampling):
     """Ask the model what goes against a principle of the constitution (Constitutional AI, section 3.1)."""
 
     temperature: NonNegativeFloat = 0.0
+    """0 is greedy."""
     max_tokens: PositiveInt = 128
+    """The longest critique in tokens."""
 
 
 @dataclass(frozen=True)

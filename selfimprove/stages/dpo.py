@@ -21,7 +21,7 @@ class Dpo(PairTraining):
     the best checkpoint so far, which wrote the pairs (IRPO)."""
 
     prompt: Literal["question", "shown"] = "question"
-    """As in `sft`, whose setting counts where there is one."""
+    """As in `sft`, whose setting counts if there is that stage."""
     reference: Literal["start", "base"] = "start"
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
     measure: NonNegativeInt = 200

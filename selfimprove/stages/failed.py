@@ -17,10 +17,11 @@ class Retry(Settings):
     """Try problems again on which all samples failed."""
 
     samples: PositiveInt = 1
+    """Attempts for each problem."""
     limit: PositiveInt | None = None
-    """At most n failed problems a round, chosen by a hash; all by default."""
+    """At most n failed problems a round, chosen by a hash; by default all."""
     part_size: PositiveInt = 256
-    """Problems a part."""
+    """Problems in a part."""
 
 
 def failed_problems(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from selfimprove.catalog import Mistake
+from selfimprove.flow import flow_of, trains_shown
 from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Recipe
@@ -22,7 +23,7 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.settings import Settings, unhashed
-from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, flow_of, trains_shown
+from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
 from selfimprove.stages.earlier import read_written
 from selfimprove.stages.passes import why_not

@@ -17,8 +17,9 @@ class Rationalize(Retry):
     """Show the answer as a hint where no sample was correct (STaR, section 3.2)."""
 
     enabled: bool = True
+    """Turn rationalization off without removing its settings."""
     temperature: NonNegativeFloat | None = None
-    """Generation's own by default."""
+    """By default the temperature of `generate`."""
 
 
 def rationalize(

@@ -17,6 +17,7 @@ class Repair(Retry):
     """Write on after the last right step where no sample was right; needs a verifier that checks steps."""
 
     samples: PositiveInt = 4
+    """Attempts for each problem."""
     temperature: NonNegativeFloat = 1.3
     """Higher than generation's: the likeliest next step was the wrong one."""
 

@@ -388,6 +388,7 @@ REVISE = Stage(
     depends=depends,
     sections={"critique": CritiqueSettings},
     asks="policy",
+    open=True,
     per_item=lambda desk: desk.settings.revisions,
     say=say,
     cost=cost,

@@ -9,13 +9,14 @@ from pydantic import PositiveInt
 
 from selfimprove.catalog import Mistake
 from selfimprove.errors import StoreError
+from selfimprove.flow import trains_shown
 from selfimprove.phrases import find_boilerplate
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.balance import Balance
-from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage, trains_shown
+from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import read_written
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.kl import KL, describe_kl, measure_into

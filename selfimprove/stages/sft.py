@@ -98,6 +98,7 @@ SFT = Stage(
     needs=(Example,),
     run=train,
     depends=depends,
+    by_default=True,
     trains="policy",
     cost=cost,
 )

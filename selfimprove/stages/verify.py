@@ -30,13 +30,17 @@ class Verify(Answers):
     """Give each rationale a verdict."""
 
     second: Second | None = None
+    """Cross-check a share of the verdicts by another verifier."""
     limits: Limits = Limits()
-    workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
+    """What one verdict may cost."""
+    workers: PositiveInt = unhashed(
+        1, "worker processes for answers that need a parser which may hang; started when first needed"
+    )
     part_size: PositiveInt = 4096
-    """Rationales a part."""
+    """Rationales in a part."""
     overlap: bool = unhashed(
         True,
-        "judge whole parts while `generate` still writes; not where a model judges, which the engine would wait for",
+        "judge finished parts while `generate` still writes (never where a model judges: it would need the engine)",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selfimprove.recipe import Dpo, Training
+from selfimprove.recipe import PairTraining, Training
 from selfimprove.trackers import Destination
 
 RESULT = "training.json"
@@ -55,7 +55,7 @@ class DpoJob(TrainingJob):
     """
 
     method: Literal["dpo"] = "dpo"
-    settings: Dpo
+    settings: PairTraining
     reference: str | None = None
 
 

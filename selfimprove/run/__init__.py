@@ -1,0 +1,1 @@
+"""The loop and what a run consists of while it is at work."""

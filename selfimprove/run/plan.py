@@ -1,0 +1,99 @@
+"""The plan of a run: what each stage reads, and the fingerprint that says whether it must be done again.
+
+The plan is a matter of the recipe and of the actions that steering stages have taken so far: once such a stage is
+closed, what follows it is planned anew.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from selfimprove.flow import Step, flow_of, own_settings
+from selfimprove.recipe import Recipe
+from selfimprove.recipe_file import change_recipe
+from selfimprove.records import Action, digest
+from selfimprove.stages.base import Key, Round, Stage
+
+Plan: TypeAlias = "dict[Key, PlannedStage]"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of one round; `recipe` is the run's, with what steering stages before it changed."""
+
+    round: int
+    name: str
+    declared: Stage[Any] = field(compare=False)
+    recipe: Recipe = field(compare=False)
+    reads: tuple[Key, ...]
+    settings: Mapping[str, Any] = field(compare=False)
+    """What the fingerprint holds."""
+    fingerprint: str = ""
+    bounded: bool = False
+    """Whether a steering stage before it, which is not closed yet, may still change it."""
+
+    @property
+    def key(self) -> Key:
+        return self.round, self.name
+
+    @property
+    def version(self) -> int:
+        return self.declared.version
+
+    @property
+    def main(self) -> str:
+        """The kind of record whose file finishes a part."""
+        return self.declared.writes.kind
+
+    @cached_property
+    def own(self) -> Any:
+        """The stage's own settings."""
+        return own_settings(self.recipe, Step(self.name, self.declared))
+
+    def __str__(self) -> str:
+        return f"round-{self.round:02d}/{self.name}"
+
+
+def build_plan(
+    recipe: Recipe, data: str, constitution: str = "", actions: Mapping[Key, Action] | None = None
+) -> "Plan":
+    """All stages of all rounds in the order in which they run.
+
+    `data` and `constitution` are hashes of what the recipe only names; `actions` are those of the steering stages that
+    are closed, by key.
+    """
+    plan: Plan = {}
+    flow = flow_of(recipe)
+    for number in range(recipe.rounds + 1):
+        changed, taken, bounded = recipe, "", False
+        for step in flow:
+            if step.stage.when != "always" and (step.stage.when == "first") != (number == 0):
+                continue
+            settings = own_settings(changed, step)
+            round_ = Round(
+                number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution
+            )
+            reads = tuple(dict.fromkeys(step.stage.reads(round_)))
+            hashed = step.stage.hashed(round_)
+            parents = {f"{read[0]}/{read[1]}": plan[read].fingerprint for read in reads}
+            if taken:
+                parents["action"] = taken
+            fingerprint = digest(step.name, step.stage.version, number, recipe.seed, hashed, parents)
+            planned = PlannedStage(number, step.name, step.stage, changed, reads, hashed, fingerprint, bounded)
+            plan[planned.key] = planned
+            if step.stage.steers:
+                action = (actions or {}).get(planned.key)
+                bounded = bounded or action is None
+                if action:
+                    changed, taken = change_recipe(changed, action.changes), digest(taken, action.id)
+    return plan
+
+
+def descendants(plan: "Plan", keys: Iterable[Key]) -> set[Key]:
+    """What was made from these stages, directly or not, and they themselves."""
+    found = set(keys)
+    for stage in plan.values():  # each stands after all that it reads
+        if found.intersection(stage.reads):
+            found.add(stage.key)
+    return found
