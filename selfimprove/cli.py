@@ -10,8 +10,8 @@ import typer
 from selfimprove import cli_constitution, cli_prompts
 
 if TYPE_CHECKING:
-    from selfimprove.on_ray import OnRay
     from selfimprove.recipe import Recipe
+    from selfimprove.run.cluster import OnRay
 
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
@@ -64,9 +64,9 @@ def run(
     from contextlib import nullcontext
 
     from selfimprove.console import SafeConsole
-    from selfimprove.loop import run_loop
     from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.recipe_file import load_recipe
+    from selfimprove.run.loop import run_loop
     from selfimprove.status import print_status
     from selfimprove.store import RunFolder
 
@@ -78,15 +78,15 @@ def run(
     with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
         report = Interruptible(shown)
         try:
-            with _spread(loaded) if on else nullcontext() as maker:
-                run_loop(loaded, folder, report=report, redo=redo or (), maker=maker)
+            with _spread(loaded) if on else nullcontext() as runner:
+                run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
         finally:
             report.restore()
     print_status(folder)
 
 
 def _spread(recipe: "Recipe") -> "OnRay":
-    from selfimprove.on_ray import OnRay
+    from selfimprove.run.cluster import OnRay
 
     return OnRay(recipe.ray)
 
@@ -162,8 +162,8 @@ def plan(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
-    from selfimprove.estimate import print_plan
     from selfimprove.recipe_file import load_recipe
+    from selfimprove.run.estimate import print_plan
     from selfimprove.store import RunFolder
 
     loaded = load_recipe(recipe, _overrides(set_, model, name))
@@ -272,9 +272,9 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
-    from selfimprove.recipe import Recipe
+    from selfimprove.recipe import compose
 
-    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+    typer.echo(json.dumps(compose({}).model_json_schema(), indent=2))
 
 
 @app.command()

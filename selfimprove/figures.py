@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from selfimprove.catalog import known_stages
+from selfimprove.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion, digest
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
@@ -75,26 +77,30 @@ def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
 
 def closed_rounds(folder: RunFolder) -> dict[int, str]:
     """The rounds that are closed to the end, each with a hash of what it came to."""
-    found = {}
+    found, recipe = {}, folder.recipe()
     for stage in folder.stages():
         round_, name = stage.key
-        if name == ("promote" if round_ else "evaluate") and (manifest := stage.manifest()):
+        if name == last_of_round(recipe, round_) and (manifest := stage.manifest()):
             found[round_] = digest(sorted(manifest.files.items()))
     return found
 
 
 def round_figures(folder: RunFolder, round_: int) -> dict[str, float]:
     """All numbers of a closed round, named as trackers do, with a slash between a group and its members."""
-    manifests = [one for stage in folder.stages() if stage.key[0] == round_ and (one := stage.manifest())]
-    query = Query(folder)
-    values: dict[str, float | None] = {
-        **_accuracies(folder.stage(round_, "evaluate").read(Evaluation)),
-        **_costs(manifests),
-    }
-    if round_:
-        promotion = folder.stage(round_, "promote").read(Promotion)[0]
+    stages = [stage for stage in folder.stages() if stage.key[0] == round_]
+    manifests = [one for stage in stages if (one := stage.manifest())]
+    query, known = Query(folder), known_stages()
+    values: dict[str, float | None] = {}
+    if evaluations := [one for stage in stages for one in stage.read(Evaluation)]:
+        values |= _accuracies(evaluations)
+    values |= _costs(manifests)
+    for one in manifests:
+        if declared := known.get(one.declared or one.stage):
+            values |= declared.figures(one)
+    for promotion in (one for stage in stages for one in stage.read(Promotion)):
         names = ("promoted", "won", "lost", "p_value")
         values |= {f"promotion/{name}": float(getattr(promotion, name)) for name in names}
+    if round_:
         if funnel := read_funnels(query, round_).get(round_):
             values |= {f"funnel/{name}": float(count) for name, count in vars(funnel).items()}
         values |= {f"generate/{name}": value for name, value in query.rows(PASS, round_)[0].items()}
@@ -118,12 +124,9 @@ def _accuracies(evaluations: list[Evaluation]) -> dict[str, float | None]:
 
 
 def _costs(manifests: Iterable[Manifest]) -> dict[str, float | None]:
-    """Seconds and tokens of each stage, and what DPO did to its pairs."""
+    """Seconds and tokens of each stage."""
     values: dict[str, float | None] = {}
     for one in manifests:
         values[f"seconds/{one.stage}"] = one.seconds.wall
         values |= {f"tokens/{one.stage}_{name}": float(count) for name, count in one.tokens.items()}
-        measured = one.metrics.get("measured") or {}
-        for moment, found in measured.items():
-            values |= {f"dpo/{name}_{moment}": value for name, value in found.items()}
     return values

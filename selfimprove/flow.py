@@ -27,8 +27,22 @@ def trains_shown(recipe: Recipe) -> bool:
     return getattr(settings, "prompt", "question") == "shown"
 
 
-def flow_of(recipe: Recipe) -> list[Step]:
-    """The stages of a run in order, those of round 0 first; raises RecipeError for a name that is not known."""
+@dataclass(frozen=True)
+class UnknownStage:
+    """A stage of a run that others made, which no package here declares."""
+
+    name: str
+    when: str = "later"
+    about: str = "training"
+    trains: str = ""
+    starts: bool = False
+    decides: bool = False
+    named: bool = False
+
+
+def flow_of(recipe: Recipe, *, lenient: bool = False) -> list[Step]:
+    """The stages of a run in order, those of round 0 first; raises RecipeError for a name that is not known, unless
+    `lenient` lets it stand."""
     known = known_stages()
     first = [stage for stage in known.values() if stage.when == "first"]
     start = next(stage for stage in sorted(first, key=_chosen(recipe), reverse=True) if stage.starts)
@@ -38,12 +52,21 @@ def flow_of(recipe: Recipe) -> list[Step]:
     else:
         names = flow_names({"flow": recipe.flow})
     for name, declared in names.items():
+        if declared not in known and lenient:
+            found.append(Step(name, UnknownStage(declared)))
+            continue
         if declared not in known:
             raise RecipeError(f"unknown stage '{declared}'{suggest(declared, known)}")
         settings = getattr(recipe.stages, name, None) if known[declared].named else Settings()
         if settings is not None and known[declared].enabled(settings):
             found.append(Step(name, known[declared]))
     return found
+
+
+def last_of_round(recipe: Recipe, round_: int) -> str:
+    """The stage that ends a round."""
+    flow = flow_of(recipe, lenient=True)
+    return [step.name for step in flow if round_ or step.stage.when != "later"][-1]
 
 
 def _chosen(recipe: Recipe) -> Callable[[Declared], bool]:
@@ -126,15 +149,15 @@ def _check_parts(recipe: Recipe, flow: Sequence[Step]) -> Iterator[Mistake]:
         for section in stage.sections if stage.name not in here else ():
             if getattr(recipe.stages, section, None) is not None:
                 yield Mistake(("stages", section), f"'{section}' needs the stage '{stage.name}'")
-    open_ = {
+    open_: dict[tuple[str, ...], str] = {
         ("open",): "open" if recipe.open is not None else "",
         ("train", "name"): f"train.name: {recipe.train.name}" if recipe.train.family == "prompts" else "",
     }
     if not any(step.stage.open for step in flow):
         able = [stage.name for stage in known if stage.open]
-        for where, name in open_.items():
+        for at, name in open_.items():
             if name:
-                yield Mistake(where, f"'{name}' needs the stage {_either(able)}: open prompts have no answer to go by")
+                yield Mistake(at, f"'{name}' needs the stage {_either(able)}: open prompts have no answer to go by")
 
 
 def _either(names: Sequence[str]) -> str:

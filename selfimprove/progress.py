@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from selfimprove.context import Report
-from selfimprove.plan import PlannedStage
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.report import Report
 from selfimprove.store import Manifest
 
 

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfimprove.context import Context, Report
 from selfimprove.engines import Request
 from selfimprove.errors import StoreError, TaskError
 from selfimprove.prompt_study import Asked, SharedEngine, ask, trigger_form
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Problem, Proposal, derive_seed, digest, replace_surrogates
+from selfimprove.run.report import Report
+from selfimprove.run.session import Session
+from selfimprove.stages.base_model import BASE
+from selfimprove.stages.evaluate import Evaluate
 from selfimprove.store import RunFolder
 from selfimprove.tasks.base import draw_evenly
 from selfimprove.triggers import Trigger, clean, key_of, why_not
@@ -82,7 +85,7 @@ def search(
 
     What was proposed and scored already is read again. Held-out problems stay unseen.
     """
-    evaluate = recipe.stages.evaluate.model_copy(update={"training": settings.problems, "limit": None})
+    evaluate = recipe.of(Evaluate).model_copy(update={"training": settings.problems, "limit": None})
     scored = recipe.model_copy(update={"stages": recipe.stages.model_copy(update={"evaluate": evaluate})})
     own = RunFolder(folder.path / "search")
     tried = [ask(trigger_form(one), scored, own, load=load, report=report) for one in given]
@@ -114,12 +117,12 @@ def propose(
 ) -> list[Proposal]:
     """The proposals of one step, kept on disk as they were written."""
     # As the triggers are asked: the recipe's own style may need exemplars that the task has not.
-    context = Context(tried[0].form.apply(recipe, folder.path.name), folder)
+    session = Session(tried[0].form.apply(recipe, folder.path.name), folder)
     try:
-        shown = draw_evenly(context.task, SHOWN, derive_seed(recipe.seed, "shown in proposals", step))
+        shown = draw_evenly(session.inputs.task, SHOWN, derive_seed(recipe.seed, "shown in proposals", step))
         if not shown:
-            raise TaskError(f"task '{context.task.name}' has no training problems to search on")
-        prompt = write_request(shown, tried, step, context)
+            raise TaskError(f"task '{session.inputs.task.name}' has no training problems to search on")
+        prompt = write_request(shown, tried, step, session)
         asked = [VERSION, prompt, settings.proposals, settings.temperature, recipe.seed, step, str(recipe.model.path)]
         disk = folder.stage(step, "propose", digest(*asked))
         opened = disk.opened_as()
@@ -129,10 +132,10 @@ def propose(
             with folder:
                 folder.write_recipe(recipe)
                 disk.begin({"proposals": settings.proposals, "temperature": settings.temperature})
-                disk.write_part("proposal", 0, list(_ask(prompt, recipe, settings, step, tried, before, context, load)))
+                disk.write_part("proposal", 0, list(_ask(prompt, recipe, settings, step, tried, before, session, load)))
         return disk.read(Proposal)
     finally:
-        context.close()
+        session.close()
 
 
 def _ask(
@@ -142,13 +145,13 @@ def _ask(
     step: int,
     tried: Sequence[Asked],
     before: Sequence[Proposal],
-    context: Context,
+    session: Session,
     load: SharedEngine,
 ) -> list[Proposal]:
-    checkpoint = RunFolder(context.folder.path / tried[0].form.name).stage(0, "base").read(Checkpoint)[0]
+    checkpoint = RunFolder(session.folder.path / tried[0].form.name).stage(0, BASE.name).read(Checkpoint)[0]
     seeds = [derive_seed(recipe.seed, "propose", step, number) for number in range(settings.proposals)]
     sampling = Sampling(temperature=settings.temperature, max_tokens=PROPOSED)
-    engine = load(checkpoint, context)
+    engine = load(checkpoint, session)
     written = sorted(engine.generate([Request(prompt, seed) for seed in seeds], sampling, ("\n\n",)), key=_index)
     known = {key_of(trigger_of(one).text) for one in tried} | {key_of(one.trigger) for one in before}
     proposals = []
@@ -182,7 +185,7 @@ def _index(completion: Any) -> int:
     return int(completion.index)
 
 
-def write_request(shown: Sequence[Problem], tried: Sequence[Asked], step: int, context: Context) -> str:
+def write_request(shown: Sequence[Problem], tried: Sequence[Asked], step: int, session: Session) -> str:
     """The text that a proposal goes on from, as the user's turn where there is a chat template."""
     pairs = "\n\n".join(f"Input: {one.question}\nOutput: {one.answer}" for one in shown if one.answer)
     if step == 1:
@@ -200,6 +203,6 @@ def write_request(shown: Sequence[Problem], tried: Sequence[Asked], step: int, c
             f"from 0 to 100. Each one is better than those before it.\n\n{pairs}\n\n" + "\n\n".join(listed) + "\n\n"
         )
         end = "Instruction:"
-    if context.prompts.chat:
-        return context.prompts.chat([{"role": "user", "content": f"{text}Write one new instruction and nothing else."}])
+    if session.prompts.chat:
+        return session.prompts.chat([{"role": "user", "content": f"{text}Write one new instruction and nothing else."}])
     return text + end

@@ -6,14 +6,17 @@ from typing import Any
 
 from rich.console import Console
 
-from selfimprove.answering import counted
 from selfimprove.console import SafeConsole
-from selfimprove.context import Context, Report, load_with_recipe
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
-from selfimprove.loop import run_loop
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
+from selfimprove.run.engine_slot import load_with_recipe
+from selfimprove.run.loop import run_loop
+from selfimprove.run.report import Report
+from selfimprove.run.session import Session
+from selfimprove.stages.asking import counted
+from selfimprove.stages.evaluate import EVALUATE, Evaluate
 from selfimprove.stats import holm, mcnemar, wilson
 from selfimprove.status import make_table
 from selfimprove.store import RunFolder
@@ -37,7 +40,7 @@ class Form:
         plain: dict[str, Any] = {"standard": None}
         if not self.trigger:
             plain["extract"] = None
-        evaluate = recipe.stages.evaluate.model_copy(update=plain)
+        evaluate = recipe.of(Evaluate).model_copy(update=plain)
         return recipe.model_copy(
             update={
                 "name": f"{run}-{self.name}"[:100],
@@ -66,11 +69,11 @@ class SharedEngine:
         self._engine: Engine | None = None
         self._which = ""
 
-    def __call__(self, checkpoint: Checkpoint, context: Context) -> Engine:
-        which = context.weights(checkpoint)
+    def __call__(self, checkpoint: Checkpoint, session: Session) -> Engine:
+        which = session.weights(checkpoint)
         if self._engine is None or self._which != which:  # a judge may be another model
             self.close()
-            self._engine, self._which = load_with_recipe(checkpoint, context), which
+            self._engine, self._which = load_with_recipe(checkpoint, session), which
         return _Kept(self._engine)
 
     def close(self) -> None:
@@ -128,7 +131,7 @@ def ask(form: Form, recipe: Recipe, folder: RunFolder, *, load: SharedEngine, re
 
 def read_asked(form: Form, folder: RunFolder) -> Asked:
     """What a closed run without rounds says."""
-    disk = folder.stage(0, "evaluate")
+    disk = folder.stage(0, EVALUATE.name)
     rationales = [one for one in disk.read(Rationale) if one.origin == "sampled"]
     verdicts = {one.rationale: one for one in disk.read(Verdict)}
     chosen = counted(rationales, disk.read(Vote))

@@ -43,9 +43,9 @@ class Reports:
             for name, value in PATIENCE.items():
                 os.environ.setdefault(name, value)
 
-    def follow(self, stage: str) -> None:
-        """A stage is closed, and with some a round."""
-        if self.to and stage in ("evaluate", "promote"):
+    def follow(self) -> None:
+        """A round is closed."""
+        if self.to:
             try:
                 self.send()
             except Exception as error:  # of a damaged stage, or a library's own: no run ends for a report

@@ -113,12 +113,12 @@ def find_best(folder: RunFolder) -> Checkpoint:
     for stage in folder.stages():
         if not stage.closed:
             continue
-        for checkpoint in stage.read(Checkpoint):
+        for checkpoint in (one for one in stage.read(Checkpoint) if one.role == "policy"):
             found[checkpoint.id] = checkpoint
             best = best or checkpoint.id
     for stage in folder.stages():
-        if stage.closed and stage.path.name == "promote":
-            best = stage.read(Promotion)[0].checkpoint
+        for promotion in stage.read(Promotion) if stage.closed else ():
+            best = promotion.checkpoint
     if best is None:
         raise StoreError(f"{folder.path}: this run has no checkpoint yet")
     return found[best]

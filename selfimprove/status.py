@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfimprove.catalog import known_stages
 from selfimprove.console import SafeConsole
 from selfimprove.figures import read_funnels
-from selfimprove.plan import ORDER
+from selfimprove.flow import flow_of, last_of_round
 from selfimprove.records import Evaluation, Promotion
-from selfimprove.stats import wilson
+from selfimprove.stats import sum_by_task, wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
-from selfimprove.summary import sum_by_task
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:
@@ -38,12 +38,15 @@ def read_votes(query: Query) -> list[dict[str, Any]]:
 
 def read_manifests(folder: RunFolder) -> list[Manifest]:
     """The manifests of closed stages, in the order of the run."""
-    found = [manifest for stage in folder.stages() if (manifest := stage.manifest())]
-    return sorted(found, key=lambda one: _place(one.round, one.stage))
+    found, place = [manifest for stage in folder.stages() if (manifest := stage.manifest())], _places(folder)
+    return sorted(found, key=lambda one: (one.round, place.get(one.stage, len(place))))
 
 
-def _place(round_: int, stage: str) -> tuple[int, int]:
-    return round_, ORDER.index(stage) if stage in ORDER else len(ORDER)
+def _places(folder: RunFolder) -> dict[str, int]:
+    """Where in a round each stage stands."""
+    if not folder.has_recipe():
+        return {}
+    return {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
 
 
 def outside_model(manifests: list[Manifest]) -> tuple[float, float]:
@@ -78,17 +81,18 @@ def elapsed(manifests: list[Manifest]) -> float:
 def verified_beside(manifests: list[Manifest]) -> float:
     """Seconds of verification that ran while the engine wrote: what the overlap saved, less what it slowed the engine
     down by."""
-    mine = [one for one in manifests if one.stage == "verify" and "ray" not in one.metrics]
+    mine = [one for one in manifests if _may_overlap(one) and "ray" not in one.metrics]
     return max(0.0, sum(one.seconds.wall for one in mine) - elapsed(mine))
+
+
+def _may_overlap(manifest: Manifest) -> bool:
+    declared = known_stages().get(manifest.declared or manifest.stage)
+    return bool(declared and declared.beside)
 
 
 def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
     """The evaluations of each round."""
-    return {
-        stage.key[0]: stage.read(Evaluation)
-        for stage in folder.stages()
-        if stage.path.name == "evaluate" and stage.manifest()
-    }
+    return {stage.key[0]: found for stage in folder.stages() if stage.manifest() and (found := stage.read(Evaluation))}
 
 
 def to_json(folder: RunFolder) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "preferences": [
             {"round": one.round, "pairs": one.metrics.get("pairs", 0), "measured": one.metrics.get("measured")}
             for one in manifests
-            if one.stage == "dpo"
+            if "pairs" in one.metrics
         ],
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
         "open prompts": {
@@ -137,9 +141,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
 
 def _promotions(folder: RunFolder) -> dict[int, Promotion]:
     return {
-        stage.key[0]: stage.read(Promotion)[0]
-        for stage in folder.stages()
-        if stage.path.name == "promote" and stage.manifest()
+        stage.key[0]: found[0] for stage in folder.stages() if stage.manifest() and (found := stage.read(Promotion))
     }
 
 
@@ -163,7 +165,7 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_revised_table(manifests))
     if any(one.metrics.get("open prompts") for one in manifests):
         console.print(_open_table(manifests))
-    if any(one.stage == "dpo" for one in manifests):
+    if any("pairs" in one.metrics for one in manifests):
         console.print(_preferences_table(manifests))
     if manifests:
         console.print(_stages_table(manifests))
@@ -195,10 +197,11 @@ def _side_by_side(manifests: list[Manifest]) -> list[str]:
 def _state(folder: RunFolder) -> str:
     working = folder.working()
     # The first one: `verify` may have been begun while `generate` went on.
-    begun = sorted(folder.stages(), key=lambda one: _place(*one.key))
+    place = _places(folder)
+    begun = sorted(folder.stages(), key=lambda one: (one.key[0], place.get(one.key[1], len(place))))
     last = next((one for one in begun if one.manifest() is None), None)
     recipe = folder.recipe()
-    finished = (folder.stage(recipe.rounds, "promote" if recipe.rounds else "evaluate")).manifest() is not None
+    finished = folder.stage(recipe.rounds, last_of_round(recipe, recipe.rounds)).manifest() is not None
     if working:
         state = f"process {working} is at work"
     elif finished:
@@ -283,11 +286,11 @@ def _votes_table(votes: list[dict[str, Any]], manifests: list[Manifest]) -> Tabl
     """How far samples agree; where answers are known, what the majority is worth beside a single sample."""
     columns = ("round", "stage", "problems", "samples", "agree", "ties", "no answer", "majority", "single sample")
     table = make_table("Votes over several samples", *columns, left=("stage",))
-    measured = {one.round: one.metrics.get("self-consistency") for one in manifests if one.stage == "evaluate"}
+    measured = {(one.round, one.stage): one.metrics.get("self-consistency") for one in manifests}
     for one in votes:
         row = [str(one["round"]), one["stage"], str(one["problems"]), str(one["samples"]), f"{one['agreement']:.0%}"]
         row += [str(one["ties"]), str(one["unanswered"])]
-        found = measured.get(one["round"]) if one["stage"] == "evaluate" else None
+        found = measured.get((one["round"], one["stage"]))
         row += [f"{found[name]:.1%}" for name in ("majority", "single sample")] if found else ["", ""]
         table.add_row(*row)
     return table
@@ -328,7 +331,7 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
     table = make_table("Preference pairs, before and after DPO", *columns, left=("note",))
     for one in manifests:
         measured = one.metrics.get("measured")
-        if one.stage != "dpo":
+        if "pairs" not in one.metrics:
             continue
         if not measured:
             note = "" if one.metrics.get("pairs") else "no pairs"

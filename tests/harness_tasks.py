@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from selfimprove.loop import run_loop
 
 from selfimprove.cli_prompts import load_ask
-from selfimprove.loop import run_loop
 from selfimprove.records import CrossCheck, Problem, Rationale, Verdict
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import MmluTask

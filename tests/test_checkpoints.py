@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from selfimprove.context import Context
 from small import small_recipe
 from tiny_models import make_adapter, make_llama
 from transformers import AutoTokenizer, GenerationConfig
 
-from selfimprove.context import Context
 from selfimprove.engines import Weights
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.errors import EngineError

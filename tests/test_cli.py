@@ -16,10 +16,10 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from selfimprove.loop import run_loop
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.cli import main
-from selfimprove.loop import run_loop
 from selfimprove.records import Example
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query

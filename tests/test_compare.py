@@ -18,14 +18,14 @@ from builders import (
     make_revised,
     make_verdict,
 )
+from selfimprove.constitutional import _pairs, correlation, describe_comparisons, read_pairs
+from selfimprove.context import Context
+from selfimprove.plan import PlannedStage, build_plan
 from small import SMALL, small_recipe
 
 from selfimprove.constitution.model import ComparisonExemplar
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.constitutional import _pairs, correlation, describe_comparisons, read_pairs
-from selfimprove.context import Context
 from selfimprove.engines.base import Score, ScriptedEngine
-from selfimprove.plan import PlannedStage, build_plan
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Feedback, Prefer, Prompting, Select
 from selfimprove.records import (

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 from rich.console import Console
+from selfimprove.context import Context, EngineOf
+from selfimprove.estimate import print_plan
+from selfimprove.loop import run_loop
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
 from selfimprove.constitution import load_constitution
-from selfimprove.context import Context, EngineOf
 from selfimprove.engines import Engine, Request
 from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import StoreError, TaskError
-from selfimprove.estimate import print_plan
 from selfimprove.lineage import ancestors, build_graph
-from selfimprove.loop import run_loop
 from selfimprove.principle_report import print_report
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling, Select

@@ -7,17 +7,17 @@ from statistics import mean, stdev
 
 import pytest
 import torch
-from small import small_recipe
-
 from selfimprove.context import Context
 from selfimprove.divergence import KL, describe_kl, measure_kl
 from selfimprove.loop import run_loop
-from selfimprove.models import load_model
 from selfimprove.plan import in_order
+from selfimprove.summary import summarize
+from small import small_recipe
+
+from selfimprove.models import load_model
 from selfimprove.prompts import encode_completion, encode_prompt
 from selfimprove.records import Rationale
 from selfimprove.store import RunFolder
-from selfimprove.summary import summarize
 
 
 @pytest.fixture(scope="module")

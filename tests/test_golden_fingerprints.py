@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from selfimprove.errors import RecipeError
-from selfimprove.run.plan import build_plan
 from selfimprove.recipe import Recipe
 from selfimprove.recipe_file import load_recipe
+from selfimprove.run.plan import build_plan
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"

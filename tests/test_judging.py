@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from selfimprove.context import Context
+from selfimprove.loop import run_loop
 from small import small_recipe
 
-from selfimprove.context import Context
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import RecipeError
-from selfimprove.loop import run_loop
 from selfimprove.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict

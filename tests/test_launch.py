@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from selfimprove.loop import run_loop
 from small import small_recipe
 from test_sft import make_job, model, quick, read_curve
 
 from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import RecipeError, TrainingError
-from selfimprove.loop import run_loop
 from selfimprove.memory import Phase, Phases, join_phases
 from selfimprove.models import hash_weights
 from selfimprove.policy_files import POLICIES

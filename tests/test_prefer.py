@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from builders import make_rationale, make_verdict
 from rich.console import Console
+from selfimprove.loop import run_loop
+from selfimprove.summary import describe_dpo
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
 
@@ -14,7 +16,6 @@ from selfimprove.addition import write_rationale
 from selfimprove.engines.base import ScriptedEngine
 from selfimprove.errors import RecipeError
 from selfimprove.lineage import ancestors, build_graph, orphans
-from selfimprove.loop import run_loop
 from selfimprove.recipe import Prefer, Select
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.show import print_record
@@ -22,7 +23,6 @@ from selfimprove.stages.prefer import prefer
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
-from selfimprove.summary import describe_dpo
 from selfimprove.traces import export_rows
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selfimprove.context import Context
 
 from selfimprove.cli import main
 from selfimprove.cli_prompts import load_ask
-from selfimprove.context import Context
 from selfimprove.engines import Engine, ScriptedEngine
 from selfimprove.errors import RecipeError, StoreError
 from selfimprove.models import build_model

@@ -17,11 +17,11 @@ from builders import (
     make_revised,
     make_verdict,
 )
+from selfimprove.constitutional import describe_texts, measure_revisions
 
 from selfimprove.constitution import Constitution, Principle
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck, Scope, VerifierCheck
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.constitutional import describe_texts, measure_revisions
 from selfimprove.recipe import Critique as CritiqueSettings
 from selfimprove.recipe import Revise, Select
 from selfimprove.records import (

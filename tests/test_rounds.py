@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from selfimprove.context import Context
+from selfimprove.loop import run_loop
 from small import small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
-from selfimprove.context import Context
 from selfimprove.engines import ScriptedEngine
 from selfimprove.engines.transformers import TransformersEngine
-from selfimprove.loop import run_loop
 from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from builders import CHECKPOINT, make_problem, make_rationale
 from rich.console import Console
+from selfimprove.context import Context, Silent
+from selfimprove.loop import run_loop
+from selfimprove.plan import PlannedStage
 from small import record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
-from selfimprove.context import Context, Silent
 from selfimprove.engines import Score, ScriptedEngine
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import RecipeError, TaskError
-from selfimprove.loop import run_loop
-from selfimprove.plan import PlannedStage
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Checkpoint, Evaluation, Problem, Promotion, Rationale, Verdict

@@ -12,9 +12,9 @@ from typing import Any
 import harness_tasks as harness
 import pytest
 from builders import make_problem, make_rationale
+from selfimprove.context import Context
 
 from selfimprove.cli_prompts import load_ask
-from selfimprove.context import Context
 from selfimprove.models import build_model
 from selfimprove.prompts import encode_prompt
 from selfimprove.recipe import Build

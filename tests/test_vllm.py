@@ -13,19 +13,19 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 
 import psutil
 import torch
+from selfimprove.context import Context, Silent
+from selfimprove.loop import run_loop
+from selfimprove.plan import PlannedStage
 from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
-from selfimprove.context import Context, Silent
 from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights
 from selfimprove.engines.canary import check_canary
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.engines.vllm import VllmEngine
 from selfimprove.errors import EngineError
-from selfimprove.loop import run_loop
 from selfimprove.models import hash_weights
-from selfimprove.plan import PlannedStage
 from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Evaluation, Rationale
 from selfimprove.store import RunFolder

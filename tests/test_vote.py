@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
+from selfimprove.answering import counted, measure_votes
+from selfimprove.loop import run_loop
 from small import SMALL, small_recipe
 
-from selfimprove.answering import counted, measure_votes
 from selfimprove.errors import RecipeError
 from selfimprove.judging import Judging
-from selfimprove.loop import run_loop
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import MajorityVote, Prompting, Select
 from selfimprove.records import (

@@ -71,9 +71,7 @@ def build_plan(
             if step.stage.when != "always" and (step.stage.when == "first") != (number == 0):
                 continue
             settings = own_settings(changed, step)
-            round_ = Round(
-                number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution
-            )
+            round_ = Round(number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution)
             reads = tuple(dict.fromkeys(step.stage.reads(round_)))
             hashed = step.stage.hashed(round_)
             parents = {f"{read[0]}/{read[1]}": plan[read].fingerprint for read in reads}

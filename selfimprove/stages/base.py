@@ -11,7 +11,6 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
 from selfimprove.flow import Step
 from selfimprove.judging import Judging
-from selfimprove.judging import Judging
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Model, Recipe
 from selfimprove.records import Checkpoint, Example, Problem, Rationale, Record, Role
@@ -459,7 +458,7 @@ class Stage(Generic[S]):
         return self.settings is not NoSettings
 
 
-def declare(stage: Stage[S]) -> Stage[S]:
+def declare(stage: Stage[Any]) -> Stage[Any]:
     """Make a stage known; raises RecipeError where its name is taken by another one."""
     register_stage(stage)
     return stage

@@ -16,15 +16,15 @@ def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
 
 
 BASE = Stage(
-        name="base",
-        version=1,
-        settings=NoSettings,
-        writes=Checkpoint,
-        reads=lambda round: [round.problems],
-        run=find_base,
-        uses=SHOWN,
-        when="first",
-        optional=False,
-        starts=True,
-        trains="policy",
+    name="base",
+    version=1,
+    settings=NoSettings,
+    writes=Checkpoint,
+    reads=lambda round: [round.problems],
+    run=find_base,
+    uses=SHOWN,
+    when="first",
+    optional=False,
+    starts=True,
+    trains="policy",
 )

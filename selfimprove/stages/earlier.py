@@ -26,9 +26,7 @@ def read_earlier(desk: Desk[Any]) -> Earlier:
     verdicts: dict[str, Verdict] = {}
     for before in range(1, desk.round) if settings and settings.earlier else ():
         problems |= by_id(desk.read_of(before, Problem, "frontier"))
-        wrong = {
-            one.rationale: one for one in desk.read_of(before, Verdict, "verify") if one.outcome == "incorrect"
-        }
+        wrong = {one.rationale: one for one in desk.read_of(before, Verdict, "verify") if one.outcome == "incorrect"}
         verdicts |= wrong
         for one in desk.read_of(before, Rationale, "generate"):
             if one.id in wrong and one.finish == "stop":

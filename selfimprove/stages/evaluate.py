@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
@@ -26,12 +25,12 @@ from selfimprove.records import (
 )
 from selfimprove.settings import Settings, added
 from selfimprove.stages.asking import Asking, counted, measure_votes
-from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Records, Round, Stage, chunks
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
 from selfimprove.stages.teach import is_right
 from selfimprove.stages.vote import VOTE_VERSION, vote
-from selfimprove.stats import TaskAccuracy, sum_by_task, wilson
+from selfimprove.stats import sum_by_task, wilson
 
 
 class Evaluate(Settings):

@@ -211,15 +211,15 @@ def depends(round_: Round[FrontierSettings]) -> dict[str, Any]:
 
 
 FRONTIER = Stage(
-        name="frontier",
-        version=1,
-        settings=FrontierSettings,
-        writes=Problem,
-        also=(Frontier,),
-        reads=lambda round: [round.problems, *round.last(*LAST)],
-        run=draw,
-        depends=depends,
-        optional=False,
-        per_item=lambda desk: desk.settings.problems,
-        say=say,
+    name="frontier",
+    version=1,
+    settings=FrontierSettings,
+    writes=Problem,
+    also=(Frontier,),
+    reads=lambda round: [round.problems, *round.last(*LAST)],
+    run=draw,
+    depends=depends,
+    optional=False,
+    per_item=lambda desk: desk.settings.problems,
+    say=say,
 )

@@ -29,16 +29,16 @@ def depends(round_: Round[NoSettings]) -> dict[str, Any]:
 
 
 PROBLEMS = Stage(
-        name="problems",
-        version=1,
-        settings=NoSettings,
-        writes=Problem,
-        reads=lambda round: [],
-        parts=lambda desk: [desk.held_out],
-        run=write,
-        depends=depends,
-        when="first",
-        about="held out",
-        optional=False,
-        say=say,
+    name="problems",
+    version=1,
+    settings=NoSettings,
+    writes=Problem,
+    reads=lambda round: [],
+    parts=lambda desk: [desk.held_out],
+    run=write,
+    depends=depends,
+    when="first",
+    about="held out",
+    optional=False,
+    say=say,
 )

@@ -13,7 +13,6 @@ from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Stage
 from selfimprove.stats import mcnemar
-from selfimprove.store import Manifest
 from selfimprove.yaml_files import suggest
 
 

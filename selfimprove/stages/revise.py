@@ -42,7 +42,6 @@ REASONS = {
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 
 
-
 class Revise(Sampling):
     """Have the model rewrite its responses by the constitution: after a critique, or directly without that stage."""
 

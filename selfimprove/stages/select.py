@@ -154,10 +154,6 @@ class _OpenTexts:
         return ""
 
 
-
-
-
-
 def _suspicious(
     rationales: Sequence[Rationale],
     problems: Mapping[str, Problem],

@@ -1,12 +1,11 @@
 """Train the round's checkpoint on what was kept."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from selfimprove.catalog import Mistake
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.records import Checkpoint, Example, derive_seed

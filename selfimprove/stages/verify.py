@@ -105,9 +105,7 @@ def say(desk: Desk[Any]) -> str:
     correct = sum(one.outcome == "correct" for one in verdicts)
     wrong = sum(one.wrong_reason for one in verdicts)
     undecided = sum(one.outcome == "undecided" for one in verdicts)
-    agrees = (
-        f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
-    )
+    agrees = f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
     votes = describe_votes(desk.written(Vote))
     return (
         f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided{agrees}{votes}"

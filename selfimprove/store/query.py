@@ -60,7 +60,7 @@ class Query:
                     f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), "
                     f"split_part(filename, '/', -2) AS stage, "
                     f"CAST(replace(split_part(filename, '/', -3), 'round-', '') AS BIGINT) AS round "
-                    f"FROM read_parquet({_literals(files)}, filename = true)"
+                    f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true)"
                 )
             else:
                 extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]

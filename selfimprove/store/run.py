@@ -38,7 +38,7 @@ class RunFolder:
                 yield StageFolder(folder, "")
 
     def recipe(self) -> Recipe:
-        return load_recipe(str(self.path / RECIPE))
+        return load_recipe(str(self.path / RECIPE), lenient=True)
 
     def has_recipe(self) -> bool:
         return (self.path / RECIPE).is_file()

@@ -85,6 +85,8 @@ class Manifest(BaseModel):
     files: dict[str, str]
     """The hash of each file."""
     sizes: dict[str, int]
+    declared: str = ""
+    """The stage's declared name, where it has another one in this run."""
 
 
 class StageFolder:
@@ -194,6 +196,14 @@ class StageFolder:
         for kind in [*(kind for kind in kinds if kind != main), main]:
             write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []), self.writer)
         return {kind: len(found) for kind, found in kinds.items()}
+
+    def keep(self, part: int, records: Iterable[Record]) -> None:
+        """Write records of other kinds than the main one before their part is finished."""
+        kinds: dict[str, list[Record]] = {}
+        for record in records:
+            kinds.setdefault(record.kind, []).append(record)
+        for kind, found in kinds.items():
+            write_part(self.file(kind, part), KINDS[kind], found, self.writer)
 
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
         """Note what a part cost, so that a kill does not lose the account."""

@@ -22,7 +22,19 @@ from selfimprove.errors import TrainingError
 from selfimprove.memory import read_peak, reset_peak
 from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
-from selfimprove.trainers.job import CURVE, PROGRESS, RESULT, Curve, Job, Point, Report, TrainingJob, TrainResult
+from selfimprove.trainers.job import (
+    CURVE,
+    PROGRESS,
+    RESULT,
+    Curve,
+    DpoJob,
+    Job,
+    Point,
+    Report,
+    SftJob,
+    TrainingJob,
+    TrainResult,
+)
 from selfimprove.trainers.reports import report_to, reporting
 
 # What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
@@ -339,12 +351,13 @@ def _watch_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_job(job: Job, report: Report | None = None) -> TrainResult:
+def run_job(job: TrainingJob, report: Report | None = None) -> TrainResult:
     """Run a job by its method."""
-    if job.method == "dpo":
+    if isinstance(job, DpoJob):
         from selfimprove.trainers.dpo import train_dpo
 
         return train_dpo(job, report)
+    assert isinstance(job, SftJob)
     from selfimprove.trainers.sft import train_sft
 
     return train_sft(job, report)

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from selfimprove.recipe import Recipe
+from selfimprove.stages.select import Select
 from selfimprove.viewer.library import Accuracy, Figures, Library
 
 NAMED = re.compile(r"(^|[^a-z])control([^a-z]|$)", re.IGNORECASE)
@@ -46,12 +48,17 @@ def find_control(library: Library, name: str) -> tuple[str, str] | None:
         ):
             continue
         if reason := _is_control(other, recipe):
-            found.append((recipe.stages.select.sources != "seed", other, reason))
+            found.append((_sources(recipe) != "seed", other, reason))
     return min(found)[1:] if found else None
 
 
-def _is_control(name: str, recipe: object) -> str:
+def _sources(recipe: Recipe) -> str:
+    """What a recipe trains on: samples, seed+samples or seed."""
+    return recipe.of(Select).sources
+
+
+def _is_control(name: str, recipe: Recipe) -> str:
     """Why a run is a control; empty where it is none."""
-    if recipe.stages.select.sources == "seed":  # type: ignore[attr-defined]
+    if _sources(recipe) == "seed":
         return "it trains on seed rationales alone"
     return "it is called so" if NAMED.search(name) else ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
@@ -247,9 +248,9 @@ def read_figures(folder: RunFolder) -> Figures:
                 problems[f"{stage.name}/stage.json"] = "damaged: it is another stage's"
                 continue
             manifests.append(manifest)
-            if stage.path.name == "evaluate":
+            if "evaluation" in manifest.counts:
                 evaluations[stage.key[0]] = stage.read(Evaluation)
-            elif stage.path.name == "promote":
+            if "promotion" in manifest.counts:
                 promotions[stage.key[0]] = stage.read(Promotion)[0]
         except (SelfImproveError, ValueError, IndexError, OSError) as error:
             problems[stage.name] = str(error)[:300]
@@ -278,7 +279,7 @@ def _state(folder: RunFolder, recipe: Any, working: bool) -> str:
         return "running"
     if recipe is None:
         return "unknown"
-    last = folder.stage(recipe.rounds, "promote" if recipe.rounds else "evaluate")
+    last = folder.stage(recipe.rounds, last_of_round(recipe, recipe.rounds))
     if (last.path / "stage.json").exists():
         return "finished"
     open_ = [stage for stage in folder.stages() if not (stage.path / "stage.json").exists()]

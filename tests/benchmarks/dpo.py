@@ -16,8 +16,9 @@ from statistics import mean
 from typing import Any
 
 from selfimprove.context import Context, load_with_recipe
-from selfimprove.engines import Request
 from selfimprove.plan import in_order
+
+from selfimprove.engines import Request
 from selfimprove.recipe import Dpo, Prefer, Sampling, Training
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
 from selfimprove.stages.prefer import prefer

@@ -23,10 +23,10 @@ from statistics import median
 from typing import Any
 
 import torch
+from selfimprove.loop import run_loop
 
 from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Weights
-from selfimprove.loop import run_loop
 from selfimprove.models import build_model
 from selfimprove.recipe import Build, Model, Sampling
 from selfimprove.recipe_file import load_recipe

@@ -25,19 +25,19 @@ from statistics import median
 
 from agreement import records
 from pairs import DATA, read_data
-from verify import empty_caches, judge, latex, measure
-
 from selfimprove.context import Context
-from selfimprove.engines import ScriptedEngine
 from selfimprove.loop import run_stage
 from selfimprove.plan import in_order
+from selfimprove.work import InTurn
+from verify import empty_caches, judge, latex, measure
+
+from selfimprove.engines import ScriptedEngine
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.pool import VerifierPool
-from selfimprove.work import InTurn
 
 GPUS, RATES = (8, 64, 512), (2_000, 10_000)  # tokens a second and GPU
 STAGES = ("problems", "base", "frontier", "generate", "verify", "select")

@@ -10,16 +10,19 @@ from rich.table import Table
 
 from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.context import Context
 from selfimprove.models import resolve_folder
-from selfimprove.plan import PlannedStage, in_order
 from selfimprove.recipe import Recipe
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.session import Session
+from selfimprove.stages.base import Look, Sizes
+from selfimprove.stages.critique import CritiqueSettings
+from selfimprove.stages.frontier import FrontierSettings
+from selfimprove.stages.generate import Generate
+from selfimprove.stages.prefer import Prefer
+from selfimprove.stages.revise import Revise, chain_steps
+from selfimprove.stages.select import Select
 from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
-
-WRITES = ("generate", "repair", "rationalize", "revise", "evaluate")
-TRAINS = ("warmup", "sft", "dpo")
-PLAIN = ("generate", "repair", "rationalize", "evaluate")  # write texts of one kind
 
 
 @dataclass(frozen=True)
@@ -50,30 +53,33 @@ def measure(recipe: Recipe, folder: RunFolder) -> Rates:
             continue
         same = candidate is folder or candidate.recipe().model == recipe.model
         manifests = read_manifests(candidate) if same else []
-        if any(one.stage in WRITES for one in manifests):
+        if any(one.tokens.get("written") for one in manifests):
             return _rates(manifests, candidate.path.name)
     return Rates({}, None, None, None, "")
 
 
 def _rates(manifests: list[Manifest], source: str) -> Rates:
-    def total(stages: tuple[str, ...], tokens: str) -> tuple[int, float]:
-        mine = [one for one in manifests if one.stage in stages]
-        return sum(one.tokens.get(tokens, 0) for one in mine), sum(one.seconds.model for one in mine)
+    def rate(tokens: str) -> float | None:
+        mine = [one for one in manifests if one.tokens.get(tokens)]
+        seconds = sum(one.seconds.model for one in mine)
+        return sum(one.tokens[tokens] for one in mine) / seconds if seconds else None
 
     length = {}
-    for name in WRITES:
-        tokens, _ = total((name,), "written")
-        # A step of a chain is a critique, or a revision where there are no critiques, and costs what both do.
-        kinds = ("critique", "revision") if name == "revise" else ("rationale",)
-        counted = [[one.counts.get(kind, 0) for kind in kinds] for one in manifests if one.stage == name]
-        count = sum(next((one for one in row if one), 0) for row in counted)
-        if count:
+    for name in dict.fromkeys(one.stage for one in manifests):
+        mine = [one for one in manifests if one.stage == name]
+        tokens = sum(one.tokens.get("written", 0) for one in mine)
+        count = sum(_texts(one) for one in mine)
+        if tokens and count:
             length[name] = tokens / count
-    written, writing = total(WRITES, "written")
-    trained, training = total(TRAINS, "trained")
-    rows = [one for one in manifests if one.stage in ("warmup", "sft") and one.tokens.get("trained")]
-    row = rows[-1].metrics["curve"] and rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    return Rates(length, written / writing if writing else None, trained / training if training else None, row, source)
+    rows = [one for one in manifests if one.tokens.get("trained") and one.metrics.get("curve")]
+    row = rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
+    return Rates(length, rate("written"), rate("trained"), row, source)
+
+
+def _texts(manifest: Manifest) -> int:
+    """What the tokens that a stage wrote were written for: critiques with their revisions count once."""
+    counts = manifest.counts
+    return counts.get("critique") or counts.get("revision") or counts.get("rationale", 0)
 
 
 def _rows_seen(manifest: Manifest) -> int:
@@ -82,77 +88,43 @@ def _rows_seen(manifest: Manifest) -> int:
     return int(steps * settings["batch_size"] * settings["accumulate"])
 
 
-def estimate(stage: PlannedStage, recipe: Recipe, held_out: int, rates: Rates, kept: float) -> Estimate:
+def estimate(stage: PlannedStage, sizes: Sizes, rates: Rates) -> Estimate:
     """The tokens and seconds of one stage; without a measurement tokens are the most there can be."""
-    stages = recipe.stages
-    generate, problems = stages.generate, stages.frontier.problems
-    repair, hint = stages.repair, stages.rationalize
-    steps, longest = chain_steps(recipe)
-    problems += recipe.open.draw if recipe.open else 0
-    again = held_out * (stages.revise.revisions if stages.revise else 0) if stages.evaluate.revise else 0
-    thoughts = stages.prefer.feedback if stages.prefer else None
-    asked = {
-        "generate": (problems * generate.samples, generate.max_tokens),
-        "revise": (steps, longest),
-        "prefer": (
-            2 * problems * thoughts.per_problem if thoughts and thoughts.thought else 0,
-            thoughts.max_tokens if thoughts else 0,
-        ),
-        "repair": (min(problems, repair.limit or problems) * repair.samples if repair else 0, generate.max_tokens),
-        "rationalize": (min(problems, hint.limit or problems) * hint.samples if hint else 0, generate.max_tokens),
-        "evaluate": (
-            held_out * stages.evaluate.samples,
-            stages.evaluate.max_tokens or generate.max_tokens,
-        ),
-    }
-    if stage.name in asked:
-        count, most = asked[stage.name]
-        length = rates.length.get(stage.name) or (rates.length.get("generate") if stage.name in PLAIN else None)
-        tokens = round(count * (length or most))
-        if stage.name == "evaluate":
-            tokens += round(again * (rates.length.get("revise") or longest))
-        return Estimate(tokens, tokens / rates.written if rates.written else None, length is None)
-    if stage.name in TRAINS:
-        training = {"warmup": stages.warmup, "dpo": stages.dpo}.get(stage.name) or stages.sft
-        assert training is not None
-        batch = training.batch_size * training.accumulate
-        if training.steps:
-            rows = training.steps * training.steps_growth ** max(0, stage.round - 1) * batch
-        else:
-            rounds = stage.round if stages.select.pool == "cumulative" else 1
-            rows = kept * rounds * training.epochs
-            if stage.name == "dpo" and stages.prefer:
-                pairs = problems * stages.prefer.per_problem
-                rows = min(pairs, stages.prefer.limit or pairs) * training.epochs
-        if stage.name == "dpo":
-            rows *= 2  # both texts of a pair
-        tokens = round(rows * (rates.row or training.max_length))
-        return Estimate(tokens, tokens / rates.trained if rates.trained else None, rates.row is None)
-    return Estimate(0, 0.0, False)
+    tokens, seconds, bound = 0.0, 0.0, False
+    known = True
+    for one in stage.declared.cost(Look(stage.own, stage.recipe, sizes, stage.round)):
+        lengths = (rates.length.get(name) for name in (stage.name, stage.declared.name, *one.measured_as))
+        length = rates.row if one.rows else next((found for found in lengths if found), None)
+        mine = (one.rows or one.texts) * (length or one.longest)
+        rate = rates.trained if one.rows else rates.written
+        tokens, bound = tokens + mine, bound or (length is None and mine > 0)
+        known, seconds = known and (rate is not None or not mine), seconds + (mine / rate if rate else 0.0)
+    return Estimate(round(tokens), seconds if known else None, bound)
 
 
-def chain_steps(recipe: Recipe) -> tuple[int, int]:
-    """At most so many critiques with their revisions a round, and the most tokens of one of both."""
-    revise, critique = recipe.stages.revise, recipe.stages.critique
-    if revise is None:
-        return 0, 0
-    problems = recipe.stages.frontier.problems + (recipe.open.draw if recipe.open else 0)
-    responses = problems * min(revise.per_problem, recipe.stages.generate.samples)
-    longest = revise.max_tokens + (critique.max_tokens if critique else 0)
-    return (min(responses, revise.limit or responses) + revise.earlier) * revise.revisions, longest
+def measure_sizes(session: Session) -> Sizes:
+    """What a round of a run draws, keeps and evaluates, at most."""
+    recipe = session.recipe
+    drawn = recipe.of(FrontierSettings).problems
+    open_ = recipe.open.draw if recipe.open else 0
+    each = recipe.of(Select).per_problem or recipe.of(Generate).samples
+    return Sizes(problems=drawn + open_, held_out=len(session.inputs.held_out), open=open_, kept=float(drawn * each))
 
 
-def describe_chains(context: Context) -> str:
+def describe_chains(session: Session) -> str:
     """What a round's pass by the constitution asks of the model, in requests and in what each of them reads."""
-    recipe, constitution = context.recipe, context.constitution
-    steps, _ = chain_steps(recipe)
-    if constitution is None or not steps:
+    recipe, constitution = session.recipe, session.inputs.constitution
+    settings, prefer = recipe.find(Revise), recipe.find(Prefer)
+    if constitution is None or settings is None:
         return ""
+    steps, _ = chain_steps(Look(settings, recipe, measure_sizes(session), 1))
     prompter = Prompter(constitution)
     lengths = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
-    kinds = f"{steps:,} critiques and {steps:,} revisions" if recipe.stages.critique else f"{steps:,} direct revisions"
-    feedback = recipe.stages.prefer.feedback if recipe.stages.prefer else None
-    prompts = recipe.stages.frontier.problems if recipe.train.family == "prompts" else 0
+    kinds = f"{steps:,} critiques and {steps:,} revisions"
+    if recipe.find(CritiqueSettings) is None:
+        kinds = f"{steps:,} direct revisions"
+    feedback = prefer.feedback if prefer else None
+    prompts = recipe.of(FrontierSettings).problems if recipe.train.family == "prompts" else 0
     prompts += recipe.open.draw if recipe.open else 0
     pairs = prompts * feedback.per_problem if feedback else 0
     compared = f", {2 * pairs:,} comparisons" if pairs else ""
@@ -163,28 +135,26 @@ def describe_chains(context: Context) -> str:
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
     """Print the stages of a run with what each would cost."""
     console = console or SafeConsole()
-    context = Context(recipe, folder)
-    rates = measure(recipe, folder)
-    stages = recipe.stages
-    kept = float(stages.frontier.problems * (stages.select.per_problem or stages.generate.samples))
+    session = Session(recipe, folder)
+    rates, sizes = measure(recipe, folder), measure_sizes(session)
     table = Table(
         title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for name in ("stage", "state", "tokens", "time"):
         table.add_column(name, justify="left" if name in ("stage", "state") else "right")
     tokens, seconds, known, bound = 0, 0.0, True, False
-    for stage in in_order(context.graph()):
+    for stage in session.plan.values():
         state = describe_state(stage, folder)
         if state == "done":
             table.add_row(str(stage), state, "", "")
             continue
-        one = estimate(stage, recipe, len(context.held_out), rates, kept)
+        one = estimate(stage, sizes, rates)
         tokens, bound = tokens + one.tokens, bound or one.bound
         known, seconds = known and one.seconds is not None, seconds + (one.seconds or 0.0)
         shown = f"{'at most ' if one.bound else ''}{one.tokens:,}" if one.tokens else ""
         table.add_row(str(stage), state, shown, show_time(one.seconds) if one.tokens else "")
     console.print(table)
-    if chains := describe_chains(context):
+    if chains := describe_chains(session):
         console.print(chains, highlight=False, markup=False)
     total = f"{'at most ' if bound else 'about '}{tokens:,} tokens"
     if known:

@@ -1,31 +1,29 @@
 """THE LOOP: start reading here.
 
-    for each round: draw problems, write rationales, judge them, rationalize the failures, select examples,
-                    train, evaluate, promote or roll back
+    for each round, for each stage of the flow: make the parts that are missing, close it
 
 A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from typing import Any
 
-import networkx as nx
-
 from selfimprove.constitution import write_constitution
-from selfimprove.context import Clock, Context, Loader, Report
 from selfimprove.errors import StoreError
+from selfimprove.flow import last_of_round
 from selfimprove.memory import Phase, join_phases
-from selfimprove.overlap import verify_beside
-from selfimprove.pipeline import prepare
-from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.reporting import Reports
+from selfimprove.run.clock import Clock
+from selfimprove.run.parts import Job, PartRunner, Sequential
+from selfimprove.run.plan import Plan, PlannedStage, descendants
+from selfimprove.run.report import Report
+from selfimprove.run.session import Loader, Session
+from selfimprove.run.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
-from selfimprove.summary import summarize
-from selfimprove.work import InTurn, Maker
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
 
@@ -37,65 +35,76 @@ def run_loop(
     report: Report | None = None,
     load: Loader | None = None,
     redo: Collection[str] = (),
-    maker: Maker | None = None,
+    runner: PartRunner | None = None,
 ) -> None:
     """Run a recipe to its end, continuing where an earlier process stopped; raises SelfImproveError.
 
-    `maker` makes the parts of stages; this process does without one. `redo` names stages (`sft`, `round-02/sft`) to do
+    `runner` makes the parts of stages; this process by default. `redo` names stages (`sft`, `round-02/sft`) to do
     again, and `all` stands for every stage that the recipe changed.
     """
     reports = Reports(recipe.report_to, folder)
     with folder:
-        context = Context(recipe, folder, report=report, load=load)
-        graph = context.graph()
-        stages = list(in_order(graph))
-        context.plan = {stage.key: stage for stage in stages}
-        for disk in prepare_redo(graph, folder, redo):
+        session = Session(recipe, folder, report=report, load=load)
+        for disk in prepare_redo(session.plan, folder, redo):
             folder.discard(disk)
+        session.plan = session.make_plan()  # what was decided by a stage that is gone now is decided anew
         folder.write_recipe(recipe)
-        if context.constitution:
-            folder.write_constitution(write_constitution(context.constitution))
+        if session.inputs.constitution:
+            folder.write_constitution(write_constitution(session.inputs.constitution))
         try:
-            for stage in stages:
+            for stage in stages_to_run(session):
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
                     with named_full_disk(disk.path):
-                        run_stage(stage, disk, context, maker or InTurn())
-                    reports.follow(stage.name)
-                context.forget(stage.round - 1)
+                        run_stage(stage, disk, session, runner or Sequential())
+                    if stage.name == last_of_round(recipe, stage.round):
+                        reports.follow()
+                session.forget(stage.round - 1)
         finally:
-            context.close()
+            session.close()
             reports.close()
 
 
-def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: Maker) -> None:
+def stages_to_run(session: Session) -> Iterator[PlannedStage]:
+    """Every stage in order; what follows a steering stage is planned once that is closed."""
+    done = 0
+    while done < len(session.plan):
+        stage = list(session.plan.values())[done]
+        yield stage
+        done += 1
+        if stage.declared.steers:
+            session.plan = session.make_plan()
+
+
+def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: PartRunner) -> None:
     """Make the parts of a stage that are missing, then close it."""
-    context.report.begin(stage)
+    session.report.begin(stage)
     disk.begin(dict(stage.settings))
-    work = prepare(stage, context)
-    missing = [number for number in range(len(work.parts)) if not disk.whole(stage.main, number)]
-    there = set(range(len(work.parts))) - set(missing)
-    done, made = sum(map(work.units, there)), {}
+    job = Job(stage, session, disk, session.clock)
+    numbers = range(len(job.parts))
+    missing = [number for number in numbers if not disk.whole(stage.main, number)]
+    there = set(numbers) - set(missing)
+    done, made = sum(map(job.units, there)), {}
 
     def advance(units: int) -> None:
         nonlocal done
         done += units
-        context.report.progress(done, work.total)
+        session.report.progress(done, job.total)
 
-    with verify_beside(stage, work, disk, context) as follow:
+    with verify_beside(job) as follow:
         for number in there:
             follow(number, None)
-        for part in maker.make(stage, work, missing, disk, context, advance):
+        for part in runner.make(job, missing, advance):
             disk.add_usage(part.number, part.usage)
             made[part.number] = part.records
             follow(part.number, part.records)
-        disk.close(describe(stage, disk, len(work.parts), context.clock))
-    records = [made.get(number) for number in range(len(work.parts))]
+        disk.close(describe(stage, disk, len(job.parts), session.clock))
+    records = [made.get(number) for number in numbers]
     if None not in records:
-        context.remember(stage.key, [one for part in records for one in part or ()])
+        session.remember(stage.key, [one for part in records for one in part or ()])
     manifest = disk.manifest()
     assert manifest is not None
-    context.report.end(stage, manifest, summarize(stage, context))
+    session.report.end(stage, manifest, stage.declared.say(job.desk))
 
 
 def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -> Manifest:
@@ -123,6 +132,7 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
     return Manifest(
         round=stage.round,
         stage=stage.name,
+        declared="" if stage.name == stage.declared.name else stage.declared.name,
         version=stage.version,
         fingerprint=stage.fingerprint,
         settings=dict(stage.settings),
@@ -142,12 +152,12 @@ def _seconds(row: dict[str, Any], name: str) -> float:
     return float(row.get(name, row["wall"] if name == "elapsed" else 0.0))
 
 
-def prepare_redo(graph: "nx.DiGraph[Key]", folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:
+def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:
     """The folders to discard; raises StoreError where the recipe changed and `redo` does not say `all`."""
-    stages = list(in_order(graph))
+    stages = list(plan.values())
     begun = [stage for stage in stages if folder.stage(*stage.key).path.exists()]
     named = {stage.key for stage in begun if {stage.name, str(stage)} & set(redo)}
-    again = named.union(*(nx.descendants(graph, key) for key in named))
+    again = descendants(plan, named)
     changed = {
         stage.key: stage
         for stage in begun

@@ -6,42 +6,55 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from selfimprove.context import Clock, Context
-from selfimprove.pipeline import verified_at_once, verify_part
-from selfimprove.plan import PlannedStage
-from selfimprove.records import Rationale, Record, Verdict
+from selfimprove.records import Rationale, Record
+from selfimprove.run.clock import Clock
+from selfimprove.run.desk import StageDesk
+from selfimprove.run.parts import Job, make_part
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.session import Session
 from selfimprove.store import StageFolder
-from selfimprove.work import Records, Work, make_part
 
 Follow = Callable[[int, Sequence[Record] | None], None]
 
 
 @contextmanager
-def verify_beside(stage: PlannedStage, work: Work, disk: StageFolder, context: Context) -> Iterator[Follow]:
-    """Make parts of the round's stage `verify` while `generate` goes on; for other stages nothing is done.
+def verify_beside(job: Job) -> Iterator[Follow]:
+    """Make parts of the stage that may work beside this one while it goes on; where there is none nothing is done.
 
-    What is given takes the number of a part of `generate` that is on disk, and its records where they are at hand.
+    What is given takes the number of a part that is on disk, and its records where they are at hand.
     """
-    size, wanted = verified_at_once(context), context.recipe.stages.verify.overlap
-    if stage.name != "generate" or not wanted or context.judging.asks or work.total < size:
+    follower = _find_follower(job)
+    if follower is None:
         yield lambda number, records: None
         return
-    verify = context.plan[stage.round, "verify"]
-    target = context.folder.stage(*verify.key, verify.fingerprint)
-    if target.closed:
-        yield lambda number, records: None
-        return
-    follower = Follower(verify, disk, target, verify_part(verify, context), size)
-    context.clock.beside = follower.cpu_seconds
+    clock = job.session.clock
+    clock.beside = follower.cpu_seconds
     try:
         yield follower.follow
         follower.finish()
     finally:
         follower.stop()
-        context.clock.end_beside()
+        clock.end_beside()
     if follower.parts:
         # What passed since the last part was written is time that both accounts would have.
-        target.add_usage(follower.parts[-1], {**context.clock.lap(), "wall": 0.0, "counts": {}})
+        follower.target.add_usage(follower.parts[-1], {**clock.lap(), "wall": 0.0, "counts": {}})
+
+
+def _find_follower(job: Job) -> "Follower | None":
+    """What judges what a stage writes, where some stage may; it has not to be done already."""
+    stage, session = job.stage, job.session
+    beside = [one for one in session.plan.values()
+              if one.round == stage.round and one.declared.beside == stage.declared.name
+              and stage.key in one.reads]  # fmt: skip
+    if not beside:
+        return None
+    size = beside[0].declared.at_once(StageDesk(beside[0], session))
+    # Where it reads a second stage of the kind too, its parts are not those of this one alone.
+    sources = [key for key in beside[0].reads if session.plan[key].declared.writes is stage.declared.writes]
+    target = session.folder.stage(*beside[0].key, beside[0].fingerprint)
+    if not size or job.total < size or sources != [stage.key] or target.closed:
+        return None
+    return Follower(beside[0], session, job.disk, target, size)
 
 
 class Follower:
@@ -53,12 +66,13 @@ class Follower:
     def __init__(
         self,
         stage: PlannedStage,
+        session: Session,
         source: StageFolder,
         target: StageFolder,
-        judge: Callable[[Sequence[Rationale]], Records],
         size: int,
     ) -> None:
-        self.stage, self.source, self.target, self.judge, self.size = stage, source, target, judge, size
+        self.stage, self.source, self.target, self.size = stage, source, target, size
+        self._job = Job(stage, session, target, Clock(cpu=time.thread_time))
         self.parts: list[int] = []  # that were made
         self.error: Exception | None = None
         self._cpu = 0.0
@@ -88,17 +102,14 @@ class Follower:
         self.finish()
 
     def _run(self) -> None:
-        clock = Clock(cpu=time.thread_time)
-        known: list[Sequence[Rationale]] = []
-        work = Work(known, self._judge, Verdict)
+        # In the thread itself: its CPU seconds are counted from here on.
+        self._job.clock = Clock(cpu=time.thread_time)
         try:
             for number, part in enumerate(self._parts()):
                 if self._finishing.is_set():
                     return
-                there = self.target.has_part(self.stage.main, number)
-                known.append([] if there else part)
-                if not there:
-                    self._make(work, number, clock)
+                if not self.target.has_part(self.stage.main, number):
+                    self._make(part, number)
         except _Stopped:
             pass
         except Exception as error:
@@ -123,22 +134,18 @@ class Follower:
                 yield waiting[: self.size]
                 waiting = waiting[self.size :]
 
-    def _make(self, work: Work, number: int, clock: Clock) -> None:
+    def _make(self, part: Sequence[Rationale], number: int) -> None:
         if not self.parts:
             self.target.begin(dict(self.stage.settings))
-        clock.lap()  # what passed while it waited is nobody's time
-        made = make_part(self.stage, work, number, self.target, clock, self._count)
-        # What passed on the clock is counted where it was waited for, in `generate`.
+        self._job.clock.lap()  # what passed while it waited is nobody's time
+        made = make_part(self._job, part, number, self._count)
+        # What passed on the clock is counted where it was waited for, in the stage that writes.
         self.target.add_usage(number, {**made.usage, "elapsed": 0.0})
         self.parts.append(number)
 
-    def _judge(self, part: Sequence[Rationale]) -> Iterator[Record]:
-        for record in self.judge(part):
-            if self._stopping.is_set():
-                raise _Stopped
-            yield record
-
     def _count(self, units: int) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
         self._cpu = time.thread_time()
 
 

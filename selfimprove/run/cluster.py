@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import errors
-from selfimprove.context import Clock, Context
 from selfimprove.engine_settings import Ray
 from selfimprove.errors import ClusterError, SelfImproveError
-from selfimprove.pipeline import prepare
-from selfimprove.plan import PlannedStage, in_order
-from selfimprove.recipe import Recipe
+from selfimprove.recipe_file import parse_recipe
+from selfimprove.run.clock import Clock
+from selfimprove.run.parts import Advance, FinishedPart, Job, Sequential
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder, StageFolder
-from selfimprove.work import Advance, InTurn, Made, Work, make_part
 
-WRITES = ("generate", "repair", "rationalize", "revise", "evaluate")
 TRIES = 4  # a part that costs so many workers is given up
 PATIENCE = 60.0  # seconds until the driver sees a file that a worker has written: shared folders cache their listings
 PACKAGES = ("selfimprove", "torch", "transformers")
@@ -37,13 +35,13 @@ _LOST = (
 )
 
 
-def needs_model(stage: PlannedStage, context: Context) -> bool:
+def needs_model(job: Job) -> bool:
     """Whether the parts of a stage ask a model."""
-    prefer = context.recipe.stages.prefer
+    declared, judges = job.stage.declared, job.session.judging.asks
     return (
-        stage.name in WRITES
-        or (stage.name == "verify" and context.judging.asks)
-        or (stage.name == "prefer" and prefer is not None and prefer.feedback is not None)
+        declared.asks in ("policy", "judge")
+        or (declared.asks == "verifier" and judges)
+        or declared.asks_too(job.stage.recipe)
     )
 
 
@@ -91,60 +89,45 @@ class OnRay:
 
         ray.shutdown()
 
-    def make(
-        self,
-        stage: PlannedStage,
-        work: Work,
-        numbers: Sequence[int],
-        disk: StageFolder,
-        context: Context,
-        advance: Advance,
-    ) -> Iterator[Made]:
-        asks = needs_model(stage, context)
-        last = [one for one in numbers[-1:] if work.follows and one == len(work.parts) - 1]
+    def make(self, job: Job, numbers: Sequence[int], advance: Advance) -> Iterator[FinishedPart]:
+        asks, declared = needs_model(job), job.stage.declared
+        last = [one for one in numbers[-1:] if declared.gathers and one == len(job.parts) - 1]
         first = [one for one in numbers if one not in last]
         if asks:
-            context.close_engine()  # this process has none beside those of its workers
-        groups = [(first, asks or (stage.name == "verify" and len(first) > 1))]
+            job.session.slot.close()  # this process has none beside those of its workers
+        groups = [(first, asks or (declared.asks == "verifier" and len(first) > 1))]
         # What follows from all others asks a model only for critiques, or to judge.
-        groups.append((last, context.recipe.stages.evaluate.revise or context.judging.asks))
+        groups.append((last, bool(last) and declared.gathering_asks(job.desk)))
         for some, apart in groups:
-            here = [one for one in some if not apart or (not work.parts[one] and not work.follows)]
+            here = [one for one in some if not apart or (not job.parts[one] and not declared.gathers)]
             there = [one for one in some if one not in here]
-            yield from InTurn().make(stage, work, here, disk, context, advance)
+            yield from Sequential().make(job, here, advance)
             if there:
-                yield from self._spread(stage, work, there, disk, context, advance, asks)
+                yield from self._spread(job, there, advance, asks)
 
-    def _spread(
-        self,
-        stage: PlannedStage,
-        work: Work,
-        numbers: Sequence[int],
-        disk: StageFolder,
-        context: Context,
-        advance: Advance,
-        asks: bool,
-    ) -> Iterator[Made]:
+    def _spread(self, job: Job, numbers: Sequence[int], advance: Advance, asks: bool) -> Iterator[FinishedPart]:
         from ray.exceptions import RayActorError
 
+        stage, disk, clock = job.stage, job.disk, job.clock
         share = self._share(asks)
         workers = min(len(numbers), share.workers)
         seen: dict[str, _Seen] = {}
         try:
-            for row in _dataset(stage, numbers, context, workers, share).iter_rows():
+            for row in _dataset(job, numbers, workers, share).iter_rows():
                 if row["error"]:
                     raise _restore(json.loads(row["error"]))
-                usage, lap = json.loads(row["usage"]), context.clock.lap()
+                usage, lap = json.loads(row["usage"]), clock.lap()
                 seen[row["worker"]] = _Seen(time.perf_counter(), usage["loaded"] > 0)
-                advance(work.units(int(row["part"])))
-                yield Made(int(row["part"]), {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
+                number = int(row["part"])
+                advance(job.units(number))
+                yield FinishedPart(number, {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
         except RayActorError as error:
             raise ClusterError(f"{stage}: {_LOST.format(why=(str(error).splitlines() or ['?'])[0][:200])}") from None
         _await_parts(disk, stage.main, numbers)
         disk.sweep()
         waited = sum(time.perf_counter() - one.since for one in seen.values() if one.loaded)
         told = {"ray": {"workers": workers, "processes": len(seen)}}
-        lap = {**context.clock.lap(), "wall": waited, "loaded": waited, "idle": waited, "metrics": told, "counts": {}}
+        lap = {**clock.lap(), "wall": waited, "loaded": waited, "idle": waited, "metrics": told, "counts": {}}
         disk.add_usage(numbers[-1], lap)
 
     def _share(self, asks: bool) -> "_Share":
@@ -203,16 +186,16 @@ class _Seen:
     loaded: bool
 
 
-def _dataset(stage: PlannedStage, numbers: Sequence[int], context: Context, workers: int, share: _Share) -> Any:
+def _dataset(job: Job, numbers: Sequence[int], workers: int, share: _Share) -> Any:
     """The numbers of parts, and what comes back for each as soon as it is written."""
     import ray
 
     return ray.data.from_items([{"part": one} for one in numbers], override_num_blocks=len(numbers)).map_batches(
         Worker,
         fn_constructor_args=(
-            context.recipe.model_dump_json(),
-            str(context.folder.path.resolve()),
-            (*stage.key, stage.main, stage.fingerprint),
+            job.session.recipe.model_dump_json(),
+            str(job.session.folder.path.resolve()),
+            (*job.stage.key, job.stage.main, job.stage.fingerprint),
             package_versions(),
         ),
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
@@ -255,28 +238,26 @@ class Worker:
         if self.disk.mark(main, number) > TRIES:
             why = f"part {number} lost {TRIES} workers"
             raise ClusterError(f"round-{round_:02d}/{name}: {_LOST.format(why=why)}")
-        planned, work, context = self._prepared
-        return make_part(planned, work, number, self.disk, context.clock, lambda units: None).usage
+        return self._job.make(number, lambda units: None).usage
 
     # Not in the constructor: Ray would wrap its errors, and would try it again and again.
     @cached_property
-    def _prepared(self) -> tuple[PlannedStage, Work, Context]:
+    def _job(self) -> Job:
         for name, found in package_versions().items():
             if found != self.packages[name]:
                 raise ClusterError(
                     f"{self.here} has {name} {found} and this machine {self.packages[name]}; install the same packages "
                     f"on all machines"
                 )
-        context = Context(Recipe.model_validate_json(self.recipe), self.run)
-        context.plan = {one.key: one for one in in_order(context.graph())}
+        session = Session(parse_recipe(self.recipe), self.run)
         round_, name, _, fingerprint = self.stage
-        planned = context.plan[round_, name]
+        planned = session.plan[round_, name]
         if planned.fingerprint != fingerprint:
             raise ClusterError(
                 f"{self.here} reads other problems, exemplars or prompts than this machine; share the files that the "
                 f"recipe names"
             )
-        return planned, prepare(planned, context), context
+        return Job(planned, session, self.disk, session.clock)
 
 
 def package_versions() -> dict[str, str]:

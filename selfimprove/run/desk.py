@@ -1,0 +1,200 @@
+"""What one stage may touch while it runs: the part of the session that its declaration names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selfimprove.constitution import Constitution
+from selfimprove.constitution.transcript import Prompter
+from selfimprove.engines import Engine
+from selfimprove.flow import flow_of, trains_shown
+from selfimprove.judging import Judging
+from selfimprove.prompts import PromptFormat
+from selfimprove.recipe import Model
+from selfimprove.records import Checkpoint, Problem, Record, by_id
+from selfimprove.run.engine_slot import EngineOf
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.session import Session
+from selfimprove.run.training import train
+from selfimprove.settings import Settings
+from selfimprove.stages.base import Key, Shared
+from selfimprove.stages.generate import Writer
+from selfimprove.store import Manifest, StageFolder
+from selfimprove.tasks import Task
+from selfimprove.tasks.standard import Standard
+from selfimprove.trainers.job import TrainingJob
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+class StageDesk:
+    """The desk of a planned stage (`stages.base.Desk`)."""
+
+    def __init__(self, stage: PlannedStage, session: Session) -> None:
+        self.stage, self.session = stage, session
+        self.disk: StageFolder = session.folder.stage(*stage.key, stage.fingerprint)
+        self.settings: Any = stage.own
+        self.round, self.name, self.title = stage.round, stage.name, str(stage)
+        self.seed, self.run = stage.recipe.seed, session.folder.path.name
+        self.folder: Path = self.disk.path
+        self.trains_shown = trains_shown(stage.recipe)
+        self._made: dict[Any, Any] = {}
+
+    def other(self, kind: type[AnySettings]) -> AnySettings:
+        return self.stage.recipe.of(kind)
+
+    def find(self, kind: type[AnySettings]) -> AnySettings | None:
+        return self.stage.recipe.find(kind)
+
+    def once(self, make: Callable[[Any], Any]) -> Any:
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+    # --- what earlier stages wrote
+
+    def read(self, kind: type[AnyRecord], *names: str) -> list[AnyRecord]:
+        return self.read_of(self.round, kind, *names)
+
+    def by_id(self, kind: type[AnyRecord], *names: str) -> dict[str, AnyRecord]:
+        asked = ("by id", kind, names)
+        if asked not in self._made:
+            self._made[asked] = by_id(self.read(kind, *names))
+        found: dict[str, AnyRecord] = self._made[asked]
+        return found
+
+    def read_of(self, round_: int, kind: type[AnyRecord], *names: str) -> list[AnyRecord]:
+        return [one for key in self._keys(round_, kind, names) for one in self.session.read(key, kind)]
+
+    def _keys(self, round_: int, kind: type[Record], names: Sequence[str]) -> list[Key]:
+        """The stages of a round that this one reads and that may have written a kind, in the order of the flow."""
+        place = {step.name: at for at, step in enumerate(flow_of(self.session.recipe))}
+        found = []
+        for key in sorted((one for one in self.stage.reads if one[0] == round_), key=lambda one: place[one[1]]):
+            declared = self.session.plan[key].declared
+            if kind in (declared.writes, *declared.also) and (not names or declared.name in names):
+                found.append(key)
+        return found
+
+    def written(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        if self.disk.manifest() is None:
+            return self.disk.read(kind)
+        return self.session.read(self.stage.key, kind)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return self.disk.manifest()
+
+    # --- the run's data
+
+    @property
+    def task(self) -> Task:
+        return self.session.inputs.task
+
+    @property
+    def held_out(self) -> Sequence[Problem]:
+        return self.session.inputs.held_out
+
+    @property
+    def held_out_tasks(self) -> Sequence[Task]:
+        return self.session.inputs.held_out_tasks
+
+    @property
+    def pairs(self) -> Sequence[Problem]:
+        return self.session.inputs.pairs
+
+    @property
+    def standards(self) -> Mapping[str, Standard]:
+        return self.session.inputs.standards
+
+    def draw_open(self) -> list[Problem]:
+        return self.session.inputs.draw_open(self.round)
+
+    @property
+    def prompts(self) -> PromptFormat:
+        self._needs("prompt")
+        return self.session.prompts
+
+    @property
+    def prompter(self) -> Prompter:
+        self._needs("constitution")
+        assert self.session.prompter is not None
+        return self.session.prompter
+
+    @property
+    def constitution(self) -> Constitution:
+        self._needs("constitution")
+        assert self.session.inputs.constitution is not None
+        return self.session.inputs.constitution
+
+    @property
+    def model(self) -> Model:
+        self._needs("model")
+        return self.stage.recipe.model
+
+    @property
+    def judging(self) -> Judging:
+        return self.session.judging
+
+    def _needs(self, shared: Shared) -> None:
+        if shared not in self.stage.declared.uses:
+            raise TypeError(f"'{self.name}' touches '{shared}', which its declaration does not name in 'uses'")
+
+    # --- models
+
+    @property
+    def incumbent(self) -> Checkpoint:
+        return self.session.incumbent(self.round)
+
+    @property
+    def first_checkpoint(self) -> Checkpoint:
+        return self.session.first_checkpoint()
+
+    @property
+    def trained(self) -> Checkpoint:
+        return self.session.trained(self.stage.key)
+
+    def engine(self, checkpoint: Checkpoint) -> Engine:
+        return self.session.engine(checkpoint)
+
+    def writer(self, checkpoint: Checkpoint) -> Writer:
+        return Writer(
+            engine=EngineOf(checkpoint, self.session.slot),  # a part without problems loads none
+            checkpoint=checkpoint.id,
+            extract_answer=self.judging.extract_answer,
+            stop=self.prompts.stop,
+            round=self.round,
+            seed=self.seed,
+        )
+
+    def judge(self) -> tuple[Checkpoint, Prompter]:
+        self._needs("judge")
+        return self.session.judge()
+
+    def weights(self, checkpoint: Checkpoint) -> str:
+        return self.session.weights(checkpoint)
+
+    def import_models(self) -> None:
+        self.session.import_models()
+
+    def train(
+        self, job: type[TrainingJob], rows: Sequence[Record], start: Checkpoint | None, **given: Any
+    ) -> Checkpoint:
+        return train(self.stage, self.session, job, rows, start, given)
+
+    # --- what it leaves behind
+
+    def keep(self, number: int, records: Sequence[Record]) -> None:
+        kinds = {kind.kind for kind in self.stage.declared.also}
+        if unknown := {one.kind for one in records} - kinds:
+            raise TypeError(f"'{self.name}' keeps a {min(unknown)}, which its declaration does not name in 'also'")
+        self.disk.keep(number, records)
+
+    def kept(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        return self.disk.read(kind)
+
+    def note(self, name: str, value: Any) -> None:
+        metrics = self.session.clock.metrics
+        there = metrics.get(name)
+        metrics[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value

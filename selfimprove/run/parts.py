@@ -1,0 +1,88 @@
+"""The parts of a stage: what is to be made, and who makes it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from selfimprove.records import Record
+from selfimprove.run.clock import Clock
+from selfimprove.run.desk import StageDesk
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.session import Session
+from selfimprove.stages.base import arrange
+from selfimprove.store import StageFolder
+
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Job:
+    """A stage at work: its plan, its desk, its folder."""
+
+    stage: PlannedStage
+    session: Session
+    disk: StageFolder
+    clock: Clock
+
+    @cached_property
+    def desk(self) -> StageDesk:
+        return StageDesk(self.stage, self.session)
+
+    @cached_property
+    def parts(self) -> Sequence[Sequence[Any]]:
+        return self.stage.declared.parts(self.desk)
+
+    @cached_property
+    def _per_item(self) -> int:
+        return self.stage.declared.per_item(self.desk)
+
+    def units(self, number: int) -> int:
+        """What progress counts of a part."""
+        return len(self.parts[number]) * self._per_item
+
+    @property
+    def total(self) -> int:
+        return sum(map(self.units, range(len(self.parts))))
+
+    def make(self, number: int, advance: Advance) -> "FinishedPart":
+        """Make one part and write it."""
+        return make_part(self, self.parts[number], number, advance)
+
+
+@dataclass(frozen=True)
+class FinishedPart:
+    """A part that is on disk now: what it cost, and its records where this process made them."""
+
+    number: int
+    usage: dict[str, Any]
+    records: Sequence[Record] | None = None
+
+
+class PartRunner(Protocol):
+    """Makes the parts of a stage that are missing, each of them once, in any order."""
+
+    def make(self, job: Job, numbers: Sequence[int], advance: Advance) -> Iterator[FinishedPart]:
+        """Yield each part once it is written; `advance` is told of units that are done."""
+        ...
+
+
+class Sequential:
+    """Makes one part after the other in this process."""
+
+    def make(self, job: Job, numbers: Sequence[int], advance: Advance) -> Iterator[FinishedPart]:
+        for number in numbers:
+            yield job.make(number, advance)
+
+
+def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance) -> FinishedPart:
+    """Make the records of a part and write them; the part's usage is what the clock says since its last lap."""
+    declared, records = job.stage.declared, []
+    unit = declared.unit or declared.writes
+    for record in declared.run(part, job.desk):
+        records.append(record)
+        if isinstance(record, unit):
+            advance(1)
+    arranged = arrange(part, records)
+    counts = job.disk.write_part(job.stage.main, number, arranged)
+    return FinishedPart(number, {**job.clock.lap(), "counts": counts}, arranged)

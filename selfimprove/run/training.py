@@ -1,0 +1,113 @@
+"""Training for a stage: the job and where it lies, the engine out of the way, a checkpoint that says what it saw."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfimprove.memory import Phase
+from selfimprove.models import hash_weights
+from selfimprove.recipe import Training
+from selfimprove.records import Checkpoint, Record, derive_seed
+from selfimprove.run.plan import PlannedStage
+from selfimprove.run.session import Session
+from selfimprove.store.parts import write_part
+from selfimprove.trackers import Destination, Ledger
+from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
+
+CHECKPOINT = "checkpoint"
+
+
+def train(
+    stage: PlannedStage,
+    session: Session,
+    kind: type[TrainingJob],
+    rows: Sequence[Record],
+    start: Checkpoint | None,
+    given: Mapping[str, Any],
+) -> Checkpoint:
+    """Train on rows, unless that was done before a kill; the checkpoint's parents are the one before and the rows."""
+    job = _make_job(stage, session, kind, start, given)
+    if job.output.exists():  # renamed whole before a kill came between it and its record
+        result = TrainResult.model_validate_json((job.output / RESULT).read_text())
+    else:
+        job.workspace.mkdir(parents=True, exist_ok=True)
+        write_part(job.examples, type(rows[0]), rows)
+        session.slot.rest()
+        result = _run(job, session)
+        session.clock.model += result.seconds
+        session.clock.imports += result.import_seconds
+        session.clock.count(trained=result.tokens)
+    shutil.rmtree(job.workspace, ignore_errors=True)
+    told = result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens", "peaks"})
+    session.clock.metrics.update(told)
+    base = start.base or start.path if start and job.settings.lora else None
+    return Checkpoint(
+        parents=(*([start.id] if start else []), *dict.fromkeys(one.id for one in rows)),
+        path=str((session.folder.stage(*stage.key).path / CHECKPOINT).relative_to(session.folder.path)),
+        method=stage.declared.name,
+        weights=hash_weights(Path(job.output)),
+        base=base,
+        role=stage.declared.trains or "policy",
+    )
+
+
+def _make_job(
+    stage: PlannedStage,
+    session: Session,
+    kind: type[TrainingJob],
+    start: Checkpoint | None,
+    given: Mapping[str, Any],
+) -> TrainingJob:
+    recipe, folder = stage.recipe, session.folder.stage(*stage.key).path
+    settings: Training = given.get("settings", stage.own)
+    base = start.base or start.path if start and settings.lora else None
+    common: dict[str, Any] = {
+        "model": session.weights(start) if start else None,
+        "settings": settings,
+        "base": None if base is None else str(session.locate(base)),
+        "examples": (folder / "training" / "examples.parquet").resolve(),
+        "output": (folder / CHECKPOINT).resolve(),
+        "steps": settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1)),
+        "seed": derive_seed(recipe.seed, "train", stage.round),
+        "chat": session.prompts.chat is not None,
+        "dtype": recipe.model.dtype,
+        "device": recipe.model.device,
+        "threads": recipe.engine.threads,
+        "reporting": _reporting(stage, session),
+    }
+    return kind(**{**common, **given})
+
+
+def _reporting(stage: PlannedStage, session: Session) -> Destination | None:
+    """Where a stage's trainer reports to: under the same name for as long as it can go on where it was."""
+    folder = session.folder
+    if not session.recipe.report_to:
+        return None
+    ledger, part = Ledger(folder.path), str(stage).replace("/", "-")
+    if not (folder.stage(*stage.key).path / "training").exists():
+        ledger.begin(part)
+    return ledger.destination(session.recipe.report_to, folder.path.resolve().name, part)
+
+
+def _run(job: TrainingJob, session: Session) -> TrainResult:
+    def report(step: int, steps: int, logged: dict[str, float]) -> None:
+        note = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logged.items())
+        session.report.progress(step, steps, note)
+
+    from selfimprove.trainers.launch import launch_training, runs_in_child
+
+    if runs_in_child(job.settings):
+        started = time.perf_counter()
+        result = launch_training(job, report)
+        seconds = time.perf_counter() - started
+        where = f"in {result.processes} children" if result.processes > 1 else "in a child"
+        session.clock.phases.add(Phase(phase=f"training {where}", seconds=seconds, **result.peaks))
+        return result
+    from selfimprove.trainers.common import run_job
+
+    session.clock.phases.begin("training in this process")
+    result = run_job(job, report)
+    session.clock.phases.begin("")
+    return result
