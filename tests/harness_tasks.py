@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from selfimprove.loop import run_loop
 
 from selfimprove.cli_prompts import load_ask
 from selfimprove.records import CrossCheck, Problem, Rationale, Verdict
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import MmluTask
 from selfimprove.tasks import load_task

@@ -17,10 +17,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets  # noqa: F401
 import trl.trainer.sft_trainer  # noqa: F401
-from selfimprove.loop import run_loop
 from small import small_recipe
 
 import selfimprove.engines.transformers  # noqa: F401
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers import sft  # noqa: F401
 

@@ -2,9 +2,8 @@ from collections import Counter
 
 import pytest
 
-from selfimprove.recipe import Balance
 from selfimprove.records import Example
-from selfimprove.stages.balance import balance
+from selfimprove.stages.balance import Balance, balance
 
 
 def rows(group: str, round_: int, count: int) -> list[Example]:

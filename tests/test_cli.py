@@ -16,11 +16,11 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from selfimprove.loop import run_loop
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.cli import main
 from selfimprove.records import Example
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 

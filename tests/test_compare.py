@@ -20,14 +20,13 @@ from builders import (
 )
 from selfimprove.constitutional import _pairs, correlation, describe_comparisons, read_pairs
 from selfimprove.context import Context
-from selfimprove.plan import PlannedStage, build_plan
 from small import SMALL, small_recipe
 
 from selfimprove.constitution.model import ComparisonExemplar
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.prompts import PromptFormat
-from selfimprove.recipe import Feedback, Prefer, Prompting, Select
+from selfimprove.recipe import Prompting
 from selfimprove.records import (
     Comparison,
     Outcome,
@@ -39,8 +38,10 @@ from selfimprove.records import (
     Verdict,
     by_id,
 )
-from selfimprove.stages.compare import Match, compare
-from selfimprove.stages.prefer import prefer
+from selfimprove.run.plan import PlannedStage, build_plan
+from selfimprove.stages.compare import Feedback, Match, compare
+from selfimprove.stages.prefer import Prefer, prefer
+from selfimprove.stages.select import Select
 from selfimprove.store import RunFolder
 
 CONSTITUTION = make_constitution("kind")

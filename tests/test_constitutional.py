@@ -11,8 +11,6 @@ import pytest
 from builders import make_problem, make_rationale, make_verdict
 from rich.console import Console
 from selfimprove.context import Context, EngineOf
-from selfimprove.estimate import print_plan
-from selfimprove.loop import run_loop
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
@@ -23,7 +21,7 @@ from selfimprove.errors import StoreError, TaskError
 from selfimprove.lineage import ancestors, build_graph
 from selfimprove.principle_report import print_report
 from selfimprove.prompts import PromptFormat
-from selfimprove.recipe import Prompting, Recipe, Sampling, Select
+from selfimprove.recipe import Prompting, Recipe, Sampling
 from selfimprove.records import (
     Checkpoint,
     Comparison,
@@ -37,8 +35,10 @@ from selfimprove.records import (
     Verdict,
     derive_seed,
 )
+from selfimprove.run.estimate import print_plan
+from selfimprove.run.loop import run_loop
 from selfimprove.show import print_record
-from selfimprove.stages.select import select
+from selfimprove.stages.select import Select, select
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.principles import read_report

@@ -9,14 +9,14 @@ import pytest
 import torch
 from selfimprove.context import Context
 from selfimprove.divergence import KL, describe_kl, measure_kl
-from selfimprove.loop import run_loop
-from selfimprove.plan import in_order
 from selfimprove.summary import summarize
 from small import small_recipe
 
 from selfimprove.models import load_model
 from selfimprove.prompts import encode_completion, encode_prompt
 from selfimprove.records import Rationale
+from selfimprove.run.loop import run_loop
+from selfimprove.run.plan import in_order
 from selfimprove.store import RunFolder
 
 

@@ -16,7 +16,8 @@ from selfimprove.addition import write_rationale
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import TrainingError
 from selfimprove.models import ADAPTER, build_model, hash_weights
-from selfimprove.recipe import Build, Dpo, Lora
+from selfimprove.recipe import Build, Lora
+from selfimprove.stages.dpo import Dpo
 from selfimprove.stats import dpo_loss
 from selfimprove.trainers.dpo import train_dpo
 from selfimprove.trainers.job import RESULT, DpoJob, TrainResult

@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 
-from selfimprove.recipe import FrontierSettings
 from selfimprove.records import Frontier, Outcome, Step
-from selfimprove.stages.frontier import frontier, measure_yields
+from selfimprove.stages.frontier import FrontierSettings, frontier, measure_yields
 
 LEVELS = {"1+1": 2, "1+2": 3, "2+1": 3, "2+2": 4}
 LEADS_TO = {"1+1": (), "1+2": ("1+1",), "2+1": ("1+1",), "2+2": ("1+2", "2+1")}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from selfimprove.context import Context
-from selfimprove.loop import run_loop
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
@@ -13,6 +12,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict
+from selfimprove.run.loop import run_loop
 from selfimprove.status import to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query

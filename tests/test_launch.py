@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from selfimprove.loop import run_loop
 from small import small_recipe
 from test_sft import make_job, model, quick, read_curve
 
@@ -20,6 +19,7 @@ from selfimprove.errors import RecipeError, TrainingError
 from selfimprove.memory import Phase, Phases, join_phases
 from selfimprove.models import hash_weights
 from selfimprove.policy_files import POLICIES
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_command, launch_training, runs_in_child
 from selfimprove.trainers.sft import train_sft

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from selfimprove.context import Context
-from selfimprove.loop import run_loop
 from small import record_ids, small_recipe, weight_hashes
 
 from selfimprove.errors import StoreError, TrainingError
 from selfimprove.lineage import ancestors, build_graph, cycles, orphans
 from selfimprove.records import Checkpoint, Decision, Example, Problem, Rationale, Verdict
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from selfimprove.context import Clock, Context, Loader
-from selfimprove.loop import run_loop
 from small import record_ids, small_recipe
 from test_parts import damage_pages
 
@@ -17,6 +16,7 @@ from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Rationale, Verdict
+from selfimprove.run.loop import run_loop
 from selfimprove.status import verified_beside
 from selfimprove.store import RunFolder
 

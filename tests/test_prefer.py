@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from builders import make_rationale, make_verdict
 from rich.console import Console
-from selfimprove.loop import run_loop
 from selfimprove.summary import describe_dpo
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
@@ -16,10 +15,11 @@ from selfimprove.addition import write_rationale
 from selfimprove.engines.base import ScriptedEngine
 from selfimprove.errors import RecipeError
 from selfimprove.lineage import ancestors, build_graph, orphans
-from selfimprove.recipe import Prefer, Select
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
+from selfimprove.run.loop import run_loop
 from selfimprove.show import print_record
-from selfimprove.stages.prefer import prefer
+from selfimprove.stages.prefer import Prefer, prefer
+from selfimprove.stages.select import Select
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query

@@ -7,22 +7,16 @@ import yaml
 
 from selfimprove.engine_settings import EngineSettings, Ray, ServerSettings, VllmSettings
 from selfimprove.policy_files import POLICIES, find_policy
-from selfimprove.recipe import (
-    STAGES,
-    Build,
-    Evaluate,
-    Generate,
-    MajorityVote,
-    Prompting,
-    Rationalize,
-    Recipe,
-    Select,
-    Sft,
-    Stages,
-    Warmup,
-)
+from selfimprove.recipe import STAGES, Build, Prompting, Recipe, Stages
 from selfimprove.recipe_file import load_recipe, write_recipe
 from selfimprove.settings import hashed_settings
+from selfimprove.stages.evaluate import Evaluate
+from selfimprove.stages.generate import Generate
+from selfimprove.stages.rationalize import Rationalize
+from selfimprove.stages.select import Select
+from selfimprove.stages.sft import Sft
+from selfimprove.stages.vote import MajorityVote
+from selfimprove.stages.warmup import Warmup
 from selfimprove.task_settings import ArithmeticTask, Gsm8kTask, SvampTask
 
 SHIPPED = sorted((POLICIES / "recipes").glob("*.yaml"))

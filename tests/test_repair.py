@@ -4,12 +4,12 @@ from pathlib import Path
 
 from builders import make_problem, make_rationale
 from selfimprove.context import Context
-from selfimprove.loop import run_loop
 from small import small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
+from selfimprove.run.loop import run_loop
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings

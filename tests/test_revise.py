@@ -22,8 +22,6 @@ from selfimprove.constitutional import describe_texts, measure_revisions
 from selfimprove.constitution import Constitution, Principle
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck, Scope, VerifierCheck
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.recipe import Critique as CritiqueSettings
-from selfimprove.recipe import Revise, Select
 from selfimprove.records import (
     Critique,
     Example,
@@ -36,9 +34,10 @@ from selfimprove.records import (
     Verdict,
     by_id,
 )
-from selfimprove.stages.critique import find_line
+from selfimprove.stages.critique import CritiqueSettings, find_line
 from selfimprove.stages.generate import Writer
-from selfimprove.stages.revise import find_marks, revise
+from selfimprove.stages.revise import Revise, find_marks, revise
+from selfimprove.stages.select import Select
 from selfimprove.stages.teach import is_right, teach
 
 NOTHING = "Nothing to improve."

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from selfimprove.context import Context
-from selfimprove.loop import run_loop
 from small import small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
@@ -12,6 +11,7 @@ from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 
 

@@ -12,8 +12,6 @@ import pytest
 from builders import CHECKPOINT, make_problem, make_rationale
 from rich.console import Console
 from selfimprove.context import Context, Silent
-from selfimprove.loop import run_loop
-from selfimprove.plan import PlannedStage
 from small import record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
@@ -23,6 +21,8 @@ from selfimprove.errors import RecipeError, TaskError
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Checkpoint, Evaluation, Problem, Promotion, Rationale, Verdict
+from selfimprove.run.loop import run_loop
+from selfimprove.run.plan import PlannedStage
 from selfimprove.stages.generate import Writer
 from selfimprove.stages.score import AT_ONCE, pick_options
 from selfimprove.stats import wilson

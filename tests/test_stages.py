@@ -8,11 +8,11 @@ import pytest
 from builders import CHECKPOINT, make_problem, make_rationale, make_verdict
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
-from selfimprove.recipe import Promote, Sampling
+from selfimprove.recipe import Sampling
 from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.generate import Writer, generate
-from selfimprove.stages.promote import promote
+from selfimprove.stages.promote import Promote, promote
 from selfimprove.stages.rationalize import failed_problems, rationalize
 from selfimprove.stages.verify import verify
 from selfimprove.task_settings import VerifierSettings

@@ -15,7 +15,6 @@ pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
 from builders import make_constitution
-from selfimprove.loop import run_loop
 from test_sft import make_job, model, quick
 from test_viewer import check, get
 from viewing import BASE, serving, write_run, write_stage
@@ -24,6 +23,7 @@ from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Example, Promotion
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.sft import train_sft
 from selfimprove.viewer.controls import choose_control

@@ -14,8 +14,6 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 import psutil
 import torch
 from selfimprove.context import Context, Silent
-from selfimprove.loop import run_loop
-from selfimprove.plan import PlannedStage
 from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
@@ -28,6 +26,8 @@ from selfimprove.errors import EngineError
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Evaluation, Rationale
+from selfimprove.run.loop import run_loop
+from selfimprove.run.plan import PlannedStage
 from selfimprove.store import RunFolder
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 from selfimprove.answering import counted, measure_votes
-from selfimprove.loop import run_loop
 from small import SMALL, small_recipe
 
 from selfimprove.errors import RecipeError
 from selfimprove.judging import Judging
 from selfimprove.prompts import PromptFormat
-from selfimprove.recipe import MajorityVote, Prompting, Select
+from selfimprove.recipe import Prompting
 from selfimprove.records import (
     Decision,
     Evaluation,
@@ -24,9 +23,10 @@ from selfimprove.records import (
     Vote,
     by_id,
 )
+from selfimprove.run.loop import run_loop
 from selfimprove.stages.evaluate import evaluate
-from selfimprove.stages.select import select
-from selfimprove.stages.vote import Votes, count_shares, vote
+from selfimprove.stages.select import Select, select
+from selfimprove.stages.vote import MajorityVote, Votes, count_shares, vote
 from selfimprove.status import print_status, read_funnels, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query

@@ -94,7 +94,7 @@ def parts(desk: Desk[Evaluate]) -> list[Sequence[Problem]]:
     """Parts that answer problems, each asked in one way, and a last one with what follows from them all."""
     asking = desk.once(asking_of)
     # What is written comes before what is scored.
-    order = sorted(desk.read_of(0, Problem), key=asking.scores)
+    order = sorted(desk.read_of(0, Problem, "problems"), key=asking.scores)
     found = [
         part
         for _, some in groupby(order, key=asking.kind)
@@ -106,7 +106,7 @@ def parts(desk: Desk[Evaluate]) -> list[Sequence[Problem]]:
 
 def answer(part: Sequence[Problem], desk: Desk[Evaluate]) -> Records:
     """The answers to the problems of a part; the last one judges and counts them all."""
-    asking, problems = desk.once(asking_of), desk.read_of(0, Problem)
+    asking, problems = desk.once(asking_of), desk.read_of(0, Problem, "problems")
     if part:
         yield from asking.ask(part)
         return

@@ -56,10 +56,10 @@ def run_all(options: argparse.Namespace) -> None:
 def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
     from selfimprove.context import Context, load_with_recipe
-    from selfimprove.plan import in_order
 
     from selfimprove.engines import Request
     from selfimprove.recipe import Sampling
+    from selfimprove.run.plan import in_order
     from selfimprove.store import RunFolder
     from selfimprove.task_settings import ArithmeticTask
     from selfimprove.tasks import Arithmetic

@@ -16,12 +16,13 @@ from statistics import mean
 from typing import Any
 
 from selfimprove.context import Context, load_with_recipe
-from selfimprove.plan import in_order
 
 from selfimprove.engines import Request
-from selfimprove.recipe import Dpo, Prefer, Sampling, Training
+from selfimprove.recipe import Sampling, Training
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
-from selfimprove.stages.prefer import prefer
+from selfimprove.run.plan import in_order
+from selfimprove.stages.dpo import Dpo
+from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import write_part
 from selfimprove.trainers.common import run_job

@@ -23,13 +23,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from selfimprove.loop import run_loop
 
 from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Weights
 from selfimprove.models import build_model
 from selfimprove.recipe import Build, Model, Sampling
 from selfimprove.recipe_file import load_recipe
+from selfimprove.run.loop import run_loop
 from selfimprove.store import RunFolder
 
 THREADS = 1

@@ -26,14 +26,14 @@ from statistics import median
 from agreement import records
 from pairs import DATA, read_data
 from selfimprove.context import Context
-from selfimprove.loop import run_stage
-from selfimprove.plan import in_order
-from selfimprove.work import InTurn
 from verify import empty_caches, judge, latex, measure
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale
+from selfimprove.run.loop import run_stage
+from selfimprove.run.parts import InTurn
+from selfimprove.run.plan import in_order
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.math import MathVerifier

@@ -15,11 +15,11 @@ from statistics import mean
 
 from selfimprove.constitutional import measure_revisions
 from selfimprove.context import Context
-from selfimprove.plan import in_order, last_training
-from selfimprove.work import make_writer
 
 from selfimprove.recipe import Sampling
 from selfimprove.records import Checkpoint, Critique, Evaluation, Rationale, Record, Revision, Verdict, by_id
+from selfimprove.run.parts import make_writer
+from selfimprove.run.plan import in_order, last_training
 from selfimprove.stages.generate import generate
 from selfimprove.stages.revise import revise
 from selfimprove.store import RunFolder
