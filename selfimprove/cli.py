@@ -114,7 +114,7 @@ def status(
 def traces(
     run: Annotated[str, typer.Argument(help=RUN)],
     round_: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
-    stage: Annotated[str | None, typer.Option(help="generate, rationalize or evaluate.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only what this stage wrote.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     level: Annotated[int | None, typer.Option(help="Only this level.")] = None,
     group: Annotated[str | None, typer.Option(help="Only this group, such as 4+3.")] = None,
@@ -135,8 +135,9 @@ def traces(
 
     chosen = {"round": round_, "stage": stage, "task": task, "level": level, "group": group, "outcome": outcome,
               "reasoning": reasoning, "origin": origin, "kept": kept, "disputed": disputed, "text": text}  # fmt: skip
-    check_choices(chosen)
-    print_traces(Query(find_run(run, runs)), chosen, limit, json_)
+    folder = find_run(run, runs)
+    check_choices(chosen, sorted({one.path.name for one in folder.stages()}))
+    print_traces(Query(folder), chosen, limit, json_)
 
 
 @app.command()
@@ -343,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     code: int | None = None
     try:
+        given = _import_files(given)
         code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
     except UnreachableError as error:
         _fail(f"{error}; continue with: {shlex.join(['selfimprove', *given])}")
@@ -358,6 +360,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept = f", all finished parts are kept; continue with: {command}" if runs else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _import_files(given: list[str]) -> list[str]:
+    """Import what `--import FILE` names, wherever it stands, and give the other arguments."""
+    rest: list[str] = []
+    files: list[str] = []
+    arguments = iter(given)
+    for one in arguments:
+        if one == "--import":
+            files.append(next(arguments, ""))
+        elif one.startswith("--import="):
+            files.append(one.removeprefix("--import="))
+        else:
+            rest.append(one)
+    if files:
+        from selfimprove.catalog import import_file
+
+        for file in files:
+            import_file(file)
+    return rest
 
 
 def _fail(message: str) -> None:

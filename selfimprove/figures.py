@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from selfimprove.catalog import known_stages
 from selfimprove.flow import last_of_round
@@ -10,69 +9,36 @@ from selfimprove.records import Evaluation, Promotion, digest
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
+from selfimprove.store.rules import Again, Funnel, count_funnel
 
 PASS = """
     SELECT avg(c / n) AS pass_at_1, avg((c > 0)::INTEGER) AS pass_at_k
     FROM (SELECT count(*) AS n, count(*) FILTER (v.outcome = 'correct') AS c
-          FROM (SELECT * FROM rationale WHERE round = $1 AND stage = 'generate') r
+          FROM (SELECT * FROM rationale WHERE round = $1 AND origin = 'sampled' AND NOT is_held_out(stage)) r
           JOIN (SELECT * FROM verdict WHERE round = $1) v ON v.parents[1] = r.id GROUP BY r.parents[1])
 """
 
 
-@dataclass(frozen=True)
-class Funnel:
-    """How many rationales of a round came how far."""
-
-    sampled: int
-    correct: int
-    steps_valid: int
-    wrong_reason: int
-    repaired: int
-    repaired_correct: int
-    revised: int
-    revised_correct: int
-    rationalized: int
-    rationalized_correct: int
-    kept: int
-    kept_repaired: int
-    kept_revised: int
-    kept_rationalized: int
-    kept_vote: int
-    undecided: int
+# Traces with verdicts, as the rules of counting want them.
+JUDGED = """(
+    SELECT r.round, r.stage, r.origin, v.outcome, reasoning_of(v.steps) AS reasoning, coalesce(d.kept, FALSE) AS kept,
+           t.problem IS NOT NULL AND v.outcome = 'undecided' AND r.origin = 'sampled' AS voted
+    FROM (SELECT * FROM rationale WHERE {where}) r
+    JOIN (SELECT * FROM verdict WHERE {where}) v ON v.parents[1] = r.id
+    LEFT JOIN (SELECT * FROM decision WHERE {where}) d ON d.parents[1] = r.id
+    LEFT JOIN (SELECT DISTINCT parents[1] AS problem FROM vote WHERE {where}) t ON t.problem = r.parents[1]
+)"""
 
 
 def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
     """The funnel of each round, or of one."""
     where = "TRUE" if round_ is None else f"round = {int(round_)}"
-    rows = query.rows(
-        f"""
-        SELECT r.round,
-               count(*) FILTER (r.origin = 'sampled') AS sampled,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct') AS correct,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND NOT w.wrong) AS steps_valid,
-               count(*) FILTER (r.origin = 'sampled' AND v.outcome = 'correct' AND w.wrong) AS wrong_reason,
-               count(*) FILTER (r.stage = 'repair') AS repaired,
-               count(*) FILTER (r.stage = 'repair' AND v.outcome = 'correct') AS repaired_correct,
-               count(*) FILTER (r.stage = 'revise') AS revised,
-               count(*) FILTER (r.stage = 'revise' AND v.outcome = 'correct') AS revised_correct,
-               count(*) FILTER (r.origin = 'rationalized') AS rationalized,
-               count(*) FILTER (r.origin = 'rationalized' AND v.outcome = 'correct') AS rationalized_correct,
-               count(*) FILTER (d.kept) AS kept,
-               count(*) FILTER (d.kept AND r.stage = 'repair') AS kept_repaired,
-               count(*) FILTER (d.kept AND r.stage = 'revise') AS kept_revised,
-               count(*) FILTER (d.kept AND r.origin = 'rationalized') AS kept_rationalized,
-               count(*) FILTER (d.kept AND starts_with(d.reason, 'kept by vote')) AS kept_vote,
-               count(*) FILTER (v.outcome = 'undecided') AS undecided
-        FROM (SELECT * FROM rationale WHERE {where}) r
-        JOIN (SELECT * FROM verdict WHERE {where}) v ON v.parents[1] = r.id
-        JOIN (SELECT id, len(list_filter(steps, lambda s: s.outcome = 'incorrect')) > 0 AS wrong
-              FROM verdict WHERE {where}) w ON w.id = v.id
-        LEFT JOIN (SELECT * FROM decision WHERE {where}) d ON d.parents[1] = r.id
-        WHERE r.stage <> 'evaluate'
-        GROUP BY r.round ORDER BY r.round
-        """
-    )
-    return {row.pop("round"): Funnel(**row) for row in rows}
+    funnel, again = (query.rows(sql) for sql in count_funnel(JUDGED.format(where=where)))
+    found = {row.pop("round"): Funnel(**{name: int(value or 0) for name, value in row.items()}) for row in funnel}
+    for row in again:
+        counts = {name: int(row[name] or 0) for name in ("written", "correct", "kept")}
+        found[row["round"]].again[row["stage"]] = Again(**counts)
+    return found
 
 
 def closed_rounds(folder: RunFolder) -> dict[int, str]:
@@ -102,8 +68,8 @@ def round_figures(folder: RunFolder, round_: int) -> dict[str, float]:
         values |= {f"promotion/{name}": float(getattr(promotion, name)) for name in names}
     if round_:
         if funnel := read_funnels(query, round_).get(round_):
-            values |= {f"funnel/{name}": float(count) for name, count in vars(funnel).items()}
-        values |= {f"generate/{name}": value for name, value in query.rows(PASS, round_)[0].items()}
+            values |= {f"funnel/{name}": float(count) for name, count in funnel.numbers().items()}
+        values |= {f"samples/{name}": value for name, value in query.rows(PASS, round_)[0].items()}
     return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
 
 

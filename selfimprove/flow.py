@@ -190,4 +190,5 @@ def _check_kinds(recipe: Recipe, flow: list[Any], at: int) -> Iterator[Mistake]:
 
 
 def _entry(recipe: Recipe, name: str) -> int:
-    return list(flow_names({"flow": recipe.flow})).index(name) if recipe.flow else 0
+    names = list(flow_names({"flow": recipe.flow}))
+    return names.index(name) if name in names else 0

@@ -27,7 +27,6 @@ from selfimprove.yaml_files import suggest
 
 FORMAT = 2  # Inspect's LOG_SCHEMA_VERSION
 WHAT = ("evaluations", "traces")
-OWN = {"rationalize": "rationalized", "revise": "revised"}  # of all other stages: sampled
 STOPPED = {"stop": "stop", "length": "max_tokens", "too_long": "model_length"}
 # NaN is Inspect's sign of a score that no metric counts; its "N" would count as wrong.
 VALUES: dict[str, str | float] = {"correct": "C", "incorrect": "I", "undecided": math.nan}
@@ -66,21 +65,24 @@ def write_logs(folder: RunFolder, out: Path, what: str, round_: int | None) -> t
     query, logs, samples = Query(folder), 0, 0
     with named_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    for manifest, origin in _choose(folder, query, what, round_):
-        label = manifest.stage if origin == OWN.get(manifest.stage, "sampled") else f"{manifest.stage}-{origin}"
+    for manifest, origin, alone in _choose(folder, query, what, round_):
+        label = manifest.stage if alone or origin == "sampled" else f"{manifest.stage}-{origin}"
         samples += _write_log(folder, query, out, manifest, origin, label)
         logs += 1
     return logs, samples
 
 
-def _choose(folder: RunFolder, query: Query, what: str, round_: int | None) -> Iterator[tuple[Manifest, str]]:
-    """The closed stages that wrote texts, with the origin of the texts of one log."""
-    found = query.rows("SELECT DISTINCT round, stage, origin FROM rationale ORDER BY ALL")
+def _choose(folder: RunFolder, query: Query, what: str, round_: int | None) -> Iterator[tuple[Manifest, str, bool]]:
+    """The closed stages that wrote texts, with the origin of the texts of one log, and whether they have no other."""
+    found = query.rows(
+        "SELECT DISTINCT round, stage, origin, is_held_out(stage) AS held_out FROM rationale ORDER BY ALL"
+    )
     for row in found:
         manifest = folder.stage(row["round"], row["stage"]).manifest()
-        wanted = what == "traces" or (row["stage"], row["origin"]) == ("evaluate", "sampled")
+        wanted = what == "traces" or (row["held_out"] and row["origin"] == "sampled")
         if manifest and wanted and round_ in (None, row["round"]):
-            yield manifest, row["origin"]
+            alone = sum((one["round"], one["stage"]) == (row["round"], row["stage"]) for one in found) == 1
+            yield manifest, row["origin"], alone
 
 
 def _write_log(folder: RunFolder, query: Query, out: Path, manifest: Manifest, origin: str, label: str) -> int:
@@ -101,7 +103,11 @@ def _write_log(folder: RunFolder, query: Query, out: Path, manifest: Manifest, o
                     summaries.write((b"," if totals.samples else b"[") + _dump(_summary(sample)))
                     totals.add(row, sample["scores"] or {})
                 _close_list(log, summaries, totals)
-                evaluations = read_evaluations(query, manifest.round) if label == "evaluate" else []
+                evaluations = (
+                    read_evaluations(query, manifest.round)
+                    if "evaluation" in manifest.counts and origin == "sampled"
+                    else []
+                )
                 header = _header(run, manifest, label, created, identity, totals, evaluations)
                 log.writestr("header.json", _dump(header))
             for old in out.glob(f"*_{identity}.eval"):

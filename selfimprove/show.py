@@ -24,15 +24,14 @@ def print_record(query: Query, prefix: str, console: Console | None = None) -> N
         tree = shown[kind](query, identity)
     elif kind == "preference":
         tree = _preference(query, identity)
-    elif kind in ("verdict", "vote", "crosscheck", "decision", "example", "critique", "revision", "comparison"):
-        record = query.record(kind, identity)
+    elif (record := query.record(kind, identity))["parents"] and kind not in ("evaluation", "promotion"):
         parent = record["parents"][0]
         parent_kind = query.find(parent)[1]
         tree = _heading(kind, identity, _fields(record))
         if parent_kind in shown:
             tree.add(shown[parent_kind](query, parent))
     else:
-        tree = _heading(kind, identity, _fields(query.record(kind, identity)))
+        tree = _heading(kind, identity, _fields(record))
     (console or SafeConsole()).print(tree)
 
 
@@ -112,8 +111,8 @@ def _rationale(query: Query, identity: str) -> Tree:
                                printable(row["decision"])))  # fmt: skip
     _add_trained(query, tree, identity)
     siblings = [one for one in _traces(query, "problem = ? AND round = ?", row["problem"], row["round"])
-                if one["id"] != identity and one["stage"] != "evaluate"]  # fmt: skip
-    if siblings and row["stage"] != "evaluate":
+                if one["id"] != identity and not one["held_out"]]  # fmt: skip
+    if siblings and not row["held_out"]:
         branch = tree.add(Text("other samples of this problem in this round", "bold"))
         for one in siblings[:MAX_SAMPLES]:
             branch.add(_sample_line(one))

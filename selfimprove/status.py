@@ -1,6 +1,6 @@
 """What a run reached: accuracy with intervals, the funnel from sampled to trained, time and tokens."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -111,7 +111,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             round_: [{**vars(one), "accuracy": one.accuracy} for one in sum_by_task(found)]
             for round_, found in evaluations.items()
         },
-        "funnels": {round_: vars(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
+        "funnels": {round_: asdict(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
         "cross-checks": read_cross_checks(Query(folder)),
         "votes": read_votes(Query(folder)),
         "self-consistency": {
@@ -251,19 +251,16 @@ def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
 def _funnel_table(folder: RunFolder) -> Table:
     # Narrow enough for 80 columns; what was tried again stands as correct of tried, and only where it was.
     funnels = read_funnels(Query(folder))
-    again = [
-        name for name in ("repaired", "rationalized", "revised") if any(vars(one)[name] for one in funnels.values())
-    ]
-    titles = {"repaired": "repair", "rationalized": "hint", "revised": "revise"}
-    names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *(titles[one] for one in again), "kept"]
+    again = list(dict.fromkeys(name for one in funnels.values() for name in one.again))
+    names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *again, "kept"]
     voted = any(one.kept_vote for one in funnels.values())
-    names += [*(f"by\n{titles[one]}" for one in again), *(["by\nvote"] if voted else []), "un-\ndecided"]
+    names += [*(f"by\n{name}" for name in again), *(["by\nvote"] if voted else []), "un-\ndecided"]
     table = make_table("From sampled to trained", *names)
     for round_, one in funnels.items():
-        counts = vars(one)
+        tried = [one.again.get(name) for name in again]
         row: list[Any] = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason]
-        row += [f"{counts[f'{name}_correct']}/{counts[name]}" for name in again]
-        row += [one.kept, *(counts[f"kept_{name}"] for name in again)]
+        row += [f"{each.correct}/{each.written}" if each else "" for each in tried]
+        row += [one.kept, *(each.kept if each else "" for each in tried)]
         row += [*([one.kept_vote] if voted else []), one.undecided]
         table.add_row(*map(str, row))
     return table

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from selfimprove.terminal import one_line, printable
 from selfimprove.yaml_files import suggest
 
 CHOICES = {
-    "stage": ("generate", "repair", "rationalize", "revise", "evaluate"),
     "outcome": ("correct", "incorrect", "undecided"),
     "reasoning": ("correct", "incorrect", "undecided"),
     "origin": ("sampled", "rationalized", "revised"),
@@ -37,9 +36,9 @@ DPO = """
 """
 
 
-def check_choices(filters: Mapping[str, Any]) -> None:
-    """Check filters that have few values; raises SelfImproveError with the nearest one."""
-    for name, known in CHOICES.items():
+def check_choices(filters: Mapping[str, Any], stages: Sequence[str] | None = None) -> None:
+    """Check filters that have few values, and the stage where a run's `stages` are given; raises SelfImproveError with the nearest one."""
+    for name, known in {**CHOICES, **({} if stages is None else {"stage": stages})}.items():
         value = filters.get(name)
         if value is not None and value not in known:
             raise SelfImproveError(f"--{name} {value}: no such {name}{suggest(value, known)}")

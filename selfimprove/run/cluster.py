@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import errors
+from selfimprove.catalog import extensions, import_file
 from selfimprove.engine_settings import Ray
 from selfimprove.errors import ClusterError, SelfImproveError
 from selfimprove.recipe_file import parse_recipe
@@ -197,6 +198,7 @@ def _dataset(job: Job, numbers: Sequence[int], workers: int, share: _Share) -> A
             str(job.session.folder.path.resolve()),
             (*job.stage.key, job.stage.main, job.stage.fingerprint),
             package_versions(),
+            [(one.path, one.hash) for one in extensions() if one.path],
         ),
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         batch_size=1,
@@ -208,8 +210,11 @@ def _dataset(job: Job, numbers: Sequence[int], workers: int, share: _Share) -> A
 class Worker:
     """Makes parts of one stage, in a process of its own on any machine that sees the run's folder."""
 
-    def __init__(self, recipe: str, run: str, stage: Stage, packages: dict[str, str]) -> None:
-        """`stage` is round, name, main kind and fingerprint."""
+    def __init__(
+        self, recipe: str, run: str, stage: Stage, packages: dict[str, str], files: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """`stage` is round, name, main kind and fingerprint; `files` are imported ones with their hashes."""
+        self.files = files
         self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.here = f"the worker on {socket.gethostname()}"
         self.recipe, self.run, self.stage, self.packages = recipe, RunFolder(Path(run)), stage, packages
@@ -248,6 +253,11 @@ class Worker:
                 raise ClusterError(
                     f"{self.here} has {name} {found} and this machine {self.packages[name]}; install the same packages "
                     f"on all machines"
+                )
+        for path, hash_ in self.files:
+            if import_file(path).hash != hash_:
+                raise ClusterError(
+                    f"{self.here} has another {path} than this machine; share the file with all machines"
                 )
         session = Session(parse_recipe(self.recipe), self.run)
         round_, name, _, fingerprint = self.stage

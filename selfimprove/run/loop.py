@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from typing import Any
 
+from selfimprove.catalog import extension_of
 from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
 from selfimprove.flow import last_of_round
@@ -142,10 +143,16 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         seconds=Seconds(**{name: sum(_seconds(row, name) for row in usage) for name in Seconds.model_fields}),
         tokens=tokens,
         metrics=metrics,
-        packages={name: version(name) for name in PACKAGES},
+        packages={**{name: version(name) for name in PACKAGES}, **_extension(stage)},
         files={str(file.relative_to(disk.path)): hash_file(file) for file in files},
         sizes={str(file.relative_to(disk.path)): file.stat().st_size for file in files},
     )
+
+
+def _extension(stage: PlannedStage) -> dict[str, str]:
+    """Where a stage comes from that is not this package's, with the hash of its file."""
+    found = extension_of(stage.declared)
+    return {found.name: f"{found.version} sha256:{found.hash}".strip()} if found else {}
 
 
 def _seconds(row: dict[str, Any], name: str) -> float:

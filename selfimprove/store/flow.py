@@ -3,22 +3,17 @@
 from typing import Any
 
 from selfimprove.store.index import Index, key_of
+from selfimprove.store.rules import count_funnel
 
-FUNNEL = """
-    SELECT round,
-           sum(traces) FILTER (stage = 'generate') AS sampled,
-           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct') AS correct,
-           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct' AND reasoning <> 'incorrect') AS steps_valid,
-           sum(traces) FILTER (stage = 'generate' AND outcome = 'correct' AND reasoning = 'incorrect') AS wrong_reason,
-           sum(traces) FILTER (stage <> 'generate') AS again,
-           sum(traces) FILTER (stage <> 'generate' AND outcome = 'correct') AS again_correct,
-           sum(traces) FILTER (kept = 'kept') AS kept,
-           sum(traces) FILTER (kept = 'kept' AND origin = 'rationalized') AS kept_rationalized,
+# The cube's traces as the rules of counting want them, with what the index alone knows.
+CUBE = """(SELECT * EXCLUDE (kept), kept = 'kept' AS kept,
+               outcome = 'undecided' AND origin = 'sampled' AND kept = 'kept' AS voted FROM cube)"""
+MORE = """
+    SELECT round, sum(traces) FILTER (kept = 'kept' AND origin = 'rationalized') AS kept_rationalized,
            sum(traces) FILTER (trained = 'example') AS trained,
            sum(traces) FILTER (trained IN ('chosen', 'rejected')) AS preferred,
-           sum(traces) FILTER (outcome = 'undecided') AS undecided,
            sum(traces) FILTER (outcome = 'none') AS unjudged
-    FROM cube WHERE stage <> 'evaluate' GROUP BY round ORDER BY round
+    FROM cube WHERE NOT is_held_out(stage) GROUP BY round
 """
 FLOW = """
     WITH made AS (
@@ -45,11 +40,22 @@ FLOW = """
 
 def read_funnel(index: Index) -> list[dict[str, Any]]:
     """How many rationales of each round came how far; held-out ones aside."""
-    return [{name: int(value or 0) for name, value in row.items()} for row in index.rows(FUNNEL)]
+    funnel, again = (index.rows(sql) for sql in count_funnel(CUBE, "traces"))
+    more = {row["round"]: row for row in index.rows(MORE)}
+    found = []
+    for row in funnel:
+        mine = [one for one in again if one["round"] == row["round"]]
+        later = {
+            "again": sum(one["written"] for one in mine),
+            "again_correct": sum(one["correct"] or 0 for one in mine),
+        }
+        merged = {**row, **more[row["round"]], **later}
+        found.append({name: int(value or 0) for name, value in merged.items()})
+    return found
 
 
 def read_health(index: Index) -> list[dict[str, Any]]:
-    """What `generate` sampled in each round: pass@1, pass@k, different texts a problem, length, entropy."""
+    """What was sampled in each round: pass@1, pass@k, different texts a problem, length, entropy."""
     return index.rows("SELECT * FROM health ORDER BY round")
 
 
@@ -88,7 +94,7 @@ def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
     (zero-shot CoT) what follows it.
     """
     rows = index.rows(
-        "WITH held AS (SELECT * FROM trace WHERE stage = 'evaluate' AND origin = 'sampled' AND round = $1 "
+        "WITH held AS (SELECT * FROM trace WHERE is_held_out(stage) AND origin = 'sampled' AND round = $1 "
         "AND id NOT IN (SELECT parent FROM link WHERE kind = 'rationale' AND place = 3 AND round = $1 "
         "AND child IN (SELECT id FROM trace WHERE origin = 'sampled' AND round = $1))), "
         "voted AS (SELECT held.problem, held.id AS winner FROM held "

@@ -24,9 +24,10 @@ from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, hash_text
 from selfimprove.store.files import File, find_fault, is_readable, list_files
 from selfimprove.store.parts import schema_of
+from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
 
-VERSION = 3  # another version of the index is made anew
+VERSION = 4  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
 MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
@@ -38,17 +39,8 @@ FACETS = (
 COMBO = "hash(" + ", ".join(f'"{name}"' for name in FACETS) + ")"
 """A trace's combination of facets as a number, by which it finds its row of the cube."""
 ROUND = 1 << 40  # the first trace of a round, in the order of all
-LINKED = (
-    "crosscheck",
-    "critique",
-    "revision",
-    "comparison",
-    "example",
-    "preference",
-    "checkpoint",
-    "promotion",
-    "vote",
-)
+APART = ("problem", "rationale", "verdict", "decision")  # kinds with a table or columns of their own
+UNLINKED = ("evaluation", "frontier")  # their parents are all verdicts of a group
 # Beside an id stands its key, its first 16 digits as a number: it is many times as fast to look for as a text.
 TABLES = """
     CREATE TABLE meta (version INTEGER);
@@ -68,6 +60,7 @@ TABLES = """
     CREATE TABLE record (key UBIGINT, id VARCHAR, kind VARCHAR, round INTEGER, part INTEGER);
     CREATE TABLE link (parent_key UBIGINT, parent VARCHAR, child_key UBIGINT, child VARCHAR, kind VARCHAR,
                        place INTEGER, round INTEGER);
+    CREATE TABLE apart (key UBIGINT, id VARCHAR, role VARCHAR, round INTEGER);
     CREATE TABLE cube (round INTEGER, stage VARCHAR, task VARCHAR, level INTEGER, "group" VARCHAR, outcome VARCHAR,
                        reasoning VARCHAR, origin VARCHAR, kept VARCHAR, trained VARCHAR, principle VARCHAR,
                        disputed VARCHAR, finish VARCHAR, traces BIGINT, combo UBIGINT);
@@ -83,9 +76,7 @@ INSERT_TRACES = """
            coalesce(r.parents[2], ''), r.origin, r.sample,
            coalesce(v.outcome, 'none'),
            CASE WHEN v.id IS NULL THEN 'none'
-                WHEN len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
-                WHEN len(v.steps) = 0 OR len(list_filter(v.steps, lambda s: s.outcome = 'undecided')) > 0
-                THEN 'undecided' ELSE 'correct' END,
+                ELSE reasoning_of(v.steps) END,
            v.reason[:400],
            CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason[:400],
            'no', coalesce(n.principle[:{value}], ''),
@@ -110,13 +101,15 @@ UNMARK_TRAINED = """
         WHERE used.round = $1 AND made.kind IN ('example', 'preference')
     )
 """
-# What a checkpoint names among its parents was trained: an example, or a preference of the chosen over the rejected.
+# What a policy's checkpoint names among its parents was trained: an example, or a preference of the chosen over the
+# rejected. What a reward model or a judge was trained on is no part of the policy.
 MARK_TRAINED = """
     UPDATE trace SET trained = how FROM (
         SELECT made.parent_key, made.parent, ['example', 'chosen', 'rejected'][min(
                CASE WHEN made.kind = 'example' THEN 1 WHEN made.place = 1 THEN 2 ELSE 3 END)] AS how
         FROM link made JOIN link used
             ON used.parent_key = made.child_key AND used.parent = made.child AND used.kind = 'checkpoint'
+            AND used.child_key NOT IN (SELECT key FROM apart)
         WHERE ((made.kind = 'example' AND made.place = 1) OR (made.kind = 'preference' AND made.place <= 2)) AND {which}
         GROUP BY ALL
     ) WHERE parent_key = key AND parent = id
@@ -127,7 +120,7 @@ COUNT_CUBE = f"""
     INSERT INTO cube SELECT {", ".join(f'"{name}"' for name in FACETS)}, count(*), {COMBO}
     FROM trace WHERE round = ? OR ? GROUP BY ALL
 """
-# Of what `generate` sampled for training problems: pass@1, pass@k with k the samples of a problem (of what is judged
+# Of what was sampled for training problems: pass@1, pass@k with k the samples of a problem (of what is judged
 # so far; undecided counts as not solved), different texts a
 # problem, and the mean negative log-probability of a token, an estimate of the policy's entropy at temperature 1.
 COUNT_HEALTH = """
@@ -139,7 +132,7 @@ COUNT_HEALTH = """
                  count(*) FILTER (outcome <> 'none') AS judged,
                  count(DISTINCT hash(text)) AS different, sum(tokens) AS tokens, sum(logprob) AS logprob,
                  count(DISTINCT hash(text)) FILTER (outcome = 'correct' AND reasoning <> 'incorrect') AS valid
-          FROM trace WHERE round = ? AND stage = 'generate' GROUP BY problem)
+          FROM trace WHERE round = ? AND origin = 'sampled' AND NOT is_held_out(stage) GROUP BY problem)
     HAVING count(*) > 0
 """
 
@@ -185,6 +178,8 @@ class Index:
             connection = duckdb.connect(str(path), config=settings)
             connection.execute(TABLES)
             connection.execute("INSERT INTO meta VALUES (?)", [VERSION])
+        for statement in macros(self.folder):
+            connection.execute(statement)
         connection.execute("ATTACH ':memory:' AS scratch")
         return connection
 
@@ -289,8 +284,10 @@ class Index:
         cursor = self.connection.cursor()
         try:
             cursor.execute("BEGIN")
+            for statement in macros(self.folder):
+                cursor.execute(statement)
             unmarked = bool(cursor.execute(UNMARK_TRAINED, [round_]).fetchall()[0][0])
-            for table in ("part", "trace", "problem", "record", "link", "health"):
+            for table in ("part", "trace", "problem", "record", "link", "health", "apart"):
                 cursor.execute(f"DELETE FROM {table} WHERE round = ?", [round_])
             # All of it: a cursor with more to fetch takes no table, and a round that is gone has no rows to insert.
             number = cursor.execute("SELECT coalesce(max(number), 0) FROM part").fetchall()[0][0]
@@ -309,7 +306,7 @@ class Index:
                 f"INSERT INTO problem SELECT key(id), id, {round_}, question[:2000], answer[:400], "
                 f'task[:{MAX_VALUE}], level, "group"[:{MAX_VALUE}], part FROM ({sources["problem"]})'
             )
-            for kind in LINKED:
+            for kind in (kind for kind in KINDS if kind not in (*APART, *UNLINKED)):
                 cursor.execute(
                     f"INSERT INTO record SELECT key(id), id, '{kind}', {round_}, part FROM ({sources[kind]})"
                 )
@@ -318,13 +315,17 @@ class Index:
                     f"FROM (SELECT id, unnest(parents) AS parent, generate_subscripts(parents, 1) AS place "
                     f"FROM ({sources[kind]}))"
                 )
-            for kind in ("evaluation", "frontier"):
+            for kind in UNLINKED:
                 cursor.execute(
                     f"INSERT INTO record SELECT key(id), id, '{kind}', {round_}, part FROM ({sources[kind]})"
                 )
             cursor.execute(
                 f"INSERT INTO link SELECT key(parents[3]), parents[3], key(id), id, 'rationale', 3, {round_} "
                 f"FROM ({sources['rationale']}) WHERE len(parents) > 2"
+            )
+            cursor.execute(
+                f"INSERT INTO apart SELECT key(id), id, role, {round_} FROM ({sources['checkpoint']}) "
+                "WHERE role IS NOT NULL AND role <> 'policy'"
             )
             limits = {"apart": ROUND, "searched": MAX_SEARCHED, "value": MAX_VALUE}
             cursor.execute(INSERT_TRACES.format(round=round_, **limits, **sources))

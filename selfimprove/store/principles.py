@@ -8,7 +8,7 @@ from selfimprove.store.query import Query
 FIGURES = """
     WITH said AS (
         SELECT principle, constitution, count(*) AS drawn, count(*) FILTER (found) AS found, sum(tokens) AS tokens
-        FROM critique WHERE stage = 'revise' GROUP BY ALL
+        FROM critique WHERE NOT is_held_out(stage) GROUP BY ALL
     ), became AS (
         SELECT v.principle, v.constitution, count(*) AS revised,
                count(*) FILTER (NOT list_contains(v.marks, 'unchanged')) AS changed,
@@ -22,13 +22,13 @@ FIGURES = """
                count(*) FILTER (v.after = 'correct' AND v.before <> 'undecided') AS passed_after,
                count(*) FILTER (v.parents[3] IS NULL) AS direct,
                sum(r.tokens) AS tokens
-        FROM revision v JOIN rationale r ON r.id = v.parents[1] AND r.stage = 'revise'
-        WHERE v.stage = 'revise' GROUP BY ALL
+        FROM revision v JOIN rationale r ON r.id = v.parents[1] AND NOT is_held_out(r.stage)
+        WHERE NOT is_held_out(v.stage) GROUP BY ALL
     ), compared AS (
         SELECT v.principle, v.constitution, count(*) AS compared,
                count(*) FILTER (CASE WHEN c.parents[1] = v.parents[1] THEN c.forward > c.backward
                                      ELSE c.backward > c.forward END) AS won
-        FROM comparison c JOIN revision v ON v.stage = 'revise'
+        FROM comparison c JOIN revision v ON NOT is_held_out(v.stage)
              AND (v.parents[1] = c.parents[1] OR v.parents[1] = c.parents[2])
         WHERE NOT EXISTS (SELECT 1 FROM revision o WHERE o.parents[1] <> v.parents[1]
                           AND (o.parents[1] = c.parents[1] OR o.parents[1] = c.parents[2]))
@@ -54,13 +54,13 @@ EXAMPLES = """
            + CASE WHEN v.kept THEN 1 ELSE -1 END
            + coalesce(m.margin, 0) AS gain
     FROM revision v
-    JOIN rationale r ON r.id = v.parents[1] AND r.stage = 'revise'
+    JOIN rationale r ON r.id = v.parents[1] AND NOT is_held_out(r.stage)
     JOIN (SELECT DISTINCT ON (id) * FROM rationale) f ON f.id = v.parents[2]
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
-    LEFT JOIN critique c ON c.id = v.parents[3] AND c.stage = 'revise'
+    LEFT JOIN critique c ON c.id = v.parents[3] AND NOT is_held_out(c.stage)
     LEFT JOIN verdict w ON w.parents[1] = r.id
     LEFT JOIN (SELECT parents[1] AS chosen, max(margin) AS margin FROM preference GROUP BY ALL) m ON m.chosen = r.id
-    WHERE v.stage = 'revise' AND v.principle = ? AND v.constitution = ?
+    WHERE NOT is_held_out(v.stage) AND v.principle = ? AND v.constitution = ?
           AND NOT list_contains(v.marks, 'unchanged')
     ORDER BY gain {order}, v.id LIMIT 1
 """

@@ -11,14 +11,13 @@ from selfimprove.errors import StoreError
 from selfimprove.lineage import Node
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
+from selfimprove.store.rules import macros
 from selfimprove.store.run import ROUND_NAME, RunFolder
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,
            p.answer AS expected, r.answer, v.outcome, v.reason,
-           CASE WHEN len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
-                WHEN len(v.steps) = 0 OR len(list_filter(v.steps, lambda s: s.outcome = 'undecided')) > 0
-                THEN 'undecided' ELSE 'correct' END AS reasoning,
+           reasoning_of(v.steps) AS reasoning, is_held_out(r.stage) AS held_out,
            d.kept, d.reason AS decision, r.tokens, r.logprob, r.finish, r.temperature, r.seed,
            r.parents[1] AS problem, r.parents[2] AS checkpoint, r.parents[3] AS continues, v.id AS verdict,
            r.prompt, r.text, v.steps, v.coverage,
@@ -52,6 +51,8 @@ class Query:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.connection = duckdb.connect()
+        for statement in macros(folder):
+            self._run(statement)
         for kind, record in KINDS.items():
             named = sorted(folder.path.glob(f"round-[0-9]*/*/{kind}-[0-9]*.parquet"))
             files = [str(file) for file in named if ROUND_NAME.fullmatch(file.parts[-3])]

@@ -23,9 +23,7 @@ WRITTEN = """
            r.logprob, r.finish, r.temperature, r.seed, c.epoch, c.principle, c.problem, r.parents[2] AS checkpoint,
            p.question, p.answer AS expected, p.task, p.level, p."group",
            v.id AS verdict, v.outcome, v.reason, v.steps, v.coverage, v.verifier, v.version,
-           CASE WHEN len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
-                WHEN len(v.steps) = 0 OR len(list_filter(v.steps, lambda s: s.outcome = 'undecided')) > 0
-                THEN 'undecided' ELSE 'correct' END AS reasoning,
+           reasoning_of(v.steps) AS reasoning,
            d.kept, d.reason AS decision,
            CASE WHEN (SELECT count(*) FROM vote WHERE round = $round AND stage = $stage) > 0 THEN w.id IS NOT NULL END
                AS counted,

@@ -80,7 +80,7 @@ def measured_pairs(figures: Figures) -> list[dict[str, Any]]:
     return [
         {"round": one.round, "pairs": one.metrics.get("pairs"), **finite(one.metrics["measured"])}
         for one in figures.manifests
-        if one.stage == "dpo" and one.metrics.get("measured")
+        if one.metrics.get("measured")
     ]
 
 

@@ -45,9 +45,9 @@ def siblings(run: Run, row: dict[str, Any]) -> list[dict[str, Any]]:
     return run.index.rows(
         "SELECT id, stage, origin, sample, outcome, reasoning, reason, kept, trained, answer, tokens, "
         f"text[:1500] AS text FROM trace WHERE problem_key = {key_of(row['problem'])} AND problem = ? AND round = ? "
-        "AND (stage = 'evaluate') = ? AND id <> ? "
+        "AND is_held_out(stage) = is_held_out(?) AND id <> ? "
         f"ORDER BY stage, origin, sample, id LIMIT {MAX_SIBLINGS}",
-        row["problem"], row["round"], row["stage"] == "evaluate", row["id"],
+        row["problem"], row["round"], row["stage"], row["id"],
     )  # fmt: skip
 
 

@@ -1,0 +1,92 @@
+"""The rules by which records are counted, written once in SQL for whatever asks a run's files or its index."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from selfimprove.errors import SelfImproveError
+from selfimprove.flow import flow_of
+from selfimprove.store.run import RunFolder
+
+# As `Verdict.reasoning`: incorrect if a step is, correct if all are, undecided where nothing was checked.
+REASONING = """
+    CREATE OR REPLACE MACRO reasoning_of(steps) AS
+        CASE WHEN steps IS NULL THEN NULL
+             WHEN len(list_filter(steps, lambda s: s.outcome = 'incorrect')) > 0 THEN 'incorrect'
+             WHEN len(steps) = 0 OR len(list_filter(steps, lambda s: s.outcome = 'undecided')) > 0 THEN 'undecided'
+             ELSE 'correct' END
+"""
+HELD_OUT = "CREATE OR REPLACE MACRO is_held_out(stage) AS list_contains([{names}]::VARCHAR[], stage)"
+# Of traces of training problems, with their columns `origin`, `outcome`, `reasoning`, `kept` and `voted`.
+COUNTS = {
+    "sampled": "origin = 'sampled'",
+    "correct": "origin = 'sampled' AND outcome = 'correct'",
+    "steps_valid": "origin = 'sampled' AND outcome = 'correct' AND reasoning <> 'incorrect'",
+    "wrong_reason": "origin = 'sampled' AND outcome = 'correct' AND reasoning = 'incorrect'",
+    "kept": "kept",
+    "kept_vote": "kept AND voted",
+    "undecided": "outcome = 'undecided'",
+}
+AGAIN = {
+    "written": "TRUE",
+    "correct": "outcome = 'correct'",
+    "kept": "kept",
+}
+
+
+def macros(folder: RunFolder) -> Iterator[str]:
+    """The statements that make the rules known to a connection: `reasoning_of(steps)` and `is_held_out(stage)`."""
+    yield REASONING
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(held_out_stages(folder)))
+    yield HELD_OUT.format(names=names)
+
+
+def held_out_stages(folder: RunFolder) -> set[str]:
+    """The stages of a run that write about held-out problems: by their declarations, or because they evaluated."""
+    found = {path.parent.name for path in folder.path.glob("round-[0-9]*/*/evaluation-[0-9]*.parquet")}
+    try:
+        flow = flow_of(folder.recipe(), lenient=True) if folder.has_recipe() else []
+    except SelfImproveError:  # a damaged recipe is named by whoever reads it
+        flow = []
+    return found | {step.name for step in flow if step.stage.about == "held out"}
+
+
+@dataclass
+class Again:
+    """What a stage wrote after the samples, such as a repair, and how far it came."""
+
+    written: int
+    correct: int
+    kept: int
+
+
+@dataclass
+class Funnel:
+    """How many rationales of a round came how far; `again` is by the stage that wrote them."""
+
+    sampled: int
+    correct: int
+    steps_valid: int
+    wrong_reason: int
+    kept: int
+    kept_vote: int
+    undecided: int
+    again: dict[str, Again] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, int]:
+        """All counts by name, those of later stages after the stage's name."""
+        plain = {name: count for name, count in vars(self).items() if isinstance(count, int)}
+        later = {f"{stage}_{name}": count for stage, one in self.again.items() for name, count in vars(one).items()}
+        return plain | later
+
+
+def count_funnel(source: str, weight: str = "1") -> tuple[str, str]:
+    """Two queries on a source of traces: the funnel by round, and what later stages wrote by round and stage."""
+
+    def sums(counts: dict[str, str]) -> str:
+        return ", ".join(f"sum({weight}) FILTER ({rule}) AS {name}" for name, rule in counts.items())
+
+    training = f"(SELECT * FROM {source} WHERE NOT is_held_out(stage))"
+    return (
+        f"SELECT round, {sums(COUNTS)} FROM {training} GROUP BY round ORDER BY round",
+        f"SELECT round, stage, {sums(AGAIN)} FROM {training} WHERE origin <> 'sampled' GROUP BY ALL ORDER BY ALL",
+    )
