@@ -9,7 +9,7 @@ from selfimprove.records import Evaluation, Promotion, digest
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
-from selfimprove.store.rules import Again, Funnel, count_funnel
+from selfimprove.store.rules import COUNTS, Again, Funnel, count_funnel
 
 PASS = """
     SELECT avg(c / n) AS pass_at_1, avg((c > 0)::INTEGER) AS pass_at_k
@@ -34,7 +34,7 @@ def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
     """The funnel of each round, or of one."""
     where = "TRUE" if round_ is None else f"round = {int(round_)}"
     funnel, again = (query.rows(sql) for sql in count_funnel(JUDGED.format(where=where)))
-    found = {row.pop("round"): Funnel(**{name: int(value or 0) for name, value in row.items()}) for row in funnel}
+    found = {row["round"]: Funnel(*(int(row[name] or 0) for name in COUNTS)) for row in funnel}
     for row in again:
         counts = {name: int(row[name] or 0) for name in ("written", "correct", "kept")}
         found[row["round"]].again[row["stage"]] = Again(**counts)

@@ -37,8 +37,9 @@ DPO = """
 
 
 def check_choices(filters: Mapping[str, Any], stages: Sequence[str] | None = None) -> None:
-    """Check filters that have few values, and the stage where a run's `stages` are given; raises SelfImproveError with the nearest one."""
-    for name, known in {**CHOICES, **({} if stages is None else {"stage": stages})}.items():
+    """Check filters that have few values; raises SelfImproveError with the nearest one. `stages` are those of a run."""
+    choices = CHOICES if stages is None else {**CHOICES, "stage": tuple(stages)}
+    for name, known in choices.items():
         value = filters.get(name)
         if value is not None and value not in known:
             raise SelfImproveError(f"--{name} {value}: no such {name}{suggest(value, known)}")

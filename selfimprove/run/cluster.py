@@ -256,9 +256,7 @@ class Worker:
                 )
         for path, hash_ in self.files:
             if import_file(path).hash != hash_:
-                raise ClusterError(
-                    f"{self.here} has another {path} than this machine; share the file with all machines"
-                )
+                raise ClusterError(f"{self.here} has another {path} than this machine; share the file")
         session = Session(parse_recipe(self.recipe), self.run)
         round_, name, _, fingerprint = self.stage
         planned = session.plan[round_, name]
