@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from selfimprove.catalog import known_stages
 from selfimprove.flow import last_of_round
@@ -34,7 +35,10 @@ def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
     """The funnel of each round, or of one."""
     where = "TRUE" if round_ is None else f"round = {int(round_)}"
     funnel, again = (query.rows(sql) for sql in count_funnel(JUDGED.format(where=where)))
-    found = {row["round"]: Funnel(*(int(row[name] or 0) for name in COUNTS)) for row in funnel}
+    found: dict[int, Funnel] = {}
+    for row in funnel:
+        numbers: dict[str, Any] = {name: int(row[name] or 0) for name in COUNTS}
+        found[row["round"]] = Funnel(**numbers)
     for row in again:
         counts = {name: int(row[name] or 0) for name in ("written", "correct", "kept")}
         found[row["round"]].again[row["stage"]] = Again(**counts)

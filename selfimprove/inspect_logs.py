@@ -72,9 +72,6 @@ def write_logs(folder: RunFolder, out: Path, what: str, round_: int | None) -> t
     return logs, samples
 
 
-ORIGINS = "round, stage, origin, is_held_out(stage) AS held_out"
-
-
 def _choose(folder: RunFolder, query: Query, what: str, round_: int | None) -> Iterator[tuple[Manifest, str, bool]]:
     """The closed stages that wrote texts, with the origin of the texts of one log, and whether they have no other."""
     found = query.rows(
