@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfimprove.catalog import extensions
 from selfimprove.memory import Phase
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Training
@@ -76,6 +77,7 @@ def _make_job(
         "device": recipe.model.device,
         "threads": recipe.engine.threads,
         "reporting": _reporting(stage, session),
+        "files": tuple(one.path for one in extensions() if one.path),
     }
     return kind(**{**common, **given})
 
@@ -105,7 +107,7 @@ def _run(job: TrainingJob, session: Session) -> TrainResult:
         where = f"in {result.processes} children" if result.processes > 1 else "in a child"
         session.clock.phases.add(Phase(phase=f"training {where}", seconds=seconds, **result.peaks))
         return result
-    from selfimprove.trainers.common import run_job
+    from selfimprove.trainers.run import run_job
 
     session.clock.phases.begin("training in this process")
     result = run_job(job, report)

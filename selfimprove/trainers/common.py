@@ -1,21 +1,14 @@
-"""What all training runs through TRL share: the model with its adapter, the arguments, resumption, saving.
-
-Run as `python -m selfimprove.trainers.common JOB.json` it is the child of `accelerate launch`.
-"""
+"""What all training runs through TRL share: the model with its adapter, the arguments, resumption, saving."""
 
 import json
 import os
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from selfimprove.accelerate_config import SHARDED
 from selfimprove.errors import TrainingError
@@ -24,14 +17,10 @@ from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
 from selfimprove.trainers.job import (
     CURVE,
-    PROGRESS,
     RESULT,
     Curve,
-    DpoJob,
-    Job,
     Point,
     Report,
-    SftJob,
     TrainingJob,
     TrainResult,
 )
@@ -332,52 +321,3 @@ def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -
             os.fsync(handle.fileno())
     partial.rename(job.output)
     trainer.accelerator.wait_for_everyone()
-
-
-def _watch_parent(parent: int) -> None:
-    """End this process with the one that asked for it or the launcher, so that a kill leaves no trainer behind."""
-    launcher = os.getppid()
-
-    def watch() -> None:
-        while True:
-            time.sleep(0.5)
-            try:
-                os.kill(parent, 0)
-            except OSError:
-                os._exit(1)
-            if os.getppid() != launcher:
-                os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def run_job(job: TrainingJob, report: Report | None = None) -> TrainResult:
-    """Run a job by its method."""
-    if isinstance(job, DpoJob):
-        from selfimprove.trainers.dpo import train_dpo
-
-        return train_dpo(job, report)
-    assert isinstance(job, SftJob)
-    from selfimprove.trainers.sft import train_sft
-
-    return train_sft(job, report)
-
-
-def main(path: str) -> None:
-    """Run the job in a file as a child process."""
-    if "SELFIMPROVE_PARENT" in os.environ:
-        _watch_parent(int(os.environ["SELFIMPROVE_PARENT"]))
-    job: Job = TypeAdapter(Job).validate_json(Path(path).read_text())
-    progress = job.workspace / PROGRESS
-
-    def report(step: int, steps: int, logged: dict[str, float]) -> None:
-        if int(os.environ.get("RANK", "0")) == 0:
-            partial = progress.with_suffix(".partial")
-            partial.write_text(json.dumps([step, steps, logged]))
-            partial.rename(progress)
-
-    run_job(job, report)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from selfimprove.recipe import PairTraining, Training
 from selfimprove.trackers import Destination
@@ -13,14 +13,21 @@ RESULT = "training.json"
 PROGRESS = "progress.json"
 CURVE = "curve.json"
 
+JOBS: dict[str, type["TrainingJob"]] = {}
+"""Every kind of training job by its method."""
 Report = Callable[[int, int, dict[str, float]], None]
 """Called after each step with the step, the number of steps, and the values logged last."""
 
 
 class TrainingJob(BaseModel):
-    """One training run: `examples` is a Parquet file of its rows, in training order."""
+    """One training run: `examples` is a Parquet file of its rows, in training order.
+
+    A class of job is known by its `method`; `trainer` is the function that runs it, as `module:function`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    trainer: ClassVar[str]
+    method: str
     model: str
     base: str | None = None
     examples: Path
@@ -34,6 +41,12 @@ class TrainingJob(BaseModel):
     threads: int | None = None
     reporting: Destination | None = None
     """Where the trainer reports to; nowhere without it."""
+    files: tuple[str, ...] = ()
+    """Imported files that declare what the job needs, for a process of its own."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        JOBS[str(cls.model_fields["method"].default)] = cls
 
     @property
     def workspace(self) -> Path:
@@ -44,6 +57,7 @@ class TrainingJob(BaseModel):
 class SftJob(TrainingJob):
     """One SFT run; the rows have the columns prompt and completion."""
 
+    trainer: ClassVar[str] = "selfimprove.trainers.sft:train_sft"
     method: Literal["sft"] = "sft"
 
 
@@ -54,12 +68,10 @@ class DpoJob(TrainingJob):
     untouched model that is the model itself).
     """
 
+    trainer: ClassVar[str] = "selfimprove.trainers.dpo:train_dpo"
     method: Literal["dpo"] = "dpo"
     settings: PairTraining
     reference: str | None = None
-
-
-Job = Annotated[SftJob | DpoJob, Field(discriminator="method")]
 
 
 class Point(BaseModel):

@@ -33,7 +33,7 @@ def launch_command(job: TrainingJob, description: Path) -> tuple[list[str], int]
     """The command that runs a job in other processes, and how many of them."""
     settings = job.settings
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    module = ["-m", "selfimprove.trainers.common", str(description)]
+    module = ["-m", "selfimprove.trainers.run", str(description)]
     if settings.launch == "accelerate" and not settings.launch_config and not settings.processes:
         return [*command, *settings.launch_arguments, *module], 0  # the user's own arguments or accelerate's own file
     launch = read_launch(settings.launch_config, settings.processes)
