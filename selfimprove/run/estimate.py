@@ -12,6 +12,7 @@ from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.models import resolve_folder
 from selfimprove.recipe import Recipe
+from selfimprove.run.flow_tree import draw_flow
 from selfimprove.run.plan import PlannedStage
 from selfimprove.run.session import Session
 from selfimprove.stages.base import Look, Sizes
@@ -153,6 +154,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
         known, seconds = known and one.seconds is not None, seconds + (one.seconds or 0.0)
         shown = f"{'at most ' if one.bound else ''}{one.tokens:,}" if one.tokens else ""
         table.add_row(str(stage), state, shown, show_time(one.seconds) if one.tokens else "")
+    console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
     if chains := describe_chains(session):
         console.print(chains, highlight=False, markup=False)

@@ -1,0 +1,33 @@
+"""The flow of a recipe as a tree for the terminal: which stage reads what, and what it writes."""
+
+from rich.text import Text
+from rich.tree import Tree
+
+from selfimprove.run.plan import Plan, PlannedStage
+
+
+def draw_flow(plan: Plan) -> Tree:
+    """What runs before round 1, and one round in full; a later round shows what the first one cannot read yet."""
+    rounds = max(number for number, _ in plan)
+    tree = Tree(Text("flow", "bold"))
+    _add_round(tree.add("round 0"), plan, 0)
+    if rounds:
+        shown = min(2, rounds)
+        title = "round 1" if rounds == 1 else f"each of {rounds} rounds (here round {shown})"
+        _add_round(tree.add(title), plan, shown)
+    return tree
+
+
+def _add_round(tree: Tree, plan: Plan, number: int) -> None:
+    for stage in plan.values():
+        if stage.round == number:
+            tree.add(_line(stage))
+
+
+def _line(stage: PlannedStage) -> Text:
+    declared = stage.declared
+    name = stage.name if stage.name == declared.name else f"{stage.name} ({declared.name})"
+    reads = [each if number == stage.round else f"{each} of round {number}" for number, each in stage.reads]
+    writes = ", ".join(dict.fromkeys(kind.kind for kind in (declared.writes, *declared.also)))
+    read = f" ← {', '.join(reads)}" if reads else ""
+    return Text.assemble((name, "bold"), f" writes {writes}{read}")
