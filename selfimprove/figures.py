@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from selfimprove.catalog import known_stages
-from selfimprove.flow import last_of_round
+from selfimprove.flow import flow_of, last_of_round
 from selfimprove.records import Evaluation, Promotion, digest
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
@@ -43,6 +43,19 @@ def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
         counts = {name: int(row[name] or 0) for name in ("written", "correct", "kept")}
         found[row["round"]].again[row["stage"]] = Again(**counts)
     return found
+
+
+def read_manifests(folder: RunFolder) -> list[Manifest]:
+    """The manifests of closed stages, in the order of the run."""
+    found, place = [manifest for stage in folder.stages() if (manifest := stage.manifest())], places_in_round(folder)
+    return sorted(found, key=lambda one: (one.round, place.get(one.stage, len(place))))
+
+
+def places_in_round(folder: RunFolder) -> dict[str, int]:
+    """Where in a round each stage stands."""
+    if not folder.has_recipe():
+        return {}
+    return {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
 
 
 def closed_rounds(folder: RunFolder) -> dict[int, str]:

@@ -12,9 +12,9 @@ from selfimprove.catalog import known_stages
 from selfimprove.engine_settings import EngineSettings, Ray
 from selfimprove.settings import Settings, Share, added, unhashed
 from selfimprove.task_settings import PromptsTask, Task
-from selfimprove.trackers import Name
 
 S = TypeVar("S", bound=Settings)
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Recipe(Settings):
     """The cluster of `--on ray`."""
     judge: Judge = Judge()
     """The model that judges where a verdict or a comparison needs one."""
-    report_to: tuple[Name, ...] = unhashed(
+    report_to: tuple[TrackerName, ...] = unhashed(
         (), "trackers that the trainers' steps and each round's figures are reported to"
     )
     flow: tuple[str | dict[str, str], ...] | None = added(None)

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from selfimprove.catalog import known_stages
 from selfimprove.console import SafeConsole
-from selfimprove.figures import read_funnels
-from selfimprove.flow import flow_of, last_of_round
+from selfimprove.figures import places_in_round, read_funnels, read_manifests
+from selfimprove.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import sum_by_task, wilson
 from selfimprove.store import Manifest, RunFolder
@@ -34,19 +34,6 @@ def read_votes(query: Query) -> list[dict[str, Any]]:
         FROM vote GROUP BY ALL ORDER BY ALL
         """
     )
-
-
-def read_manifests(folder: RunFolder) -> list[Manifest]:
-    """The manifests of closed stages, in the order of the run."""
-    found, place = [manifest for stage in folder.stages() if (manifest := stage.manifest())], _places(folder)
-    return sorted(found, key=lambda one: (one.round, place.get(one.stage, len(place))))
-
-
-def _places(folder: RunFolder) -> dict[str, int]:
-    """Where in a round each stage stands."""
-    if not folder.has_recipe():
-        return {}
-    return {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
 
 
 def outside_model(manifests: list[Manifest]) -> tuple[float, float]:
@@ -197,7 +184,7 @@ def _side_by_side(manifests: list[Manifest]) -> list[str]:
 def _state(folder: RunFolder) -> str:
     working = folder.working()
     # The first one: `verify` may have been begun while `generate` went on.
-    place = _places(folder)
+    place = places_in_round(folder)
     begun = sorted(folder.stages(), key=lambda one: (one.key[0], place.get(one.key[1], len(place))))
     last = next((one for one in begun if one.manifest() is None), None)
     recipe = folder.recipe()

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe import TrackerName
 
-Name = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 PROJECT = "selfimprove"
 FOLDER = "trackers"
 TAG = "selfimprove.id"
@@ -31,7 +31,7 @@ class Destination(BaseModel):
     """One run of the trackers: the loop's own, or that of one training stage in the same group."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    to: tuple[Name, ...]
+    to: tuple[TrackerName, ...]
     folder: Path
     run: str
     group: str

@@ -17,8 +17,7 @@ from selfimprove.run.plan import PlannedStage
 from selfimprove.run.session import Session
 from selfimprove.run.training import train
 from selfimprove.settings import Settings
-from selfimprove.stages.base import Key, Shared
-from selfimprove.stages.generate import Writer
+from selfimprove.stages.base import Key, Shared, Writer
 from selfimprove.store import Manifest, StageFolder
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard

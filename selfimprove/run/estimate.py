@@ -10,6 +10,7 @@ from rich.table import Table
 
 from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
+from selfimprove.figures import read_manifests
 from selfimprove.models import resolve_folder
 from selfimprove.recipe import Recipe
 from selfimprove.run.flow_tree import draw_flow
@@ -22,7 +23,6 @@ from selfimprove.stages.generate import Generate
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
-from selfimprove.status import read_manifests
 from selfimprove.store import Manifest, RunFolder
 
 

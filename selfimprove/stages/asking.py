@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Sampling
 from selfimprove.records import Checkpoint, Evaluation, Problem, Rationale, Verdict, Vote
-from selfimprove.stages.base import Desk, Records
-from selfimprove.stages.generate import Beginning, Generate, Writer, generate
+from selfimprove.stages.base import Desk, Records, Writer
+from selfimprove.stages.generate import Beginning, Generate, generate
 from selfimprove.stages.score import pick_options
 from selfimprove.stages.verify import cross_check, verify
 from selfimprove.stages.vote import count_shares

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from selfimprove.catalog import Mistake, register_stage
 from selfimprove.constitution import Constitution
@@ -19,9 +19,6 @@ from selfimprove.store import Manifest
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
-
-if TYPE_CHECKING:
-    from selfimprove.stages.generate import Writer
 
 Key: TypeAlias = tuple[int, str]  # round, name in the flow
 S = TypeVar("S", bound=Settings)
@@ -63,6 +60,19 @@ class Sizes:
     """Open prompts a round."""
     kept: float = 0
     """Examples that a round keeps at most."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes for which round: what every rationale of a stage has in common."""
+
+    engine: Engine
+    checkpoint: str
+    extract_answer: Callable[[Problem, str], str | None]
+    stop: tuple[str, ...]
+    round: int
+    seed: int
+    """The run's seed; each sample's own is derived from it."""
 
 
 class Desk(Protocol[S]):
@@ -183,7 +193,7 @@ class Desk(Protocol[S]):
         ...
 
     def engine(self, checkpoint: Checkpoint) -> Engine: ...
-    def writer(self, checkpoint: Checkpoint) -> "Writer":
+    def writer(self, checkpoint: Checkpoint) -> Writer:
         """Who writes with a checkpoint; it is loaded when something is asked of it."""
         ...
 

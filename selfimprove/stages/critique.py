@@ -11,7 +11,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion, Request
 from selfimprove.recipe import Sampling
 from selfimprove.records import Critique, Problem, Rationale, derive_seed, replace_surrogates
-from selfimprove.stages.generate import Writer
+from selfimprove.stages.base import Writer
 
 CRITIQUE_VERSION = 1
 LEAST_QUOTE = 2  # characters; shorter lines stand in other words by chance

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from selfimprove.engines import Engine, Request
+from selfimprove.engines import Request
 from selfimprove.recipe import Sampling
 from selfimprove.records import Origin, Problem, Rationale, Record, derive_seed, replace_surrogates
 from selfimprove.settings import unhashed
-from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Stage, chunks
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Stage, Writer, chunks
 
 
 class Generate(Sampling):
@@ -30,19 +30,6 @@ class Beginning:
 
     rationale: str
     text: str
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Who writes for which round: what every rationale of a stage has in common."""
-
-    engine: Engine
-    checkpoint: str
-    extract_answer: Callable[[Problem, str], str | None]
-    stop: tuple[str, ...]
-    round: int
-    seed: int
-    """The run's seed; each sample's own is derived from it."""
 
 
 def generate(

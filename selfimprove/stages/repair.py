@@ -7,9 +7,9 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from selfimprove.recipe import Sampling
 from selfimprove.records import Problem, Rationale, Record, Verdict
-from selfimprove.stages.base import SHOWN, Desk, Stage, chunks
+from selfimprove.stages.base import SHOWN, Desk, Stage, Writer, chunks
 from selfimprove.stages.failed import Retry, cost, depends, find_failed, sampled, some
-from selfimprove.stages.generate import Beginning, Generate, Writer, generate
+from selfimprove.stages.generate import Beginning, Generate, generate
 from selfimprove.stages.verify import judge_written, say
 
 

@@ -28,10 +28,10 @@ from selfimprove.records import (
     replace_surrogates,
 )
 from selfimprove.settings import hashed_settings
-from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, chunks
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, Writer, chunks
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
 from selfimprove.stages.failed import SAMPLES
-from selfimprove.stages.generate import Generate, Writer
+from selfimprove.stages.generate import Generate
 
 REVISE_VERSION = 3
 REASONS = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from selfimprove.engines import Score
 from selfimprove.records import Problem, Rationale
-from selfimprove.stages.generate import Writer
+from selfimprove.stages.base import Writer
 
 AT_ONCE = 64  # problems scored together: progress is seen after each
 
