@@ -208,8 +208,7 @@ def test_nothing_runs_code_from_data(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [
-        ("records", "from selfimprove.recipe import Recipe", ["records imports recipe"])
-        (
+        ("records", "from selfimprove.recipe import Recipe", ["records imports recipe"])(
             "tasks.base",
             "def f():\n    from selfimprove.verifiers.base import Verifier",
             ["tasks.base imports verifiers.base"],

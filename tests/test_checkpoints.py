@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from selfimprove.context import Context
 from small import small_recipe
 from tiny_models import make_adapter, make_llama
 from transformers import AutoTokenizer, GenerationConfig
@@ -14,6 +13,7 @@ from selfimprove.engines import Weights
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.errors import EngineError
 from selfimprove.recipe_file import load_recipe
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 
 
@@ -53,6 +53,6 @@ def test_a_missing_vllm_is_found_before_anything_is_paid_for(tmp_path: Path, mon
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
     monkeypatch.setattr(sys, "path", [one for one in sys.path if not (Path(one) / "vllm").is_dir()])
     with pytest.raises(EngineError, match=r"vLLM is not installed; install it with: pip install .selfimprove\[vllm\]"):
-        Context(small_recipe(tmp_path, "engine.name=vllm"), RunFolder(tmp_path / "run"))
+        Session(small_recipe(tmp_path, "engine.name=vllm"), RunFolder(tmp_path / "run"))
     with pytest.raises(Exception, match="cache"):
         load_recipe("arithmetic", ["engine.vllm.cache=much"])

@@ -18,8 +18,6 @@ from builders import (
     make_revised,
     make_verdict,
 )
-from selfimprove.constitutional import _pairs, correlation, describe_comparisons, read_pairs
-from selfimprove.context import Context
 from small import SMALL, small_recipe
 
 from selfimprove.constitution.model import ComparisonExemplar
@@ -38,9 +36,11 @@ from selfimprove.records import (
     Verdict,
     by_id,
 )
-from selfimprove.run.plan import PlannedStage, build_plan
-from selfimprove.stages.compare import Feedback, Match, compare
-from selfimprove.stages.prefer import Prefer, prefer
+from selfimprove.run.desk import StageDesk
+from selfimprove.run.plan import build_plan
+from selfimprove.run.session import Session
+from selfimprove.stages.compare import Feedback, Match, compare, correlation, measure_comparisons, pair_responses
+from selfimprove.stages.prefer import Prefer, prefer, read_pairs
 from selfimprove.stages.select import Select
 from selfimprove.store import RunFolder
 
@@ -134,7 +134,7 @@ def test_a_judge_that_goes_by_the_place_gives_ties_alone(first: float, second: f
     assert len(found) == 20 and {one.preferred for one in found} == {0.5}
     assert pair(RESPONSES, comparisons=found) == []
     assert pair(RESPONSES, comparisons=found, feedback=Feedback(tie=0.0)) == []
-    figures = describe_comparisons(found, {one.id: len(one.text) for one in RESPONSES}, 0.02)
+    figures = measure_comparisons(found, {one.id: len(one.text) for one in RESPONSES}, 0.02)
     assert (figures["compared"], figures["ties"], figures["correlation with length"]) == (20, 20, None)
     assert (figures["for the first place"] > 0.5) is (first > second)
 
@@ -265,7 +265,7 @@ def test_comparisons_are_described() -> None:
     # Differences in length of -20, 10 and 10; preferred at 0.3, 0.7 and 0.505: means 0 and 0.50167, products
     # 4.0333 + 1.9833 + 0.0333 = 6.05, squares 600 and 0.04067 + 0.03934 + 0.00001 = 0.08002.
     compared = [make_comparison(a, b, 0.5, 0.9), make_comparison(b, c, 0.9, 0.5), make_comparison(c, a, 0.51, 0.5)]
-    figures = describe_comparisons(compared, {one.id: len(one.text) for one in (a, b, c)}, 0.02)
+    figures = measure_comparisons(compared, {one.id: len(one.text) for one in (a, b, c)}, 0.02)
     assert (figures["compared"], figures["ties"]) == (3, 1)
     assert figures["for the first place"] == pytest.approx((0.7 + 0.7 + 0.505) / 3)
     assert figures["correlation with length"] == pytest.approx(6.05 / math.sqrt(600 * 0.08002), abs=1e-4)
@@ -280,7 +280,7 @@ REFUSED, TURNED_AWAY = make_revised(AGAIN, "I won't.", step=3, kept=False, reaso
 
 def matched(rationales: Sequence[Rationale], revisions: Sequence[Revision], limit: int) -> list[tuple[str, str]]:
     became = {one.rationale: one for one in revisions}
-    found = _pairs(rationales, became, by_id([OPEN, SUM, *OTHERS]), limit)
+    found = pair_responses(rationales, became, by_id([OPEN, SUM, *OTHERS]), limit)
     return [(first.text, second.text) for _, first, second in found]
 
 
@@ -531,8 +531,8 @@ def test_limits_hold_for_pairs_of_every_source() -> None:
 def test_another_judge_is_another_preference_and_nothing_else(tmp_path: Path) -> None:
     open_ = ("constitution=short", "revise={}", "train={name: prompts/red-team}", "repair=null", "warmup=null")
     plain = (*open_, "select.sources=samples", "model={path: some/model}", "prefer={feedback: {}}", "dpo={}")
-    graphs = [build_plan(small_recipe(tmp_path, *plain, *more), "") for more in ((), ("judge={path: other/model}",))]
-    first, other = ({key: graph.nodes[key]["stage"].fingerprint for key in graph} for graph in graphs)
+    plans = [build_plan(small_recipe(tmp_path, *plain, *more), "") for more in ((), ("judge={path: other/model}",))]
+    first, other = ({key: stage.fingerprint for key, stage in plan.items()} for plan in plans)
     changed = {name for round_, name in first if round_ == 1 and first[1, name] != other[1, name]}
     assert changed == {"prefer", "dpo", "evaluate", "promote"}
 
@@ -548,8 +548,8 @@ def test_pairs_of_people_come_with_their_problems(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "pairs.jsonl.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, rows)))
     files = f"prefer={{files: {{path: {tmp_path / 'pairs.jsonl.gz'}, limit: 3}}}}"
-    context = Context(small_recipe(tmp_path, files, "dpo={}", text=SMALL), RunFolder(tmp_path / "run"))
-    rounds: list[list[Record]] = [list(read_pairs(PlannedStage(at, "prefer", (), {}), context)) for at in (1, 2)]
+    session = Session(small_recipe(tmp_path, files, "dpo={}", text=SMALL), RunFolder(tmp_path / "run"))
+    rounds: list[list[Record]] = [list(read_pairs(StageDesk(session.plan[at, "prefer"], session))) for at in (1, 2)]
     for records in rounds:
         problems = {one.id for one in records if isinstance(one, Problem)}
         pairs = [one for one in records if isinstance(one, Preference)]

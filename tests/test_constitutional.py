@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 from rich.console import Console
-from selfimprove.context import Context, EngineOf
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
@@ -22,6 +21,7 @@ from selfimprove.lineage import ancestors, build_graph
 from selfimprove.principle_report import print_report
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling
+from selfimprove.recipe_file import parse_recipe
 from selfimprove.records import (
     Checkpoint,
     Comparison,
@@ -35,8 +35,10 @@ from selfimprove.records import (
     Verdict,
     derive_seed,
 )
+from selfimprove.run.engine_slot import EngineOf
 from selfimprove.run.estimate import print_plan
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Session
 from selfimprove.show import print_record
 from selfimprove.stages.select import Select, select
 from selfimprove.status import print_status, to_json
@@ -91,7 +93,7 @@ class Adder(ScriptedEngine):
                 for prompt, text in pairs]  # fmt: skip
 
 
-def load_adder(_: Checkpoint, __: Context) -> Engine:
+def load_adder(_: Checkpoint, __: Session) -> Engine:
     return Adder()
 
 
@@ -342,7 +344,7 @@ def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
     other = recipe.model_dump(mode="json")
     other["evaluate_on"] = [{"name": "scored/pairs", "path": str(tmp_path / "pairs.jsonl.gz")}]
     with pytest.raises(TaskError, match=r"pairs.jsonl.gz: a pair is held out too: '\\n\\nHuman: \d"):
-        Context(Recipe.model_validate(other), RunFolder(tmp_path / "run"))
+        Session(Recipe.model_validate(other), RunFolder(tmp_path / "run"))
 
 
 def test_a_plan_says_what_the_constitution_will_ask(tmp_path: Path) -> None:
@@ -359,9 +361,9 @@ def test_what_open_prompts_depend_on_is_in_the_fingerprints(tmp_path: Path) -> N
     shown_open["open_prompt"] |= {"style": "few-shot", "exemplars": str(exemplars)}
 
     def fingerprints(**changes: Any) -> dict[str, str]:
-        changed = Recipe.model_validate({**shown_open, **changes})
-        graph = Context(changed, RunFolder(tmp_path / "run")).graph()
-        return {str(graph.nodes[key]["stage"]): graph.nodes[key]["stage"].fingerprint for key in graph}
+        changed = parse_recipe(json.dumps({**shown_open, **changes}))
+        planned = Session(changed, RunFolder(tmp_path / "run")).plan.values()
+        return {str(stage): stage.fingerprint for stage in planned}
 
     exemplars.write_text("exemplars: [{question: One, answer: Two.}]")
     plain = fingerprints()
@@ -375,19 +377,19 @@ def test_what_open_prompts_depend_on_is_in_the_fingerprints(tmp_path: Path) -> N
 def test_a_chain_goes_on_where_a_judge_took_the_engine(tmp_path: Path) -> None:
     loaded = []
 
-    def load(checkpoint: Checkpoint, _: Context) -> Engine:
+    def load(checkpoint: Checkpoint, _: Session) -> Engine:
         loaded.append(checkpoint.id)
         return Adder()
 
-    context = Context(small_recipe(tmp_path, text=CHAIN), RunFolder(tmp_path / "run"), load=load)
+    session = Session(small_recipe(tmp_path, text=CHAIN), RunFolder(tmp_path / "run"), load=load)
     policy, judge = (Checkpoint(path=name, method="base", weights="") for name in ("policy", "judge"))
-    writer = EngineOf(policy, context)
+    writer = EngineOf(policy, session.slot)
     for checkpoint in (None, judge):
         if checkpoint:
-            context.engine(checkpoint)
+            session.engine(checkpoint)
         assert [one.text for one in writer.generate([Request("1+2=1+2+0=03\n# 3?1+2=", 1)], Sampling())]
     assert loaded == [policy.id, judge.id, policy.id]
-    context.close()
+    session.close()
 
 
 def test_a_scorer_may_decide_without_an_answer() -> None:

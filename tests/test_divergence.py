@@ -7,32 +7,29 @@ from statistics import mean, stdev
 
 import pytest
 import torch
-from selfimprove.context import Context
-from selfimprove.divergence import KL, describe_kl, measure_kl
-from selfimprove.summary import summarize
 from small import small_recipe
 
 from selfimprove.models import load_model
 from selfimprove.prompts import encode_completion, encode_prompt
 from selfimprove.records import Rationale
+from selfimprove.run.desk import StageDesk
 from selfimprove.run.loop import run_loop
-from selfimprove.run.plan import in_order
+from selfimprove.run.session import Session
+from selfimprove.stages.kl import KL, describe_kl, measure_kl
 from selfimprove.store import RunFolder
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """A run of two rounds that measured all its samples."""
     folder = tmp_path_factory.mktemp("kl")
     recipe, run = small_recipe(folder, "generate.kl_samples=1000"), RunFolder(folder / "run")
     run_loop(recipe, run)
-    found = Context(recipe, run)
-    found.plan = {stage.key: stage for stage in in_order(found.graph())}
-    return found
+    return Session(recipe, run)
 
 
-def measured(context: Context, round_: int) -> dict[str, float]:
-    manifest = context.folder.stage(round_, "select").manifest()
+def measured(session: Session, round_: int) -> dict[str, float]:
+    manifest = session.folder.stage(round_, "select").manifest()
     assert manifest is not None
     found: dict[str, float] = manifest.metrics[KL]
     return found
@@ -52,13 +49,13 @@ def log_probability(folder: str, texts: Sequence[Rationale], *, end: bool = True
     return found
 
 
-def test_it_is_the_mean_log_ratio_of_what_the_policy_sampled(context: Context) -> None:
-    texts: list[Rationale] = context.read((2, "generate"), Rationale)
+def test_it_is_the_mean_log_ratio_of_what_the_policy_sampled(session: Session) -> None:
+    texts: list[Rationale] = session.read((2, "generate"), Rationale)
     assert {one.finish for one in texts} == {"stop", "length"}  # with and without an end token
-    policy = log_probability(context.weights(context.incumbent(2)), texts)
-    base = log_probability(context.weights(context.first_checkpoint()), texts)
+    policy = log_probability(session.weights(session.incumbent(2)), texts)
+    base = log_probability(session.weights(session.first_checkpoint()), texts)
     ratios = [one[0] - other[0] for one, other in zip(policy, base, strict=True)]
-    found = measured(context, 2)
+    found = measured(session, 2)
     assert found["texts"] == len(texts) == 24
     assert found["nats a text"] == pytest.approx(mean(ratios), abs=1e-4)
     assert found["standard error"] == pytest.approx(stdev(ratios) / sqrt(24), abs=1e-4)
@@ -67,45 +64,46 @@ def test_it_is_the_mean_log_ratio_of_what_the_policy_sampled(context: Context) -
     assert found["temperature"] == 1.0
 
 
-def test_the_line_of_the_stage_says_it(context: Context) -> None:
+def test_the_line_of_the_stage_says_it(session: Session) -> None:
     found = {"nats a text": 2.6116, "standard error": 0.39084, "nats a token": 0.14853}
     assert describe_kl(found) == "; KL from the base 2.61 ± 0.39 nats a text (0.149 a token)"
     assert describe_kl(found | {"standard error": None}) == "; KL from the base 2.61 nats a text (0.149 a token)"
     assert describe_kl(None) == ""
-    assert summarize(context.plan[2, "select"], context).endswith(describe_kl(measured(context, 2)))
+    desk = StageDesk(session.plan[2, "select"], session)
+    assert desk.stage.declared.say(desk).endswith(describe_kl(measured(session, 2)))
 
 
-def test_the_base_is_no_distance_from_itself(context: Context) -> None:
-    assert measured(context, 1)["nats a text"] == pytest.approx(0.0, abs=1e-6)
+def test_the_base_is_no_distance_from_itself(session: Session) -> None:
+    assert measured(session, 1)["nats a text"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_only_so_many_texts_of_the_round_are_scored_and_no_others(context: Context) -> None:
-    context.recipe = small_recipe(context.folder.path.parent, "generate.kl_samples=5")
-    written: list[Rationale] = context.read((2, "generate"), Rationale)
-    others: list[Rationale] = [*context.read((1, "generate"), Rationale), *context.read((2, "rationalize"), Rationale)]
-    some = measure_kl(2, written, context)
+def test_only_so_many_texts_of_the_round_are_scored_and_no_others(session: Session) -> None:
+    fewer = Session(small_recipe(session.folder.path.parent, "generate.kl_samples=5"), session.folder)
+    desk = StageDesk(fewer.plan[2, "select"], fewer)
+    written: list[Rationale] = session.read((2, "generate"), Rationale)
+    others: list[Rationale] = [*session.read((1, "generate"), Rationale), *session.read((2, "rationalize"), Rationale)]
+    some = measure_kl(desk, written)
     assert some is not None and some["texts"] == 5
-    assert measure_kl(2, [*others, *reversed(written)], context) == some
-    assert measure_kl(2, others, context) is None
+    assert measure_kl(desk, [*others, *reversed(written)]) == some
+    assert measure_kl(desk, others) is None
 
 
-def test_where_texts_may_end_at_a_stop_string_no_end_token_is_counted(context: Context, tmp_path: Path) -> None:
+def test_where_texts_may_end_at_a_stop_string_no_end_token_is_counted(session: Session, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, "generate.kl_samples=1000", "prompt.stop=[x]")
-    stopping = Context(recipe, context.folder)
-    stopping.plan = context.plan
-    texts: list[Rationale] = context.read((2, "generate"), Rationale)
+    stopping = Session(recipe, session.folder)
+    texts: list[Rationale] = session.read((2, "generate"), Rationale)
     policy, base = (
-        log_probability(context.weights(one), texts, end=False)
-        for one in (context.incumbent(2), context.first_checkpoint())
+        log_probability(session.weights(one), texts, end=False)
+        for one in (session.incumbent(2), session.first_checkpoint())
     )
-    found = measure_kl(2, texts, stopping)
+    found = measure_kl(StageDesk(stopping.plan[2, "select"], stopping), texts)
     ratios = [one[0] - other[0] for one, other in zip(policy, base, strict=True)]
     assert found is not None and found["nats a text"] == pytest.approx(mean(ratios), abs=1e-4)
-    assert found["nats a text"] != pytest.approx(measured(context, 2)["nats a text"], abs=1e-3)
+    assert found["nats a text"] != pytest.approx(measured(session, 2)["nats a text"], abs=1e-3)
 
 
 def test_it_is_off_and_changes_no_fingerprint(tmp_path: Path) -> None:
     plain, asked = (small_recipe(tmp_path, *some) for some in ((), ("generate.kl_samples=9",)))
     assert plain.stages.generate.kl_samples == 0
-    stages = [list(in_order(Context(one, RunFolder(tmp_path / "run")).graph())) for one in (plain, asked)]
+    stages = [list(Session(one, RunFolder(tmp_path / "run")).plan.values()) for one in (plain, asked)]
     assert [one.fingerprint for one in stages[0]] == [one.fingerprint for one in stages[1]]

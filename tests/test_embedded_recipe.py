@@ -9,7 +9,8 @@ from statistics import mean
 import pytest
 
 from selfimprove.records import Evaluation
-from selfimprove.status import outside_model, read_manifests
+from selfimprove.figures import read_manifests
+from selfimprove.status import outside_model
 from selfimprove.store import RunFolder
 
 ROOT = Path(__file__).parent.parent

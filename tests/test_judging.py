@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from selfimprove.context import Context
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
@@ -13,6 +12,7 @@ from selfimprove.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Session
 from selfimprove.status import to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
@@ -42,7 +42,7 @@ def plain(folder: Path, model: Path, rows: list[dict[str, object]], *changes: st
 
 def test_a_second_verifier_judges_a_share_and_differences_are_kept(tmp_path: Path) -> None:
     # Written 0<digits>: the exact string is wrong, the number is right.
-    load = lambda checkpoint, context: ScriptedEngine(  # noqa: E731
+    load = lambda checkpoint, session: ScriptedEngine(  # noqa: E731
         lambda prompt, seed: f"# 0{sum(map(int, prompt.rpartition('?')[2].rstrip('=').split('+')))}"
     )
     run = RunFolder(tmp_path / "run")
@@ -82,7 +82,7 @@ def test_a_model_judges_and_what_it_does_not_answer_is_undecided(tmp_path: Path)
     recipe = small_recipe(tmp_path, *plain(tmp_path, base_model(tmp_path), rows, "train.compare=judge"))
     asked: list[str] = []
 
-    def load(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
+    def load(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
         asked.append(checkpoint.path)
         return ScriptedEngine(write)
 
@@ -118,7 +118,7 @@ def test_choices_of_ones_own_are_judged_by_letter_or_text(tmp_path: Path) -> Non
     run = RunFolder(tmp_path / "run")
     changes = ("train.compare=choice", "train.options=options", "rounds=0")
     recipe = small_recipe(tmp_path, *plain(tmp_path, base_model(tmp_path), rows), *changes)
-    run_loop(recipe, run, load=lambda checkpoint, context: ScriptedEngine(lambda prompt, seed: "It is there."))
+    run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(lambda prompt, seed: "It is there."))
     verdicts = run.stage(0, "evaluate").read(Verdict)
     assert {(one.outcome, one.verifier) for one in verdicts} == {("correct", "choice")}
 
@@ -139,5 +139,5 @@ def test_a_mistake_in_a_judges_prompt_is_one_line(text: str, message: str, tmp_p
     path.write_text(text)
     recipe = small_recipe(tmp_path, "verify.second={verifier: judge}", f"judge.prompt={path}")
     with pytest.raises(RecipeError) as error:
-        Context(recipe, RunFolder(tmp_path / "run"))
+        Session(recipe, RunFolder(tmp_path / "run"))
     assert message in str(error.value)

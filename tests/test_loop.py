@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from selfimprove.context import Context
 from small import record_ids, small_recipe, weight_hashes
 
 from selfimprove.errors import StoreError, TrainingError
 from selfimprove.lineage import ancestors, build_graph, cycles, orphans
+from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, Decision, Example, Problem, Rationale, Verdict
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 
@@ -207,8 +208,13 @@ def test_sft_starts_from_the_checkpoint_that_the_recipe_names(tmp_path: Path) ->
     assert second.parents[0] == first.id
 
 
+def data_of(recipe: Recipe, folder: Path) -> str:
+    session = Session(recipe, RunFolder(folder / "run"))
+    return session.inputs.data(session.judging.identity())
+
+
 def test_changed_problems_are_noticed(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path)
-    before = Context(recipe, RunFolder(tmp_path / "run")).data()
+    before = data_of(recipe, tmp_path)
     fewer = small_recipe(tmp_path, "train.held_out=3")
-    assert Context(fewer, RunFolder(tmp_path / "run")).data() != before
+    assert data_of(fewer, tmp_path) != before

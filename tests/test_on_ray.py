@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from selfimprove.cli import main
 from selfimprove.recipe import Recipe
 from selfimprove.run.cluster import TRIES, Worker, package_versions
 from selfimprove.run.loop import run_loop
-from selfimprove.run.parts import InTurn
+from selfimprove.run.parts import Advance, Job, Sequential
 from selfimprove.store import RunFolder
 
 ONE_ROUND = ("rounds=1", "rationalize=null", "repair.samples=1", "generate.part_size=3", "verify.overlap=false")
@@ -124,14 +124,14 @@ def test_what_a_worker_cannot_do_comes_back_as_one_line(
 
 
 def test_parts_that_are_made_out_of_order_are_the_same(local: RunFolder, opened: RunFolder, tmp_path: Path) -> None:
-    class Backwards(InTurn):
-        def make(self, stage: Any, work: Any, numbers: Any, *others: Any) -> Iterator[Any]:
+    class Backwards(Sequential):
+        def make(self, job: Job, numbers: Sequence[int], advance: Advance) -> Iterator[Any]:
             # What follows from all others stays the last.
-            first, last = (numbers[:-1], numbers[-1:]) if work.follows else (numbers, [])
-            return super().make(stage, work, [*first[::-1], *last], *others)
+            first, last = (numbers[:-1], numbers[-1:]) if job.stage.declared.gathers else (numbers, [])
+            return super().make(job, [*first[::-1], *last], advance)
 
     run = RunFolder(tmp_path / "backwards")
-    run_loop(small_recipe(tmp_path, *ONE_ROUND), run, maker=Backwards())
+    run_loop(small_recipe(tmp_path, *ONE_ROUND), run, runner=Backwards())
     assert record_ids(run) == record_ids(local)
 
 

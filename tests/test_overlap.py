@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from selfimprove.context import Clock, Context, Loader
 from small import record_ids, small_recipe
 from test_parts import damage_pages
 
@@ -16,7 +15,9 @@ from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Rationale, Verdict
+from selfimprove.run.clock import Clock
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Loader, Session
 from selfimprove.status import verified_beside
 from selfimprove.store import RunFolder
 
@@ -28,7 +29,7 @@ PATIENCE = 20.0  # seconds
 def writes(run: RunFolder, then: Callable[[], None]) -> Loader:
     """An engine that calls a function before it writes anything of the last part of round 1."""
 
-    def load(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
+    def load(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
         def write(prompt: str, seed: int) -> str:
             if (run.path / "round-01/generate/rationale-00001.parquet").exists() and not (run.path / LAST).exists():
                 then()
@@ -128,9 +129,9 @@ def test_an_error_beside_generation_is_raised_in_its_turn(tmp_path: Path) -> Non
 
 def test_where_a_model_judges_nothing_runs_beside(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    assert not Context(small_recipe(tmp_path), run).judging.asks
+    assert not Session(small_recipe(tmp_path), run).judging.asks
     judged = small_recipe(tmp_path, *ONE_ROUND, "verify.second={verifier: judge}", "verify.overlap=true")
-    assert Context(judged, run).judging.asks
+    assert Session(judged, run).judging.asks
     seen = []
     load = writes(run, lambda: seen.append([one.name for one in threading.enumerate()]))
     run_loop(judged, run, load=load)

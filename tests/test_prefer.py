@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from builders import make_rationale, make_verdict
 from rich.console import Console
-from selfimprove.summary import describe_dpo
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
 
@@ -18,6 +17,7 @@ from selfimprove.lineage import ancestors, build_graph, orphans
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.run.loop import run_loop
 from selfimprove.show import print_record
+from selfimprove.stages.dpo import describe_dpo
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.stages.select import Select
 from selfimprove.status import print_status, to_json
@@ -128,7 +128,7 @@ def half_right(prompt: str, seed: int) -> str:
 def run(folder: Path, *overrides: str) -> RunFolder:
     made = RunFolder(folder / "small")
     recipe = small_recipe(folder / "recipe", *(overrides or ["rounds=1"]), text=WITH_DPO)
-    run_loop(recipe, made, load=lambda checkpoint, context: ScriptedEngine(half_right))
+    run_loop(recipe, made, load=lambda checkpoint, session: ScriptedEngine(half_right))
     return made
 
 
@@ -200,7 +200,7 @@ def test_without_pairs_the_sft_checkpoint_goes_on(tmp_path: Path) -> None:
     made = RunFolder(tmp_path / "small")
     recipe = small_recipe(tmp_path / "recipe", "rounds=2", text=WITH_DPO)
     right = ScriptedEngine(lambda prompt, seed: half_right(prompt, 0))
-    run_loop(recipe, made, load=lambda checkpoint, context: right)
+    run_loop(recipe, made, load=lambda checkpoint, session: right)
     for round_ in (1, 2):
         assert made.stage(round_, "dpo").read(Checkpoint) == made.stage(round_, "sft").read(Checkpoint)
     assert describe_dpo({"pairs": 0}) == "no pairs: the checkpoint is kept as it is"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selfimprove.context import Context
 
 from selfimprove.cli import main
 from selfimprove.cli_prompts import load_ask
@@ -19,6 +18,7 @@ from selfimprove.prompt_search import Search, search
 from selfimprove.prompt_study import Asked, Form, SharedEngine, ask, compare_forms, make_forms, trigger_form
 from selfimprove.recipe import Build, Recipe
 from selfimprove.records import Checkpoint, Outcome, Problem, Proposal, Rationale
+from selfimprove.run.session import Session
 from selfimprove.stats import holm, mcnemar, wilson
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.query import Query
@@ -53,7 +53,7 @@ class Scripted(SharedEngine):
         super().__init__()
         self.write, self.prompts = write, []  # type: ignore[var-annotated]
 
-    def __call__(self, checkpoint: Checkpoint, context: Context) -> Engine:
+    def __call__(self, checkpoint: Checkpoint, session: Session) -> Engine:
         def write(prompt: str, seed: int) -> str:
             self.prompts.append(prompt)
             return str(self.write(prompt, seed))
@@ -214,7 +214,7 @@ def test_the_search_finds_what_helps_on_training_problems_alone(model: Path, pro
     listed = next(one for one in engine.prompts if one.endswith("Instruction:"))
     assert "Instruction: Think.\nScore: 0" in listed
     # No held-out problem was seen.
-    held_out = {one.question for one in Context(recipe, RunFolder(tmp_path / "none")).held_out}
+    held_out = {one.question for one in Session(recipe, RunFolder(tmp_path / "none")).inputs.held_out}
     assert len(held_out) == 10
     assert not any(question in prompt for prompt in engine.prompts for question in held_out)
     again = search(recipe, folder, GIVEN, settings, load=Scripted(refuse))

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from builders import make_problem, make_rationale
-from selfimprove.context import Context
 from small import small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Session
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
@@ -43,7 +43,7 @@ def test_the_longest_right_part_of_a_problem_is_taken() -> None:
     assert found[PROBLEM.id].rationale == judged[1][0].id
 
 
-def stumbles_once(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
+def stumbles_once(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
     """Always wrong in the second column, and right from there on if it is given the first line."""
 
     def write(prompt: str, seed: int) -> str:

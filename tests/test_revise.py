@@ -17,7 +17,6 @@ from builders import (
     make_revised,
     make_verdict,
 )
-from selfimprove.constitutional import describe_texts, measure_revisions
 
 from selfimprove.constitution import Constitution, Principle
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck, Scope, VerifierCheck
@@ -35,7 +34,8 @@ from selfimprove.records import (
     by_id,
 )
 from selfimprove.stages.critique import CritiqueSettings, find_line
-from selfimprove.stages.generate import Writer
+from selfimprove.stages.evaluate import describe_texts, measure_revisions
+from selfimprove.stages.base import Writer
 from selfimprove.stages.revise import Revise, find_marks, revise
 from selfimprove.stages.select import Select
 from selfimprove.stages.teach import is_right, teach

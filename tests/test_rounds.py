@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from selfimprove.context import Context
 from small import small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
@@ -12,6 +11,7 @@ from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale
 from selfimprove.run.loop import run_loop
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 
 
@@ -21,7 +21,7 @@ def answer(prompt: str) -> str:
     return write_rationale(*map(int, operands))
 
 
-def right_until_trained(checkpoint: Checkpoint, context: Context) -> ScriptedEngine:
+def right_until_trained(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
     """The first checkpoint answers everything, every trained one nothing."""
     return ScriptedEngine(lambda prompt, seed: "#0" if checkpoint.method == "sft" else answer(prompt))
 
@@ -56,7 +56,7 @@ def test_lora_on_a_given_model_goes_on_with_its_adapter(tmp_path: Path) -> None:
         *("sft.lora={rank: 2}", "sft.epochs=1", "sft.steps=null"),
     )
     run = RunFolder(tmp_path / "run")
-    run_loop(recipe, run, load=lambda checkpoint, context: ScriptedEngine(lambda prompt, seed: answer(prompt)))
+    run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(lambda prompt, seed: answer(prompt)))
     base = run.stage(0, "base").read(Checkpoint)[0]
     first, second = (run.stage(round_, "sft").read(Checkpoint)[0] for round_ in (1, 2))
     assert base.weights == hash_weights(model)
@@ -71,7 +71,7 @@ def test_lora_on_a_given_model_goes_on_with_its_adapter(tmp_path: Path) -> None:
 def test_accuracy_counts_the_decided_problems(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     half = ScriptedEngine(lambda prompt, seed: answer(prompt) if int(prompt[0]) % 2 else "#0")
-    run_loop(small_recipe(tmp_path, "rounds=0"), run, load=lambda checkpoint, context: half)
+    run_loop(small_recipe(tmp_path, "rounds=0"), run, load=lambda checkpoint, session: half)
     found = run.stage(0, "evaluate").read(Evaluation)
     assert sum(one.n for one in found) == 16
     assert 0 < sum(one.correct for one in found) < 16

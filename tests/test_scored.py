@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from builders import CHECKPOINT, make_problem, make_rationale
 from rich.console import Console
-from selfimprove.context import Context, Silent
 from small import record_ids, small_recipe
 
 from selfimprove.addition import parse_addition, write_rationale
@@ -23,7 +22,9 @@ from selfimprove.recipe import Prompting
 from selfimprove.records import Checkpoint, Evaluation, Problem, Promotion, Rationale, Verdict
 from selfimprove.run.loop import run_loop
 from selfimprove.run.plan import PlannedStage
-from selfimprove.stages.generate import Writer
+from selfimprove.run.report import Silent
+from selfimprove.run.session import Session
+from selfimprove.stages.base import Writer
 from selfimprove.stages.score import AT_ONCE, pick_options
 from selfimprove.stats import wilson
 from selfimprove.status import print_status, to_json
@@ -309,7 +310,7 @@ def right(prompt: str, option: str) -> float:
     return 0.0 if int(prompt[1:-3]) + 1 == int(option.rstrip("#")) else -1.0
 
 
-def picks_until_trained(checkpoint: Checkpoint, context: Context) -> KnownEngine:
+def picks_until_trained(checkpoint: Checkpoint, session: Session) -> KnownEngine:
     """Every checkpoint answers all sums, and only the first one picks the right options."""
     sign = -1.0 if checkpoint.method == "sft" else 1.0
     return KnownEngine(lambda prompt, option: sign * right(prompt, option), lambda prompt, seed: answer(prompt))
@@ -430,7 +431,7 @@ def test_a_run_that_stops_between_two_parts_goes_on(tmp_path: Path) -> None:
     run_loop(recipe, whole, load=picks_until_trained)
     asked: list[str] = []
 
-    def stops(checkpoint: Checkpoint, context: Context) -> KnownEngine:
+    def stops(checkpoint: Checkpoint, session: Session) -> KnownEngine:
         def score(prompt: str, option: str) -> float:
             asked.append(prompt)
             if len(asked) == 20:  # in the second of the scored parts
@@ -460,8 +461,8 @@ def test_few_shot_exemplars_are_not_asked_of_a_scored_task(tmp_path: Path) -> No
         *("warmup=null", "model.build=null", "model.path=none", "prompt.style=few-shot-cot", "select.sources=samples"),
         *(f"train={bbh}", f"evaluate_on=[{bbh}, {{name: scored/sums, path: {write_rows(tmp_path / 's', SUMS)}}}]"),
     )
-    context = Context(recipe, RunFolder(tmp_path / "run"))
-    assert [*context.own_exemplars] == ["bbh/navigate"] and len(context.held_out) > 12
+    session = Session(recipe, RunFolder(tmp_path / "run"))
+    assert [*session.inputs.own_exemplars] == ["bbh/navigate"] and len(session.inputs.held_out) > 12
 
 
 @pytest.mark.parametrize(

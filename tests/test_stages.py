@@ -11,9 +11,11 @@ from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.recipe import Sampling
 from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
 from selfimprove.stages.evaluate import evaluate
-from selfimprove.stages.generate import Writer, generate
+from selfimprove.stages.failed import failed_problems
+from selfimprove.stages.generate import generate
+from selfimprove.stages.base import Writer
 from selfimprove.stages.promote import Promote, promote
-from selfimprove.stages.rationalize import failed_problems, rationalize
+from selfimprove.stages.rationalize import rationalize
 from selfimprove.stages.verify import verify
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier

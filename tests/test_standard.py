@@ -12,13 +12,13 @@ from typing import Any
 import harness_tasks as harness
 import pytest
 from builders import make_problem, make_rationale
-from selfimprove.context import Context
 
 from selfimprove.cli_prompts import load_ask
 from selfimprove.models import build_model
 from selfimprove.prompts import encode_prompt
 from selfimprove.recipe import Build
 from selfimprove.records import by_id
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.tasks import load_task
@@ -243,8 +243,7 @@ def test_a_standard_reaches_the_fingerprint_and_its_prompts_the_text(tmp_path: P
         return load_ask("gsm8k", "m", str(DATA / "gsm8k"), "ask", list(more), 5, "mine")
 
     def fingerprint(*more: str) -> str:
-        graph = Context(recipe(*more), RunFolder(tmp_path / "run")).graph()
-        return str(graph.nodes[0, "evaluate"]["stage"].fingerprint)
+        return Session(recipe(*more), RunFolder(tmp_path / "run")).plan[0, "evaluate"].fingerprint
 
     found = {fingerprint(), fingerprint("evaluate.standard=lm-eval"), fingerprint("evaluate.standard=lm-eval-cot")}
     assert len(found) == 3
@@ -255,7 +254,7 @@ def test_a_task_without_standard_prompts_is_one_line(tmp_path: Path) -> None:
 
     recipe = load_ask("arithmetic", "m", None, "ask", ["evaluate.standard=lm-eval"], 5, "mine")
     with pytest.raises(TaskError, match="lm-eval has no prompts for arithmetic"):
-        Context(recipe, RunFolder(tmp_path / "run"))
+        Session(recipe, RunFolder(tmp_path / "run"))
 
 
 @needs_data

@@ -13,7 +13,6 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 
 import psutil
 import torch
-from selfimprove.context import Context, Silent
 from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
@@ -28,6 +27,8 @@ from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Evaluation, Rationale
 from selfimprove.run.loop import run_loop
 from selfimprove.run.plan import PlannedStage
+from selfimprove.run.report import Silent
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -367,9 +368,9 @@ class Breaking(Silent):
     def __init__(self) -> None:
         self.engine: VllmEngine | None = None
 
-    def load(self, checkpoint: Checkpoint, context: Context) -> Engine:
-        settings, model = context.recipe.engine, context.recipe.model
-        self.engine = VllmEngine(context.describe_weights(checkpoint), settings=settings, model=model)
+    def load(self, checkpoint: Checkpoint, session: Session) -> Engine:
+        settings, model = session.recipe.engine, session.recipe.model
+        self.engine = VllmEngine(session.describe_weights(checkpoint), settings=settings, model=model)
         return self.engine
 
     def begin(self, stage: PlannedStage) -> None:

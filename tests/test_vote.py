@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
-from selfimprove.answering import counted, measure_votes
 from small import SMALL, small_recipe
 
 from selfimprove.errors import RecipeError
@@ -24,8 +23,10 @@ from selfimprove.records import (
     by_id,
 )
 from selfimprove.run.loop import run_loop
+from selfimprove.stages.asking import counted, measure_votes
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.select import Select, select
+from selfimprove.stages.verify import Verify
 from selfimprove.stages.vote import MajorityVote, Votes, count_shares, vote
 from selfimprove.status import print_status, read_funnels, to_json
 from selfimprove.store import RunFolder
@@ -232,7 +233,7 @@ def test_the_verifier_says_which_answers_are_the_same(
     settings = JsonlTask(path=str(path), compare=compare, options="options" if options else None)  # type: ignore[arg-type]
     task = load_task(settings)
     problem = task.held_out()[0]
-    judging = Judging(small_recipe(tmp_path), [task], lambda _: [])
+    judging = Judging(Verify(), small_recipe(tmp_path).judge, [task], lambda _: [])
     try:
         assert judging.same_answers([(problem, make_rationale(problem, answer=one), other)]) == [same]
     finally:

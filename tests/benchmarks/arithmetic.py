@@ -55,26 +55,24 @@ def run_all(options: argparse.Namespace) -> None:
 
 def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
-    from selfimprove.context import Context, load_with_recipe
-
     from selfimprove.engines import Request
     from selfimprove.recipe import Sampling
-    from selfimprove.run.plan import in_order
+    from selfimprove.run.engine_slot import load_with_recipe
+    from selfimprove.run.session import Session
     from selfimprove.store import RunFolder
     from selfimprove.task_settings import ArithmeticTask
     from selfimprove.tasks import Arithmetic
 
     run = RunFolder(folder)
     recipe = run.recipe()
-    context = Context(recipe, run)
-    context.plan = {stage.key: stage for stage in in_order(context.graph())}
-    engine = load_with_recipe(context.incumbent(recipe.rounds + 1), context)
+    session = Session(recipe, run)
+    engine = load_with_recipe(session.incumbent(recipe.rounds + 1), session)
     problems = Arithmetic(ArithmeticTask(held_out=FINAL_PROBLEMS)).held_out()
     sampling = Sampling(temperature=0.0, max_tokens=recipe.stages.generate.max_tokens)
     right: dict[str, list[bool]] = defaultdict(list)
-    for completion in engine.generate([Request(context.prompts.render(one), 0) for one in problems], sampling):
+    for completion in engine.generate([Request(session.prompts.render(one), 0) for one in problems], sampling):
         problem = problems[completion.index]
-        right[problem.group].append(context.judging.extract_answer(problem, completion.text) == problem.answer)
+        right[problem.group].append(session.judging.extract_answer(problem, completion.text) == problem.answer)
     engine.close()
     return {shape: mean(found) for shape, found in right.items()}
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from selfimprove.context import Context, load_with_recipe
-
 from selfimprove.engines import Request
 from selfimprove.recipe import Sampling, Training
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
-from selfimprove.run.plan import in_order
+from selfimprove.run.engine_slot import load_with_recipe
+from selfimprove.run.session import Session
 from selfimprove.stages.dpo import Dpo
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import write_part
-from selfimprove.trainers.common import run_job
+from selfimprove.trainers.run import run_job
 from selfimprove.trainers.job import DpoJob, SftJob
 
 
@@ -57,40 +56,38 @@ VARIANTS = [
 ]  # fmt: skip
 
 
-def open_run(folder: Path) -> Context:
+def open_run(folder: Path) -> Session:
     run = RunFolder(folder)
     recipe = run.recipe()
-    context = Context(recipe, run)
-    context.plan = {stage.key: stage for stage in in_order(context.graph())}
-    return context
+    return Session(recipe, run)
 
 
-def read_pairs(context: Context, round_: int, limit: int, cut: Any) -> list[Preference]:
+def read_pairs(session: Session, round_: int, limit: int, cut: Any) -> list[Preference]:
     stages = ("generate", "repair")
-    written = [one for name in stages for one in context.read((round_, name), Rationale)]
-    judged = [one for name in ("verify", "repair") for one in context.read((round_, name), Verdict)]
+    written = [one for name in stages for one in session.read((round_, name), Rationale)]
+    judged = [one for name in ("verify", "repair") for one in session.read((round_, name), Verdict)]
     return list(
         prefer(
             written,
-            problems=by_id(context.read((round_, "frontier"), Problem)),
+            problems=by_id(session.read((round_, "frontier"), Problem)),
             verdicts={one.rationale: one for one in judged},
-            prompts=context.prompts,
+            prompts=session.prompts,
             shown=False,
-            require=context.recipe.stages.select,
+            require=session.recipe.stages.select,
             settings=Prefer(per_problem=2, limit=limit, cut=cut),
         )
     )
 
 
-def accuracy(context: Context, folder: str) -> float:
+def accuracy(session: Session, folder: str) -> float:
     """Greedy accuracy on the run's held-out problems."""
-    checkpoint = context.first_checkpoint().model_copy(update={"path": folder})
-    engine = load_with_recipe(checkpoint, context)
-    problems = context.held_out
-    sampling = Sampling(temperature=0.0, max_tokens=context.recipe.stages.generate.max_tokens)
+    checkpoint = session.first_checkpoint().model_copy(update={"path": folder})
+    engine = load_with_recipe(checkpoint, session)
+    problems = session.inputs.held_out
+    sampling = Sampling(temperature=0.0, max_tokens=session.recipe.stages.generate.max_tokens)
     right = [
-        context.judging.extract_answer(problems[one.index], one.text) == problems[one.index].answer
-        for one in engine.generate([Request(context.prompts.render(one), 0) for one in problems], sampling)
+        session.judging.extract_answer(problems[one.index], one.text) == problems[one.index].answer
+        for one in engine.generate([Request(session.prompts.render(one), 0) for one in problems], sampling)
     ]
     engine.close()
     return mean(right)
@@ -123,12 +120,12 @@ def main() -> None:
     parser.add_argument("--start", choices=("incumbent", "sft"), default="sft", help="the round's checkpoint")
     parser.add_argument("--only", nargs="+", default=[""], help="settings whose names hold one of these")
     options = parser.parse_args()
-    context = open_run(options.run)
-    context.import_models()
-    pairs = read_pairs(context, options.round, options.pairs, options.cut)
+    session = open_run(options.run)
+    session.import_models()
+    pairs = read_pairs(session, options.round, options.pairs, options.cut)
     after = options.round + (options.start == "sft")
-    start = str(Path(context.weights(context.incumbent(after))).resolve())
-    before = accuracy(context, start)
+    start = str(Path(session.weights(session.incumbent(after))).resolve())
+    before = accuracy(session, start)
     print(
         f"{len(pairs)} pairs of round {options.round}, {options.steps} steps of 16 from the {options.start} checkpoint "
         f"with {before:.3f}\n"
@@ -144,7 +141,7 @@ def main() -> None:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as name:
                 curve = train(variant, pairs, start, Path(name), options.steps, seed)
-                found.append(accuracy(context, str(Path(name) / "checkpoint")))
+                found.append(accuracy(session, str(Path(name) / "checkpoint")))
         first, last = curve[0].values, curve[-1].values
         shown = [f"{last['margin']:.2f}", *(f"{first[name]:.1f} to {last[name]:.1f}" for name in (
             "chosen log-probability", "rejected log-probability"))] if last else ["", "", ""]  # fmt: skip

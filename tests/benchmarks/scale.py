@@ -25,15 +25,14 @@ from statistics import median
 
 from agreement import records
 from pairs import DATA, read_data
-from selfimprove.context import Context
 from verify import empty_caches, judge, latex, measure
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale
 from selfimprove.run.loop import run_stage
-from selfimprove.run.parts import InTurn
-from selfimprove.run.plan import in_order
+from selfimprove.run.parts import Sequential
+from selfimprove.run.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
@@ -74,7 +73,7 @@ class Constants:
         return self.read + self.select
 
 
-def run_stages(folder: Path, data: Path) -> tuple[RunFolder, Context]:
+def run_stages(folder: Path, data: Path) -> tuple[RunFolder, Session]:
     """A run's round up to `select`, with an engine that knows GSM8K's solutions."""
     (folder / "scale.yaml").write_text(RECIPE % (data / "gsm8k"))
     run = RunFolder(folder / "run")
@@ -88,23 +87,21 @@ def run_stages(folder: Path, data: Path) -> tuple[RunFolder, Context]:
     def write(prompt: str, seed: int) -> str:
         return by_prompt[prompt] if seed % 4 == 0 else texts[seed % len(texts)]
 
-    context = Context(load_recipe(str(folder / "scale.yaml")), run, load=lambda *_: ScriptedEngine(write))
-    stages = list(in_order(context.graph()))
-    context.plan = {stage.key: stage for stage in stages}
+    session = Session(load_recipe(str(folder / "scale.yaml")), run, load=lambda *_: ScriptedEngine(write))
     with run:
-        for stage in stages:
+        for stage in session.plan.values():
             if stage.name == "base":  # no model is there
                 disk = run.stage(*stage.key, stage.fingerprint)
                 disk.begin({})
                 disk.write_part("checkpoint", 0, [Checkpoint(path="nothing", method="base", weights="")])
             elif stage.name in STAGES:
                 if stage.name == "generate":
-                    drawn: list[Problem] = context.read((1, "frontier"), Problem)
-                    by_prompt.update({context.prompts.render(one): solutions[one.question] for one in drawn})
-                context.clock.lap()
-                run_stage(stage, run.stage(*stage.key, stage.fingerprint), context, InTurn())
-    context.close()
-    return run, context
+                    drawn: list[Problem] = session.read((1, "frontier"), Problem)
+                    by_prompt.update({session.prompts.render(one): solutions[one.question] for one in drawn})
+                session.clock.lap()
+                run_stage(stage, run.stage(*stage.key, stage.fingerprint), session, Sequential())
+    session.close()
+    return run, session
 
 
 def measure_constants(data: Path, rounds: int, count_tokens: Callable[[str], float]) -> Constants:

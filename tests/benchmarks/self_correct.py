@@ -10,32 +10,36 @@ the accuracy after SFT alone of each round whose SFT was followed by DPO.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from selfimprove.constitutional import measure_revisions
-from selfimprove.context import Context
-
 from selfimprove.recipe import Sampling
 from selfimprove.records import Checkpoint, Critique, Evaluation, Rationale, Record, Revision, Verdict, by_id
-from selfimprove.run.parts import make_writer
-from selfimprove.run.plan import in_order, last_training
+from selfimprove.run.desk import StageDesk
+from selfimprove.run.session import Session
+from selfimprove.stages.dpo import Dpo
+from selfimprove.stages.evaluate import measure_revisions
 from selfimprove.stages.generate import generate
+from selfimprove.stages.base import Writer
 from selfimprove.stages.revise import revise
+from selfimprove.stages.sft import Sft
 from selfimprove.store import RunFolder
 
 
-def open_run(folder: Path) -> Context:
+def open_run(folder: Path) -> Session:
     run = RunFolder(folder)
-    context = Context(run.recipe(), run)
-    context.plan = {stage.key: stage for stage in in_order(context.graph())}
-    return context
+    return Session(run.recipe(), run)
 
 
-def first_answers(context: Context) -> tuple[list[Rationale], dict[str, Verdict]]:
+def make_writer(session: Session, round_: int, checkpoint: Checkpoint) -> Writer:
+    return replace(StageDesk(session.plan[0, "evaluate"], session).writer(checkpoint), round=round_)
+
+
+def first_answers(session: Session) -> tuple[list[Rationale], dict[str, Verdict]]:
     """The wrong answers of the warmed-up model, and as many right ones."""
-    verdicts = {one.rationale: one for one in context.read((0, "evaluate"), Verdict)}
-    answers = [one for one in context.read((0, "evaluate"), Rationale) if one.origin == "sampled"]
+    verdicts = {one.rationale: one for one in session.read((0, "evaluate"), Verdict)}
+    answers = [one for one in session.read((0, "evaluate"), Rationale) if one.origin == "sampled"]
     answers = [one for one in answers if one.finish == "stop"]
     wrong = [one for one in answers if verdicts[one.id].outcome == "incorrect"]
     right = sorted((one for one in answers if verdicts[one.id].outcome == "correct"), key=lambda one: one.id)
@@ -43,18 +47,18 @@ def first_answers(context: Context) -> tuple[list[Rationale], dict[str, Verdict]
 
 
 def correct(
-    context: Context, checkpoint: Checkpoint, answers: Sequence[Rationale], verdicts: dict[str, Verdict]
+    session: Session, checkpoint: Checkpoint, answers: Sequence[Rationale], verdicts: dict[str, Verdict]
 ) -> dict[str, int]:
     """What a checkpoint makes of answers by critique and revision."""
-    stages, prompter = context.recipe.stages, context.prompter
+    stages, prompter = session.recipe.stages, session.prompter
     assert stages.revise is not None and prompter is not None
-    writer = make_writer(1, context, checkpoint)
+    writer = make_writer(session, 1, checkpoint)
     records: list[Record] = list(
         revise(
             answers,
-            problems=by_id(context.held_out),
+            problems=by_id(session.inputs.held_out),
             verdicts=verdicts,
-            judge=context.judging.judge,
+            judge=session.judging.judge,
             writer=type(writer)(writer.engine, writer.checkpoint, writer.extract_answer, prompter.stop, 1, 0),
             prompter=prompter,
             critique=stages.critique and stages.critique.model_copy(update={"temperature": 0.0}),
@@ -65,29 +69,29 @@ def correct(
     return measure_revisions(answers, verdicts, records)
 
 
-def answer(context: Context, checkpoint: Checkpoint) -> float:
+def answer(session: Session, checkpoint: Checkpoint) -> float:
     """The share of the held-out problems that a checkpoint answers rightly."""
-    sampling = Sampling(temperature=0.0, max_tokens=context.recipe.stages.generate.max_tokens)
-    problems = by_id(context.held_out)
+    sampling = Sampling(temperature=0.0, max_tokens=session.recipe.stages.generate.max_tokens)
+    problems = by_id(session.inputs.held_out)
     written = list(
         generate(
-            context.held_out,
-            writer=make_writer(0, context, checkpoint),
-            render=context.prompts.render,
+            session.inputs.held_out,
+            writer=make_writer(session, 0, checkpoint),
+            render=session.prompts.render,
             sampling=sampling,
             samples=1,
         )
     )
-    judged = context.judging.judge((problems[one.problem], one) for one in written)
+    judged = session.judging.judge((problems[one.problem], one) for one in written)
     return mean(one.outcome == "correct" for one in judged)
 
 
-def last_revisions(context: Context, round_: int) -> dict[str, int]:
+def last_revisions(session: Session, round_: int) -> dict[str, int]:
     """What the last checkpoint made of its own answers, as its evaluation recorded it."""
     key = (round_, "evaluate")
-    verdicts = {one.rationale: one for one in context.read(key, Verdict)}
-    written: list[Rationale] = context.read(key, Rationale)
-    records: list[Record] = [*written, *context.read(key, Critique), *context.read(key, Revision)]
+    verdicts = {one.rationale: one for one in session.read(key, Verdict)}
+    written: list[Rationale] = session.read(key, Rationale)
+    records: list[Record] = [*written, *session.read(key, Critique), *session.read(key, Revision)]
     return measure_revisions([one for one in written if one.origin == "sampled"], verdicts, records)
 
 
@@ -96,27 +100,27 @@ def share(some: int, of: int) -> str:
 
 
 def report(folder: Path) -> None:
-    context = open_run(folder)
-    rounds = context.recipe.rounds
-    print(f"\n{folder.name}, seed {context.recipe.seed}, {rounds} rounds")
-    last = context.incumbent(rounds + 1)
+    session = open_run(folder)
+    rounds = session.recipe.rounds
+    print(f"\n{folder.name}, seed {session.recipe.seed}, {rounds} rounds")
+    last = session.incumbent(rounds + 1)
     for name, found in (("after the warm-up", 0), ("at the end", rounds)):
-        evaluated = context.read((found, "evaluate"), Evaluation)
+        evaluated = session.read((found, "evaluate"), Evaluation)
         print(
             f"  {name}: answers right {share(sum(one.correct for one in evaluated), sum(one.n for one in evaluated))}"
         )
-    if context.recipe.stages.revise:
-        answers, verdicts = first_answers(context)
-        for name, checkpoint in (("warmed-up model", context.first_checkpoint()), ("last checkpoint", last)):
-            print(f"  first answers, {name}: {describe(correct(context, checkpoint, answers, verdicts))}")
-        print(f"  its own last answers: {describe(last_revisions(context, rounds))}")
-    if last_training(context.recipe) == "dpo" and context.recipe.stages.sft:
+    if session.recipe.stages.revise:
+        answers, verdicts = first_answers(session)
+        for name, checkpoint in (("warmed-up model", session.first_checkpoint()), ("last checkpoint", last)):
+            print(f"  first answers, {name}: {describe(correct(session, checkpoint, answers, verdicts))}")
+        print(f"  its own last answers: {describe(last_revisions(session, rounds))}")
+    if session.recipe.find(Dpo) and session.recipe.find(Sft):
         for round_ in range(1, rounds + 1):
-            after = context.read((round_, "evaluate"), Evaluation)
+            after = session.read((round_, "evaluate"), Evaluation)
             whole = sum(one.correct for one in after) / sum(one.n for one in after)
-            alone = answer(context, context.read((round_, "sft"), Checkpoint)[0])
+            alone = answer(session, session.read((round_, "sft"), Checkpoint)[0])
             print(f"  round {round_}: SFT alone {alone:.1%}, with DPO {whole:.1%}")
-    context.close()
+    session.close()
 
 
 def describe(found: dict[str, int]) -> str:

@@ -1,0 +1,168 @@
+"""Flows from recipes: stages of others, one stage twice, mistakes in one line, and stages that steer what follows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import SMALL, record_ids
+
+from selfimprove.errors import RecipeError
+from selfimprove.recipe_file import load_recipe
+from selfimprove.records import Action, Decision, Example, Rationale
+from selfimprove.run.loop import run_loop
+from selfimprove.run.plan import build_plan
+from selfimprove.settings import Settings
+from selfimprove.stages.base import Stage, declare
+from selfimprove.store import RunFolder
+
+ROUND = "frontier, generate, verify, repair, rationalize, select, sft, evaluate, promote"
+
+
+def recipe_file(folder: Path, flow: str, more: str = "", text: str = SMALL) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "small.yaml"
+    path.write_text(f"{text}{more}flow: [{flow}]\n")
+    return path
+
+
+def test_a_flow_in_the_usual_order_changes_nothing(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(SMALL)
+    first = build_plan(load_recipe(str(plain)), "data")
+    second = build_plan(load_recipe(str(recipe_file(tmp_path, ROUND))), "data")
+    assert [(one.key, one.fingerprint) for one in first.values()] == [
+        (one.key, one.fingerprint) for one in second.values()
+    ]
+
+
+def test_one_stage_runs_twice_under_two_names(tmp_path: Path) -> None:
+    flow = "frontier, generate, {warmer: generate}, verify, select, sft, evaluate, promote"
+    text = SMALL.replace(
+        "  repair: {samples: 2, part_size: 5}\n  rationalize: {part_size: 5}\n",
+        "  warmer: {samples: 3, max_tokens: 24}\n",
+    )
+    recipe = load_recipe(str(recipe_file(tmp_path, flow, text=text)), ["rounds=1"])
+    folder = RunFolder(tmp_path / "run")
+    run_loop(recipe, folder)
+    first, second = (folder.stage(1, name).read(Rationale) for name in ("generate", "warmer"))
+    assert (len(first), len(second)) == (24, 36)
+    assert not {one.seed for one in first} & {one.seed for one in second}
+    judged = {one.rationale for one in folder.stage(1, "select").read(Decision)}
+    assert judged == {one.id for one in (*first, *second)}
+    manifest = folder.stage(1, "warmer").manifest()
+    assert manifest is not None and (manifest.stage, manifest.declared) == ("warmer", "generate")
+    assert load_recipe(str(folder.path / "recipe.yaml")) == recipe
+
+
+MISTAKES = {
+    "frontier, gnerate, verify": "small.yaml:{line}: unknown stage 'gnerate' in the flow; did you mean 'generate'?",
+    "frontier, verify, generate, select, sft, evaluate, promote": "small.yaml:{line}: 'verify' reads what 'generate' "
+    "writes, which stands after it; move 'generate' before it",
+    "frontier, generate, select, sft, evaluate, promote": "small.yaml:{line}: the stage 'select' needs the stage "
+    "'verify' or 'repair' or 'rationalize' or 'revise' or 'evaluate'",
+    "frontier, generate, verify, sft, evaluate, promote": "small.yaml:{line}: the stage 'sft' needs the stage 'select'",
+    "evaluate, select, sft, promote": "small.yaml:{line}: 'select' would take held-out texts of 'evaluate' for "
+    "training; they are kept apart",
+    "frontier, generate, generate": "small.yaml:{line}: 'generate' stands in the flow twice; give the second a name: "
+    "{{generate-again: generate}}",
+    "frontier, {a: b}, {b: a}": "small.yaml:{line}: 'a' and 'b' name each other in a circle; name a stage",
+    "warmup, frontier": "small.yaml:{line}: the stage 'warmup' runs before round 1 by itself; leave it out here",
+    "frontier, {verify: generate}": "small.yaml:{line}: 'verify' is the name of a stage; call the second 'generate' "
+    "something else",
+    "frontier, 3": "small.yaml:{line}: an entry of the flow is a stage's name, or a name and a stage: {{again: sft}}",
+    "frontier, generate, verify, evaluate, promote": "small.yaml:{line}: nothing trains: a round needs the stage 'sft' "
+    "or 'dpo'",
+}
+
+
+@pytest.mark.parametrize("flow", MISTAKES)
+def test_a_mistake_in_a_flow_is_one_line_with_its_place(flow: str, tmp_path: Path) -> None:
+    text = "\n".join(line for line in SMALL.splitlines() if not line.startswith("  ")) + "\n"
+    text = text.replace("stages:", "") + "stages: {warmup: {examples: 24}}\n"
+    text = SMALL.split("stages:")[0] + "stages: {warmup: {examples: 24}}\n"
+    path = recipe_file(tmp_path, flow, text=text)
+    line = len(path.read_text().splitlines())
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(str(path))
+    assert str(raised.value).removeprefix(f"{tmp_path}/") == MISTAKES[flow].format(line=line)
+
+
+def test_settings_of_a_stage_that_does_not_run_are_a_mistake(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, "frontier, generate, verify, select, sft, evaluate, promote")
+    with pytest.raises(RecipeError, match="'repair' has settings and does not stand in the flow"):
+        load_recipe(str(path))
+
+
+class Steer(Settings):
+    """Make the samples of a round warmer."""
+
+    step: float = 0.5
+
+
+def steer(_: Sequence[Any], desk: Any) -> Iterator[Action]:
+    warmer = 1.0 + desk.settings.step * desk.round
+    yield Action(round=desk.round, changes=(f"generate.temperature={warmer}",), rule="by the round", reason="a test")
+
+
+def test_what_a_steering_stage_decides_is_what_the_round_does(tmp_path: Path) -> None:
+    declare(Stage(name="steer", version=1, settings=Steer, writes=Action, run=steer, steers=True,
+                  reads=lambda round: [round.problems]))  # fmt: skip
+    path = recipe_file(tmp_path, f"steer, {ROUND}")
+    recipe, folder = load_recipe(str(path)), RunFolder(tmp_path / "run")
+    before = build_plan(recipe, "data")
+    assert {stage.name for stage in before.values() if stage.bounded and stage.round == 1} == set(ROUND.split(", "))
+    run_loop(recipe, folder)
+    for round_, temperature in ((1, 1.5), (2, 2.0)):
+        assert {one.temperature for one in folder.stage(round_, "generate").read(Rationale)} == {temperature}
+    ids, steps = record_ids(folder), []
+    run_loop(recipe, folder, report=Steps(steps))
+    assert (record_ids(folder), steps) == (ids, [])  # what was decided is read again, and nothing is done twice
+    run_loop(load_recipe(str(path), ["steer.step=0.25"]), folder, report=Steps(steps), redo=["all"])
+    assert {one.temperature for one in folder.stage(2, "generate").read(Rationale)} == {1.5}
+    assert "round-01/steer" in steps and "round-01/generate" in steps and "round-00/evaluate" not in steps
+
+
+class Steps:
+    """A report that notes which stages were begun."""
+
+    def __init__(self, begun: list[str]) -> None:
+        self.begun = begun
+
+    def begin(self, stage: object) -> None:
+        self.begun.append(str(stage))
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+    def end(self, stage: object, manifest: object, summary: str) -> None: ...
+
+
+class Blocks(Settings):
+    """Write while a part is being made."""
+
+
+def in_blocks(_: Sequence[Any], desk: Any) -> Iterator[Decision]:
+    """A stage as RL is one: what it writes on the way is kept, and it goes on after a kill."""
+    done = len(desk.kept(Example))
+    for number in range(done, 4):
+        row = Example(parents=(), prompt=str(number), completion="", origin="seed", group="")
+        desk.keep(number, [row])
+        if number == 1 and done == 0:
+            raise KeyboardInterrupt
+    yield Decision(parents=tuple(one.id for one in desk.kept(Example)), kept=True, reason=f"began after {done}")
+
+
+def test_what_is_kept_on_the_way_survives_an_end_in_the_middle(tmp_path: Path) -> None:
+    declare(Stage(name="blocks", version=1, settings=Blocks, writes=Decision, also=(Example,), run=in_blocks,
+                  reads=lambda round: round.every(Rationale)))  # fmt: skip
+    text = SMALL.replace("  repair: {samples: 2, part_size: 5}\n  rationalize: {part_size: 5}\n", "")
+    flow = "frontier, generate, blocks, verify, select, sft, evaluate, promote"
+    recipe, folder = load_recipe(str(recipe_file(tmp_path, flow, text=text)), ["rounds=1"]), RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(recipe, folder)
+    assert len(folder.stage(1, "blocks").read(Example)) == 2
+    run_loop(recipe, folder)
+    (decision,) = folder.stage(1, "blocks").read(Decision)
+    assert decision.reason == "began after 2" and len(decision.parents) == 4
+    manifest = folder.stage(1, "blocks").manifest()
+    assert manifest is not None and manifest.counts == {"decision": 1, "example": 4}
