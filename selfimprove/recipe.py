@@ -4,6 +4,7 @@ What a stage can be told stands in the stage's own file; `compose` puts these to
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
@@ -288,26 +289,38 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     With `lenient` the settings of unknown stages, which a run of others may have, stay plain data.
     """
     flow, known = flow_names(data), known_stages()
-    fields: dict[str, Any] = {}
+    fields: dict[str, tuple[Any, Presence]] = {}
     for name, stage in known.items():
-        fields |= {section: _field(kind, needed=False) for section, kind in stage.sections.items()}
+        fields |= {section: (kind, "optional") for section, kind in stage.sections.items()}
         if stage.named:
-            fields[name] = _field(stage.settings, needed=name in flow or not stage.optional)
-            if stage.optional and stage.by_default and name not in flow:
-                fields[name] = (stage.settings | None, Field(stage.settings(), description=fields[name][1].description))
+            there: Presence = "default" if stage.by_default else "optional"
+            fields[name] = (stage.settings, "needed" if name in flow or not stage.optional else there)
     for name, declared in flow.items():
         if name != declared and declared in known and name not in fields:
-            fields[name] = _field(known[declared].settings, needed=True)
+            fields[name] = (known[declared].settings, "needed")
     stages = data.get("stages")
     if lenient and isinstance(stages, Mapping):
-        fields |= {str(name): (Any, None) for name in stages if name not in fields}
-    made: type[Stages] = create_model("Stages", __base__=Stages, __doc__=Stages.__doc__, **fields)
+        fields |= {str(name): (Any, "plain") for name in stages if name not in fields}
+    return _compose(tuple((name, *field) for name, field in fields.items()))
+
+
+Presence = Literal["needed", "default", "optional", "plain"]
+
+
+@lru_cache(maxsize=64)  # equal recipes are of one type
+def _compose(fields: tuple[tuple[str, Any, Presence], ...]) -> type[Recipe]:
+    made: type[Stages] = create_model(
+        "Stages", __base__=Stages, __doc__=Stages.__doc__, **{name: _field(kind, there) for name, kind, there in fields}
+    )
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, stages=(made, Field(default_factory=made)))
 
 
-def _field(kind: type[Settings], *, needed: bool) -> Any:
+def _field(kind: Any, there: Presence) -> Any:
+    if there == "plain":
+        return Any, None
     said = " ".join((kind.__doc__ or "").split())
-    if not needed:
+    if there == "optional":
         return kind | None, Field(None, description=said)
-    required = any(one.is_required() for one in kind.model_fields.values())
-    return kind, Field(... if required else kind(), description=said)
+    if any(one.is_required() for one in kind.model_fields.values()):
+        return kind, Field(..., description=said)
+    return (kind if there == "needed" else kind | None), Field(kind(), description=said)
