@@ -1,6 +1,7 @@
 """Reading a recipe: by path or by name, with overrides, and with the files that it names made absolute."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,49 +12,80 @@ from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import RecipeError
 from selfimprove.policy_files import find_policy
 from selfimprove.recipe import STAGES, Recipe, Training
-from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
+from selfimprove.yaml_files import Document, dump, plain_data, read_document, suggest, validate
 
 TRAINING = ("warmup", "sft", "dpo")
+TASKS = ("train", "open")
 
 
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and validate a recipe; each override is `key=value`, a stage's key may leave out `stages.`."""
-    path = find_policy("recipes", name)
-    document = read_document(path)
-    for override in overrides:
-        _override(document, override)
+def load_recipe(
+    recipe: str | os.PathLike[str] | Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any] = ()
+) -> Recipe:
+    """Read and validate a recipe: a name, a file or a dictionary; raises RecipeError.
+
+    Overrides are texts `key=value`, or a dictionary whose keys may have dots and whose dictionaries are merged into
+    the recipe's. A stage's key may leave out `stages.`.
+    """
+    if isinstance(recipe, Mapping):
+        document, folder = Document.from_data(recipe, "the recipe"), Path()
+    else:
+        path = find_policy("recipes", os.fspath(recipe))
+        document, folder = read_document(path), path.parent
+    if isinstance(overrides, Mapping):
+        for key, value in _flatten(overrides):
+            _set_value(document, key, plain_data(value, key), f"{key}={value!r}"[:120], key)
+    else:
+        for override in overrides:
+            _override(document, override)
     _check_order(document)
-    _resolve_paths(document, path.parent)
-    recipe = validate(Recipe, document)
-    _check(recipe, document)
-    return recipe
+    _resolve_paths(document, folder)
+    loaded = validate(Recipe, document)
+    _check(loaded, document)
+    return loaded
+
+
+def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested overrides by their dotted keys; a task with its name stands for itself, not merged into the recipe's."""
+    for name, value in overrides.items():
+        key = f"{before}{name}"
+        if isinstance(value, Mapping) and value and not (key in TASKS and "name" in value):
+            yield from _flatten(value, f"{key}.")
+        else:
+            yield key, value
 
 
 def _override(document: Document, override: str) -> None:
     key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
+    key = key.strip()
+    if not separator or not all(key.split(".")):
         raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
-    if parts[0] in STAGES:
-        parts = ["stages", *parts]
-    elif parts[0] not in Recipe.model_fields:
-        raise RecipeError(f"--set {key}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *STAGES])}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
+    _set_value(document, key, value, f"--set {override}", f"--set {key}")
+
+
+def _set_value(document: Document, key: str, value: Any, shown: str, name: str) -> None:
+    """Set what a dotted key names; `shown` names the override in later mistakes, `name` its key alone."""
+    parts = key.split(".")
+    if parts[0] in STAGES:
+        parts = ["stages", *parts]
+    elif parts[0] not in Recipe.model_fields:
+        raise RecipeError(f"{name}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *STAGES])}")
     target: dict[str, Any] = document.data
     for part in parts[:-1]:
         if target.get(part) is None:
             target[part] = {}
         target = target[part]
         if not isinstance(target, dict):
-            raise RecipeError(f"--set {key}: '{part}' is not a group of settings")
+            raise RecipeError(f"{name}: '{part}' is not a group of settings")
     target[parts[-1]] = value
     # A mistake in the value is then reported as of the override and not of a line of the file.
     location = tuple(parts)
     document.lines = {at: line for at, line in document.lines.items() if at[: len(location)] != location}
-    document.overridden[location] = f"--set {override}"
+    document.overridden = {at: said for at, said in document.overridden.items() if at[: len(location)] != location}
+    document.overridden[location] = shown
 
 
 def _check_order(document: Document) -> None:
