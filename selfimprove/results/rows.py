@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
@@ -54,7 +53,9 @@ class Rows(Generic[Row]):
     def __getitem__(self, at: int | slice) -> Row | list[Row]:
         if isinstance(at, slice):
             start, stop, step = at.indices(len(self))
-            return list(islice(self, start, stop, step)) if step > 0 else list(self)[at]
+            if step < 0:
+                return list(self)[at]
+            return list(self._read(f" LIMIT {max(0, stop - start)} OFFSET {start}"))[::step]
         place = at + len(self) if at < 0 else at
         found = next(self._read(f" LIMIT 1 OFFSET {place}"), None) if place >= 0 else None
         if found is None:
@@ -132,7 +133,8 @@ class Trace:
 
 # A record may lie in the run twice, as an equal one; each trace has one of each kind.
 NESTED_TRACES = """
-    SELECT t.*, r AS rationale, p AS problem_record, v AS verdict_record, d AS decision_record
+    SELECT t.round, t.stage, t.level, t.problem, t.origin, t.sample, t.id, t.verdict, t.kept,
+           r AS rationale, p AS problem_record, v AS verdict_record, d AS decision_record
     FROM ({flat}) t
     JOIN rationale r ON r.id = t.id AND r.round = t.round AND r.stage = t.stage
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = t.problem
@@ -158,12 +160,9 @@ def to_record(kind: type[AnyRecord], row: dict[str, Any]) -> AnyRecord:
     """A record of a row, without the columns that another version gave it; raises StoreError."""
     try:
         # Where a part was written before a field was added, its default counts.
-        fields = {
-            name: row.get(name)
-            for name, field in kind.model_fields.items()
-            if field.is_required() or row.get(name) is not None
-        }
-        record = kind.model_validate(fields)
+        record = kind.model_validate(
+            {name: row.get(name) for name, required in _fields(kind) if required or row.get(name) is not None}
+        )
     except ValidationError as error:
         reason = error.errors()[0]
         raise StoreError(
@@ -172,3 +171,9 @@ def to_record(kind: type[AnyRecord], row: dict[str, Any]) -> AnyRecord:
         ) from None
     record.__dict__["id"] = row["id"]  # as it was written
     return record
+
+
+@cache
+def _fields(kind: type[Record]) -> list[tuple[str, bool]]:
+    """The fields of a kind, and whether each has to be given."""
+    return [(name, field.is_required()) for name, field in kind.model_fields.items()]
