@@ -1,7 +1,8 @@
 """Reading a recipe: by path or by name, with overrides, and with the files that it names made absolute."""
 
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,52 @@ from selfimprove.errors import RecipeError
 from selfimprove.flow import check_flow, check_needs
 from selfimprove.policy_files import find_policy
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
-from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
+from selfimprove.yaml_files import Document, dump, plain_data, read_document, suggest, validate
 
 STAGE_PATHS = ("path", "launch_config")  # keys of files and folders anywhere in the stages' settings
+TASKS = ("train", "open")
 
 
-def load_recipe(name: str, overrides: Iterable[str] = (), *, lenient: bool = False) -> Recipe:
-    """Read and validate a recipe; each override is `key=value`, a stage's key may leave out `stages.`.
+def load_recipe(
+    recipe: str | os.PathLike[str] | Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    *,
+    lenient: bool = False,
+) -> Recipe:
+    """Read and validate a recipe: a name, a file or a dictionary; raises RecipeError.
 
-    `lenient` reads the recipe of a run that others made: what it says of unknown stages stays plain data.
+    Overrides are texts `key=value`, or a dictionary whose keys may have dots and whose dictionaries are merged into
+    the recipe's. A stage's key may leave out `stages.`. `lenient` reads the recipe of a run that others made: what it
+    says of unknown stages stays plain data.
     """
-    path = find_policy("recipes", name)
-    document = read_document(path)
-    for override in overrides:
-        _override(document, override)
+    if isinstance(recipe, Mapping):
+        document, folder = Document.from_data(recipe, "the recipe"), Path()
+    else:
+        path = find_policy("recipes", os.fspath(recipe))
+        document, folder = read_document(path), path.parent
+    if isinstance(overrides, Mapping):
+        for key, value in _flatten(overrides):
+            _set_value(document, key, plain_data(value, key), f"{key}={value!r}"[:120], key)
+    else:
+        for override in overrides:
+            _override(document, override)
     if not lenient:
         check_flow(document)
-    _resolve_paths(document, path.parent)
-    recipe = validate(compose(document.data, lenient=lenient), document)
+    _resolve_paths(document, folder)
+    loaded = validate(compose(document.data, lenient=lenient), document)
     if not lenient:
-        _check(recipe, document)
-    return recipe
+        _check(loaded, document)
+    return loaded
+
+
+def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested overrides by their dotted keys; a task with its name stands for itself, not merged into the recipe's."""
+    for name, value in overrides.items():
+        key = f"{before}{name}"
+        if isinstance(value, Mapping) and value and not (key in TASKS and "name" in value):
+            yield from _flatten(value, f"{key}.")
+        else:
+            yield key, value
 
 
 def change_recipe(recipe: Recipe, changes: Iterable[str]) -> Recipe:
@@ -54,30 +80,37 @@ def parse_recipe(text: str) -> Recipe:
 
 def _override(document: Document, override: str) -> None:
     key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
+    key = key.strip()
+    if not separator or not all(key.split(".")):
         raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
-    stages = stage_names(document.data)
-    if parts[0] in stages:
-        parts = ["stages", *parts]
-    elif parts[0] not in Recipe.model_fields:
-        raise RecipeError(f"--set {key}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *stages])}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
+    _set_value(document, key, value, f"--set {override}", f"--set {key}")
+
+
+def _set_value(document: Document, key: str, value: Any, shown: str, name: str) -> None:
+    """Set what a dotted key names; `shown` names the override in later mistakes, `name` its key alone."""
+    parts = key.split(".")
+    stages = stage_names(document.data)
+    if parts[0] in stages:
+        parts = ["stages", *parts]
+    elif parts[0] not in Recipe.model_fields:
+        raise RecipeError(f"{name}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *stages])}")
     target: dict[str, Any] = document.data
     for part in parts[:-1]:
         if target.get(part) is None:
             target[part] = {}
         target = target[part]
         if not isinstance(target, dict):
-            raise RecipeError(f"--set {key}: '{part}' is not a group of settings")
+            raise RecipeError(f"{name}: '{part}' is not a group of settings")
     target[parts[-1]] = value
     # A mistake in the value is then reported as of the override and not of a line of the file.
     location = tuple(parts)
     document.lines = {at: line for at, line in document.lines.items() if at[: len(location)] != location}
-    document.overridden[location] = f"--set {override}"
+    document.overridden = {at: said for at, said in document.overridden.items() if at[: len(location)] != location}
+    document.overridden[location] = shown
 
 
 def _resolve_paths(document: Document, folder: Path) -> None:

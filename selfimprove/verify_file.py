@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -164,20 +164,29 @@ def _read_row(row: dict[str, Any], number: int, columns: Columns, verifier: Veri
     if not isinstance(options, list) or isinstance(answer, (list, dict)):
         _count_unreadable(totals, number, "the options are no list, or the answer is not one text or number")
         return
-    problem = Problem(
-        question=_text(row.get(columns.question, "")) if columns.question else "",
+    problem = make_problem(answer, row.get(columns.question, "") if columns.question else "", options)
+    for sample, response in enumerate(responses):
+        yield Row(number, sample, problem, make_rationale(response, problem, verifier, sample))
+
+
+def make_problem(answer: object, question: object = "", options: Iterable[object] = ()) -> Problem:
+    """The problem that responses from outside a run are judged by; of a solution in GSM8K's form the answer counts."""
+    return Problem(
+        question=_text(question),
         answer=None if answer is None else _gold(_text(answer)),
         task="file",
         options=tuple(map(_text, options)),
     )
-    for sample, response in enumerate(responses):
-        text = replace_surrogates(response)
-        rationale = Rationale(
-            parents=(problem.id, "file"), prompt="", text=text, answer=verifier.extract_answer(text, problem),
-            origin="sampled", round=0, sample=sample, seed=0, temperature=0.0, top_p=1.0, tokens=0, logprob=0.0,
-            finish="stop",
-        )  # fmt: skip
-        yield Row(number, sample, problem, rationale)
+
+
+def make_rationale(response: str, problem: Problem, verifier: Verifier, sample: int = 0) -> Rationale:
+    """A response from outside a run as the verifiers see it."""
+    text = replace_surrogates(response)
+    return Rationale(
+        parents=(problem.id, "file"), prompt="", text=text, answer=verifier.extract_answer(text, problem),
+        origin="sampled", round=0, sample=sample, seed=0, temperature=0.0, top_p=1.0, tokens=0, logprob=0.0,
+        finish="stop",
+    )  # fmt: skip
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,10 @@
 """YAML files as pydantic models: every mistake is one line with the file, the line and the nearest right name."""
 
 import difflib
+import numbers
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -48,6 +50,14 @@ class Document:
             raise RecipeError(f"{source}: nested too deeply") from None
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(f"{source}:1: expected a mapping of settings such as 'name: my-run'")
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], source: str) -> "Document":
+        """A document of plain data, such as a dictionary; a mistake is then named by its key and not by a line."""
+        document = cls(dump(plain_data(data, source)), source)
+        document.overridden = {at: ".".join(map(str, at)) for at in document.lines if at}
+        document.lines = {}
+        return document
 
     def _index(self, node: yaml.Node | None, location: Location) -> None:
         if node is None:  # an empty file
@@ -176,6 +186,23 @@ def _tag(model: type[BaseModel]) -> Any:
 def _real_location(model: type[BaseModel], item: Any) -> Location:
     _, location = _walk(model, item["loc"])
     return (*location, "name") if item["type"] == "union_tag_invalid" else location
+
+
+def plain_data(value: Any, name: str) -> Any:
+    """A Python value as YAML would hold it: paths as texts, numpy's numbers as numbers; raises RecipeError."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {key: plain_data(inner, f"{name}.{key}") for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(inner, f"{name}.{at}") for at, inner in enumerate(value)]
+    raise RecipeError(f"{name}: a setting is a number, a text, a list or a dictionary, not {type(value).__name__}")
 
 
 def dump(data: Any) -> str:

@@ -1,6 +1,7 @@
 """Questions to a run's Parquet files, answered by DuckDB without loading them whole."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ TRACES = """
       ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
+TRACE_ORDER = "round, stage, level, problem, origin, sample, id"
+PLACE = (
+    "split_part(filename, '/', -2) AS stage, "
+    "CAST(replace(split_part(filename, '/', -3), 'round-', '') AS BIGINT) AS round"
+)
 FILTERS = {
     "round": "round = ?",
     "stage": "stage = ?",
@@ -45,6 +51,16 @@ FILTERS = {
 }
 
 
+PART_NAME = re.compile(r"([a-z][a-z0-9_]*)-[0-9]+\.parquet")
+
+
+def select_traces(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The SQL of the traces that pass filters, unordered, and its values; a filter that is None is left out."""
+    chosen = {name: value for name, value in filters.items() if value is not None}
+    where = " AND ".join(FILTERS[name] for name in chosen) or "TRUE"
+    return f"SELECT * FROM ({TRACES}) WHERE {where}", list(chosen.values())
+
+
 class Query:
     """A run's records as tables, one for each kind, with the round and the stage that wrote them."""
 
@@ -58,9 +74,7 @@ class Query:
             files = [str(file) for file in named if ROUND_NAME.fullmatch(file.parts[-3])]
             if files:
                 self._run(
-                    f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), "
-                    f"split_part(filename, '/', -2) AS stage, "
-                    f"CAST(replace(split_part(filename, '/', -3), 'round-', '') AS BIGINT) AS round "
+                    f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} "
                     f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true)"
                 )
             else:
@@ -76,8 +90,10 @@ class Query:
         try:
             return self.connection.execute(sql, values)
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise StoreError(f"{self.folder.path}: a file cannot be read ({reason[:200]})") from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: duckdb.Error) -> StoreError:
+        return StoreError(f"{self.folder.path}: a file cannot be read ({str(error).splitlines()[0][:200]})")
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
@@ -87,12 +103,9 @@ class Query:
 
     def traces(self, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
         """Rationales with their problem, verdict and decision, by round, stage and problem."""
-        chosen = {name: value for name, value in filters.items() if value is not None}
-        where = " AND ".join(FILTERS[name] for name in chosen) or "TRUE"
-        order = "round, stage, level, problem, origin, sample, id"
+        sql, values = select_traces(filters)
         tail = "" if limit is None else f" LIMIT {int(limit)}"
-        sql = f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY {order}{tail}"
-        yield from self.stream(sql, list(chosen.values()), batch=1000)
+        yield from self.stream(f"{sql} ORDER BY {TRACE_ORDER}{tail}", values, batch=1000)
 
     def stream(self, sql: str, values: list[Any] | dict[str, Any], *, batch: int = 100) -> Iterator[dict[str, Any]]:
         """The rows of a query, `batch` of them in memory at a time; no other query may be asked meanwhile."""
@@ -104,9 +117,40 @@ class Query:
 
     def count(self, **filters: Any) -> int:
         """How many traces pass the filters."""
-        chosen = {name: value for name, value in filters.items() if value is not None}
-        where = " AND ".join(FILTERS[name] for name in chosen) or "TRUE"
-        return int(self._run(f"SELECT count(*) FROM ({TRACES}) WHERE {where}", list(chosen.values())).fetchone()[0])
+        return self.number(*select_traces(filters))
+
+    def number(self, sql: str, values: list[Any]) -> int:
+        """How many rows a query has."""
+        return int(self._run(f"SELECT count(*) FROM ({sql})", values).fetchone()[0])
+
+    def arrow(self, sql: str, values: list[Any]) -> pa.Table:
+        """The rows of a query as an Arrow table."""
+        try:
+            return self.connection.sql(sql, params=values).to_arrow_table()
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def kinds(self) -> list[str]:
+        """The kinds of record that lie on disk, those among them that only another version or an extension knows."""
+        return sorted(self._parts())
+
+    def select_kind(self, kind: str) -> str:
+        """The SQL of all records of a kind on disk with the round and the stage that wrote them, known or not."""
+        if kind in KINDS:
+            return f"SELECT * FROM {kind}"
+        files = _literals(self._parts()[kind])
+        read = f"read_parquet({files}, filename = true, union_by_name = true)"
+        # What an unknown record says of its round or stage gives way to where it lies, as with the known ones.
+        own = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()} & {"round", "stage"}
+        return f"SELECT * EXCLUDE ({', '.join(['filename', *sorted(own)])}), {PLACE} FROM {read}"
+
+    def _parts(self) -> dict[str, list[str]]:
+        parts: dict[str, list[str]] = {}
+        for file in sorted(self.folder.path.glob("round-[0-9]*/*/*.parquet")):
+            named = PART_NAME.fullmatch(file.name)
+            if named and ROUND_NAME.fullmatch(file.parts[-3]):
+                parts.setdefault(named[1], []).append(str(file))
+        return parts
 
     def find(self, prefix: str) -> tuple[str, str]:
         """The id and the kind of the record that a prefix names; raises StoreError where it is none or several."""
