@@ -11,7 +11,7 @@ from selfimprove import cli_constitution, cli_prompts
 
 if TYPE_CHECKING:
     from selfimprove.recipe import Recipe
-    from selfimprove.run.cluster import OnRay
+    from selfimprove.running.cluster import OnRay
 
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
@@ -66,7 +66,7 @@ def run(
     from selfimprove.console import SafeConsole
     from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.recipe_file import load_recipe
-    from selfimprove.run.loop import run_loop
+    from selfimprove.running.loop import run_loop
     from selfimprove.status import print_status
     from selfimprove.store import RunFolder
 
@@ -86,7 +86,7 @@ def run(
 
 
 def _spread(recipe: "Recipe") -> "OnRay":
-    from selfimprove.run.cluster import OnRay
+    from selfimprove.running.cluster import OnRay
 
     return OnRay(recipe.ray)
 
@@ -164,7 +164,7 @@ def plan(
 ) -> None:
     """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
     from selfimprove.recipe_file import load_recipe
-    from selfimprove.run.estimate import print_plan
+    from selfimprove.running.estimate import print_plan
     from selfimprove.store import RunFolder
 
     loaded = load_recipe(recipe, _overrides(set_, model, name))

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from selfimprove.recipe import Recipe
-    from selfimprove.run.report import Report
+    from selfimprove.running.report import Report
     from selfimprove.triggers import Trigger
 
 app = typer.Typer(help="Ways to ask a model, compared on the same problems.")
@@ -214,7 +214,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other."""
-    from selfimprove.run.loop import run_loop
+    from selfimprove.running.loop import run_loop
     from selfimprove.status import print_status, to_json
     from selfimprove.store import RunFolder
 

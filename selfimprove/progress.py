@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.report import Report
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.report import Report
 from selfimprove.store import Manifest
 
 

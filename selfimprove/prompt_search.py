@@ -14,8 +14,8 @@ from selfimprove.errors import StoreError, TaskError
 from selfimprove.prompt_study import Asked, SharedEngine, ask, trigger_form
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Problem, Proposal, derive_seed, digest, replace_surrogates
-from selfimprove.run.report import Report
-from selfimprove.run.session import Session
+from selfimprove.running.report import Report
+from selfimprove.running.session import Session
 from selfimprove.stages.base_model import BASE
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.store import RunFolder

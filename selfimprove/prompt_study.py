@@ -11,10 +11,10 @@ from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
-from selfimprove.run.engine_slot import load_with_recipe
-from selfimprove.run.loop import run_loop
-from selfimprove.run.report import Report
-from selfimprove.run.session import Session
+from selfimprove.running.engine_slot import load_with_recipe
+from selfimprove.running.loop import run_loop
+from selfimprove.running.report import Report
+from selfimprove.running.session import Session
 from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import EVALUATE, Evaluate
 from selfimprove.stats import holm, mcnemar, wilson

@@ -10,7 +10,7 @@ import yaml
 
 from selfimprove.cli_prompts import load_ask
 from selfimprove.records import CrossCheck, Problem, Rationale, Verdict
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import MmluTask
 from selfimprove.tasks import load_task

@@ -20,7 +20,7 @@ import trl.trainer.sft_trainer  # noqa: F401
 from small import small_recipe
 
 import selfimprove.engines.transformers  # noqa: F401
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers import sft  # noqa: F401
 

@@ -326,7 +326,7 @@ def test_reading_and_judging_load_no_torch(notebook: dict[str, Any]) -> None:
 
 
 def test_no_module_takes_the_name_of_what_the_package_offers() -> None:
-    """An import of `selfimprove.run` would put the module in the place of the function."""
+    """An import of `selfimprove.running` would put the module in the place of the function."""
     package = Path(si.__file__).parent
     assert {path.stem for path in package.iterdir()} & set(si.__all__) == set()
     with pytest.raises(AttributeError, match="no attribute 'runs'"):

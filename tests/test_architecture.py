@@ -213,9 +213,9 @@ def test_nothing_runs_code_from_data(module: str) -> None:
             "def f():\n    from selfimprove.verifiers.base import Verifier",
             ["tasks.base imports verifiers.base"],
         ),
-        ("store.run", "import selfimprove.run.loop", ["store.run imports loop"]),
+        ("store.run", "import selfimprove.running.loop", ["store.run imports loop"]),
         ("recipe", "from selfimprove import prompts", ["recipe imports prompts"]),
-        ("plan", "from selfimprove.run.plan import Key\nfrom selfimprove.stages.select import select", []),
+        ("plan", "from selfimprove.running.plan import Key\nfrom selfimprove.stages.select import select", []),
         ("status", "from selfimprove.traces import print_traces", ["status imports traces"]),
     ],
 )

@@ -13,7 +13,7 @@ from selfimprove.engines import Weights
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.errors import EngineError
 from selfimprove.recipe_file import load_recipe
-from selfimprove.run.session import Session
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
 

@@ -20,7 +20,7 @@ from small import SMALL, record_ids, small_recipe
 
 from selfimprove.cli import main
 from selfimprove.records import Example
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 

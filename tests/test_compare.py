@@ -36,9 +36,9 @@ from selfimprove.records import (
     Verdict,
     by_id,
 )
-from selfimprove.run.desk import StageDesk
-from selfimprove.run.plan import build_plan
-from selfimprove.run.session import Session
+from selfimprove.running.desk import StageDesk
+from selfimprove.running.plan import build_plan
+from selfimprove.running.session import Session
 from selfimprove.stages.compare import Feedback, Match, compare, correlation, measure_comparisons, pair_responses
 from selfimprove.stages.prefer import Prefer, prefer, read_pairs
 from selfimprove.stages.select import Select

@@ -35,10 +35,10 @@ from selfimprove.records import (
     Verdict,
     derive_seed,
 )
-from selfimprove.run.engine_slot import EngineOf
-from selfimprove.run.estimate import print_plan
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.engine_slot import EngineOf
+from selfimprove.running.estimate import print_plan
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.show import print_record
 from selfimprove.stages.select import Select, select
 from selfimprove.status import print_status, to_json

@@ -12,9 +12,9 @@ from small import small_recipe
 from selfimprove.models import load_model
 from selfimprove.prompts import encode_completion, encode_prompt
 from selfimprove.records import Rationale
-from selfimprove.run.desk import StageDesk
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.desk import StageDesk
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.stages.kl import KL, describe_kl, measure_kl
 from selfimprove.store import RunFolder
 

@@ -10,8 +10,8 @@ from small import SMALL, record_ids
 from selfimprove.errors import RecipeError
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Action, Decision, Example, Rationale
-from selfimprove.run.loop import run_loop
-from selfimprove.run.plan import build_plan
+from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import build_plan
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Stage, declare
 from selfimprove.store import RunFolder

@@ -20,7 +20,7 @@ import pytest
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe_file import load_recipe
-from selfimprove.run.plan import build_plan
+from selfimprove.running.plan import build_plan
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"

@@ -11,8 +11,8 @@ from selfimprove.errors import RecipeError
 from selfimprove.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.status import to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query

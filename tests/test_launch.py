@@ -19,7 +19,7 @@ from selfimprove.errors import RecipeError, TrainingError
 from selfimprove.memory import Phase, Phases, join_phases
 from selfimprove.models import hash_weights
 from selfimprove.policy_files import POLICIES
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_command, launch_training, runs_in_child
 from selfimprove.trainers.sft import train_sft

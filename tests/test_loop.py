@@ -13,8 +13,8 @@ from selfimprove.errors import StoreError, TrainingError
 from selfimprove.lineage import ancestors, build_graph, cycles, orphans
 from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, Decision, Example, Problem, Rationale, Verdict
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 

@@ -17,9 +17,9 @@ from small import record_ids, small_recipe, weight_hashes
 from selfimprove import errors
 from selfimprove.cli import main
 from selfimprove.recipe import Recipe
-from selfimprove.run.cluster import TRIES, Worker, package_versions
-from selfimprove.run.loop import run_loop
-from selfimprove.run.parts import Advance, Job, Sequential
+from selfimprove.running.cluster import TRIES, Worker, package_versions
+from selfimprove.running.loop import run_loop
+from selfimprove.running.parts import Advance, Job, Sequential
 from selfimprove.store import RunFolder
 
 ONE_ROUND = ("rounds=1", "rationalize=null", "repair.samples=1", "generate.part_size=3", "verify.overlap=false")

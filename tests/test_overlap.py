@@ -15,9 +15,9 @@ from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Rationale, Verdict
-from selfimprove.run.clock import Clock
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Loader, Session
+from selfimprove.running.clock import Clock
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Loader, Session
 from selfimprove.status import verified_beside
 from selfimprove.store import RunFolder
 

@@ -15,7 +15,7 @@ from selfimprove.engines.base import ScriptedEngine
 from selfimprove.errors import RecipeError
 from selfimprove.lineage import ancestors, build_graph, orphans
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.show import print_record
 from selfimprove.stages.dpo import describe_dpo
 from selfimprove.stages.prefer import Prefer, prefer

@@ -18,7 +18,7 @@ from selfimprove.prompt_search import Search, search
 from selfimprove.prompt_study import Asked, Form, SharedEngine, ask, compare_forms, make_forms, trigger_form
 from selfimprove.recipe import Build, Recipe
 from selfimprove.records import Checkpoint, Outcome, Problem, Proposal, Rationale
-from selfimprove.run.session import Session
+from selfimprove.running.session import Session
 from selfimprove.stats import holm, mcnemar, wilson
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.query import Query

@@ -8,8 +8,8 @@ from small import small_recipe
 from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings

@@ -10,8 +10,8 @@ from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale
-from selfimprove.run.loop import run_loop
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
 

@@ -20,10 +20,10 @@ from selfimprove.errors import RecipeError, TaskError
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Checkpoint, Evaluation, Problem, Promotion, Rationale, Verdict
-from selfimprove.run.loop import run_loop
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.report import Silent
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.report import Silent
+from selfimprove.running.session import Session
 from selfimprove.stages.base import Writer
 from selfimprove.stages.score import AT_ONCE, pick_options
 from selfimprove.stats import wilson

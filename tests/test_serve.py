@@ -29,7 +29,7 @@ from selfimprove.errors import EngineError
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Rationale
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 
 pytestmark = pytest.mark.long  # a server takes half a minute to start

@@ -18,7 +18,7 @@ from selfimprove.models import build_model
 from selfimprove.prompts import encode_prompt
 from selfimprove.recipe import Build
 from selfimprove.records import by_id
-from selfimprove.run.session import Session
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.tasks import load_task

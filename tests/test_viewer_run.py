@@ -23,7 +23,7 @@ from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Example, Promotion
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.sft import train_sft
 from selfimprove.viewer.controls import choose_control

@@ -25,10 +25,10 @@ from selfimprove.errors import EngineError
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
 from selfimprove.records import Checkpoint, Evaluation, Rationale
-from selfimprove.run.loop import run_loop
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.report import Silent
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.report import Silent
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)

@@ -22,7 +22,7 @@ from selfimprove.records import (
     Vote,
     by_id,
 )
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.stages.asking import counted, measure_votes
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.select import Select, select

@@ -35,8 +35,8 @@ def run(
     `model` may be a folder or a hub name. `redo` names what is done again, such as "sft", "round-02/sft" or "all" that
     the recipe changed. What goes on is printed, a line a stage, unless `quiet`. Raises SelfImproveError.
     """
-    from selfimprove.run.loop import run_loop
     from selfimprove.recipe_file import load_recipe
+    from selfimprove.running.loop import run_loop
 
     if isinstance(settings.get("model"), (str, os.PathLike)):
         settings["model"] = {"build": None, "path": settings["model"]}
@@ -204,7 +204,7 @@ class Run:
         return Rows(self._folder, "traces", sql, make_trace)
 
     def _check_filters(self, filters: Mapping[str, Any]) -> None:
-        choices = {**CHOICES, "stage": {*CHOICES["stage"], *(one.key[1] for one in self._folder.stages())}}
+        choices = {**CHOICES, "stage": {one.key[1] for one in self._folder.stages()}}
         for name, value in filters.items():
             if name not in Filters.__annotations__:
                 raise SelfImproveError(f"traces: no filter '{name}'{suggest(name, Filters.__annotations__)}")

@@ -57,8 +57,8 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
     from selfimprove.engines import Request
     from selfimprove.recipe import Sampling
-    from selfimprove.run.engine_slot import load_with_recipe
-    from selfimprove.run.session import Session
+    from selfimprove.running.engine_slot import load_with_recipe
+    from selfimprove.running.session import Session
     from selfimprove.store import RunFolder
     from selfimprove.task_settings import ArithmeticTask
     from selfimprove.tasks import Arithmetic

@@ -18,14 +18,14 @@ from typing import Any
 from selfimprove.engines import Request
 from selfimprove.recipe import Sampling, Training
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
-from selfimprove.run.engine_slot import load_with_recipe
-from selfimprove.run.session import Session
+from selfimprove.running.engine_slot import load_with_recipe
+from selfimprove.running.session import Session
 from selfimprove.stages.dpo import Dpo
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import write_part
-from selfimprove.trainers.run import run_job
 from selfimprove.trainers.job import DpoJob, SftJob
+from selfimprove.trainers.run import run_job
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from selfimprove.engines import Engine, Request, Weights
 from selfimprove.models import build_model
 from selfimprove.recipe import Build, Model, Sampling
 from selfimprove.recipe_file import load_recipe
-from selfimprove.run.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 
 THREADS = 1

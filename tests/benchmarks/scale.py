@@ -30,9 +30,9 @@ from verify import empty_caches, judge, latex, measure
 from selfimprove.engines import ScriptedEngine
 from selfimprove.recipe_file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale
-from selfimprove.run.loop import run_stage
-from selfimprove.run.parts import Sequential
-from selfimprove.run.session import Session
+from selfimprove.running.loop import run_stage
+from selfimprove.running.parts import Sequential
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.math import MathVerifier

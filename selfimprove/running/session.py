@@ -12,11 +12,11 @@ from selfimprove.judging import Judging, ask_engine
 from selfimprove.prompts import Chat, PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.records import KINDS, Action, Checkpoint, Promotion, Record
-from selfimprove.run.clock import Clock
-from selfimprove.run.engine_slot import EngineSlot, import_models, load_with_recipe
-from selfimprove.run.inputs import Inputs
-from selfimprove.run.plan import Plan, PlannedStage, build_plan
-from selfimprove.run.report import Report, Silent
+from selfimprove.running.clock import Clock
+from selfimprove.running.engine_slot import EngineSlot, import_models, load_with_recipe
+from selfimprove.running.inputs import Inputs
+from selfimprove.running.plan import Plan, PlannedStage, build_plan
+from selfimprove.running.report import Report, Silent
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder

@@ -11,8 +11,8 @@ from selfimprove.memory import Phase
 from selfimprove.models import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.records import Checkpoint, Record, derive_seed
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.session import Session
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
 from selfimprove.store.parts import write_part
 from selfimprove.trackers import Destination, Ledger
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult

@@ -20,9 +20,9 @@ from selfimprove.catalog import extensions, import_file
 from selfimprove.engine_settings import Ray
 from selfimprove.errors import ClusterError, SelfImproveError
 from selfimprove.recipe_file import parse_recipe
-from selfimprove.run.clock import Clock
-from selfimprove.run.parts import Advance, FinishedPart, Job, Sequential
-from selfimprove.run.session import Session
+from selfimprove.running.clock import Clock
+from selfimprove.running.parts import Advance, FinishedPart, Job, Sequential
+from selfimprove.running.session import Session
 from selfimprove.store import RunFolder, StageFolder
 
 TRIES = 4  # a part that costs so many workers is given up

@@ -12,10 +12,10 @@ from selfimprove.judging import Judging
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Model
 from selfimprove.records import Checkpoint, Problem, Record, by_id
-from selfimprove.run.engine_slot import EngineOf
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.session import Session
-from selfimprove.run.training import train
+from selfimprove.running.engine_slot import EngineOf
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
+from selfimprove.running.training import train
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Writer
 from selfimprove.store import Manifest, StageFolder

@@ -13,9 +13,9 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.figures import read_manifests
 from selfimprove.models import resolve_folder
 from selfimprove.recipe import Recipe
-from selfimprove.run.flow_tree import draw_flow
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.session import Session
+from selfimprove.running.flow_tree import draw_flow
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
 from selfimprove.stages.base import Look, Sizes
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.frontier import FrontierSettings

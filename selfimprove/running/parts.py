@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from selfimprove.records import Record
-from selfimprove.run.clock import Clock
-from selfimprove.run.desk import StageDesk
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.session import Session
+from selfimprove.running.clock import Clock
+from selfimprove.running.desk import StageDesk
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
 from selfimprove.stages.base import arrange
 from selfimprove.store import StageFolder
 

@@ -16,12 +16,12 @@ from selfimprove.flow import last_of_round
 from selfimprove.memory import Phase, join_phases
 from selfimprove.recipe import Recipe
 from selfimprove.reporting import Reports
-from selfimprove.run.clock import Clock
-from selfimprove.run.parts import Job, PartRunner, Sequential
-from selfimprove.run.plan import Plan, PlannedStage, descendants
-from selfimprove.run.report import Report
-from selfimprove.run.session import Loader, Session
-from selfimprove.run.verify_beside import verify_beside
+from selfimprove.running.clock import Clock
+from selfimprove.running.parts import Job, PartRunner, Sequential
+from selfimprove.running.plan import Plan, PlannedStage, descendants
+from selfimprove.running.report import Report
+from selfimprove.running.session import Loader, Session
+from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from selfimprove.run.plan import PlannedStage
+from selfimprove.running.plan import PlannedStage
 from selfimprove.store import Manifest
 
 

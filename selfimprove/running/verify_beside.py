@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from selfimprove.records import Rationale, Record
-from selfimprove.run.clock import Clock
-from selfimprove.run.desk import StageDesk
-from selfimprove.run.parts import Job, make_part
-from selfimprove.run.plan import PlannedStage
-from selfimprove.run.session import Session
+from selfimprove.running.clock import Clock
+from selfimprove.running.desk import StageDesk
+from selfimprove.running.parts import Job, make_part
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
 from selfimprove.store import StageFolder
 
 Follow = Callable[[int, Sequence[Record] | None], None]

@@ -3,7 +3,7 @@
 from rich.text import Text
 from rich.tree import Tree
 
-from selfimprove.run.plan import Plan, PlannedStage
+from selfimprove.running.plan import Plan, PlannedStage
 
 
 def draw_flow(plan: Plan) -> Tree:

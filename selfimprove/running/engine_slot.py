@@ -9,10 +9,10 @@ from selfimprove.errors import EngineError
 from selfimprove.flow import flow_of
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint
-from selfimprove.run.clock import Clock, ClockedEngine
+from selfimprove.running.clock import Clock, ClockedEngine
 
 if TYPE_CHECKING:
-    from selfimprove.run.session import Session
+    from selfimprove.running.session import Session
 
 Load = Callable[[Checkpoint], Engine]
 
