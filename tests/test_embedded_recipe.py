@@ -8,8 +8,8 @@ from statistics import mean
 
 import pytest
 
-from selfimprove.records import Evaluation
 from selfimprove.figures import read_manifests
+from selfimprove.records import Evaluation
 from selfimprove.status import outside_model
 from selfimprove.store import RunFolder
 

@@ -33,9 +33,9 @@ from selfimprove.records import (
     Verdict,
     by_id,
 )
+from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, find_line
 from selfimprove.stages.evaluate import describe_texts, measure_revisions
-from selfimprove.stages.base import Writer
 from selfimprove.stages.revise import Revise, find_marks, revise
 from selfimprove.stages.select import Select
 from selfimprove.stages.teach import is_right, teach

@@ -10,10 +10,10 @@ from builders import CHECKPOINT, make_problem, make_rationale, make_verdict
 from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.recipe import Sampling
 from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
+from selfimprove.stages.base import Writer
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.failed import failed_problems
 from selfimprove.stages.generate import generate
-from selfimprove.stages.base import Writer
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.stages.rationalize import rationalize
 from selfimprove.stages.verify import verify

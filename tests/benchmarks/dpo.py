@@ -24,8 +24,8 @@ from selfimprove.stages.dpo import Dpo
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import write_part
-from selfimprove.trainers.run import run_job
 from selfimprove.trainers.job import DpoJob, SftJob
+from selfimprove.trainers.run import run_job
 
 
 @dataclass(frozen=True)

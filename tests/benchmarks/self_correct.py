@@ -18,10 +18,10 @@ from selfimprove.recipe import Sampling
 from selfimprove.records import Checkpoint, Critique, Evaluation, Rationale, Record, Revision, Verdict, by_id
 from selfimprove.run.desk import StageDesk
 from selfimprove.run.session import Session
+from selfimprove.stages.base import Writer
 from selfimprove.stages.dpo import Dpo
 from selfimprove.stages.evaluate import measure_revisions
 from selfimprove.stages.generate import generate
-from selfimprove.stages.base import Writer
 from selfimprove.stages.revise import revise
 from selfimprove.stages.sft import Sft
 from selfimprove.store import RunFolder
