@@ -28,7 +28,7 @@ train:
 """
 
 
-def stages_of(**stages: Any) -> Any:
+def recipe_of(**stages: Any) -> Any:
     return (
         compose({}).model_validate({"name": "x", "model": {"path": "m"}, "train": Gsm8kTask(), "stages": stages}).stages
     )
@@ -226,7 +226,7 @@ def test_a_setting_that_came_later_counts_once_it_is_set() -> None:
         (Gsm8kTask(path="a"), Gsm8kTask(path="b"), True),
         (Sft(batch_size=1), Sft(batch_size=2), False),
         (Generate(samples=1), Generate(samples=2), False),
-        (stages_of(sft=Sft(steps=1)), stages_of(sft=Sft(steps=2)), False),
+        (recipe_of(sft=Sft(steps=1)).stages, recipe_of(sft=Sft(steps=2)).stages, False),
         (ArithmeticTask(held_out=1), ArithmeticTask(held_out=2), False),
         (Build(layers=1), Build(layers=2), False),
     ],

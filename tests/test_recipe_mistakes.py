@@ -17,7 +17,8 @@ train:
 """
 INTEGER = "should be a valid integer, unable to parse string as an integer"
 
-NEEDS_REVISE = "needs the stage 'revise', which trains on what was revised"
+NEEDS_REVISE = "needs the stage 'revise'"
+NO_ANSWER = f"{NEEDS_REVISE}: open prompts have no answer to go by"
 
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
 MISTAKES = [
@@ -108,7 +109,7 @@ MISTAKES = [
     ("open_prompt:\n  style: few-shot", "{}:5: 'open_prompt' needs 'exemplars' for 'few-shot'"),
     ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
     ("stages:\n  evaluate:\n    revise: true", f"{{}}:7: 'evaluate.revise' {NEEDS_REVISE}"),
-    ("constitution: short\nopen: {name: prompts/red-team}", f"{{}}:6: 'open' {NEEDS_REVISE}"),
+    ("constitution: short\nopen: {name: prompts/red-team}", f"{{}}:6: 'open' {NO_ANSWER}"),
     ("constitution: short\nstages:\n  critique: {}", f"{{}}:7: 'critique' {NEEDS_REVISE}"),
     (
         "stages:\n  revise: {reject: [refusals]}",
@@ -148,7 +149,7 @@ WHOLE_FILES = [
     ("[" * 3000, "{}: nested too deeply"),
     (HEAD.replace("gsm8k", "gsm9k"), "{}:4: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
     (HEAD.replace("  name: gsm8k", "  path: x"), "{}:3: 'train' needs a name"),
-    (HEAD.replace("gsm8k", "prompts/red-team"), f"{{}}:4: 'train.name: prompts/red-team' {NEEDS_REVISE}"),
+    (HEAD.replace("gsm8k", "prompts/red-team"), f"{{}}:4: 'train.name: prompts/red-team' {NO_ANSWER}"),
     (
         HEAD.replace("gsm8k", "prompts/red-team")
         + "constitution: short\nstages:\n  revise:\n    revisions: 2\n    lessons: true\n",
