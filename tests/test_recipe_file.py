@@ -29,9 +29,8 @@ train:
 
 
 def recipe_of(**stages: Any) -> Any:
-    return (
-        compose({}).model_validate({"name": "x", "model": {"path": "m"}, "train": Gsm8kTask(), "stages": stages}).stages
-    )
+    data = {"name": "x", "model": {"path": "m"}, "train": Gsm8kTask(), "stages": stages}
+    return compose({}).model_validate(data)
 
 
 @pytest.fixture
@@ -203,9 +202,7 @@ ADDED = [
 
 
 def test_hashed_settings_leave_out_what_only_changes_the_speed() -> None:
-    recipe = compose({}).model_validate(
-        {"name": "x", "model": {"path": "m"}, "train": Gsm8kTask(), "stages": {"warmup": Warmup()}}
-    )
+    recipe = recipe_of(warmup=Warmup())
     every, hashed = names_of(recipe.model_dump()), names_of(hashed_settings(recipe))
     assert every - hashed == {*UNHASHED, *ADDED}
     assert hashed < every
