@@ -108,7 +108,10 @@ MISTAKES = [
     ),
     ("open_prompt:\n  style: few-shot", "{}:5: 'open_prompt' needs 'exemplars' for 'few-shot'"),
     ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
-    ("stages:\n  evaluate:\n    revise: true", f"{{}}:7: 'evaluate.revise' {NEEDS_REVISE}, which trains on what was revised"),
+    (
+        "stages:\n  evaluate:\n    revise: true",
+        f"{{}}:7: 'evaluate.revise' {NEEDS_REVISE}, which trains on what was revised",
+    ),
     ("constitution: short\nopen: {name: prompts/red-team}", f"{{}}:6: 'open' {NO_ANSWER}"),
     ("constitution: short\nstages:\n  critique: {}", f"{{}}:7: 'critique' {NEEDS_REVISE}"),
     (
