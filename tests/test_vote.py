@@ -8,6 +8,7 @@ from builders import make_problem, make_rationale, make_verdict
 from small import SMALL, small_recipe
 
 from selfimprove.errors import RecipeError
+from selfimprove.figures import read_funnels
 from selfimprove.judging import Judging
 from selfimprove.prompts import PromptFormat
 from selfimprove.recipe import Prompting
@@ -28,7 +29,7 @@ from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.select import Select, select
 from selfimprove.stages.verify import Verify
 from selfimprove.stages.vote import MajorityVote, Votes, count_shares, vote
-from selfimprove.status import print_status, read_funnels, to_json
+from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 from selfimprove.task_settings import JsonlTask
