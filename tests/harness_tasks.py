@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from selfimprove.cli_prompts import load_ask
+from selfimprove.cli.prompts import load_ask
+from selfimprove.recipe.task_settings import MmluTask
 from selfimprove.records import CrossCheck, Problem, Rationale, Verdict
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
-from selfimprove.task_settings import MmluTask
 from selfimprove.tasks import load_task
 
 

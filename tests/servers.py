@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engine_settings import EngineSettings, ServerSettings
 from selfimprove.engines import Weights
-from selfimprove.engines.pool import Pace
 from selfimprove.engines.server import ServerEngine
+from selfimprove.engines.servers import Pace
 from selfimprove.recipe import Model
+from selfimprove.recipe.engine_settings import EngineSettings, ServerSettings
 
 STUB = Path(__file__).with_name("stub_server.py")
 QUICK = Pace(first=0.02, longest=0.2, failures=3, remind=0.5)

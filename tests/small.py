@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from selfimprove.recipe import Recipe
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint
 from selfimprove.store import RunFolder
 

@@ -10,7 +10,10 @@ import time
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.addition import (
+from selfimprove.recipe.task_settings import VerifierSettings
+from selfimprove.records import Rationale, Verdict
+from selfimprove.stages.critique import find_line
+from selfimprove.tasks.addition import (
     check_rationale,
     extract_answer,
     parse_addition,
@@ -18,9 +21,6 @@ from selfimprove.addition import (
     write_flawed,
     write_rationale,
 )
-from selfimprove.records import Rationale, Verdict
-from selfimprove.stages.critique import find_line
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
 WORKED = [

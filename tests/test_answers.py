@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.hedges import taken_back
 from selfimprove.verifiers.math import MathVerifier

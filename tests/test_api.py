@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import selfimprove as si
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.task_settings import JsonlTask
 from selfimprove.records import Decision, Problem, Rationale, Verdict
 from selfimprove.results import run as api
-from selfimprove.status import to_json
+from selfimprove.results.status import to_json
 from selfimprove.store import find_run
-from selfimprove.task_settings import JsonlTask
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = Path(api.__file__).with_name("README.md")

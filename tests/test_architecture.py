@@ -249,7 +249,7 @@ def test_nothing_runs_code_from_data(module: str) -> None:
         ("store.run", "import selfimprove.running.loop", ["store.run imports run.loop"]),
         ("recipe", "from selfimprove import prompts", ["recipe imports prompts"]),
         ("run.plan", "from selfimprove.running.loop import run_loop\nfrom selfimprove.stages.select import select", []),
-        ("status", "from selfimprove.traces import print_traces", ["status imports traces"]),
+        ("status", "from selfimprove.results.traces import print_traces", ["status imports traces"]),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, source: str, found: list[str]) -> None:
@@ -297,7 +297,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("module", ["selfimprove", "selfimprove.cli", "selfimprove.recipe_file"])
+@pytest.mark.parametrize("module", ["selfimprove", "selfimprove.cli", "selfimprove.recipe.file"])
 def test_an_import_loads_nothing_heavy(module: str) -> None:
     loaded, _ = loaded_by(f"import {module}")
     assert loaded & HEAVY == set()

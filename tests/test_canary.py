@@ -7,9 +7,9 @@ import pytest
 
 from selfimprove.engines import Score, ScriptedEngine, Weights
 from selfimprove.engines.canary import TEXTS, Canary, check_canary, read_expected
+from selfimprove.engines.models import build_model
 from selfimprove.engines.probe import Abilities
 from selfimprove.errors import EngineError
-from selfimprove.models import build_model
 from selfimprove.recipe import Build
 
 
@@ -64,8 +64,8 @@ def test_a_model_that_is_sure_of_itself_is_no_other_server() -> None:
 
 
 def test_a_server_beside_a_silent_engine_still_logs(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selfimprove.engine_settings import EngineSettings
     from selfimprove.engines.supervisor import Supervised, Supervisor
+    from selfimprove.recipe.engine_settings import EngineSettings
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "CRITICAL")
     one = Supervised(1, None, Path("log"))

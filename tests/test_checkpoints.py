@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from selfimprove.engines import Weights
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.errors import EngineError
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 

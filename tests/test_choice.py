@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import Answers, VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.choice import ChoiceVerifier
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from selfimprove.recipe.task_settings import BbhTask, CommonsenseqaTask, MmluTask, VerifierSettings
 from selfimprove.records import Problem, Rationale
-from selfimprove.task_settings import BbhTask, CommonsenseqaTask, MmluTask, VerifierSettings
 from selfimprove.tasks.bbh import NUMBERS, TASKS, load_bbh
 from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.mmlu import SUBJECTS, load_mmlu

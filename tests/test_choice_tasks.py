@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selfimprove.errors import TaskError
-from selfimprove.task_settings import Answers, BbhTask, CommonsenseqaTask, MmluTask
+from selfimprove.recipe.task_settings import Answers, BbhTask, CommonsenseqaTask, MmluTask
 from selfimprove.tasks import load_task
 from selfimprove.tasks.base import check_disjoint
 from selfimprove.tasks.bbh import TASKS, load_bbh, parse_exemplars, parse_options

@@ -23,7 +23,7 @@ from small import SMALL, small_recipe
 from selfimprove.constitution.model import ComparisonExemplar
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.base import Score, ScriptedEngine
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import (
     Comparison,

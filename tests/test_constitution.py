@@ -14,7 +14,7 @@ from selfimprove.constitution.imports import import_constitution
 from selfimprove.constitution.model import LengthCheck, PatternCheck, Scope, VerifierCheck
 from selfimprove.constitution.show import compare, word_diff
 from selfimprove.errors import RecipeError
-from selfimprove.policy_files import POLICIES
+from selfimprove.recipe.policies import POLICIES
 from selfimprove.records import Step, Verdict
 
 SHIPPED = sorted((POLICIES / "constitutions").glob("*.yaml"))

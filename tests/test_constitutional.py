@@ -12,16 +12,13 @@ from builders import make_problem, make_rationale, make_verdict
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
-from selfimprove.addition import parse_addition, write_critique, write_flawed, write_rationale
 from selfimprove.constitution import load_constitution
 from selfimprove.engines import Engine, Request
 from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import StoreError, TaskError
-from selfimprove.lineage import ancestors, build_graph
-from selfimprove.principle_report import print_report
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling
-from selfimprove.recipe_file import parse_recipe
+from selfimprove.recipe.file import parse_recipe
 from selfimprove.records import (
     Checkpoint,
     Comparison,
@@ -35,16 +32,19 @@ from selfimprove.records import (
     Verdict,
     derive_seed,
 )
+from selfimprove.records.lineage import ancestors, build_graph
+from selfimprove.results.principle_report import print_report
+from selfimprove.results.show import print_record
+from selfimprove.results.status import print_status, to_json
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.estimate import print_plan
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
-from selfimprove.show import print_record
 from selfimprove.stages.select import Select, select
-from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
+from selfimprove.tasks.addition import parse_addition, write_critique, write_flawed, write_rationale
 
 CHAIN = (
     SMALL.replace("head_size: 32}", 'head_size: 32, alphabet: "0123456789+=#? \\n!x."}')

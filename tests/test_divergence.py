@@ -9,8 +9,8 @@ import pytest
 import torch
 from small import small_recipe
 
-from selfimprove.models import load_model
-from selfimprove.prompts import encode_completion, encode_prompt
+from selfimprove.engines.models import load_model
+from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.records import Rationale
 from selfimprove.running.desk import StageDesk
 from selfimprove.running.loop import run_loop

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
-from selfimprove.addition import write_rationale
+from selfimprove.engines.models import ADAPTER, build_model, hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import TrainingError
-from selfimprove.models import ADAPTER, build_model, hash_weights
 from selfimprove.recipe import Build, Lora
+from selfimprove.records.stats import dpo_loss
 from selfimprove.stages.dpo import Dpo
-from selfimprove.stats import dpo_loss
+from selfimprove.tasks.addition import write_rationale
 from selfimprove.trainers.dpo import train_dpo
 from selfimprove.trainers.job import RESULT, DpoJob, TrainResult
 from selfimprove.trainers.launch import launch_training

@@ -8,9 +8,9 @@ from statistics import mean
 
 import pytest
 
-from selfimprove.figures import read_manifests
 from selfimprove.records import Evaluation
-from selfimprove.status import outside_model
+from selfimprove.results.status import outside_model
+from selfimprove.running.figures import read_manifests
 from selfimprove.store import RunFolder
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,9 @@ from tiny_models import make_gemma, make_llama
 from transformers import AutoModelForCausalLM
 
 from selfimprove.engines import Completion, Request, Score
+from selfimprove.engines.models import build_model, check_path, hash_weights, load_chat
 from selfimprove.engines.transformers import TransformersEngine, choose
 from selfimprove.errors import ModelError
-from selfimprove.models import build_model, check_path, hash_weights, load_chat
 from selfimprove.recipe import Build, Sampling
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)

@@ -8,7 +8,7 @@ import pytest
 from small import SMALL, record_ids
 
 from selfimprove.errors import RecipeError
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Action, Decision, Example, Rationale
 from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import build_plan

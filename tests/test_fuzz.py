@@ -14,8 +14,8 @@ from hostile import CORPUS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Verdict, replace_surrogates
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.answers import MAX_BOX
 from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.math import MathVerifier

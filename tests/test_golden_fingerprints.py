@@ -19,7 +19,7 @@ import pytest
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.running.plan import build_plan
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"

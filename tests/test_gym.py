@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from selfimprove.errors import TaskError
-from selfimprove.gym_data import HASHED, REFUSED
+from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.tasks import load_task
 from selfimprove.tasks.base import PoolTask
+from selfimprove.tasks.gym_data import HASHED, REFUSED
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
 from selfimprove.verifiers.gym import GUARDS, GymVerifier, is_safe
-from selfimprove.verifiers.pool import VerifierPool
+from selfimprove.verifiers.workers import VerifierPool
 
 gym = pytest.importorskip("reasoning_gym")
 from reasoning_gym.factory import DATASETS  # noqa: E402

@@ -11,17 +11,17 @@ import pytest
 from builders import make_problem, make_rationale
 from hostile import CORPUS, Hostile
 
+from selfimprove.recipe.task_settings import Limits, ReasoningGymTask, VerifierSettings
 from selfimprove.records import Problem, Verdict, replace_surrogates
-from selfimprove.task_settings import Limits, ReasoningGymTask, VerifierSettings
 from selfimprove.verifiers.addition import AdditionVerifier
 from selfimprove.verifiers.base import MAX_TEXT, Verifier
 from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.gym import GymVerifier
 from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.pool import Judged, VerifierPool
 from selfimprove.verifiers.reference import MathVerifyVerifier
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.text import TextVerifier
+from selfimprove.verifiers.workers import Judged, VerifierPool
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
 CPU_SECONDS = 0.5  # a quarter of a second is meant; a machine with other work on it measures up to twice as much

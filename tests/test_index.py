@@ -19,9 +19,9 @@ from selfimprove.records import KINDS, Checkpoint, CrossCheck, Example, Preferen
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
-from selfimprove.store.flow import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
+from selfimprove.store.made_from import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
 from selfimprove.store.query import Query
 from selfimprove.store.search import SORTS, Filters, Search
 

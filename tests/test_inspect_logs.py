@@ -11,9 +11,9 @@ from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.cli import main
-from selfimprove.inspect_logs import write_logs
 from selfimprove.records import Evaluation, Vote, replace_surrogates
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
+from selfimprove.results.inspect_logs import write_logs
 from selfimprove.store import RunFolder
 
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3")

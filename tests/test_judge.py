@@ -8,8 +8,8 @@ from builders import make_problem, make_rationale
 from hostile import CORPUS
 
 from selfimprove.errors import RecipeError
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Conversation, JudgePrompt, JudgeVerifier, load_judge_prompt
 

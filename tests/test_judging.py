@@ -7,13 +7,13 @@ import pytest
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
+from selfimprove.engines.models import build_model
 from selfimprove.errors import RecipeError
-from selfimprove.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict
+from selfimprove.results.status import to_json
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
-from selfimprove.status import to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 

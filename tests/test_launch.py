@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from small import small_recipe
 from test_sft import make_job, model, quick, read_curve
 
-from selfimprove.accelerate_config import read_launch
+from selfimprove.engines.models import hash_weights
 from selfimprove.errors import RecipeError, TrainingError
-from selfimprove.memory import Phase, Phases, join_phases
-from selfimprove.models import hash_weights
-from selfimprove.policy_files import POLICIES
+from selfimprove.recipe.launch import read_launch
+from selfimprove.recipe.policies import POLICIES
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_command, launch_training, runs_in_child
+from selfimprove.trainers.peaks import Phase, Phases, join_phases
 from selfimprove.trainers.sft import train_sft
 
 __all__ = ["model"]  # the fixture

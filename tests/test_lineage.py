@@ -1,8 +1,8 @@
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 
-from selfimprove.lineage import Node, ancestors, build_graph, cycles, descendants, orphans
 from selfimprove.records import Checkpoint, Decision, Example, Record
+from selfimprove.records.lineage import Node, ancestors, build_graph, cycles, descendants, orphans
 
 BASE = Checkpoint(path="/base", method="base", weights="ab")
 PROBLEM = make_problem()

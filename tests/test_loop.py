@@ -10,9 +10,9 @@ import pytest
 from small import record_ids, small_recipe, weight_hashes
 
 from selfimprove.errors import StoreError, TrainingError
-from selfimprove.lineage import ancestors, build_graph, cycles, orphans
 from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, Decision, Example, Problem, Rationale, Verdict
+from selfimprove.records.lineage import ancestors, build_graph, cycles, orphans
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder

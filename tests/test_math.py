@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Verdict
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.math import MathVerifier
 

@@ -11,15 +11,15 @@ import pytest
 from small import record_ids, small_recipe
 from test_parts import damage_pages
 
-from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Rationale, Verdict
+from selfimprove.results.status import verified_beside
 from selfimprove.running.clock import Clock
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Loader, Session
-from selfimprove.status import verified_beside
 from selfimprove.store import RunFolder
+from selfimprove.tasks.addition import parse_addition, write_rationale
 
 FIRST, LAST = "round-01/verify/verdict-00000.parquet", "round-01/generate/rationale-00002.parquet"
 ONE_ROUND = ("rounds=1", "repair=null", "rationalize=null")

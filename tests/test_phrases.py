@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from selfimprove.phrases import find_boilerplate, find_leak, only_refuses, refuses, same_text, speaks_of_itself
+from selfimprove.prompting.phrases import (
+    find_boilerplate,
+    find_leak,
+    only_refuses,
+    refuses,
+    same_text,
+    speaks_of_itself,
+)
 
 REFUSALS = [
     "I can't help with that.",

@@ -18,11 +18,11 @@ import pytest
 from builders import make_problem, make_rationale
 
 from selfimprove.errors import VerifierError
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Verdict
-from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.pool import WINDOW, Judged, VerifierPool
 from selfimprove.verifiers.worker import _confine
+from selfimprove.verifiers.workers import WINDOW, Judged, VerifierPool
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
 MATH = MathVerifier(VerifierSettings(name="math"))

@@ -10,20 +10,20 @@ from rich.console import Console
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
 
-from selfimprove.addition import write_rationale
 from selfimprove.engines.base import ScriptedEngine
 from selfimprove.errors import RecipeError
-from selfimprove.lineage import ancestors, build_graph, orphans
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
+from selfimprove.records.lineage import ancestors, build_graph, orphans
+from selfimprove.results.show import print_record
+from selfimprove.results.status import print_status, to_json
+from selfimprove.results.traces import export_rows
 from selfimprove.running.loop import run_loop
-from selfimprove.show import print_record
 from selfimprove.stages.dpo import describe_dpo
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.stages.select import Select
-from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
-from selfimprove.traces import export_rows
+from selfimprove.tasks.addition import write_rationale
 
 
 def pair(written: list[Written], *, require: str = "answer", shown: bool = False, **settings: Any) -> list[Preference]:

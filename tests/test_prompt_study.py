@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from selfimprove.cli import main
-from selfimprove.cli_prompts import load_ask
+from selfimprove.cli.prompts import load_ask
 from selfimprove.engines import Engine, ScriptedEngine
+from selfimprove.engines.models import build_model
 from selfimprove.errors import RecipeError, StoreError
-from selfimprove.models import build_model
-from selfimprove.prompt_search import Search, search
-from selfimprove.prompt_study import Asked, Form, SharedEngine, ask, compare_forms, make_forms, trigger_form
+from selfimprove.prompting.triggers import Trigger, clean, load_triggers, why_not
 from selfimprove.recipe import Build, Recipe
 from selfimprove.records import Checkpoint, Outcome, Problem, Proposal, Rationale
+from selfimprove.records.stats import holm, mcnemar, wilson
+from selfimprove.results.prompt_search import Search, search
+from selfimprove.results.prompt_study import Asked, Form, SharedEngine, ask, compare_forms, make_forms, trigger_form
 from selfimprove.running.session import Session
-from selfimprove.stats import holm, mcnemar, wilson
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.query import Query
-from selfimprove.triggers import Trigger, clean, load_triggers, why_not
 
 GIVEN = (Trigger(text="Think.", source="mine"), Trigger(text="Well,", source="mine"))
 

@@ -6,8 +6,7 @@ import yaml
 from builders import make_problem
 
 from selfimprove.errors import RecipeError
-from selfimprove.policy_files import POLICIES
-from selfimprove.prompts import (
+from selfimprove.prompting.prompts import (
     Exemplar,
     PromptFormat,
     cut_at_stop,
@@ -18,6 +17,7 @@ from selfimprove.prompts import (
     neutralize_special_tokens,
 )
 from selfimprove.recipe import Prompting
+from selfimprove.recipe.policies import POLICIES
 from selfimprove.records import Problem
 
 BIRDS = make_problem("How many birds?", "7")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfimprove.errors import TaskError
-from selfimprove.task_settings import PromptsTask
+from selfimprove.recipe.task_settings import PromptsTask
 from selfimprove.tasks import check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, question_key
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfimprove.cli import main
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

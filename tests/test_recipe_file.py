@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
-from selfimprove.engine_settings import EngineSettings, Ray, ServerSettings, VllmSettings
-from selfimprove.policy_files import POLICIES, find_policy
 from selfimprove.recipe import Build, Prompting, compose, stage_names
-from selfimprove.recipe_file import load_recipe, write_recipe
+from selfimprove.recipe.engine_settings import EngineSettings, Ray, ServerSettings, VllmSettings
+from selfimprove.recipe.file import load_recipe, write_recipe
+from selfimprove.recipe.policies import POLICIES, find_policy
+from selfimprove.recipe.task_settings import ArithmeticTask, Gsm8kTask, SvampTask
 from selfimprove.settings import hashed_settings
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.generate import Generate
@@ -17,7 +18,6 @@ from selfimprove.stages.select import Select
 from selfimprove.stages.sft import Sft
 from selfimprove.stages.vote import MajorityVote
 from selfimprove.stages.warmup import Warmup
-from selfimprove.task_settings import ArithmeticTask, Gsm8kTask, SvampTask
 
 SHIPPED = sorted((POLICIES / "recipes").glob("*.yaml"))
 PLAIN = """\

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from selfimprove.errors import RecipeError
-from selfimprove.recipe_file import load_recipe
-from selfimprove.yaml_files import suggest
+from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.yaml import suggest
 
 HEAD = """\
 name: plain

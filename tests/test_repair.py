@@ -5,14 +5,14 @@ from pathlib import Path
 from builders import make_problem, make_rationale
 from small import small_recipe
 
-from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.tasks.addition import parse_addition, write_rationale
 from selfimprove.verifiers import make_verifier
 
 PROBLEM = make_problem("14+27=", "41")

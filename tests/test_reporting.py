@@ -16,18 +16,18 @@ from test_sft import make_job, model, quick
 from viewing import BASE, write_run, write_stage
 
 from selfimprove.cli import main
+from selfimprove.engines.models import hash_weights
 from selfimprove.errors import SelfImproveError
-from selfimprove.figures import closed_rounds, round_figures
-from selfimprove.models import hash_weights
 from selfimprove.records import Checkpoint, Promotion
-from selfimprove.reporting import Reports
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
+from selfimprove.running.figures import closed_rounds, round_figures
+from selfimprove.running.reporting import Reports
 from selfimprove.store import RunFolder
 from selfimprove.store.parts import hash_file
-from selfimprove.trackers import TRACKERS, Destination, Ledger, check_trackers
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.reports import TrainerReports, _guarded
 from selfimprove.trainers.sft import train_sft
+from selfimprove.trainers.trackers import TRACKERS, Destination, Ledger, check_trackers
 
 __all__ = ["model"]  # a fixture
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3", "3")

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from small import small_recipe
 
-from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import ScriptedEngine
+from selfimprove.engines.models import build_model, hash_weights
 from selfimprove.engines.transformers import TransformersEngine
-from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
+from selfimprove.tasks.addition import parse_addition, write_rationale
 
 
 def answer(prompt: str) -> str:

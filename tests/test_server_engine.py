@@ -16,8 +16,8 @@ from servers import QUICK, Stub, free_port, make_engine, stub
 from selfimprove.engines import Completion, Request, Weights
 from selfimprove.engines.http import Http, Refused, read_message, read_seconds, split_url
 from selfimprove.engines.local import choose_ports
+from selfimprove.engines.models import build_model
 from selfimprove.errors import EngineError, UnreachableError
-from selfimprove.models import build_model
 from selfimprove.recipe import Build, Sampling
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -179,9 +179,9 @@ MISTAKES = [
 def test_a_server_that_will_not_do_is_one_line(
     settings: dict[str, Any], given: dict[str, Any], message: str, model: Path
 ) -> None:
-    from selfimprove.engine_settings import EngineSettings
     from selfimprove.engines.server import ServerEngine
     from selfimprove.recipe import Model
+    from selfimprove.recipe.engine_settings import EngineSettings
 
     chat = given.pop("chat", False) if given else False
     with stub(**settings) as server, pytest.raises(EngineError, match=message):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from selfimprove.addition import write_rationale
+from selfimprove.engines.models import build_model, hash_weights
 from selfimprove.errors import TrainingError
-from selfimprove.models import build_model, hash_weights
 from selfimprove.recipe import Build, Lora, Training
+from selfimprove.tasks.addition import write_rationale
 from selfimprove.trainers.common import count_steps, newest_checkpoint
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
@@ -157,7 +157,7 @@ def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None
 def test_end_tokens_written_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from selfimprove.prompts import encode_completion, encode_prompt
+    from selfimprove.prompting.prompts import encode_completion, encode_prompt
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     assert encode_completion(tokenizer, "1<eos>2").count(tokenizer.eos_token_id) == 1

@@ -9,6 +9,7 @@ from builders import CHECKPOINT, make_problem, make_rationale, make_verdict
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.recipe import Sampling
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
 from selfimprove.stages.base import Writer
 from selfimprove.stages.evaluate import evaluate
@@ -17,7 +18,6 @@ from selfimprove.stages.generate import generate
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.stages.rationalize import rationalize
 from selfimprove.stages.verify import verify
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
 A, B, C = make_problem("1+2=", "3"), make_problem("2+2=", "4"), make_problem("Why?", None)

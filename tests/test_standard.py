@@ -13,14 +13,14 @@ import harness_tasks as harness
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.cli_prompts import load_ask
-from selfimprove.models import build_model
-from selfimprove.prompts import encode_prompt
+from selfimprove.cli.prompts import load_ask
+from selfimprove.engines.models import build_model
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build
+from selfimprove.recipe.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.records import by_id
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
-from selfimprove.task_settings import BbhTask, Gsm8kTask, VerifierSettings
 from selfimprove.tasks import load_task
 from selfimprove.tasks.standard import DrawnShots
 from selfimprove.verifiers import make_verifier

@@ -4,7 +4,7 @@ from math import comb, sqrt
 
 import pytest
 
-from selfimprove.stats import mcnemar, wilson
+from selfimprove.records.stats import mcnemar, wilson
 
 Z = 1.959963984540054  # the normal distribution's 97.5% point
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import AsdivTask, Gsm8kTask, JsonlTask, SvampTask
 from selfimprove.records import Problem
-from selfimprove.task_settings import AsdivTask, Gsm8kTask, JsonlTask, SvampTask
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, question_key
 from selfimprove.verifiers.numbers import read_number

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from builders import make_problem
 
-from selfimprove.addition import check_rationale, extract_answer, parse_addition
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import ArithmeticTask, JsonlTask, VerifierSettings
 from selfimprove.records import Problem
-from selfimprove.task_settings import ArithmeticTask, JsonlTask, VerifierSettings
 from selfimprove.tasks import Arithmetic, check_disjoint, load_task
+from selfimprove.tasks.addition import check_rationale, extract_answer, parse_addition
 from selfimprove.tasks.arithmetic import is_held_out
 from selfimprove.tasks.base import PoolTask, question_key, split_pool, take
 

@@ -1,6 +1,6 @@
 import pytest
 
-from selfimprove.terminal import MAX_SHOWN, one_line, printable
+from selfimprove.records.printable import MAX_SHOWN, one_line, printable
 
 HARMLESS = ["plain", "", "7 + 8 = 15\n\tso", "é 考え 😀 ∑ \u00a0", "a\\u001bb", "[red]text[/red]"]
 

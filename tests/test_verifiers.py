@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.addition import MAX_LINES
+from selfimprove.recipe.task_settings import BbhTask, VerifierSettings
 from selfimprove.records import Problem, Verdict
-from selfimprove.task_settings import BbhTask, VerifierSettings
 from selfimprove.tasks import load_task
+from selfimprove.tasks.addition import MAX_LINES
 from selfimprove.tasks.base import PoolTask
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.base import MAX_TEXT

@@ -27,11 +27,11 @@ from hostile_run import HOSTILE, NAME, RUN, Poison, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_run  # noqa: E402
 
 from selfimprove.records import Problem  # noqa: E402
+from selfimprove.results.traces import export_rows  # noqa: E402
 from selfimprove.running.loop import run_loop  # noqa: E402
 from selfimprove.store import RunFolder  # noqa: E402
 from selfimprove.store.notes import Notes, note_pairs, write_note  # noqa: E402
 from selfimprove.store.query import Query  # noqa: E402
-from selfimprove.traces import export_rows  # noqa: E402
 from selfimprove.viewer.app import create_app  # noqa: E402
 from selfimprove.viewer.report import write_report  # noqa: E402
 from selfimprove.viewer.security import COOKIE, allowed_hosts  # noqa: E402

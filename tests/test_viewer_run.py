@@ -21,7 +21,7 @@ from viewing import BASE, serving, write_run, write_stage
 
 from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Example, Promotion
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder

@@ -16,14 +16,14 @@ import torch
 from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
-from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights
 from selfimprove.engines.canary import check_canary
+from selfimprove.engines.models import hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.engines.vllm import VllmEngine
 from selfimprove.errors import EngineError
-from selfimprove.models import hash_weights
 from selfimprove.recipe import Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.records import Checkpoint, Evaluation, Rationale
 from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import PlannedStage

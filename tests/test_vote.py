@@ -8,10 +8,9 @@ from builders import make_problem, make_rationale, make_verdict
 from small import SMALL, small_recipe
 
 from selfimprove.errors import RecipeError
-from selfimprove.figures import read_funnels
-from selfimprove.judging import Judging
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting
+from selfimprove.recipe.task_settings import JsonlTask
 from selfimprove.records import (
     Decision,
     Evaluation,
@@ -23,17 +22,18 @@ from selfimprove.records import (
     Vote,
     by_id,
 )
+from selfimprove.results.status import print_status, to_json
+from selfimprove.running.figures import read_funnels
 from selfimprove.running.loop import run_loop
 from selfimprove.stages.asking import counted, measure_votes
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.select import Select, select
 from selfimprove.stages.verify import Verify
 from selfimprove.stages.vote import MajorityVote, Votes, count_shares, vote
-from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
-from selfimprove.task_settings import JsonlTask
 from selfimprove.tasks import load_task
+from selfimprove.verifiers.judging import Judging
 
 A, B = make_problem("1+2=", None), make_problem("2+2=", None)
 PROMPTS = PromptFormat(Prompting())

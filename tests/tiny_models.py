@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
-from selfimprove.models import build_model
+from selfimprove.engines.models import build_model
 from selfimprove.recipe import Build
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from builders import make_critique, make_problem, make_rationale, make_revised
 
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Decision, Evaluation, Example, Preference, Problem, Rationale, Record, Step
 from selfimprove.records import Verdict as V
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.stage import Seconds
 

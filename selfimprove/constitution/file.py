@@ -7,8 +7,8 @@ from typing import Any
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.errors import RecipeError
-from selfimprove.policy_files import find_policy
-from selfimprove.yaml_files import Document, Location, dump, find_mistakes, read_document, suggest, validate
+from selfimprove.recipe.policies import find_policy
+from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, read_document, suggest, validate
 
 
 class ConstitutionFile(Constitution):

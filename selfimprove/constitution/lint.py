@@ -19,11 +19,11 @@ from selfimprove.constitution.model import (
     Use,
     VerifierCheck,
 )
+from selfimprove.recipe.task_settings import Task, VerifierSettings
+from selfimprove.recipe.yaml import Document, Location, suggest
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import Task, VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.steps import check_steps
-from selfimprove.yaml_files import Document, Location, suggest
 
 NEAR = 0.9  # of the words of two principles are the same
 RARE = 0.005  # of the draws

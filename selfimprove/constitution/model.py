@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from selfimprove.prompts import fill
+from selfimprove.prompting.prompts import fill
 from selfimprove.records import digest
 from selfimprove.settings import Settings
 

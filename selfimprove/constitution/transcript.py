@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selfimprove.constitution.model import ComparisonExemplar, Constitution, Principle
-from selfimprove.prompts import Chat, fill
+from selfimprove.prompting.prompts import Chat, fill
 
 LEAST_LABEL = 4  # characters of a label that is looked for in what the model writes
 OPTIONS = (" (A)", " (B)")

@@ -1,6 +1,5 @@
 """Who writes text: one protocol, and an engine for each way to serve a checkpoint."""
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.base import (
     Completion,
     Engine,
@@ -13,6 +12,7 @@ from selfimprove.engines.base import (
     check_installed,
 )
 from selfimprove.recipe import Model
+from selfimprove.recipe.engine_settings import EngineSettings
 
 __all__ = [
     "Completion",

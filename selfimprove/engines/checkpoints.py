@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.base import Weights
-from selfimprove.models import ADAPTER, resolve_folder
+from selfimprove.engines.models import ADAPTER, resolve_folder
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")

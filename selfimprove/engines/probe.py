@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from selfimprove.engines.canary import TEXTS
 from selfimprove.engines.http import Refused
-from selfimprove.engines.pool import Server
+from selfimprove.engines.servers import Server
 from selfimprove.errors import EngineError
 
 # vLLM's own parameters, which SGLang and llama.cpp know in part. Without them a server samples by what stands in the

@@ -9,11 +9,10 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.background import Background
 from selfimprove.engines.base import Completion, Request, Score, Weights
 from selfimprove.engines.http import Busy, Failed, Http, Refused
-from selfimprove.engines.pool import Pace, Pool, Server
+from selfimprove.engines.models import load_tokenizer
 from selfimprove.engines.probe import (
     EXTRAS,
     Abilities,
@@ -25,11 +24,12 @@ from selfimprove.engines.probe import (
     score_by_prompt,
 )
 from selfimprove.engines.server_weights import PROBE, Served, fits
+from selfimprove.engines.servers import Pace, Pool, Server
 from selfimprove.engines.supervisor import Supervisor
 from selfimprove.errors import EngineError
-from selfimprove.models import load_tokenizer
-from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
 from selfimprove.recipe import Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings
 
 SEEDS = 1 << 31  # servers differ in how large a seed may be
 # What a hosted server's filter cut off has not ended by itself. Any other ending, such as an abort, is no answer.

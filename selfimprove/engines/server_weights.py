@@ -9,10 +9,10 @@ from selfimprove.engines.base import Weights
 from selfimprove.engines.canary import TEXTS, TOLERANCE
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_shape, same_tokenizer
 from selfimprove.engines.http import Failed, Refused
-from selfimprove.engines.pool import Server
+from selfimprove.engines.models import resolve_folder
 from selfimprove.engines.probe import Abilities, read_scores, score_by_echo, score_by_prompt
+from selfimprove.engines.servers import Server
 from selfimprove.errors import EngineError
-from selfimprove.models import resolve_folder
 
 ADAPTERS = "selfimprove-"  # what the names of adapters begin with
 LOADING = 900.0  # seconds that a server may take to load weights

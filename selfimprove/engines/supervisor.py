@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import guard
 from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
@@ -22,6 +21,7 @@ from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments
 from selfimprove.errors import EngineError, SelfImproveError
 from selfimprove.recipe import Model
+from selfimprove.recipe.engine_settings import EngineSettings
 
 NAME = "model"  # what the servers call what they serve
 EXTENSION = "selfimprove.engines.server_worker.ServedWeights"

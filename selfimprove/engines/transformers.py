@@ -16,8 +16,8 @@ import torch
 
 from selfimprove.engines.base import Completion, Request, Score
 from selfimprove.engines.cache import new_cache, select_rows
-from selfimprove.models import load_model
-from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.engines.models import load_model
+from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once

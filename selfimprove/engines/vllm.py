@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import vllm_start
 from selfimprove.engines.base import Completion, Request, Score, Weights
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
+from selfimprove.engines.models import resolve_folder
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError, ModelError
-from selfimprove.models import resolve_folder
-from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
 from selfimprove.recipe import Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings
 
 WINDOW = 1024  # requests in the engine at a time: more than it runs together, and no more memory for longer lists
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model
+from selfimprove.recipe.engine_settings import EngineSettings
 
 EXTENSION = "selfimprove.engines.vllm_worker.WeightsExtension"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM has memory layouts for

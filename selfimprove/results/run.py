@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe.yaml import read_document, suggest
 from selfimprove.records import KINDS, Checkpoint, Evaluation, Origin, Outcome, Promotion, Record
+from selfimprove.records.stats import TaskAccuracy, sum_by_task, wilson
 from selfimprove.results.rows import NESTED_TRACES, Rows, Sql, Trace, make_trace, to_record
-from selfimprove.stats import TaskAccuracy, sum_by_task, wilson
+from selfimprove.results.traces import CHOICES
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.query import TRACE_ORDER, Query, select_traces
-from selfimprove.traces import CHOICES
-from selfimprove.yaml_files import read_document, suggest
 
 PathLike = str | os.PathLike[str]
 
@@ -35,7 +35,7 @@ def run(
     `model` may be a folder or a hub name. `redo` names what is done again, such as "sft", "round-02/sft" or "all" that
     the recipe changed. What goes on is printed, a line a stage, unless `quiet`. Raises SelfImproveError.
     """
-    from selfimprove.recipe_file import load_recipe
+    from selfimprove.recipe.file import load_recipe
     from selfimprove.running.loop import run_loop
 
     if isinstance(settings.get("model"), (str, os.PathLike)):
@@ -59,8 +59,8 @@ def load(run: PathLike, *, runs: PathLike = "runs") -> "Run":
 @contextmanager
 def _watch(quiet: bool) -> Iterator[Any]:
     """What tells of a run that goes on: bars on a terminal, lines in a notebook; Ctrl-C ends it between two events."""
-    from selfimprove.console import SafeConsole
-    from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
+    from selfimprove.running.console import SafeConsole
+    from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
 
     if quiet:
         yield None

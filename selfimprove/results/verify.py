@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, Literal, overload
 
 from selfimprove.errors import VerifierError
-from selfimprove.judging import judge_pairs
 from selfimprove.records import Outcome, Step
-from selfimprove.verifiers.pool import VerifierPool
-from selfimprove.verify_file import choose_verifier, make_problem, make_rationale
+from selfimprove.results.verify_file import choose_verifier, make_problem, make_rationale
+from selfimprove.verifiers.judging import judge_pairs
+from selfimprove.verifiers.workers import VerifierPool
 
 Answer = str | int | float | None
 

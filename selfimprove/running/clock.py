@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from selfimprove.engines import Completion, Engine, Noting, Request, Score
-from selfimprove.memory import Phases
 from selfimprove.recipe import Sampling
+from selfimprove.trainers.peaks import Phases
 
 
 @dataclass

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import errors
-from selfimprove.catalog import extensions, import_file
-from selfimprove.engine_settings import Ray
 from selfimprove.errors import ClusterError, SelfImproveError
-from selfimprove.recipe_file import parse_recipe
+from selfimprove.recipe.catalog import extensions, import_file
+from selfimprove.recipe.engine_settings import Ray
+from selfimprove.recipe.file import parse_recipe
 from selfimprove.running.clock import Clock
 from selfimprove.running.parts import Advance, FinishedPart, Job, Sequential
 from selfimprove.running.session import Session

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
-from selfimprove.flow import flow_of, trains_shown
-from selfimprove.judging import Judging
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model
+from selfimprove.recipe.flow import flow_of, trains_shown
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.plan import PlannedStage
@@ -22,6 +21,7 @@ from selfimprove.store import Manifest, StageFolder
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+from selfimprove.verifiers.judging import Judging
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 AnySettings = TypeVar("AnySettings", bound=Settings)

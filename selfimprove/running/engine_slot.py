@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError
-from selfimprove.flow import flow_of
 from selfimprove.recipe import Recipe, Sampling
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Checkpoint
 from selfimprove.running.clock import Clock, ClockedEngine
 

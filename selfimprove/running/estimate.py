@@ -8,11 +8,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.figures import read_manifests
-from selfimprove.models import resolve_folder
+from selfimprove.engines.models import resolve_folder
 from selfimprove.recipe import Recipe
+from selfimprove.running.console import SafeConsole
+from selfimprove.running.figures import read_manifests
 from selfimprove.running.flow_tree import draw_flow
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session

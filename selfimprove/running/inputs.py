@@ -7,12 +7,12 @@ from itertools import zip_longest
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.errors import TaskError
-from selfimprove.prompts import Exemplar, PromptFormat, load_exemplars
+from selfimprove.prompting.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.task_settings import ScoredTask
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.prefer import Prefer
-from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import draw_evenly, question_key, take
 from selfimprove.tasks.standard import Standard
@@ -118,7 +118,7 @@ class Inputs:
         """The prompt format, with the model's chat template where it has one and the recipe lets it be used."""
         chat = None
         if self.recipe.prompt.chat == "auto" and self.recipe.model.path:
-            from selfimprove.models import load_chat
+            from selfimprove.engines.models import load_chat
 
             chat = load_chat(self.recipe.model.path)
         formats = {}

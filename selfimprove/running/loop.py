@@ -9,22 +9,22 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from typing import Any
 
-from selfimprove.catalog import extension_of
 from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
-from selfimprove.flow import last_of_round
-from selfimprove.memory import Phase, join_phases
 from selfimprove.recipe import Recipe
-from selfimprove.reporting import Reports
+from selfimprove.recipe.catalog import extension_of
+from selfimprove.recipe.flow import last_of_round
 from selfimprove.running.clock import Clock
 from selfimprove.running.parts import Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
 from selfimprove.running.report import Report
+from selfimprove.running.reporting import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, hash_file, named_full_disk
 from selfimprove.store.stage import Seconds
+from selfimprove.trainers.peaks import Phase, join_phases
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from selfimprove.flow import Step, flow_of, own_settings
 from selfimprove.recipe import Recipe
-from selfimprove.recipe_file import change_recipe
+from selfimprove.recipe.file import change_recipe
+from selfimprove.recipe.flow import Step, flow_of, own_settings
 from selfimprove.records import Action, digest
 from selfimprove.stages.base import Key, Round, Stage
 

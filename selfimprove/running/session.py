@@ -7,10 +7,9 @@ from typing import Any
 
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine, Weights, check_installed
-from selfimprove.flow import flow_of
-from selfimprove.judging import Judging, ask_engine
-from selfimprove.prompts import Chat, PromptFormat
+from selfimprove.prompting.prompts import Chat, PromptFormat
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records import KINDS, Action, Checkpoint, Promotion, Record
 from selfimprove.running.clock import Clock
 from selfimprove.running.engine_slot import EngineSlot, import_models, load_with_recipe
@@ -21,6 +20,7 @@ from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder
 from selfimprove.verifiers.judge import Conversation
+from selfimprove.verifiers.judging import Judging, ask_engine
 
 Loader = Callable[[Checkpoint, "Session"], Engine]
 
@@ -99,7 +99,7 @@ class Session:
             checkpoint, path = Checkpoint(path=settings.path, method="base", weights=""), settings.path
         chat = None
         if path and self.recipe.prompt.chat == "auto":
-            from selfimprove.models import load_chat
+            from selfimprove.engines.models import load_chat
 
             self.import_models()
             chat = load_chat(path)

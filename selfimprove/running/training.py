@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfimprove.catalog import extensions
-from selfimprove.memory import Phase
-from selfimprove.models import hash_weights
+from selfimprove.engines.models import hash_weights
 from selfimprove.recipe import Training
+from selfimprove.recipe.catalog import extensions
 from selfimprove.records import Checkpoint, Record, derive_seed
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.store.parts import write_part
-from selfimprove.trackers import Destination, Ledger
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
+from selfimprove.trainers.peaks import Phase
+from selfimprove.trainers.trackers import Destination, Ledger
 
 CHECKPOINT = "checkpoint"
 

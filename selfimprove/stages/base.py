@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from selfimprove.catalog import Mistake, register_stage
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
-from selfimprove.flow import Step
-from selfimprove.judging import Judging
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model, Recipe
+from selfimprove.recipe.catalog import Mistake, register_stage
+from selfimprove.recipe.flow import Step
 from selfimprove.records import Checkpoint, Example, Problem, Rationale, Record, Role
 from selfimprove.settings import Settings, hashed_settings
 from selfimprove.store import Manifest
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+from selfimprove.verifiers.judging import Judging
 
 Key: TypeAlias = tuple[int, str]  # round, name in the flow
 S = TypeVar("S", bound=Settings)

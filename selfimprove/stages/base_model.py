@@ -9,7 +9,7 @@ from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
     """The model that the recipe names, with the hash of its weights."""
-    from selfimprove.models import hash_weights, resolve_folder
+    from selfimprove.engines.models import hash_weights, resolve_folder
 
     path = str(desk.model.path)
     yield Checkpoint(path=path, method="base", weights=hash_weights(resolve_folder(path)))

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt
 
-from selfimprove.catalog import Mistake
 from selfimprove.recipe import PairTraining, Recipe
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Preference
+from selfimprove.records.stats import dpo_loss
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.training import trained_rows
-from selfimprove.stats import dpo_loss
 from selfimprove.store import Manifest
 from selfimprove.trainers.job import DpoJob
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from selfimprove.catalog import Mistake
-from selfimprove.phrases import find_boilerplate, refuses, speaks_of_itself
+from selfimprove.prompting.phrases import find_boilerplate, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import (
     Checkpoint,
     Critique,
@@ -23,6 +23,7 @@ from selfimprove.records import (
     Vote,
     by_id,
 )
+from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.settings import Settings, added
 from selfimprove.stages.asking import Asking, counted, measure_votes
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
@@ -30,7 +31,6 @@ from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
 from selfimprove.stages.teach import is_right
 from selfimprove.stages.vote import VOTE_VERSION, vote
-from selfimprove.stats import sum_by_task, wilson
 
 
 class Evaluate(Settings):

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from selfimprove.catalog import Mistake
-from selfimprove.flow import flow_of, trains_shown
-from selfimprove.phrases import find_boilerplate
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.phrases import find_boilerplate
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import flow_of, trains_shown
 from selfimprove.records import (
     Comparison,
     Preference,

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from selfimprove.catalog import Mistake
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Checkpoint, Outcome, Promotion, Rationale, Verdict, Vote
+from selfimprove.records.stats import mcnemar
 from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Stage
-from selfimprove.stats import mcnemar
-from selfimprove.yaml_files import suggest
 
 
 class Promote(Settings):

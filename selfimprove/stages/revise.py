@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from selfimprove.catalog import Mistake
 from selfimprove.constitution import Principle
 from selfimprove.constitution.checks import comply
 from selfimprove.constitution.model import VerifierCheck
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
+from selfimprove.prompting.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
 from selfimprove.recipe import Recipe, Sampling
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import (
     Checkpoint,
     Critique,

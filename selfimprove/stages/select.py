@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from selfimprove.catalog import Mistake
 from selfimprove.errors import StoreError
-from selfimprove.flow import trains_shown
-from selfimprove.phrases import find_boilerplate
-from selfimprove.prompts import PromptFormat
+from selfimprove.prompting.phrases import find_boilerplate
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import trains_shown
 from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.balance import Balance

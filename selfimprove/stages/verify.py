@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from selfimprove.recipe import Answers
+from selfimprove.recipe.task_settings import Limits
 from selfimprove.records import CrossCheck, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
 from selfimprove.settings import Settings, unhashed
 from selfimprove.stages.base import Desk, Round, Stage, chunks
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.select import Select
 from selfimprove.stages.vote import VOTE_VERSION, describe_votes, vote
-from selfimprove.task_settings import Limits
 
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 

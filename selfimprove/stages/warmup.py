@@ -5,15 +5,15 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from selfimprove.addition import write_critique
-from selfimprove.catalog import Mistake
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Recipe, Training
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Example, Problem, Record, derive_seed
 from selfimprove.settings import Share
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
 from selfimprove.tasks import Arithmetic
+from selfimprove.tasks.addition import write_critique
 from selfimprove.trainers.job import SftJob
 
 SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
@@ -45,7 +45,7 @@ def warm_up(_: Sequence[Any], desk: Desk[Warmup]) -> Iterator[Record]:
     examples += [one for one in lessons if isinstance(one, Example)]
     model = desk.model.path
     if desk.model.build:
-        from selfimprove.models import build_model
+        from selfimprove.engines.models import build_model
 
         desk.import_models()
         build_model(desk.model.build, desk.folder / "initial", derive_seed(desk.seed, "weights"))

@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from selfimprove.errors import StoreError
-from selfimprove.lineage import Node
 from selfimprove.records import KINDS
+from selfimprove.records.lineage import Node
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import ROUND_NAME, RunFolder

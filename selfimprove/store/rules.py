@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from selfimprove.errors import SelfImproveError
-from selfimprove.flow import flow_of
+from selfimprove.recipe.flow import flow_of
 from selfimprove.store.run import RunFolder
 
 # As `Verdict.reasoning`: incorrect if a step is, correct if all are, undecided where nothing was checked.

@@ -10,10 +10,10 @@ from typing import IO
 
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
-from selfimprove.recipe_file import load_recipe, write_recipe
+from selfimprove.recipe.file import load_recipe, write_recipe
+from selfimprove.recipe.yaml import suggest
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
-from selfimprove.yaml_files import suggest
 
 RECIPE = "recipe.yaml"
 CONSTITUTION = "constitution.yaml"

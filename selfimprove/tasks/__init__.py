@@ -1,6 +1,6 @@
 """Where problems come from."""
 
-from selfimprove.task_settings import (
+from selfimprove.recipe.task_settings import (
     ArithmeticTask,
     AsdivTask,
     BbhTask,
@@ -13,7 +13,7 @@ from selfimprove.task_settings import (
     ScoredTask,
     SvampTask,
 )
-from selfimprove.task_settings import Task as TaskSettings
+from selfimprove.recipe.task_settings import Task as TaskSettings
 from selfimprove.tasks.arithmetic import Arithmetic
 from selfimprove.tasks.asdiv import load_asdiv
 from selfimprove.tasks.base import Task, check_disjoint

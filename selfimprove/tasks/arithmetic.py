@@ -4,10 +4,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from selfimprove.addition import parse_addition, write_flawed, write_rationale
-from selfimprove.prompts import Exemplar
+from selfimprove.prompting.prompts import Exemplar
+from selfimprove.recipe.task_settings import ArithmeticTask, VerifierSettings
 from selfimprove.records import Problem, derive_seed, digest
-from selfimprove.task_settings import ArithmeticTask, VerifierSettings
+from selfimprove.tasks.addition import parse_addition, write_flawed, write_rationale
 from selfimprove.tasks.standard import Standard
 
 HELD_OUT_SHARE = 10  # one pair of operands in so many is held out

@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import AsdivTask
 from selfimprove.records import Problem
-from selfimprove.task_settings import AsdivTask
 from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, split_pool, take
 
 _NUMBER = re.compile(r"\s*(-?[\d,]*\.?\d+)\s*(\([^()]*\))?\s*")  # of `5 (years); 15 (years)` the 5 is no answer

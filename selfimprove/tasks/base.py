@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from selfimprove.errors import TaskError
-from selfimprove.prompts import Exemplar
+from selfimprove.prompting.prompts import Exemplar
+from selfimprove.recipe.task_settings import Comparison, VerifierSettings
+from selfimprove.recipe.task_settings import PoolTask as PoolSettings
 from selfimprove.records import Problem, derive_seed, digest
-from selfimprove.task_settings import Comparison, VerifierSettings
-from selfimprove.task_settings import PoolTask as PoolSettings
 from selfimprove.tasks.standard import Standard
 
 MAX_CHARACTERS = 256_000_000  # of one file, unpacked

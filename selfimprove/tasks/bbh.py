@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
-from selfimprove.prompts import Exemplar
+from selfimprove.prompting.prompts import Exemplar
+from selfimprove.recipe.task_settings import BbhTask, VerifierSettings
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Problem
-from selfimprove.task_settings import BbhTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, load_hub, question_key, read_text, split_pool, take
 from selfimprove.tasks.standard import bbh_standards
-from selfimprove.yaml_files import suggest
 
 TASKS = frozenset(
     [

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import CommonsenseqaTask, VerifierSettings
 from selfimprove.records import Problem
-from selfimprove.task_settings import CommonsenseqaTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
 
 LETTERS = "ABCDE"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import Gsm8kTask
 from selfimprove.records import Problem
-from selfimprove.task_settings import Gsm8kTask
 from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, take
 from selfimprove.tasks.standard import gsm8k_standards
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import JsonlTask
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.task_settings import JsonlTask
 from selfimprove.tasks.base import PoolTask, compare_as, read_text, split_pool, take
 
 MAX_LEVEL = 1_000_000

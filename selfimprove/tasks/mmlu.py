@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import MmluTask, VerifierSettings
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Problem
-from selfimprove.task_settings import MmluTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
 from selfimprove.tasks.standard import mmlu_standards
-from selfimprove.yaml_files import suggest
 
 LETTERS = "ABCD"
 _LAST_CELL = re.compile(r",[0-3A-D]\s*$")

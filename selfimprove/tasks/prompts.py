@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from selfimprove.errors import TaskError
-from selfimprove.policy_files import POLICIES
+from selfimprove.recipe.policies import POLICIES
+from selfimprove.recipe.task_settings import PromptsTask
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.task_settings import PromptsTask
 from selfimprove.tasks.base import PoolTask, compare_as, read_text, split_pool, take
 
 OWN = POLICIES / "prompts"

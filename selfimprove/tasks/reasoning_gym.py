@@ -1,10 +1,10 @@
 """Problems of reasoning-gym's generators; the first `held_out` entries are held out, whatever the limit."""
 
 from selfimprove.errors import TaskError
-from selfimprove.gym_data import open_data
+from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.records import Problem
-from selfimprove.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, question_key
+from selfimprove.tasks.gym_data import open_data
 
 
 def load_reasoning_gym(settings: ReasoningGymTask) -> PoolTask:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import TaskError
+from selfimprove.recipe.task_settings import Answers, ScoredTask, VerifierSettings
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.task_settings import Answers, ScoredTask, VerifierSettings
 from selfimprove.tasks.base import PoolTask, read_text, take
 
 TURN = "\n\nAssistant:"  # the beginning of an answer in hh-rlhf's dialogues

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from selfimprove.policy_files import POLICIES
-from selfimprove.prompts import load_exemplars
+from selfimprove.prompting.prompts import load_exemplars
+from selfimprove.recipe.policies import POLICIES
 from selfimprove.records import Problem, digest
 
 SHOT_SEED = 1234  # the harness's `fewshot_random_seed`

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfimprove.accelerate_config import SHARDED
+from selfimprove.engines.models import ADAPTER, load_model
 from selfimprove.errors import TrainingError
-from selfimprove.memory import read_peak, reset_peak
-from selfimprove.models import ADAPTER, load_model
 from selfimprove.recipe import Training
+from selfimprove.recipe.launch import SHARDED
 from selfimprove.trainers.job import (
     CURVE,
     RESULT,
@@ -24,6 +23,7 @@ from selfimprove.trainers.job import (
     TrainingJob,
     TrainResult,
 )
+from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
 
 # What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.

@@ -5,9 +5,9 @@ Pretokenized pairs in, a folder of safetensors out, resumable at any step.
 
 from typing import Any
 
+from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
-from selfimprove.models import load_model
-from selfimprove.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
 

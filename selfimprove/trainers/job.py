@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.recipe import PairTraining, Training
-from selfimprove.trackers import Destination
+from selfimprove.trainers.trackers import Destination
 
 RESULT = "training.json"
 PROGRESS = "progress.json"

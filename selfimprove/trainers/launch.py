@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
+from selfimprove.recipe.launch import read_launch
 from selfimprove.trainers.job import PROGRESS, RESULT, Report, TrainingJob, TrainResult
 
 POLL = 0.2  # seconds

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from selfimprove.trackers import ENVIRONMENTS, PATIENCE, PROJECT, QUIET, Destination
+from selfimprove.trainers.trackers import ENVIRONMENTS, PATIENCE, PROJECT, QUIET, Destination
 
 MAX_FAILURES = 3  # after which a tracker is left alone until the next training
 FINISH = 30.0  # seconds

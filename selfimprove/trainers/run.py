@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from selfimprove.catalog import import_file
+from selfimprove.recipe.catalog import import_file
 from selfimprove.trainers.job import JOBS, PROGRESS, Report, TrainingJob, TrainResult
 
 

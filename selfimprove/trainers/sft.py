@@ -3,7 +3,7 @@
 from typing import Any
 
 from selfimprove.errors import TrainingError
-from selfimprove.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainResult
 

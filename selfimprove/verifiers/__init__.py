@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.verifiers.addition import AdditionVerifier
 from selfimprove.verifiers.base import Verifier
 from selfimprove.verifiers.choice import ChoiceVerifier

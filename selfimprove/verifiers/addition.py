@@ -1,8 +1,8 @@
 """Addition: the answer as an exact string (so `09244` is not 9244), and every line of the rationale."""
 
-from selfimprove.addition import check_rationale, extract_answer
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.tasks.addition import check_rationale, extract_answer
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
 
 

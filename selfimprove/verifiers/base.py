@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Step, Verdict
-from selfimprove.task_settings import VerifierSettings
 
 MAX_TEXT = 50_000  # characters; longer texts are not parsed at all
 

@@ -3,8 +3,8 @@
 import re
 from itertools import takewhile
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.options import Options, fold, get_options, plain
 from selfimprove.verifiers.picks import (

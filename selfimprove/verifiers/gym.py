@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from selfimprove.errors import TaskError
-from selfimprove.gym_data import REFUSED, open_data
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
+from selfimprove.tasks.gym_data import REFUSED, open_data
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 
 MAX_EVALUATED = 4000  # characters of an answer that a scorer evaluates

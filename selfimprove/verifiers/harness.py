@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 
 INVALID = "[invalid]"

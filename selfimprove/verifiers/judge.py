@@ -7,14 +7,14 @@ from pathlib import Path
 from pydantic import Field
 
 from selfimprove.errors import RecipeError
-from selfimprove.policy_files import POLICIES
-from selfimprove.prompts import fill
+from selfimprove.prompting.prompts import fill
+from selfimprove.recipe.policies import POLICIES
+from selfimprove.recipe.task_settings import VerifierSettings
+from selfimprove.recipe.yaml import read_document, validate
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, digest
 from selfimprove.settings import Settings
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.answers import find_statements
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote
-from selfimprove.yaml_files import read_document, validate
 
 JUDGE_PROMPT = POLICIES / "judges" / "answer.yaml"
 Conversation = Sequence[tuple[str, str]]

@@ -4,8 +4,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
-from selfimprove.task_settings import Answers, VerifierSettings
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.hedges import taken_back

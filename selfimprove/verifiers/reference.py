@@ -1,7 +1,7 @@
 """math-verify as its users call it, to cross-check our own verdicts with."""
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.answers import find_statements
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
 

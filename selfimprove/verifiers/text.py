@@ -2,8 +2,8 @@
 
 import re
 
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 
 _MARKED = (re.compile(r"####[ \t]*(\S.*)"), re.compile(r"answer\s*(?:is|:)[ \t]*(?::[ \t]*)?(\S.*)", re.IGNORECASE))

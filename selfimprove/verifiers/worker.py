@@ -20,8 +20,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NoReturn
 
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Problem, Rationale
-from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.base import Verifier
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfimprove.lineage import arrange
+from selfimprove.records.lineage import arrange
 from selfimprove.viewer.text import plain
 
 # Each stands in matplotlib's output once as this colour and becomes a variable: (light, dark).

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfimprove.errors import StoreError
 from selfimprove.store import Manifest
-from selfimprove.store.flow import read_flow, read_funnel, read_health
+from selfimprove.store.made_from import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run

@@ -12,9 +12,9 @@ from typing import Any
 
 from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.errors import SelfImproveError, StoreError
-from selfimprove.flow import last_of_round
+from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index

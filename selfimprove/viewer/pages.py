@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import hash_text
-from selfimprove.store.flow import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.index import FACETS
+from selfimprove.store.made_from import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from selfimprove.terminal import ESCAPED, one_line, printable
+from selfimprove.records.printable import ESCAPED, one_line, printable
 
 MAX_TEXT = 200_000  # characters of one text on a page; downloads hold the whole
 MAX_DIFFED = 20_000  # characters of each of two texts that are compared

@@ -4,10 +4,10 @@ from math import ceil
 from typing import Any
 
 from selfimprove.errors import StoreError
-from selfimprove.stats import mcnemar
+from selfimprove.records.stats import mcnemar
 from selfimprove.store import Manifest
-from selfimprove.store.flow import read_changes, read_solved
 from selfimprove.store.index import key_of
+from selfimprove.store.made_from import read_changes, read_solved
 from selfimprove.viewer.library import Figures, Run
 
 MAX_SIBLINGS = 60

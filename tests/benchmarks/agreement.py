@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from pairs import DATA, Pair, make_pairs, read_data
 
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale
-from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.base import Verifier
 from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.pool import VerifierPool
 from selfimprove.verifiers.reference import MathVerifyVerifier
+from selfimprove.verifiers.workers import VerifierPool
 
 
 def records(pair: Pair, verifier: Verifier) -> tuple[Verifier, Problem, Rationale]:

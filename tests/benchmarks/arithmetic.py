@@ -57,10 +57,10 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
     from selfimprove.engines import Request
     from selfimprove.recipe import Sampling
+    from selfimprove.recipe.task_settings import ArithmeticTask
     from selfimprove.running.engine_slot import load_with_recipe
     from selfimprove.running.session import Session
     from selfimprove.store import RunFolder
-    from selfimprove.task_settings import ArithmeticTask
     from selfimprove.tasks import Arithmetic
 
     run = RunFolder(folder)
@@ -78,7 +78,7 @@ def final_accuracy(folder: Path) -> dict[str, float]:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    from selfimprove.status import to_json
+    from selfimprove.results.status import to_json
     from selfimprove.store import RunFolder
 
     status = to_json(RunFolder(folder))

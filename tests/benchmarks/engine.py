@@ -16,8 +16,8 @@ import torch
 from transformers.cache_utils import StaticCache
 
 from selfimprove.engines import Request
+from selfimprove.engines.models import build_model
 from selfimprove.engines.transformers import TransformersEngine
-from selfimprove.models import build_model
 from selfimprove.recipe import Build, Sampling
 
 BATCH, NEW_TOKENS, ROUNDS = 256, 60, 5

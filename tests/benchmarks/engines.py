@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
-from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Engine, Request, Weights
-from selfimprove.models import build_model
+from selfimprove.engines.models import build_model
 from selfimprove.recipe import Build, Model, Sampling
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
+from selfimprove.recipe.file import load_recipe
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 

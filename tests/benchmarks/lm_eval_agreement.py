@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import harness_tasks as harness
 
-from selfimprove.prompts import encode_prompt
+from selfimprove.prompting.prompts import encode_prompt
 
 NAMES = ("mmlu", "gsm8k", "gsm8k_cot", "bbh")
 HEAD = "| benchmark | problems | equal prompts | ids | texts | outcomes | harness right | its rule here | ours |"

@@ -28,15 +28,15 @@ from pairs import DATA, read_data
 from verify import empty_caches, judge, latex, measure
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.recipe_file import load_recipe
+from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Checkpoint, Problem, Rationale
 from selfimprove.running.loop import run_stage
 from selfimprove.running.parts import Sequential
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
-from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.pool import VerifierPool
+from selfimprove.verifiers.workers import VerifierPool
 
 GPUS, RATES = (8, 64, 512), (2_000, 10_000)  # tokens a second and GPU
 STAGES = ("problems", "base", "frontier", "generate", "verify", "select")

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from servers import make_engine, stub
 
-from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Request, Weights
+from selfimprove.engines.models import build_model, hash_weights
 from selfimprove.engines.supervisor import NAME, Supervisor
-from selfimprove.models import build_model, hash_weights
-from selfimprove.prompts import encode_prompt
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build, Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 
 CONCURRENCY = 64
 TURNS = 3

@@ -28,11 +28,11 @@ from agreement import records
 from pairs import DATA, Pair, Real, formula_pairs, number_pairs, option_pairs, rationale_pairs, read_data
 from sympy.core.cache import clear_cache
 
-from selfimprove.task_settings import Limits, VerifierSettings
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.answers import _find_in_long, _find_in_short
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import read_number, squeeze
-from selfimprove.verifiers.pool import Judged, VerifierPool
+from selfimprove.verifiers.workers import Judged, VerifierPool
 
 PLAIN = ("{}", "The answer is {}.", "#### {}", "${}", "{} apples")
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=512)

@@ -9,9 +9,9 @@ The answers are worked out here; the run never saw them.
 import sys
 from pathlib import Path
 
-from selfimprove.addition import parse_addition
 from selfimprove.records import Decision, Evaluation, Problem, Rationale, Vote, by_id
 from selfimprove.store import RunFolder
+from selfimprove.tasks.addition import parse_addition
 
 
 def sum_of(question: str) -> str:

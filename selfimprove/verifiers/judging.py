@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any, Protocol
 
-from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import Engine, Request, Weights, load_engine
-from selfimprove.prompts import Chat
+from selfimprove.prompting.prompts import Chat
 from selfimprove.recipe import Judge, Model, Sampling
+from selfimprove.recipe.engine_settings import EngineSettings
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.settings import hashed_settings
-from selfimprove.task_settings import Limits, VerifierSettings
 from selfimprove.tasks import Task
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
-from selfimprove.verifiers.pool import VerifierPool
+from selfimprove.verifiers.workers import VerifierPool
 
 JUDGED_AT_ONCE = 256
 Pairs = Iterable[tuple[Problem, Rationale]]
@@ -165,7 +165,7 @@ def ask_model(path: str) -> Ask:
 
     def ask(conversations: Sequence[Conversation]) -> list[str | None]:
         if not loaded:
-            from selfimprove.models import load_chat
+            from selfimprove.engines.models import load_chat
 
             chat = load_chat(path)
             engine = load_engine(EngineSettings(), Model(path=path), Weights(path, chat=chat is not None))

@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.text import Text
 
-from selfimprove.console import SafeConsole
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe.yaml import suggest
+from selfimprove.records.printable import one_line, printable
+from selfimprove.running.console import SafeConsole
 from selfimprove.store.export import write_rows
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
 from selfimprove.store.run import RECIPE, RUNS
-from selfimprove.terminal import one_line, printable
-from selfimprove.yaml_files import suggest
 
 CHOICES = {
     "outcome": ("correct", "incorrect", "undecided"),

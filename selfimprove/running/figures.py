@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from selfimprove.catalog import known_stages
-from selfimprove.flow import flow_of, last_of_round
+from selfimprove.recipe.catalog import known_stages
+from selfimprove.recipe.flow import flow_of, last_of_round
 from selfimprove.records import Evaluation, Promotion, digest
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 from selfimprove.store.rules import COUNTS, Again, Funnel, count_funnel

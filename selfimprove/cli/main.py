@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from selfimprove import cli_constitution, cli_prompts
+from selfimprove.cli import constitution as cli_constitution
+from selfimprove.cli import prompts as cli_prompts
 
 if TYPE_CHECKING:
     from selfimprove.recipe import Recipe
@@ -63,11 +64,11 @@ def run(
     """Run a recipe; the same command again continues where it stopped."""
     from contextlib import nullcontext
 
-    from selfimprove.console import SafeConsole
-    from selfimprove.progress import BarReport, Interruptible, LineReport, is_terminal
-    from selfimprove.recipe_file import load_recipe
+    from selfimprove.recipe.file import load_recipe
+    from selfimprove.results.status import print_status
+    from selfimprove.running.console import SafeConsole
     from selfimprove.running.loop import run_loop
-    from selfimprove.status import print_status
+    from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.store import RunFolder
 
     if on not in (None, "ray") or (workers and not on):
@@ -100,7 +101,7 @@ def status(
     """Show rounds, accuracy with intervals, the funnel from sampled to trained, time and tokens."""
     import json
 
-    from selfimprove.status import print_status, to_json
+    from selfimprove.results.status import print_status, to_json
     from selfimprove.store import find_run
 
     folder = find_run(run, runs)
@@ -129,9 +130,9 @@ def traces(
     runs: Runs = Path("runs"),
 ) -> None:
     """List what the model wrote, what was kept and why the rest was turned away."""
+    from selfimprove.results.traces import check_choices, print_traces
     from selfimprove.store import find_run
     from selfimprove.store.query import Query
-    from selfimprove.traces import check_choices, print_traces
 
     chosen = {"round": round_, "stage": stage, "task": task, "level": level, "group": group, "outcome": outcome,
               "reasoning": reasoning, "origin": origin, "kept": kept, "disputed": disputed, "text": text}  # fmt: skip
@@ -147,7 +148,7 @@ def show(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show one record and all that hangs on it: problem, samples, verdict, training, checkpoint."""
-    from selfimprove.show import print_record
+    from selfimprove.results.show import print_record
     from selfimprove.store import find_run
     from selfimprove.store.query import Query
 
@@ -163,7 +164,7 @@ def plan(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
-    from selfimprove.recipe_file import load_recipe
+    from selfimprove.recipe.file import load_recipe
     from selfimprove.running.estimate import print_plan
     from selfimprove.store import RunFolder
 
@@ -189,12 +190,12 @@ def export(
     runs: Runs = Path("runs"),
 ) -> None:
     """Write SFT rows, DPO pairs or all traces to a file that `datasets` loads, or logs that Inspect opens."""
+    from selfimprove.results.traces import export_rows
     from selfimprove.store import find_run
     from selfimprove.store.query import Query
-    from selfimprove.traces import export_rows
 
     if inspect:
-        from selfimprove.inspect_logs import write_logs
+        from selfimprove.results.inspect_logs import write_logs
 
         logs, samples = write_logs(find_run(run, runs), out, what or "evaluations", round_)
         typer.echo(f"{logs} logs of {samples} samples in {out}; open them with: inspect view --log-dir {out}")
@@ -230,8 +231,8 @@ def verify(
     """Judge a file of responses: totals, reasons, what stayed undecided, and where two verifiers differ."""
     import json
 
-    from selfimprove.verifiers.pool import VerifierPool
-    from selfimprove.verify_file import Columns, choose_verifier, judge_file, print_totals, to_json
+    from selfimprove.results.verify_file import Columns, choose_verifier, judge_file, print_totals, to_json
+    from selfimprove.verifiers.workers import VerifierPool
 
     compared = {"strict": strict, "tolerance": tolerance, "relative_tolerance": relative_tolerance, "units": units}
     judge = (judge_model, judge_prompt)
@@ -260,8 +261,8 @@ def serve(
     runs: Runs = Path("runs"),
 ) -> None:
     """Start vLLM servers of a checkpoint on this machine, and keep them alive until Ctrl-C."""
-    from selfimprove.serve import read_settings
-    from selfimprove.serve import serve as serve_checkpoint
+    from selfimprove.running.serve import read_settings
+    from selfimprove.running.serve import serve as serve_checkpoint
 
     vllm = {"gpus": gpus, "memory": memory, "cache": cache, "max_length": max_length}
     settings = read_settings({"threads": threads, "vllm": vllm})
@@ -300,7 +301,7 @@ def report(
         raise UsageError("Name a file with --html, or a tracker with --to.")
     folder, control = find_run(run, runs), find_run(against, runs) if against else None
     if to:
-        from selfimprove.reporting import send_figures
+        from selfimprove.running.reporting import send_figures
 
         typer.echo(f"{send_figures(folder, to)} reports sent")
     if html is not None:
@@ -375,7 +376,7 @@ def _import_files(given: list[str]) -> list[str]:
         else:
             rest.append(one)
     if files:
-        from selfimprove.catalog import import_file
+        from selfimprove.recipe.catalog import import_file
 
         for file in files:
             import_file(file)
@@ -383,7 +384,7 @@ def _import_files(given: list[str]) -> list[str]:
 
 
 def _fail(message: str) -> None:
-    from selfimprove.terminal import printable
+    from selfimprove.records.printable import printable
 
     # A file's or a server's own words may stand in it.
     print(f"selfimprove: {printable(' '.join(message.split()))}", file=sys.stderr)

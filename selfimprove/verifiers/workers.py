@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import VerifierError
+from selfimprove.recipe.task_settings import Limits
 from selfimprove.records import Problem, Rationale, Step, Verdict
-from selfimprove.task_settings import Limits
 from selfimprove.verifiers.base import Verifier, make_verdict
 from selfimprove.verifiers.worker import Frames, frame
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from selfimprove.accelerate_config import read_launch
-from selfimprove.catalog import known_stages
 from selfimprove.errors import RecipeError
-from selfimprove.flow import check_flow, check_needs
-from selfimprove.policy_files import find_policy
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
-from selfimprove.yaml_files import Document, dump, plain_data, read_document, suggest, validate
+from selfimprove.recipe.catalog import known_stages
+from selfimprove.recipe.flow import check_flow, check_needs
+from selfimprove.recipe.launch import read_launch
+from selfimprove.recipe.policies import find_policy
+from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, suggest, validate
 
 STAGE_PATHS = ("path", "launch_config")  # keys of files and folders anywhere in the stages' settings
 TASKS = ("train", "open")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ModelError
-from selfimprove.prompts import Chat, neutralize_special_tokens
+from selfimprove.prompting.prompts import Chat, neutralize_special_tokens
 from selfimprove.recipe import Build
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

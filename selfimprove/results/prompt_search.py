@@ -11,16 +11,16 @@ from typing import Any
 
 from selfimprove.engines import Request
 from selfimprove.errors import StoreError, TaskError
-from selfimprove.prompt_study import Asked, SharedEngine, ask, trigger_form
+from selfimprove.prompting.triggers import Trigger, clean, key_of, why_not
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Problem, Proposal, derive_seed, digest, replace_surrogates
+from selfimprove.results.prompt_study import Asked, SharedEngine, ask, trigger_form
 from selfimprove.running.report import Report
 from selfimprove.running.session import Session
 from selfimprove.stages.base_model import BASE
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.store import RunFolder
 from selfimprove.tasks.base import draw_evenly
-from selfimprove.triggers import Trigger, clean, key_of, why_not
 
 LISTED = 12  # triggers that a prompt lists, the best ones so far
 SHOWN = 3  # worked problems that a prompt shows

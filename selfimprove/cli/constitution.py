@@ -16,7 +16,7 @@ def check(
 ) -> None:
     """Look for mistakes: every error and every warning, each with its file and line."""
     from selfimprove.constitution.file import check_constitution
-    from selfimprove.terminal import printable
+    from selfimprove.records.printable import printable
 
     failed = False
     for name in names:
@@ -44,8 +44,8 @@ def show(
     from selfimprove.constitution import load_constitution, write_constitution
     from selfimprove.constitution.show import describe
     from selfimprove.errors import RecipeError
-    from selfimprove.terminal import printable
-    from selfimprove.yaml_files import suggest
+    from selfimprove.recipe.yaml import suggest
+    from selfimprove.records.printable import printable
 
     constitution = load_constitution(name)
     known = [one.id for one in constitution.principles]
@@ -66,7 +66,7 @@ def diff(
     """Say what changed from one constitution to another, by principle."""
     from selfimprove.constitution import load_constitution
     from selfimprove.constitution.show import compare
-    from selfimprove.terminal import printable
+    from selfimprove.records.printable import printable
 
     lines = list(compare(load_constitution(old), load_constitution(new)))
     for line in lines or ["they say the same"]:
@@ -82,7 +82,7 @@ def import_(
     from selfimprove.constitution import write_constitution
     from selfimprove.constitution.imports import import_constitution
     from selfimprove.errors import RecipeError
-    from selfimprove.terminal import printable
+    from selfimprove.records.printable import printable
 
     if out.suffix not in {".yaml", ".yml"} or out.exists():
         reason = "already there, and is not written over" if out.exists() else "expected a name that ends in .yaml"
@@ -106,7 +106,7 @@ def report(
     """Say for each principle how often it was drawn, what it changed, and show its best and its worst revision."""
     import json
 
-    from selfimprove.principle_report import print_report
+    from selfimprove.results.principle_report import print_report
     from selfimprove.store import find_run
     from selfimprove.store.principles import read_report
     from selfimprove.store.query import Query

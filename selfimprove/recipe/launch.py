@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfimprove.errors import RecipeError
-from selfimprove.policy_files import find_policy
-from selfimprove.yaml_files import read_document
+from selfimprove.recipe.policies import find_policy
+from selfimprove.recipe.yaml import read_document
 
 SHARDED = ("FSDP", "DEEPSPEED")  # no process holds whole matrices
 

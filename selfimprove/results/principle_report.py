@@ -6,12 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from selfimprove.console import SafeConsole
 from selfimprove.constitution.show import word_diff
-from selfimprove.status import make_table
+from selfimprove.records.printable import MAX_SHOWN, one_line
+from selfimprove.results.status import make_table
+from selfimprove.running.console import SafeConsole
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
-from selfimprove.terminal import MAX_SHOWN, one_line
 
 LONGEST = 400  # characters of a text in an example
 

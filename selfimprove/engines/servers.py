@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from selfimprove.engines.http import Busy, Failed, Http, Refused
 from selfimprove.errors import EngineError, UnreachableError
-from selfimprove.terminal import printable
+from selfimprove.records.printable import printable
 
 T = TypeVar("T")
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of whoever reads an answer

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfimprove.catalog import Declared, Mistake, known_stages
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, flow_names
+from selfimprove.recipe.catalog import Declared, Mistake, known_stages
+from selfimprove.recipe.yaml import Document, suggest
 from selfimprove.settings import Settings
-from selfimprove.yaml_files import Document, suggest
 
 
 @dataclass(frozen=True)

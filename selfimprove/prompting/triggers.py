@@ -4,8 +4,8 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selfimprove.policy_files import find_policy
-from selfimprove.yaml_files import read_document, validate
+from selfimprove.recipe.policies import find_policy
+from selfimprove.recipe.yaml import read_document, validate
 
 LONGEST = 200  # characters of a trigger that a model proposes
 _MARKS = re.compile(r"^(?:[-*•#>]+|\(?\d{1,3}[.):]|(?:Instruction|Trigger|Text)\s*:)\s*", re.IGNORECASE)

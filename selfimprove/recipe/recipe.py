@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
-from selfimprove.catalog import known_stages
-from selfimprove.engine_settings import EngineSettings, Ray
+from selfimprove.recipe.catalog import known_stages
+from selfimprove.recipe.engine_settings import EngineSettings, Ray
+from selfimprove.recipe.task_settings import PromptsTask, Task
 from selfimprove.settings import Settings, Share, added, unhashed
-from selfimprove.task_settings import PromptsTask, Task
 
 S = TypeVar("S", bound=Settings)
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Prompting
+from selfimprove.recipe.yaml import read_document, validate
 from selfimprove.records import Problem
-from selfimprove.yaml_files import read_document, validate
 
 Chat = Callable[[list[dict[str, str]]], str]
 MARKER_LENGTH = 8  # a hint's opening words count as a leak on their own from this many characters

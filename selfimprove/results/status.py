@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfimprove.catalog import known_stages
-from selfimprove.console import SafeConsole
-from selfimprove.figures import places_in_round, read_funnels, read_manifests
-from selfimprove.flow import last_of_round
+from selfimprove.recipe.catalog import known_stages
+from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
-from selfimprove.stats import sum_by_task, wilson
+from selfimprove.records.stats import sum_by_task, wilson
+from selfimprove.running.console import SafeConsole
+from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from selfimprove.terminal import printable
+from selfimprove.records.printable import printable
 
 
 class SafeConsole(Console):

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Evaluation, digest
-from selfimprove.stats import wilson
+from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.parts import named_errors, partial_of
 from selfimprove.store.query import Query
 from selfimprove.store.written import Written, read_evaluations, read_written
-from selfimprove.yaml_files import suggest
 
 FORMAT = 2  # Inspect's LOG_SCHEMA_VERSION
 WHAT = ("evaluations", "traces")

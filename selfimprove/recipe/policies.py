@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from selfimprove.errors import RecipeError
-from selfimprove.yaml_files import suggest
+from selfimprove.recipe.yaml import suggest
 
-POLICIES = Path(__file__).resolve().parent.parent / "policies"
+POLICIES = Path(__file__).resolve().parent.parent.parent / "policies"
 NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",

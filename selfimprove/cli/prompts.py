@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from selfimprove.prompting.triggers import Trigger
     from selfimprove.recipe import Recipe
     from selfimprove.running.report import Report
-    from selfimprove.triggers import Trigger
 
 app = typer.Typer(help="Ways to ask a model, compared on the same problems.")
 WORD_PROBLEMS = ("gsm8k", "svamp", "asdiv")  # the exemplars of the recipe `ask` are of their kind
@@ -46,7 +46,7 @@ def load_ask(
 ) -> "Recipe":
     """The recipe without rounds that asks a task's held-out problems; raises SelfImproveError."""
     from selfimprove.errors import RecipeError
-    from selfimprove.recipe_file import load_recipe
+    from selfimprove.recipe.file import load_recipe
 
     family = task.partition("/")[0]
     asked = ["rounds=0", f"name={json.dumps(name)}", *_choose_task(task, path, recipe)]
@@ -64,8 +64,8 @@ def load_ask(
 
 def _choose_task(task: str, path: str | None, recipe: str) -> list[str]:
     """The recipe's own training task where it is the one that is asked, else a plain one; it alone is evaluated."""
-    from selfimprove.policy_files import find_policy
-    from selfimprove.yaml_files import read_document
+    from selfimprove.recipe.policies import find_policy
+    from selfimprove.recipe.yaml import read_document
 
     own = read_document(find_policy("recipes", recipe)).data.get("train")
     same = isinstance(own, dict) and own.get("name") == task
@@ -77,15 +77,15 @@ def watch(quiet: bool) -> "AbstractContextManager[Report | None]":
     """Who is told how far it is: nobody where plain data is printed."""
     if quiet:
         return nullcontext(None)
-    from selfimprove.console import SafeConsole
-    from selfimprove.progress import BarReport, LineReport, is_terminal
+    from selfimprove.running.console import SafeConsole
+    from selfimprove.running.progress import BarReport, LineReport, is_terminal
 
     return BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport())
 
 
 def read_triggers(file: str, own: list[str] | None) -> "list[Trigger]":
     """The triggers of a file and one's own, each text once."""
-    from selfimprove.triggers import Trigger, load_triggers
+    from selfimprove.prompting.triggers import Trigger, load_triggers
 
     given = [*load_triggers(file), *(Trigger(text=one, source="--trigger") for one in own or () if one.strip())]
     return list({one.text: one for one in given}.values())
@@ -120,7 +120,7 @@ def compare(
     goes on where it stopped. Accuracy has Wilson's interval; each form is tested against one by McNemar's exact test
     on the same problems, and the p-values are corrected for their number by Holm.
     """
-    from selfimprove.prompt_study import SharedEngine, ask, compare_forms, make_forms, print_comparison, to_json
+    from selfimprove.results.prompt_study import SharedEngine, ask, compare_forms, make_forms, print_comparison, to_json
     from selfimprove.store import RunFolder
     from selfimprove.tasks import load_task
 
@@ -171,9 +171,16 @@ def search(
     The model proposes triggers from worked problems (APE) and from the scored list of earlier ones (OPRO). Those that
     can be tried are scored on training problems; the best one then goes to the held-out problems beside the given ones.
     """
-    from selfimprove.prompt_search import Search
-    from selfimprove.prompt_search import search as find
-    from selfimprove.prompt_study import SharedEngine, ask, compare_forms, print_comparison, to_json, trigger_form
+    from selfimprove.results.prompt_search import Search
+    from selfimprove.results.prompt_search import search as find
+    from selfimprove.results.prompt_study import (
+        SharedEngine,
+        ask,
+        compare_forms,
+        print_comparison,
+        to_json,
+        trigger_form,
+    )
     from selfimprove.store import RunFolder
 
     given = read_triggers(triggers, trigger)
@@ -214,8 +221,8 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other."""
+    from selfimprove.results.status import print_status, to_json
     from selfimprove.running.loop import run_loop
-    from selfimprove.status import print_status, to_json
     from selfimprove.store import RunFolder
 
     more: list[Any] = []

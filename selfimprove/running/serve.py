@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selfimprove.engine_settings import EngineSettings, VllmSettings
 from selfimprove.engines import Weights
 from selfimprove.engines.canary import TOLERANCE
+from selfimprove.engines.models import ADAPTER, hash_weights, read_base, resolve_folder
 from selfimprove.errors import EngineError, SelfImproveError, StoreError
-from selfimprove.models import ADAPTER, hash_weights, read_base, resolve_folder
 from selfimprove.recipe import Model
+from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.run import RECIPE

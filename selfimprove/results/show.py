@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from selfimprove.console import SafeConsole
 from selfimprove.constitution.show import word_diff
-from selfimprove.lineage import build_graph, descendants
+from selfimprove.records.lineage import build_graph, descendants
+from selfimprove.records.printable import MAX_SHOWN, one_line, printable
+from selfimprove.running.console import SafeConsole
 from selfimprove.store.query import TRACES, Query
-from selfimprove.terminal import MAX_SHOWN, one_line, printable
 
 COLORS = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
 MAX_SAMPLES = 40

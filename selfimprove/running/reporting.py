@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from selfimprove.errors import SelfImproveError
-from selfimprove.figures import closed_rounds, round_figures
+from selfimprove.running.figures import closed_rounds, round_figures
 from selfimprove.store import RunFolder
-from selfimprove.trackers import PATIENCE, TRACKERS, Destination, Ledger, Tracker, check_trackers
+from selfimprove.trainers.trackers import PATIENCE, TRACKERS, Destination, Ledger, Tracker, check_trackers
 
 LIMIT = 60.0  # seconds that a tracker may take for one thing
 

@@ -6,22 +6,22 @@ from typing import Any
 
 from rich.console import Console
 
-from selfimprove.console import SafeConsole
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
+from selfimprove.prompting.triggers import Trigger
 from selfimprove.recipe import Recipe, Sampling
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
+from selfimprove.records.stats import holm, mcnemar, wilson
+from selfimprove.results.status import make_table
+from selfimprove.running.console import SafeConsole
 from selfimprove.running.engine_slot import load_with_recipe
 from selfimprove.running.loop import run_loop
 from selfimprove.running.report import Report
 from selfimprove.running.session import Session
 from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import EVALUATE, Evaluate
-from selfimprove.stats import holm, mcnemar, wilson
-from selfimprove.status import make_table
 from selfimprove.store import RunFolder
-from selfimprove.triggers import Trigger
-from selfimprove.yaml_files import suggest
 
 
 @dataclass(frozen=True)

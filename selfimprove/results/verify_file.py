@@ -16,18 +16,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfimprove.console import SafeConsole
 from selfimprove.errors import VerifierError
-from selfimprove.gym_data import open_data
-from selfimprove.judging import ask_model, judge_pairs
+from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
+from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, derive_seed, replace_surrogates
-from selfimprove.stats import wilson
-from selfimprove.task_settings import ReasoningGymTask, VerifierSettings
-from selfimprove.terminal import one_line
+from selfimprove.records.printable import one_line
+from selfimprove.records.stats import wilson
+from selfimprove.running.console import SafeConsole
+from selfimprove.tasks.gym_data import open_data
 from selfimprove.verifiers import VERIFIERS, Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, JudgeVerifier, load_judge_prompt
-from selfimprove.verifiers.pool import VerifierPool
-from selfimprove.yaml_files import suggest
+from selfimprove.verifiers.judging import ask_model, judge_pairs
+from selfimprove.verifiers.workers import VerifierPool
 
 BATCH = 1_000
 SHOWN = 12

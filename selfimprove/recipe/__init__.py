@@ -1,0 +1,41 @@
+"""The recipe: its settings, its file, its flow, and the policies that it names."""
+
+from selfimprove.recipe.recipe import (
+    Answers,
+    Build,
+    Judge,
+    Lora,
+    Model,
+    PairTraining,
+    Presence,
+    Prompting,
+    Recipe,
+    S,
+    Sampling,
+    Stages,
+    TrackerName,
+    Training,
+    compose,
+    flow_names,
+    stage_names,
+)
+
+__all__ = [
+    "Answers",
+    "Build",
+    "Judge",
+    "Lora",
+    "Model",
+    "PairTraining",
+    "Presence",
+    "Prompting",
+    "Recipe",
+    "S",
+    "Sampling",
+    "Stages",
+    "TrackerName",
+    "Training",
+    "compose",
+    "flow_names",
+    "stage_names",
+]
