@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from selfimprove.recipe import Recipe
-from selfimprove.stages.select import Select
 from selfimprove.viewer.library import Accuracy, Figures, Library
 
 NAMED = re.compile(r"(^|[^a-z])control([^a-z]|$)", re.IGNORECASE)
@@ -54,7 +53,8 @@ def find_control(library: Library, name: str) -> tuple[str, str] | None:
 
 def _sources(recipe: Recipe) -> str:
     """What a recipe trains on: samples, seed+samples or seed."""
-    return recipe.of(Select).sources
+    named = (getattr(settings, "sources", "") for _, settings in recipe.stages)
+    return next((str(one) for one in named if one), "")
 
 
 def _is_control(name: str, recipe: Recipe) -> str:
