@@ -8,16 +8,29 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.task_settings import Answers, VerifierSettings
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
+from selfimprove.verifiers.equality import within
 from selfimprove.verifiers.hedges import taken_back
-from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
+from selfimprove.verifiers.numbers import (
+    BRIEF,
+    Number,
+    find_numbers,
+    has_one_reading,
+    read_float,
+    read_number,
+    read_otherwise,
+    read_time,
+    rounded,
+    squeeze,
+    unwrap,
+)  # fmt: skip
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.text import extract_text, normalize
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
 _ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
+_JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
-MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
 Judgement = tuple[Outcome, str]
 
 
@@ -134,22 +147,48 @@ class MathVerifier:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
             return _judgement(True, answer, gold, "the same text", "")
-        if has_equation(answer) and not has_equation(gold):
+        special = _compare_times(gold, answer) or _compare_commas(gold, answer, expected, extracted)
+        if special:
+            return special
+        if has_equation(answer) and not has_equation(gold) and "," not in gold:
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
-        if not is_formula(answer):
+        if not _is_formula(answer):
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
-        if not sympy:
-            return None
-        from selfimprove.verifiers.symbolic import compare
+        return self._compare_formulas(gold, answer, sympy=sympy)
 
-        outcome, reason = compare(gold=gold, answer=answer)
-        return outcome, f"extracted {quote(answer)}, expected {quote(gold)}: {reason}"
+    def _compare_formulas(self, gold: str, answer: str, *, sympy: bool) -> Judgement | None:
+        from selfimprove.verifiers.symbolic import compare, find_length, settle
+
+        exact = read_float(gold)
+        written = gold if exact is None else str(exact)
+        answers = self.settings.answers
+        if sympy:
+            found: Judgement | None = compare(gold=written, answer=answer, answers=answers)
+        elif find_length(gold) or find_length(answer):
+            found = None
+        else:
+            found = settle(gold=written, answer=answer, answers=answers, worker=False)
+        return found and (found[0], f"extracted {quote(answer)}, expected {quote(gold)}: {found[1]}")
 
     def _compare_numbers(self, gold: str, answer: str, expected: Number, extracted: Number) -> Judgement:
         answers = self.settings.answers
         if answers.units == "match" and expected.unit and f"{extracted.unit} ".find(f"{expected.unit} ") != 0:
             return _judgement(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
+        if (
+            len(expected.unit) == len(extracted.unit) == 1
+            and expected.unit != extracted.unit
+            and expected.unit.isalpha()
+        ):
+            return _judgement(False, answer, gold, "", f"{expected.unit!r} is not {extracted.unit!r}")
         how = _equal(expected, extracted, answers)
+        if not how and (exact := read_float(gold)) is not None:
+            how = _equal(expected._replace(value=exact), extracted, answers)
+        if not how and read_otherwise(answer) == expected.value:
+            return _undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
+        if not how and read_otherwise(gold) == extracted.value:
+            return _undecided(
+                gold, answer, "a comma or a point of the expected answer may set off decimals or thousands"
+            )
         return _judgement(bool(how), answer, gold, how, "not equal")
 
 
@@ -160,7 +199,41 @@ def _is_equation(gold: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_words(gold: str) -> bool:
-    return read_number(gold) is None and not is_formula(gold)
+    return read_number(gold) is None and not _is_formula(gold) and read_time(gold) is None
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a text is mathematics; several formulas may be joined by words."""
+    plain = _JOINED.sub(",", text)
+    return (
+        is_formula(plain)
+        or (any(sign in plain for sign in "=+*/^<>|√π∞≤≥±≠") and is_formula(f"{plain} 0"))
+        or (len(text) <= 20 and read_time(text) is not None)
+    )
+
+
+def _compare_times(gold: str, answer: str) -> Judgement | None:
+    """Times of day by the clock, and by the half of the day where the expected one names it."""
+    expected, extracted = read_time(gold), read_time(answer)
+    if expected is None or extracted is None:
+        return None
+    if expected[1] and not extracted[1] and expected[0] == extracted[0]:
+        return _undecided(gold, answer, f"the expected time is {expected[1]}, and the answer does not say")
+    same = expected[0] == extracted[0] and (not expected[1] or expected[1] == extracted[1])
+    return _judgement(same, answer, gold, "the same time", "not the same time")
+
+
+def _compare_commas(gold: str, answer: str, expected: Number | None, extracted: Number | None) -> Judgement | None:
+    """A decimal with a comma, which is no number where both sides set points: `3,14` is 3.14, and may be two numbers."""
+    if expected is not None and has_one_reading(answer) and read_otherwise(answer) == expected.value:
+        return _judgement(True, answer, gold, "equal with a decimal comma", "")
+    if extracted is not None and has_one_reading(gold) and read_otherwise(gold) == extracted.value:
+        return _undecided(gold, answer, "the comma of the expected answer may set off decimals or a second number")
+    return None
+
+
+def _undecided(gold: str, answer: str, why: str) -> Judgement:
+    return "undecided", f"extracted {quote(answer)}, expected {quote(gold)}: {why}"
 
 
 def _compare_words(gold: str, said: str) -> Judgement:
@@ -201,29 +274,10 @@ def _equal(expected: Number, extracted: Number, answers: Answers) -> str:
         share, plain = (expected, extracted) if expected.percent else (extracted, expected)
         if share.value == plain.value * 100:
             return f"{share.value}% is {plain.value}"
-    if answers.tolerance or answers.relative_tolerance:
-        share_allowed = Fraction(answers.relative_tolerance) * abs(Fraction(expected.value))
-        if abs(Fraction(expected.value - extracted.value)) <= max(Fraction(answers.tolerance), share_allowed):
-            return "within the tolerance"
-    return _rounded(expected.value, extracted.value)
-
-
-def _rounded(exact: int | Fraction, decimal: int | Fraction) -> str:
-    """Whether a decimal is a fraction without an end, rounded to the decimals that it shows."""
-    if isinstance(exact, int) or isinstance(decimal, int) or _decimals(exact) is not None:
-        return ""
-    shown = _decimals(decimal)
-    if shown is None or shown < MIN_DECIMALS:
-        return ""
-    return f"{exact} rounded to {shown} decimals" if abs(exact - decimal) * 2 * 10**shown <= 1 else ""
-
-
-def _decimals(value: Fraction) -> int | None:
-    """The decimals of a fraction, or None where they have no end."""
-    for decimals in range(1, 31):
-        if 10**decimals % value.denominator == 0:
-            return decimals
-    return None
+    values = Fraction(expected.value), Fraction(extracted.value)
+    if (answers.tolerance or answers.relative_tolerance) and within(answers, *values):
+        return "within the tolerance"
+    return rounded(expected.value, extracted.value)
 
 
 def _differ(others: list[str], said: str) -> bool:

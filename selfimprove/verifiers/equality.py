@@ -1,0 +1,501 @@
+"""Whether two formulas say the same: values, lists, sets, intervals, inequalities, equations, matrices, ratios.
+
+Nothing is rounded and no bound is absolute: values are compared exactly (`values`), or in a worker as decimals with more
+digits than the sizes of their parts ask for (`numeric`). The expected one is always the first of two arguments.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from selfimprove.task_settings import Answers
+from selfimprove.verifiers.expressions import MINUS_ONE, Node, negative
+from selfimprove.verifiers.numbers import rounded
+from selfimprove.verifiers.values import InexactError, UndefinedError, Values, exact, find_primes, make_field
+
+MAX_ITEMS = 40
+POINTS = 3
+MIN_DECIMALS = 6  # of an expected decimal that stands for a value without an end, such as 1.414214
+_INFINITY = Node("constant", (), "oo")
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_EMPTY = Node("set")
+
+
+class WorkerNeededError(Exception):
+    """A comparison that takes decimals of any size, which only a worker should compute."""
+
+
+class UnsettledError(Exception):
+    """Two formulas that nothing here can tell apart or prove equal; the message says why."""
+
+
+class Interval(NamedTuple):
+    """A part of the real line, by its ends and whether they belong to it."""
+
+    low: Node
+    high: Node
+    closed: tuple[bool, bool]
+
+
+def find_letters(node: Node) -> set[str]:
+    """The names of the letters of a formula."""
+    found = {node.value} if node.op == "symbol" and not node.value.startswith("\\mathbb") else set()
+    for one in node.args:
+        found |= find_letters(one)
+    return found
+
+
+def _holds(node: Node, op: str, value: object) -> bool:
+    return (node.op == op and node.value == value) or any(_holds(one, op, value) for one in node.args)
+
+
+def fold_case(expected: Node, said: Node) -> tuple[Node, Node]:
+    """Both formulas in small letters, where neither tells a large letter from the same small one."""
+    both = find_letters(expected), find_letters(said)
+    if both[0] == both[1] or any(len({one.lower() for one in names}) < len(names) for names in both):
+        return expected, said
+    return _lower(expected), _lower(said)
+
+
+def _lower(node: Node) -> Node:
+    if node.op == "symbol" and not node.value.startswith("\\"):
+        return Node("symbol", (), node.value.lower())
+    return node._replace(args=tuple(map(_lower, node.args))) if node.args else node
+
+
+class Comparison:
+    """Compares formulas by the settings of a task; `how` says what the last comparison rested on."""
+
+    def __init__(self, answers: Answers, *, worker: bool) -> None:
+        self.answers, self.worker = answers, worker
+        self.tolerant = bool(answers.tolerance or answers.relative_tolerance)
+        self.how = "equal as formulas"
+
+    def same(self, expected: Node, said: Node) -> bool:
+        """Whether two formulas say the same; raises where a worker is needed, or where nobody can tell."""
+        expected, said = fold_case(expected, said)
+        return expected == said or self.compare(_unfold(expected), _unfold(said))
+
+    def compare(self, expected: Node, said: Node) -> bool:
+        if expected == said:
+            return True
+        expected, said = _without_letter(expected, said)
+        ranges = find_range(expected), find_range(said)
+        if ranges[0] and ranges[1] and not expected.op == said.op == "tuple":
+            (letter, one), (other_letter, other) = ranges
+            return (None in (letter, other_letter) or letter == other_letter) and self.same_range(one, other)
+        groups = ("list", "set", "tuple", "matrix")
+        if expected.op in groups or said.op in groups:
+            return self.same_group(expected, said)
+        if "relation" in (expected.op, said.op):
+            return expected.op == said.op and self.same_relation(expected, said)
+        if "ratio" in (expected.op, said.op):
+            return self.same_ratio(expected, said)
+        if "based" in (expected.op, said.op):
+            return _same_numeral(expected, said)
+        wholes = ("modulo", "union", "intersection", "difference")
+        if expected.op in wholes or said.op in wholes:
+            return expected.op == said.op and self.same_each(expected.args, said.args)
+        return self.same_value(expected, said)
+
+    def same_group(self, expected: Node, said: Node) -> bool:
+        """Lists and sets have no order; what stands in brackets has one."""
+        if expected.op in ("list", "set"):
+            if said.op in ("list", "set") or (said.op == "tuple" and said.value == "()"):
+                return self.same_items(expected.args, _values_of(expected, said))
+            return len(expected.args) == 1 and expected.op == "set" and self.compare(expected.args[0], said)
+        if expected.op == "tuple":
+            if said.op == "list":
+                values = _assigned(said)
+                ordered = values if values and len(values) == len(expected.args) else said.args
+                return expected.value == "()" and self.same_each(expected.args, ordered)
+            return said.op == "tuple" and expected.value == said.value and self.same_each(expected.args, said.args)
+        if expected.op == "matrix":
+            return said.op == "matrix" and expected.value == said.value and self.same_each(expected.args, said.args)
+        return said.op == "set" and len(said.args) == 1 and self.compare(expected, said.args[0])
+
+    def same_each(self, expected: Sequence[Node], said: Sequence[Node]) -> bool:
+        return len(expected) == len(said) and all(map(self.compare, expected, said))
+
+    def same_items(self, expected: Sequence[Node], said: Sequence[Node]) -> bool:
+        """Whether each item has a partner of its own on the other side."""
+        if len(expected) != len(said):
+            return False
+        if len(expected) > MAX_ITEMS:
+            raise UnsettledError(f"over {MAX_ITEMS} items")
+        left = list(said)
+        for one in expected:
+            at = next((at for at, other in enumerate(left) if self.compare(one, other)), None)
+            if at is None:
+                return False
+            del left[at]
+        return True
+
+    def same_range(self, expected: list[Interval], said: list[Interval]) -> bool:
+        if len(expected) != len(said):
+            return False
+        left = list(said)
+        for one in expected:
+            ends = (at for at, other in enumerate(left) if self.same_interval(one, other))
+            at = next(ends, None)
+            if at is None:
+                return False
+            del left[at]
+        return True
+
+    def same_interval(self, expected: Interval, said: Interval) -> bool:
+        return (
+            expected.closed == said.closed
+            and self.same_value(expected.low, said.low)
+            and self.same_value(expected.high, said.high)
+        )
+
+    def same_ratio(self, expected: Node, said: Node) -> bool:
+        """3:4 is 6:8, and 3/4 where it is said in one number."""
+        if expected.op != said.op:
+            ratio, value = (expected, said) if expected.op == "ratio" else (said, expected)
+            return len(ratio.args) == 2 and self.same_value(_divide(*ratio.args), value)
+        if len(expected.args) != len(said.args):
+            return False
+        first, other = expected.args[0], said.args[0]
+        pairs = zip(expected.args[1:], said.args[1:], strict=True)
+        return all(self.same_value(_times(one, other), _times(two, first)) for one, two in pairs)
+
+    def same_relation(self, expected: Node, said: Node) -> bool:
+        """Relations that hold for the same values: one side minus the other is a multiple of that of the other."""
+        expected, said = _pair(expected), _pair(said)
+        if expected.value != said.value:
+            return False
+        if len(expected.args) != 2 or expected.value[0] in ("in", "equivalent"):
+            return self.same_each(expected.args, said.args)
+        (left, right), (other_left, other_right) = expected.args, said.args
+        if any(one.op in ("tuple", "set", "list", "matrix") for one in (*expected.args, *said.args)):
+            return self.same_each(expected.args, said.args)
+        if self.same_each(expected.args, said.args):
+            return True
+        swaps = expected.value[0] in ("=", "!=")
+        if swaps and self.same_each(expected.args, said.args[::-1]):
+            return True
+        if not find_letters(expected) or not find_letters(said):
+            return False
+        return self.proportional(_minus(left, right), _minus(other_left, other_right), positive=not swaps)
+
+    def proportional(self, expected: Node, said: Node, *, positive: bool) -> bool:
+        """Whether two differences are multiples of one another everywhere, by a positive number for inequalities."""
+        points = [Values(make_field(frozenset(find_primes(expected) | find_primes(said))), at) for at in range(POINTS)]
+        try:
+            values = [(point.of(expected), point.of(said)) for point in points]
+        except UndefinedError:
+            raise UnsettledError("it has no value") from None
+        prime, opaque = points[0].prime, any(point.opaque for point in points)
+        if not all(one and other for one, other in values):
+            return False  # it holds everywhere, or a value was met by a chance that is not to be reckoned with
+        first, other_first = values[0]
+        if all(one * other_first % prime == other * first % prime for one, other in values):
+            return not positive or self.positive_share(expected, said)
+        if not positive and not opaque:
+            return _same_solution(expected, said, points[0])
+        return opaque and self.decimally_proportional(expected, said, positive=positive)
+
+    def positive_share(self, expected: Node, said: Node) -> bool:
+        names = sorted(find_letters(expected) | find_letters(said))
+        try:
+            letters = {name: Fraction(7 + 13 * at, 11) for at, name in enumerate(names)}
+            return exact(expected, letters) * exact(said, letters) > 0
+        except InexactError:
+            return self.decimally_proportional(expected, said, positive=True)
+
+    def decimally_proportional(self, expected: Node, said: Node, *, positive: bool) -> bool:
+        if not self.worker:
+            raise WorkerNeededError
+        from selfimprove.verifiers.numeric import Decimals
+
+        shares = []
+        for at in range(2 * POINTS):
+            decimals = Decimals(at)
+            try:
+                one, other = decimals.pair(expected, said)
+            except UndefinedError:
+                continue
+            if not one or not other:
+                return False
+            shares.append((decimals, one / other))
+        if len(shares) < 2:
+            raise UnsettledError("it has no value at the points that were tried")
+        decimals, first = shares[0]
+        return all(one.same(first, share) for one, share in shares) and (not positive or first.real > 0)
+
+    def same_value(self, expected: Node, said: Node) -> bool:
+        """Whether two formulas have the same value for all values of their letters."""
+        if expected == said:
+            return True
+        if (expected.op == "percent") != (said.op == "percent"):
+            share, plain = (expected, said) if expected.op == "percent" else (said, expected)
+            if self.same_value(*((share.args[0], plain) if share is expected else (plain, share.args[0]))):
+                return True
+        expected, said = _plain_degree(expected), _plain_degree(said)
+        try:
+            values = exact(expected), exact(said)
+        except UndefinedError:
+            return self._undefined(expected)
+        except InexactError:
+            return self.same_inexact(expected, said)
+        if values[0] == values[1]:
+            return True
+        if self.tolerant and within(self.answers, *values):
+            self.how = "within the tolerance"
+            return True
+        how = rounded(*values)
+        self.how = how or self.how
+        return bool(how)
+
+    def _undefined(self, expected: Node) -> bool:
+        """A formula without a value: what is expected must have one, and an answer without one is none."""
+        try:
+            exact(expected)
+        except UndefinedError:
+            raise UnsettledError("the expected answer has no value") from None
+        except InexactError:
+            pass
+        return False
+
+    def same_inexact(self, expected: Node, said: Node) -> bool:
+        values = Values(make_field(frozenset(find_primes(expected) | find_primes(said))))
+        try:
+            first = values.of(expected)
+        except UndefinedError:
+            raise UnsettledError("the expected answer has no value") from None
+        try:
+            other = values.of(said)
+        except UndefinedError:
+            return False
+        if first == other:
+            return True
+        constant = not find_letters(expected) and not find_letters(said)
+        shown = expected.op == "decimal" and len(_decimals_of(expected)) >= MIN_DECIMALS
+        if not values.opaque and not (constant and (self.tolerant or shown)):
+            return False
+        if not self.worker:
+            raise WorkerNeededError
+        return self.same_decimals(expected, said, constant=constant)
+
+    def same_decimals(self, expected: Node, said: Node, *, constant: bool) -> bool:
+        """Compare as decimals; a logarithm without a base may be the natural one or that of 10."""
+        bases = (0, 10) if _holds(expected, "call", "log") or _holds(said, "call", "log") else (0,)
+        points = 1 if constant else 2 * POINTS
+        return any(self.same_at(expected, said, range(points), base, constant=constant) for base in bases)
+
+    def same_at(self, expected: Node, said: Node, points: range, base: int, *, constant: bool) -> bool:
+        from selfimprove.verifiers.numeric import Decimals
+
+        compared, complex_ones = 0, constant or _holds(expected, "constant", "i")
+        for at in points:
+            decimals = Decimals(at)
+            decimals.log_base = base
+            try:
+                first = decimals.of(expected)
+            except UndefinedError:
+                continue
+            if not complex_ones and first.imag:
+                continue
+            try:
+                first, other = decimals.pair(expected, said)
+            except UndefinedError:
+                return False
+            compared += 1
+            if not decimals.same(first, other) and not (constant and self.near(expected, first, other)):
+                return False
+            self.how = self.how if "tolerance" in self.how or "rounded" in self.how else "equal in value"
+        if not compared:
+            raise UnsettledError("the expected answer has no value at the points that were tried")
+        return True
+
+    def near(self, expected: Node, first: object, other: object) -> bool:
+        """Whether a value is within the task's tolerance, or rounds to the many digits of an expected decimal."""
+        difference = abs(first - other)  # type: ignore[operator]
+        if difference <= max(self.answers.tolerance, self.answers.relative_tolerance * abs(first)):  # type: ignore[arg-type]
+            self.how = "within the tolerance"
+            return True
+        digits = _decimals_of(expected) if expected.op == "decimal" else ""
+        if len(digits) >= MIN_DECIMALS and difference * 10 ** len(digits) <= (2 if len(digits) >= 14 else 0.5):
+            self.how = f"rounded to {len(digits)} decimals"
+            return True
+        return False
+
+
+def within(answers: Answers, expected: Fraction, said: Fraction) -> bool:
+    """Whether a number is within the tolerance that a task allows."""
+    share = Fraction(answers.relative_tolerance) * abs(expected)
+    return abs(expected - said) <= max(Fraction(answers.tolerance), share)
+
+
+def _times(one: Node, other: Node) -> Node:
+    return Node("multiply", (one, other))
+
+
+def _divide(one: Node, other: Node) -> Node:
+    return _times(one, Node("power", (other, MINUS_ONE)))
+
+
+def _minus(one: Node, other: Node) -> Node:
+    return Node("add", (one, negative(other)))
+
+
+def _plain_degree(node: Node) -> Node:
+    """An angle as an answer without its sign: 60° is expected, and 60 is said."""
+    return node.args[0] if node.op == "degree" else node
+
+
+def _decimals_of(node: Node) -> str:
+    """The digits after the point of a decimal."""
+    value = Fraction(node.value)
+    for places in range(1, 41):
+        if 10**places % value.denominator == 0:
+            return "0" * places
+    return ""
+
+
+def _same_numeral(expected: Node, said: Node) -> bool:
+    """Numerals with a base by their digits; one without its base is the same."""
+    one, other = (
+        str(node.value).partition("_") if node.op in ("based", "number") else None for node in (expected, said)
+    )
+    if one is None or other is None:
+        return False
+    return one[0] == other[0] and (not one[2] or not other[2] or one[2] == other[2])
+
+
+def _is_assignment(node: Node) -> bool:
+    if node.op != "relation" or node.value != ("=",):
+        return False
+    left = node.args[0]
+    function = left.op == "multiply" and len(left.args) == 2 and all(one.op == "symbol" for one in left.args)
+    return (left.op == "symbol" or function) and not find_letters(left) & find_letters(node.args[1])
+
+
+def _assigned(node: Node) -> tuple[Node, ...]:
+    """The values of `x = 1, y = 2`; none where it is something else."""
+    if node.op == "list" and all(map(_is_assignment, node.args)):
+        return tuple(one.args[1] for one in node.args)
+    return ()
+
+
+def _unfold(node: Node) -> Node:
+    """`x = 1 or x = 2` as the list of both values, under the letter; `1 = a = b` without its middle."""
+    if node.op == "relation" and len(node.args) > 2 and set(node.value) == {"="}:
+        return Node("relation", (node.args[0], node.args[-1]), ("=",))
+    if node.op != "list":
+        return node
+    items = tuple(map(_unfold, node.args))
+    if len(items) > 1 and items[0].op == "relation" and _is_assignment(items[0]):
+        rest_plain = all(one.op != "relation" for one in items[1:])
+        if rest_plain or (all(map(_is_assignment, items)) and len({one.args[0] for one in items}) == 1):
+            values = tuple(one.args[1] if one.op == "relation" else one for one in items)
+            return Node("relation", (items[0].args[0], Node("list", values, node.value)), ("=",))
+    return node._replace(args=items)
+
+
+def _without_letter(expected: Node, said: Node) -> tuple[Node, Node]:
+    """Of `x = 5` or `x \\in S` beside a value the value."""
+    if expected.op == "relation" and said.op != "relation":
+        value = _value_of(expected)
+        return (value or expected), said
+    if said.op == "relation" and expected.op != "relation":
+        value = _value_of(said)
+        return expected, (value or said)
+    return expected, said
+
+
+def _value_of(node: Node) -> Node | None:
+    membership = node.value == ("in",) and node.args[0].op == "symbol"
+    return node.args[1] if membership or _is_assignment(node) else None
+
+
+def _values_of(expected: Node, said: Node) -> tuple[Node, ...]:
+    """The items of a list; only their values where they are assigned and plain values are expected."""
+    values = _assigned(said)
+    return values if values and not any(one.op == "relation" for one in expected.args) else said.args
+
+
+def _pair(node: Node) -> Node:
+    """A relation with its sign turned to the smaller side first: `x > 3` is `3 < x`."""
+    if all(one in (">", ">=") for one in node.value):
+        return Node("relation", node.args[::-1], tuple(_FLIPPED[one] for one in node.value[::-1]))
+    return node
+
+
+def _same_solution(expected: Node, said: Node, point: Values) -> bool:
+    """Whether both equations, each linear in one letter, give that letter the same value in terms of the others."""
+    if find_letters(expected) != find_letters(said) or len(find_letters(expected)) < 2:
+        return False
+    for letter in sorted(find_letters(expected)):
+        roots = [point.solve(one, letter) for one in (expected, said)]
+        if roots[0] is not None and roots[0] == roots[1]:
+            return True
+    return False
+
+
+def find_range(node: Node) -> tuple[str | None, list[Interval]] | None:
+    """The intervals that a formula means, with the letter that it bounds where it names one; None where it means none."""
+    if node.op == "tuple" and len(node.args) == 2 and node.value in ("()", "[]", "(]", "[)"):
+        return None, [_interval(node.args[0], node.args[1], node.value[0] == "[", node.value[1] == "]")]
+    if node.op == "symbol" and node.value == "\\mathbb{R}":
+        return None, [_interval(negative(_INFINITY), _INFINITY, False, False)]
+    if node.op == "union" or (node.op == "list" and node.value == "or"):
+        parts = [_points(one) or find_range(one) for one in node.args]
+        if any(one is None for one in parts) or (node.op == "list" and all(one.op != "relation" for one in node.args)):
+            return None
+        names = {one[0] for one in parts if one}
+        return (names.pop(), [each for one in parts if one for each in one[1]]) if len(names) == 1 else None
+    if node.op == "list" and node.value == "and" and len(node.args) == 2:
+        return _meet(*map(find_range, node.args))
+    if node.op == "difference":
+        whole, points = find_range(node.args[0]), node.args[1]
+        if whole and len(whole[1]) == 1 and points.op == "set" and len(points.args) == 1:
+            return whole[0], _split(whole[1][0], points.args[0])
+    return _bounds(node) if node.op == "relation" else None
+
+
+def _points(node: Node) -> tuple[str | None, list[Interval]] | None:
+    return (None, [_interval(one, one, True, True) for one in node.args]) if node.op == "set" and node.args else None
+
+
+def _interval(low: Node, high: Node, low_closed: bool, high_closed: bool) -> Interval:
+    return Interval(low, high, (low_closed and low != negative(_INFINITY), high_closed and high != _INFINITY))
+
+
+def _split(whole: Interval, at: Node) -> list[Interval]:
+    return [Interval(whole.low, at, (whole.closed[0], False)), Interval(at, whole.high, (False, whole.closed[1]))]
+
+
+def _bounds(node: Node) -> tuple[str | None, list[Interval]] | None:
+    """The interval of `1 < x <= 3`, `x > 3` or `x \\in [1, 3]`; the two of `x \\neq 4`."""
+    node, everything = _pair(node), _interval(negative(_INFINITY), _INFINITY, False, False)
+    signs, sides = node.value, node.args
+    if signs == ("in",) and sides[0].op == "symbol":
+        inner = find_range(sides[1])
+        return (sides[0].value, inner[1]) if inner else None
+    if signs == ("!=",) and (sides[0].op == "symbol") != (sides[1].op == "symbol"):
+        letter, value = sides if sides[0].op == "symbol" else sides[::-1]
+        return (letter.value, _split(everything, value)) if not find_letters(value) else None
+    if not set(signs) <= {"<", "<="} or len(sides) > 3:
+        return None
+    at = 1 if len(sides) == 3 else 0 if sides[0].op == "symbol" else 1
+    others = [one for place, one in enumerate(sides) if place != at]
+    if sides[at].op != "symbol" or any(map(find_letters, others)):
+        return None
+    low, low_closed = (sides[at - 1], signs[at - 1] == "<=") if at else (negative(_INFINITY), False)
+    high, high_closed = (sides[at + 1], signs[at] == "<=") if at + 1 < len(sides) else (_INFINITY, False)
+    return sides[at].value, [_interval(low, high, low_closed, high_closed)]
+
+
+def _meet(
+    one: tuple[str | None, list[Interval]] | None, other: tuple[str | None, list[Interval]] | None
+) -> tuple[str | None, list[Interval]] | None:
+    """What `x > 1 and x < 3` leave of the line, one of which bounds it below and one above."""
+    if not one or not other or one[0] is None or one[0] != other[0] or len(one[1]) != 1 or len(other[1]) != 1:
+        return None
+    for first, second in ((one[1][0], other[1][0]), (other[1][0], one[1][0])):
+        if first.high == _INFINITY and second.low == negative(_INFINITY):
+            return one[0], [Interval(first.low, second.high, (first.closed[0], second.closed[1]))]
+    return None
