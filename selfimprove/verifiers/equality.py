@@ -6,19 +6,20 @@ digits than the sizes of their parts ask for (`numeric`). The expected one is al
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfimprove.task_settings import Answers
-from selfimprove.verifiers.expressions import MINUS_ONE, Node, negative
-from selfimprove.verifiers.numbers import rounded
+from selfimprove.verifiers.expressions import MINUS_ONE, Node, negative, number
+from selfimprove.verifiers.numbers import count_decimals, rounded
 from selfimprove.verifiers.values import InexactError, UndefinedError, Values, exact, find_primes, make_field
 
 MAX_ITEMS = 40
 POINTS = 3
 MIN_DECIMALS = 6  # of an expected decimal that stands for a value without an end, such as 1.414214
+MIN_DIGITS = 10  # of an answer's decimal, where a value without an end was expected: 3.141593 is not π
 _INFINITY = Node("constant", (), "oo")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_EMPTY = Node("set")
+_ZERO = number(0)
 
 
 class WorkerNeededError(Exception):
@@ -82,7 +83,7 @@ class Comparison:
         expected, said = _without_letter(expected, said)
         ranges = find_range(expected), find_range(said)
         if ranges[0] and ranges[1] and not expected.op == said.op == "tuple":
-            (letter, one), (other_letter, other) = ranges
+            (letter, one), (other_letter, other) = ranges[0], ranges[1]
             return (None in (letter, other_letter) or letter == other_letter) and self.same_range(one, other)
         groups = ("list", "set", "tuple", "matrix")
         if expected.op in groups or said.op in groups:
@@ -153,6 +154,8 @@ class Comparison:
     def same_ratio(self, expected: Node, said: Node) -> bool:
         """3:4 is 6:8, and 3/4 where it is said in one number."""
         if expected.op != said.op:
+            if any(one == _ZERO for one in (*expected.args, *said.args)):
+                return False  # a time such as 5:00
             ratio, value = (expected, said) if expected.op == "ratio" else (said, expected)
             return len(ratio.args) == 2 and self.same_value(_divide(*ratio.args), value)
         if len(expected.args) != len(said.args):
@@ -272,7 +275,7 @@ class Comparison:
         if first == other:
             return True
         constant = not find_letters(expected) and not find_letters(said)
-        shown = expected.op == "decimal" and len(_decimals_of(expected)) >= MIN_DECIMALS
+        shown = _shown_places(expected, said)
         if not values.opaque and not (constant and (self.tolerant or shown)):
             return False
         if not self.worker:
@@ -303,22 +306,23 @@ class Comparison:
             except UndefinedError:
                 return False
             compared += 1
-            if not decimals.same(first, other) and not (constant and self.near(expected, first, other)):
+            if not decimals.same(first, other) and not (constant and self.near(expected, said, first, other)):
                 return False
             self.how = self.how if "tolerance" in self.how or "rounded" in self.how else "equal in value"
         if not compared:
             raise UnsettledError("the expected answer has no value at the points that were tried")
         return True
 
-    def near(self, expected: Node, first: object, other: object) -> bool:
-        """Whether a value is within the task's tolerance, or rounds to the many digits of an expected decimal."""
-        difference = abs(first - other)  # type: ignore[operator]
-        if difference <= max(self.answers.tolerance, self.answers.relative_tolerance * abs(first)):  # type: ignore[arg-type]
+    def near(self, expected: Node, said: Node, first: Any, other: Any) -> bool:
+        """Whether a value is within the task's tolerance, or rounds to the digits that a decimal shows."""
+        difference = abs(first - other)
+        if difference <= max(self.answers.tolerance, self.answers.relative_tolerance * abs(first)):
             self.how = "within the tolerance"
             return True
-        digits = _decimals_of(expected) if expected.op == "decimal" else ""
-        if len(digits) >= MIN_DECIMALS and difference * 10 ** len(digits) <= (2 if len(digits) >= 14 else 0.5):
-            self.how = f"rounded to {len(digits)} decimals"
+        places = _shown_places(expected, said)
+        # The last digit of a binary number's decimal is rounding.
+        if places and difference * 10**places <= (2 if expected.op == "decimal" and places >= 14 else 0.5):
+            self.how = f"rounded to {places} decimals"
             return True
         return False
 
@@ -346,13 +350,15 @@ def _plain_degree(node: Node) -> Node:
     return node.args[0] if node.op == "degree" else node
 
 
-def _decimals_of(node: Node) -> str:
-    """The digits after the point of a decimal."""
-    value = Fraction(node.value)
-    for places in range(1, 41):
-        if 10**places % value.denominator == 0:
-            return "0" * places
-    return ""
+def _shown_places(expected: Node, said: Node) -> int:
+    """The decimals to which a decimal stands for a value without an end; 0 where it has too few digits for it."""
+    if (expected.op == "decimal") == (said.op == "decimal"):
+        return 0
+    value = Fraction((expected if expected.op == "decimal" else said).value)
+    places = count_decimals(value) or 0
+    digits = len(str(int(abs(value) * 10**places)))
+    enough = places >= MIN_DECIMALS and digits >= (MIN_DECIMALS if expected.op == "decimal" else MIN_DIGITS)
+    return places if enough else 0
 
 
 def _same_numeral(expected: Node, said: Node) -> bool:
@@ -370,7 +376,8 @@ def _is_assignment(node: Node) -> bool:
         return False
     left = node.args[0]
     function = left.op == "multiply" and len(left.args) == 2 and all(one.op == "symbol" for one in left.args)
-    return (left.op == "symbol" or function) and not find_letters(left) & find_letters(node.args[1])
+    together = left.op == "tuple" and all(one.op == "symbol" for one in left.args)
+    return (left.op == "symbol" or function or together) and not find_letters(left) & find_letters(node.args[1])
 
 
 def _assigned(node: Node) -> tuple[Node, ...]:

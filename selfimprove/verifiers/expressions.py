@@ -20,7 +20,7 @@ from selfimprove.verifiers.symbols import (
     TRIGONOMETRIC,
     split_letters,
 )  # fmt: skip
-from selfimprove.verifiers.units import is_unit
+from selfimprove.verifiers.units import SYMBOLS, is_unit
 
 MAX_LENGTH = 2_000  # characters
 MAX_TOKENS = 800
@@ -63,6 +63,7 @@ _BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2})
 _ESCAPED = {"\x0crac": "\\frac", "\x08oxed": "\\boxed", "\x08inom": "\\binom", "\text": "\\text", "\times": "\\times"}
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{1,60}")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", "%", "!"}  # what a unit may follow
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _ENDS = {")", "]", "}", ",", ";", "end of text", "separator", "&", "row", "end", "close set", "such that"}
 
@@ -93,7 +94,7 @@ def read_expression(text: str) -> Node | None:
     except UnreadableError:
         return None
     values = [one for part in read for one in (part.args if part.op == "list" else (part,))]
-    return read[0] if len(read) == 1 else Node("list", tuple(dict.fromkeys(values)), "or")
+    return read[0] if len(read) == 1 else Node("list", tuple(dict.fromkeys(values)), "both")
 
 
 def _has_choice(tokens: list[Token]) -> bool:
@@ -136,7 +137,7 @@ def _make_tokens(kind: str, text: str, spaced: bool, before: list[Token]) -> lis
     if kind == "letters":
         names = split_letters(text)
         if names is None:
-            if before and before[-1].kind not in OPERATORS and is_unit(text):
+            if before and before[-1].kind in _VALUE_ENDS and is_unit(text):
                 return [Token("unit", text, spaced)]
             raise UnreadableError
         return [Token(kind, name, spaced and not at) for at, (kind, name) in enumerate(names)]
@@ -148,8 +149,8 @@ def _make_tokens(kind: str, text: str, spaced: bool, before: list[Token]) -> lis
         sign = OPERATORS.get(text)
         if sign:
             return [Token(sign, text, spaced)]
-        if text in FUNCTIONS:
-            return [Token("function", FUNCTIONS[text], spaced)]
+        if text in FUNCTIONS:  # a `log` of a program is the natural one, that of a formula is to the base 10
+            return [Token("function", "lg" if text == "log" else FUNCTIONS[text], spaced)]
         if text in CONSTANTS:
             return [Token("constant", CONSTANTS[text], spaced)]
         return [Token("letter", text, spaced)] if text in GREEK else [Token("command", text, spaced)]
@@ -165,7 +166,7 @@ def _make_text(text: str, spaced: bool, before: list[Token]) -> list[Token]:
         return [Token("separator", plain)]
     if plain in FUNCTIONS:
         return [Token("function", FUNCTIONS[plain], spaced)]
-    if before and before[-1].kind not in OPERATORS and is_unit(text):
+    if before and before[-1].kind in _VALUE_ENDS and (is_unit(text) or text in SYMBOLS):
         return [Token("unit", plain, spaced)]
     inner = text.strip("()")
     if len(inner) == 1 and inner.isalpha() and inner.isascii():
@@ -206,7 +207,7 @@ class _Parser:
         """Statements up to one of the tokens that end them, and what joins them."""
         items, joined = [self.statement()], ","
         while not self.take(*ends):
-            found = self.expect(",", ";", "separator")
+            found: Token | None = self.expect(",", ";", "separator")
             while found:
                 joined = found.text if found.kind == "separator" else joined
                 found = self.take(",", ";", "separator")
@@ -442,7 +443,7 @@ class _Parser:
                 self.expect("]")
             root = number(2) if index is None else index
             return Node("power", (self.argument(), Node("power", (root, MINUS_ONE))))
-        base = self.base() if name == "log" and self.take("_") else None
+        base = self.base() if name in ("log", "lg") and self.take("_") else None
         power = None
         if self.take("^"):
             power = negative(self.argument()) if self.take("-") else self.argument()

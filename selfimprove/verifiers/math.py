@@ -24,12 +24,28 @@ from selfimprove.verifiers.numbers import (
     unwrap,
 )  # fmt: skip
 from selfimprove.verifiers.steps import check_steps
+from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
 from selfimprove.verifiers.text import extract_text, normalize
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
 _ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
+_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_BEFORE_WORDS = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the )?(?:final |correct )?answer(?: is|:)|there (?:is|are)|it(?:'s| is)"
+    r"|this is|that is|we have)[ :]*",
+)
+_AFTER_WORDS = re.compile(r"[,.;:!(](?=\s|$)| (?:because|since|as) |\s[-–—]\s")
+# Of these one is never another.
+_ALTERNATIVES = [
+    set(words.split())
+    for words in (
+        "yes no", "true false", "even odd", "monday tuesday wednesday thursday friday saturday sunday",
+        "january february march april may june july august september october november december",
+    )
+]  # fmt: skip
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
 Judgement = tuple[Outcome, str]
 
@@ -58,12 +74,17 @@ class MathVerifier:
 
     def _find(self, text: str, gold: str) -> tuple[Statement, ...]:
         """The statements of a text; where words or a formula are expected, the whole line if it says just that."""
-        if read_number(gold):
-            return find_statements(text, self.settings.stated)
+        if read_number(gold) and not gold.endswith("!"):
+            found = find_statements(text, self.settings.stated)
+            if len(found) != 1 or not found[0].doubt.unclear:
+                return found
+            line = extract_text(text, stated=self.settings.stated)
+            whole = line is not None and read_number(line.rstrip(" .")) is not None
+            return (Statement(str(line).rstrip(" ."), 0, len(text)),) if whole else found
         found = find_statements(text, self.settings.stated, _is_equation(gold))
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
-        if line and (_is_words(gold) or squeeze(line[:MAX_ANSWER]) == squeeze(gold[:MAX_ANSWER])):
-            return (Statement(line, 0, len(text)),)
+        if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
+            return (Statement(line.rstrip(" ."), 0, len(text)),)
         return found
 
     def _said(self, text: str, statement: Statement) -> str:
@@ -118,6 +139,9 @@ class MathVerifier:
             listed = _compare_list(text, statements[-1], wanted)
             if listed:
                 return _judgement(True, listed, gold, "the same numbers", "")
+        whole = statements and self._compare_line(gold, text, statements[-1])
+        if whole:
+            return whole
         doubt = _find_doubt(text, statements) if statements else None
         if doubt:
             return doubt
@@ -142,7 +166,8 @@ class MathVerifier:
 
     def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
         gold, answer = _without_variable(gold, answer)
-        expected, extracted = read_number(gold), read_number(answer)
+        # Who writes down what is expected is not excited: 5! is 120.
+        expected, extracted = None if gold.endswith("!") else read_number(gold), read_number(answer)
         if expected is not None and extracted is not None:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
@@ -156,9 +181,16 @@ class MathVerifier:
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
         return self._compare_formulas(gold, answer, sympy=sympy)
 
-    def _compare_formulas(self, gold: str, answer: str, *, sympy: bool) -> Judgement | None:
-        from selfimprove.verifiers.symbolic import compare, find_length, settle
+    def _compare_line(self, gold: str, text: str, statement: Statement) -> Judgement | None:
+        """Whether a line that seems to hedge names all of several values that are expected: `x = 3 or x = -3`."""
+        if not (statement.doubt.hedge or statement.doubt.unclear) or not _is_several(gold):
+            return None
+        first = text.rfind("\n", 0, statement.start) + 1
+        line = _BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
+        found = self._compare_formulas(gold, line, sympy=False) if _is_formula(line) else None
+        return found if found and found[0] == "correct" else None
 
+    def _compare_formulas(self, gold: str, answer: str, *, sympy: bool) -> Judgement | None:
         exact = read_float(gold)
         written = gold if exact is None else str(exact)
         answers = self.settings.answers
@@ -197,9 +229,27 @@ def _is_equation(gold: str) -> bool:
     return has_equation(gold) and not _ASSIGNED.fullmatch(unwrap(gold))
 
 
+def _says_just_that(line: str, gold: str) -> bool:
+    """Whether a line is nothing but the expected text, or nothing but one formula of which no side is the answer."""
+    if squeeze(line) == squeeze(gold):
+        return True
+    if has_equation(line) and not has_equation(gold) and not _is_several(gold):
+        return False
+    return _is_formula(line) and read_gold(line) is not None
+
+
 @lru_cache(maxsize=1024)
 def _is_words(gold: str) -> bool:
+    if gold.startswith("\\text") and read_number(gold) is None and _WORDS.fullmatch(unwrap(gold)):
+        return True
     return read_number(gold) is None and not _is_formula(gold) and read_time(gold) is None
+
+
+@lru_cache(maxsize=1024)
+def _is_several(gold: str) -> bool:
+    """Whether an expected answer is a list or a set of several values."""
+    read = read_gold(gold)
+    return read is not None and read.op in ("list", "set") and len(read.args) > 1
 
 
 def _is_formula(text: str) -> bool:
@@ -208,6 +258,7 @@ def _is_formula(text: str) -> bool:
     return (
         is_formula(plain)
         or (any(sign in plain for sign in "=+*/^<>|√π∞≤≥±≠") and is_formula(f"{plain} 0"))
+        or _ONE_NAME.fullmatch(plain) is not None
         or (len(text) <= 20 and read_time(text) is not None)
     )
 
@@ -238,8 +289,18 @@ def _undecided(gold: str, answer: str, why: str) -> Judgement:
 
 def _compare_words(gold: str, said: str) -> Judgement:
     """Words can be the same and not equal: two texts that differ may still mean one thing."""
-    if normalize(said) == normalize(gold) or squeeze(said) == squeeze(gold):
+    expected, shown = (normalize(unwrap(text)) for text in (gold, said))
+    if shown == expected or squeeze(said) == squeeze(gold):
         return _judgement(True, said, gold, "the same text", "")
+    others = next((group - {expected} for group in _ALTERNATIVES if expected in group), set())
+    named = [word for word in re.findall(r"[a-z]+", shown[:MAX_ANSWER]) if word in others]
+    bare = _BEFORE_WORDS.sub("", _AFTER_WORDS.split(shown, maxsplit=1)[0].strip(" *_`\"'")).strip(" *_`\"'.")
+    if bare == expected and not named:
+        return _judgement(True, said, gold, "the same words", "")
+    if gold.startswith("\\text") and (said.startswith("\\text") or read_number(said)):
+        return _judgement(False, said, gold, "", "not the same")
+    if bare in others and expected not in re.findall(r"[a-z]+", shown[:MAX_ANSWER]):
+        return _judgement(False, said, gold, "", "not the same")
     return (
         "undecided",
         f"the expected answer {quote(gold)} is neither a number nor a formula, and not said in these words",

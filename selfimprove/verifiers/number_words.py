@@ -13,7 +13,8 @@ _ONES = (
     "eighteen nineteen"
 )
 _ONES_OF = {word: value for value, word in enumerate(_ONES.split())}
-_TENS_OF = {word: 10 * at for at, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)}
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS_OF = {word: 10 * at for at, word in enumerate(_TENS.split(), 2)}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5,

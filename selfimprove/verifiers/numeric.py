@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 from selfimprove.verifiers.expressions import Node
 from selfimprove.verifiers.values import InexactError, UndefinedError
