@@ -16,7 +16,7 @@ MAX_DENOMINATOR = 10_000  # of a fraction that a binary floating-point number st
 
 # 1,234,567 and India's 12,34,567; a group after a lone zero is no group: 0,111 is a decimal with a comma.
 _DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|[1-9]\d?(?:,\d{2})+,\d{3}(?!\d)|\d{1,60})"
-_SPACED = r"[1-9]\d{0,2}(?:[ '’]\d{3})+(?!\d)"
+_SPACED = r"[1-9]\d{0,2}(?:[ '’]\d{3})+(?!\d)(?:\.\d{1,60})?"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,60}})?|\.\d{{1,60}})"
 # 1.234,5 and 1.234.567 have one meaning; 1.234 and 3,14 have two (`read_otherwise`).
 _CONTINENTAL = r"[1-9]\d{0,2}(?:(?:\.\d{3})+,\d{1,60}|(?:\.\d{3}){2,}|(?: \d{3})+,\d{1,60})(?![\d.,])"
@@ -150,7 +150,7 @@ def read_number(text: str) -> Number | None:
         return Number(int(simple[2]), False, simple[3] or simple[1] or "")
     if len(text) > MAX_LENGTH:
         return None
-    if "!" in text and ("$" in text or "\\" in text):  # a factorial, where plain text is only excited
+    if "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", ""):  # a factorial, where plain text is only excited
         return None
     plain = unwrap(text)
     found = _WHOLE.fullmatch(plain)
