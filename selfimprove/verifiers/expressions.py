@@ -60,7 +60,6 @@ _TOKEN = re.compile(
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\s?(?:\{(\d{1,20})\}|(\d))")
 # Words behind a formula: `5\\sqrt2 square units`, `9 (apples)`.
 _BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2}){1,6})\)?\.?$")
-_ESCAPED = {"\x0crac": "\\frac", "\x08oxed": "\\boxed", "\x08inom": "\\binom", "\text": "\\text", "\times": "\\times"}
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{1,60}")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", "%", "!"}  # what a unit may follow
@@ -102,12 +101,8 @@ def _has_choice(tokens: list[Token]) -> bool:
 
 
 def _tokenize(text: str) -> list[Token]:
-    for broken, written in _ESCAPED.items():  # what a backslash and a letter became where JSON was read twice
-        text = text.replace(broken, written) if broken in text else text
     text = _REPEATING.sub(_repeating, text.strip())
-    behind = _BEHIND.search(text, max(0, len(text) - 150))
-    if behind and is_unit(behind[1].strip(" .")):
-        text = text[: behind.start()]
+    text = without_unit(text)
     if not text.isascii():
         text = _SUPERSCRIPTS.sub(lambda one: f"^{{{one[0].translate(_PLAIN_SUPERSCRIPT)}}}", text).translate(SIGNS)
     tokens: list[Token] = []
@@ -125,6 +120,12 @@ def _tokenize(text: str) -> list[Token]:
         if len(tokens) > MAX_TOKENS:
             raise UnreadableError
     return [*tokens, Token("end of text")]
+
+
+def without_unit(text: str) -> str:
+    """A formula without the words behind it."""
+    behind = _BEHIND.search(text, max(0, len(text) - 150))
+    return text[: behind.start()] if behind and is_unit(behind[1].strip(" .")) else text
 
 
 def _repeating(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from selfimprove.task_settings import Answers, VerifierSettings
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
+from selfimprove.verifiers.expressions import without_unit
 from selfimprove.verifiers.hedges import taken_back
 from selfimprove.verifiers.numbers import (
     BRIEF,
@@ -30,6 +31,7 @@ from selfimprove.verifiers.text import extract_text, normalize
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
 _ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
+_NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
 _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
@@ -54,7 +56,7 @@ class MathVerifier:
     """Compares answers as exact numbers or by sympy, and checks the steps of the reasoning."""
 
     name = "math"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
@@ -254,7 +256,7 @@ def _is_several(gold: str) -> bool:
 
 def _is_formula(text: str) -> bool:
     """Whether a text is mathematics; several formulas may be joined by words."""
-    plain = _JOINED.sub(",", text)
+    plain = _NAME_OF_FUNCTION.sub("(", without_unit(_JOINED.sub(",", text)))
     return (
         is_formula(plain)
         or (any(sign in plain for sign in "=+*/^<>|√π∞≤≥±≠") and is_formula(f"{plain} 0"))

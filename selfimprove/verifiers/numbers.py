@@ -150,7 +150,9 @@ def read_number(text: str) -> Number | None:
         return Number(int(simple[2]), False, simple[3] or simple[1] or "")
     if len(text) > MAX_LENGTH:
         return None
-    if "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", ""):  # a factorial, where plain text is only excited
+    if (
+        "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", "")
+    ):  # a factorial, where plain text is only excited
         return None
     plain = unwrap(text)
     found = _WHOLE.fullmatch(plain)

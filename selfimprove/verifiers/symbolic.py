@@ -24,7 +24,7 @@ DIGITS = 400  # to which two values agree that sympy cannot prove equal
 _RUN = re.compile(rf"\d{{{MAX_RUN + 1},}}")
 _POWER = re.compile(r"(?:\^|\*\*)\s{0,4}[{(]?\s{0,4}-?\s{0,4}(\d+)")
 _TOWER = re.compile(r"(?:\^|\*\*)[\s{(]{0,8}-?\s?\d+[\s)}]{0,8}(?:\^|\*\*)")
-_FACTORIAL = re.compile(r"(\d+)\s{0,4}!|!\s{0,4}[)}]{0,4}\s{0,4}!")
+_FACTORIAL = re.compile(r"(?<!\d)(\d+)\s{0,4}!|!\s{0,4}[)}]{0,4}\s{0,4}!")
 _ROUND = re.compile(r"\^\s?\(([^()^]{1,40})\)")  # the grammar takes only curly brackets around an exponent
 _SHORT_ROOT, _SHORT_FRACTION = (
     re.compile(r"\\sqrt\s?([\da-z])(?![\da-z])"),
