@@ -7,7 +7,8 @@ import pytest
 
 from selfimprove.verifiers.answers import find_statements
 from selfimprove.verifiers.base import MAX_TEXT
-from selfimprove.verifiers.numbers import MAX_DIGITS, find_numbers, read_float, read_number, read_otherwise, squeeze
+from selfimprove.verifiers.numbers import MAX_DIGITS, find_numbers, read_number, squeeze
+from selfimprove.verifiers.readings import read_float, read_otherwise
 
 READ = [
     ("7", 7), ("7.0", 7), ("+7", 7), ("-7", -7), ("−7", -7), ("- 7", -7), ("007", 7), ("7.", 7), (" 7 ", 7),
@@ -35,7 +36,8 @@ READ = [
     ("$125$ miles", 125), ("9 (apples)", 9), ("5m", 5), ("7 cm^2", 7), ("18dollars", 18), ("7 \\text{ sq. ft}", 7),
     # words
     ("forty-two", 42), ("twelve", 12), ("Twelve apples.", 12), ("one hundred and five", 105), ("a thousand", 1000),
-    ("two hundred thousand and six", 200_006), ("minus three and a half", Fraction(-7, 2)), ("two thirds", Fraction(2, 3)),
+    ("two hundred thousand and six", 200_006), ("minus three and a half", Fraction(-7, 2)),
+    ("two thirds", Fraction(2, 3)),
     ("three point one four", Fraction(157, 50)), ("half", Fraction(1, 2)), ("two dozen", 24), ("zero", 0),
     ("one million two hundred thousand", 1_200_000), ("negative five", -5), ("five percent", 5),
 ]  # fmt: skip
@@ -50,7 +52,8 @@ def test_a_number_is_read_exactly(text: str, value: Fraction | int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "a few", "one of two", "7 8", "7+8", "1,2", "3, 4", "1,00", "1,0000", "1,000,00", "10-4", "--7", "-+7", "1.5.2",
+        "", " ", "a few", "one of two", "7 8", "7+8", "1,2", "3, 4", "1,00", "1,0000", "1,000,00", "10-4", "--7",
+        "-+7", "1.5.2",
         "1/2/3", "1/-2", "1/0", "1 1/0", "inf", "nan", "0x10", "1_000", "1٣", "٣७", "²", "7\n8", "$", "-", ".", "/2",
         "[7]", "7 or 8", "7 or eight", "7 and 8", "7 to 8", "3x", "2i", "7:30", "$5!$", "7\u202e1", "1e9999", "VII",
         "x = 7", "2^10", "7\x088", "7\x1b[2K", "7\x008", "3,14", "0,5", "4ac", "3s^2", "4 bd", "5x^2",
@@ -64,8 +67,10 @@ def test_what_is_no_single_number_is_not_read(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "one of them", "one way", "two or three", "twenty twenty", "ten and", "hundred", "five hundred hundred", "a", "an",
-        "one is enough", "five times two", "the one", "someone", "fortytwo", "one two", "first", "seven " * 40, "two-faced it",
+        "one of them", "one way", "two or three", "twenty twenty", "ten and", "hundred", "five hundred hundred",
+        "a", "an",
+        "one is enough", "five times two", "the one", "someone", "fortytwo", "one two", "first", "seven " * 40,
+        "two-faced it",
     ],
 )  # fmt: skip
 def test_words_that_are_no_single_number_are_not_read(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Mathematical answers: numbers exactly and by our own code, everything else through sympy, in a worker."""
+"""Mathematical answers: numbers and formulas exactly and by our own code, the rest in a worker."""
 
 import re
 from fractions import Fraction
@@ -11,19 +11,8 @@ from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
 from selfimprove.verifiers.expressions import without_unit
 from selfimprove.verifiers.hedges import taken_back
-from selfimprove.verifiers.numbers import (
-    BRIEF,
-    Number,
-    find_numbers,
-    has_one_reading,
-    read_float,
-    read_number,
-    read_otherwise,
-    read_time,
-    rounded,
-    squeeze,
-    unwrap,
-)  # fmt: skip
+from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
+from selfimprove.verifiers.readings import has_one_reading, read_float, read_otherwise, read_time, rounded
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
 from selfimprove.verifiers.text import extract_text, normalize
@@ -53,7 +42,7 @@ Judgement = tuple[Outcome, str]
 
 
 class MathVerifier:
-    """Compares answers as exact numbers or by sympy, and checks the steps of the reasoning."""
+    """Compares answers as exact numbers or as formulas, and checks the steps of the reasoning."""
 
     name = "math"
     version = 2
@@ -277,7 +266,7 @@ def _compare_times(gold: str, answer: str) -> Judgement | None:
 
 
 def _compare_commas(gold: str, answer: str, expected: Number | None, extracted: Number | None) -> Judgement | None:
-    """A decimal with a comma, which is no number where both sides set points: `3,14` is 3.14, and may be two numbers."""
+    """A decimal with a comma, which may be two numbers: `3,14` is 3.14 where that is expected."""
     if expected is not None and has_one_reading(answer) and read_otherwise(answer) == expected.value:
         return _judgement(True, answer, gold, "equal with a decimal comma", "")
     if extracted is not None and has_one_reading(gold) and read_otherwise(gold) == extracted.value:

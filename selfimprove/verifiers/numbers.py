@@ -11,8 +11,6 @@ from selfimprove.verifiers.units import NO_UNIT, is_unit_of_number
 
 MAX_LENGTH = 200  # characters of a text that is read as one number
 MAX_DIGITS = 60
-MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
-MAX_DENOMINATOR = 10_000  # of a fraction that a binary floating-point number stands for
 
 # 1,234,567 and India's 12,34,567; a group after a lone zero is no group: 0,111 is a decimal with a comma.
 _DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|[1-9]\d?(?:,\d{2})+,\d{3}(?!\d)|\d{1,60})"
@@ -21,18 +19,16 @@ _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,60}})?|\.\d{{1,60}})"
 # 1.234,5 and 1.234.567 have one meaning; 1.234 and 3,14 have two (`read_otherwise`).
 _CONTINENTAL = r"[1-9]\d{0,2}(?:(?:\.\d{3})+,\d{1,60}|(?:\.\d{3}){2,}|(?: \d{3})+,\d{1,60})(?![\d.,])"
 _POWER = r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?![\d.])|\s?[x×*]\s?10\^\{?(?P<power>[-+]?\d{1,3})\}?)"
-_SIGN_OF_MONEY = "[$€£¥₹₽₩₺₫₱₦₴฿]"
-_MONEY = (
-    rf"(?:(?:US|AU|CA|NZ|HK|SG|A|C|R)?{_SIGN_OF_MONEY}|(?:Rs|INR|USD|EUR|GBP|CHF|JPY|CNY|RMB|AUD|CAD|BRL|Rp|RM)\.?)"
-)
+SIGN_OF_MONEY = "[$€£¥₹₽₩₺₫₱₦₴฿]"
+MONEY = rf"(?:(?:US|AU|CA|NZ|HK|SG|A|C|R)?{SIGN_OF_MONEY}|(?:Rs|INR|USD|EUR|GBP|CHF|JPY|CNY|RMB|AUD|CAD|BRL|Rp|RM)\.?)"
 _VALUE = (
-    rf"(?P<sign>[-+−])?\s?(?P<money>{_MONEY})?\s?(?P<inner>[-+−])?"
+    rf"(?P<sign>[-+−])?\s?(?P<money>{MONEY})?\s?(?P<inner>[-+−])?"
     rf"(?:(?P<continental>{_CONTINENTAL})|(?P<whole>\d{{1,20}})(?:\s(?P<top>\d{{1,20}})/(?P<bottom>\d{{1,20}})|\sand\sa\shalf)"
     rf"|(?P<first>{_SPACED}|{_DECIMAL})(?:\s?/\s?(?P<second>{_DECIMAL})|{_POWER})?)(?:/-)?"
 )
 _UNIT = (
     rf"(?!(?:{NO_UNIT})\b|(?:times|of)\s\$?\d)(?:/\s?)?(?:[A-Za-z]{{2,}}|[mgshlLJNWVACF](?![A-Za-z])|°[CF]?|¢)"
-    rf"[A-Za-z°²³^/.' -]{{0,80}}\d?|{_SIGN_OF_MONEY}|\([A-Za-z][A-Za-z ]{{1,60}}\)"
+    rf"[A-Za-z°²³^/.' -]{{0,80}}\d?|{SIGN_OF_MONEY}|\([A-Za-z][A-Za-z ]{{1,60}}\)"
 )
 _SCALES = {
     "hundred": 100, "thousand": 10**3, "k": 10**3, "K": 10**3, "million": 10**6, "M": 10**6, "billion": 10**9,
@@ -53,8 +49,8 @@ _FOUND = (
 )
 _NOT_AFTER = r"(?![\u202a-\u202e\u2066-\u2069]|\d|[.,]\d|:\d\d|(?:st|nd|rd|th)\b|[xyznabceijt]\b|[\^_π√²³¹⁰⁴-⁹])"
 _ANYWHERE = re.compile(
-    rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?={_SIGN_OF_MONEY}?[\d.]))?"
-    rf"(?:(?:{_SIGN_OF_MONEY}\s?|Rs\.?\s?(?=\d))[-+]?)?{_FOUND}"
+    rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?={SIGN_OF_MONEY}?[\d.]))?"
+    rf"(?:(?:{SIGN_OF_MONEY}\s?|Rs\.?\s?(?=\d))[-+]?)?{_FOUND}"
     rf"(?:/{_FOUND}|\s\d{{1,20}}/\d{{1,20}}|[eE][-+]?\d{{1,3}})?{_NOT_AFTER}(?:\s?%)?",
     re.ASCII,
 )
@@ -212,92 +208,3 @@ def end_of_number(text: str, end: int) -> int:
     if found and found[0][0] == " " and found[0][1].isdigit() and not _SHORT.search(text, max(0, end - 4), end):
         return end
     return found.end() if found else end
-
-
-_COMMA = re.compile(r"([-+]?)\s?(\d{1,20}),(\d{1,20})", re.ASCII)
-_POINT = re.compile(r"([-+]?)\s?([1-9]\d{0,2})\.(\d{3})", re.ASCII)
-_AROUND = re.compile(rf"^{_MONEY}\s?|\s?(?:{_SIGN_OF_MONEY}|%|[A-Za-z]{{2,20}})?[.!]?$", re.ASCII)
-
-
-@lru_cache(maxsize=1024)
-def read_otherwise(text: str) -> Fraction | None:
-    """What a number with one comma or one point is to people who set them the other way round: 3,14 and 1.234."""
-    if len(text) > MAX_LENGTH:
-        return None
-    plain = _AROUND.sub("", unwrap(text))
-    comma, point = _COMMA.fullmatch(plain), _POINT.fullmatch(plain)
-    if not comma and not point:
-        return None
-    found = comma or point
-    assert found is not None
-    value = Fraction(f"{found[2]}.{found[3]}" if comma else f"{found[2]}{found[3]}")
-    return -value if found[1] == "-" else value
-
-
-def has_one_reading(text: str) -> bool:
-    """Whether a decimal comma is the only way to read a number: no group has one or two digits, or a lone zero before it."""
-    found = _COMMA.fullmatch(_AROUND.sub("", unwrap(text)))
-    return found is not None and (len(found[3]) != 3 or found[2].startswith("0"))
-
-
-@lru_cache(maxsize=1024)  # all samples of a problem have the same expected answer
-def read_float(text: str) -> Fraction | None:
-    """The decimal or fraction that a binary floating-point number was made from: 0.30000000000000004 is 3/10.
-
-    Only a text that JSON would write for a number with 16 or more digits is one; its last bits are rounding.
-    """
-    digits = text.strip().lstrip("-").partition("e")[0].replace(".", "").lstrip("0")
-    if not 15 < len(digits) < 20 or "." not in text or not re.fullmatch(r"-?\d+\.\d+(?:e[-+]\d{1,3})?", text.strip()):
-        return None
-    number = float(text)
-    if repr(number) != text.strip() or number in (float("inf"), float("-inf")):
-        return None
-    value = Fraction(number)
-    allowed = abs(value) / 2**50
-    short = Fraction(f"{number:.12g}")
-    if abs(short - value) <= allowed:
-        return short
-    near = value.limit_denominator(MAX_DENOMINATOR)
-    return near if abs(near - value) <= allowed else None
-
-
-def rounded(exact: int | Fraction, decimal: int | Fraction) -> str:
-    """How a decimal is a fraction without an end, rounded to the decimals that it shows, or nothing."""
-    if isinstance(exact, int) or isinstance(decimal, int) or count_decimals(exact) is not None:
-        return ""
-    shown = count_decimals(decimal)
-    if shown is None or shown < MIN_DECIMALS:
-        return ""
-    # Leading zeros show nothing: of 0.0000001 one digit is given.
-    if len(str(abs(decimal.numerator) * 10**shown // decimal.denominator)) < MIN_DECIMALS:
-        return ""
-    return f"{exact} rounded to {shown} decimals" if abs(exact - decimal) * 2 * 10**shown <= 1 else ""
-
-
-def count_decimals(value: Fraction) -> int | None:
-    """The decimals of a fraction, or None where they have no end."""
-    for decimals in range(1, 31):
-        if 10**decimals % value.denominator == 0:
-            return decimals
-    return None
-
-
-_CLOCK = re.compile(
-    r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?(?:(a|p)\.?\s?m\.?)?(?:\s?(?:o'clock|h))?\.?|"
-    r"(1[0-2]|[1-9])\s?(?:o'clock\s?)?(a|p)\.?\s?m\.?",
-    re.IGNORECASE | re.ASCII,
-)
-
-
-@lru_cache(maxsize=1024)
-def read_time(text: str) -> tuple[int, str] | None:
-    """A time of day as seconds of its clock, and which half of the day: `am`, `pm`, or none where it is not said."""
-    found = _CLOCK.fullmatch(unwrap(text)) if len(text) <= MAX_LENGTH else None
-    if found is None:
-        return None
-    hour, half = int(found[1] or found[5]), (found[4] or found[6] or "").lower()
-    if half and not 1 <= hour <= 12:
-        return None
-    if not half and (hour > 12 or found[1].startswith("0")):
-        half = "p" if 12 <= hour < 24 else "a"
-    return hour % 12 * 3600 + int(found[2] or 0) * 60 + int(found[3] or 0), half and f"{half}m"

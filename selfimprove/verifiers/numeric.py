@@ -128,8 +128,10 @@ class Decimals:
             return {"abs": abs, "floor": context.floor, "ceil": context.ceil}[name](first)
         if name in ("max", "min"):
             return (max if name == "max" else min)(values)
-        functions = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
-                     "arcsec": "asec", "arccsc": "acsc", "arccot": "acot"}  # fmt: skip
+        functions = {
+            "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
+            "arcsec": "asec", "arccsc": "acsc", "arccot": "acot",
+        }  # fmt: skip
         if name in functions and len(values) == 1:
             return getattr(context, functions[name])(first)
         if name == "factorial" and context.isint(first) and 0 <= first <= 500:
