@@ -70,7 +70,7 @@ class MathVerifier:
             if len(found) != 1 or not found[0].doubt.unclear:
                 return found
             line = extract_text(text, stated=self.settings.stated)
-            whole = line is not None and read_number(line.rstrip(" .")) is not None
+            whole = line is not None and "\\" in line and read_number(line.rstrip(" .")) is not None
             return (Statement(str(line).rstrip(" ."), 0, len(text)),) if whole else found
         found = find_statements(text, self.settings.stated, _is_equation(gold))
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
