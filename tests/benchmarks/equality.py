@@ -16,9 +16,9 @@ from typing import NamedTuple
 from pairs import DATA, read_data, write
 
 from selfimprove.records import Problem, Rationale
-from selfimprove.task_settings import Limits, VerifierSettings
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.pool import VerifierPool
+from selfimprove.verifiers.workers import VerifierPool
 
 FORMULAS = Path(__file__).resolve().parent / "formulas.jsonl"
 FORMS = (
