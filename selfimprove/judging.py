@@ -15,6 +15,7 @@ from selfimprove.tasks import Task
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
 from selfimprove.verifiers.pool import VerifierPool
+from selfimprove.verifiers.thinking import complete
 
 JUDGED_AT_ONCE = 256
 Pairs = Iterable[tuple[Problem, Rationale]]
@@ -34,7 +35,8 @@ class Judging:
             self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
 
     def _make(self, settings: VerifierSettings) -> Verifier:
-        settings = settings.model_copy(update={"stated": self.recipe.stages.verify.answer == "stated"})
+        verify = self.recipe.stages.verify
+        settings = settings.model_copy(update={"stated": verify.answer == "stated", "thinking": verify.thinking})
         if settings.name != "judge":
             return make_verifier(settings)
         return JudgeVerifier(settings, load_judge_prompt(self.recipe.judge.prompt or JUDGE_PROMPT), self._ask)
@@ -42,7 +44,7 @@ class Judging:
     def identity(self) -> list[Any]:
         """What verdicts depend on: each verifier with its version and settings, and the judge's model and prompt."""
         verifiers = [*self._verifiers.items(), *self._seconds.items()]
-        identity: list[Any] = [[name, one.name, one.version, one.settings.model_dump()] for name, one in verifiers]
+        identity: list[Any] = [[name, one.name, one.version, hashed_settings(one.settings)] for name, one in verifiers]
         for _, one in verifiers:
             if isinstance(one, JudgeVerifier):
                 identity.append([one.prompt.model_dump(), hashed_settings(self.recipe.judge)])
@@ -53,8 +55,10 @@ class Judging:
         """Whether a model is asked for some of the verdicts."""
         return any(isinstance(one, JudgeVerifier) for one in (*self._verifiers.values(), *self._seconds.values()))
 
-    def extract_answer(self, problem: Problem, text: str) -> str | None:
-        """The answer of a text, as the verifier of the problem's task reads it."""
+    def extract_answer(self, problem: Problem, text: str, prompt: str = "") -> str | None:
+        """The answer of a text, as the verifier of the problem's task reads it; a prompt may begin a block of thinking
+        that the text goes on with."""
+        text = complete(text, prompt, self.recipe.stages.verify.thinking)
         return self._verifiers[problem.task].extract_answer(text, problem)
 
     def judge(self, pairs: Pairs) -> Iterator[Verdict]:
@@ -66,7 +70,8 @@ class Judging:
         return self._judge(((problem, self._extract_again(problem, one)) for problem, one in pairs), self._seconds)
 
     def _extract_again(self, problem: Problem, rationale: Rationale) -> Rationale:
-        answer = self._seconds[problem.task].extract_answer(rationale.text, problem)
+        text = complete(rationale.text, rationale.prompt, self.recipe.stages.verify.thinking)
+        answer = self._seconds[problem.task].extract_answer(text, problem)
         return rationale.model_copy(update={"answer": answer})
 
     def judge_by(self, name: str) -> Callable[[Pairs], Iterator[Verdict]]:
@@ -90,7 +95,7 @@ class Judging:
         for at, (problem, one, other) in enumerate(asked):
             if not same[at] and self._verifiers[problem.task].name not in ("judge", "reasoning_gym"):
                 expected = Problem(**problem.model_dump() | {"answer": other})
-                said = Rationale(**one.model_dump() | {"text": f"#### {one.answer}", "finish": "stop"})
+                said = Rationale(**one.model_dump() | {"text": f"#### {one.answer}", "prompt": "", "finish": "stop"})
                 rest.append((at, expected, said))
         for (at, _, _), verdict in zip(rest, self.judge((one, said) for _, one, said in rest), strict=True):
             same[at] = verdict.outcome == "correct"

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from selfimprove.engine_settings import EngineSettings, Ray
 from selfimprove.settings import Settings, Share, added, unhashed
-from selfimprove.task_settings import Limits, PromptsTask, Task
+from selfimprove.task_settings import THINKING, Limits, Marks, PromptsTask, Task
 from selfimprove.trackers import Name
 
 # --- the model -----------------------------------------------------------------------------------------------
@@ -197,6 +197,10 @@ class Verify(Settings):
     answer: Literal["any", "stated"] = "any"
     """any: the last number counts where no answer is announced; stated: it must be, by `####`, a box or "the answer
     is". A base model that copies the question ends on a number too."""
+    thinking: tuple[Marks, ...] = added(THINKING)
+    """The marks between which a model thinks, in pairs. What stands there is reasoning: its steps are checked, and no
+    answer is looked for in it. A block that is not closed goes to the end; one that the chat template opens in the
+    prompt begins with the text. [] if there is no such block."""
     second: Second | None = None
     limits: Limits = Limits()
     workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
