@@ -45,7 +45,7 @@ _BETWEEN = re.compile(
 )
 _NESTED = re.compile(r"\\f?boxed\s?\{(.*)\}", re.DOTALL)
 _LINE = re.compile(r"####[ \t]*:?[ \t]*(?=([^\n#]{1,300}))")
-_NOUN = r"(?:(?<![/\w])(?:answers?|ans(?![a-z]))|(?<![/\w])final (?:result|value|solution))(?:\*\*|[\"'`_*])?"
+_NOUN = r"(?<![/\w])(?:answers?|ans(?![a-z]))(?:\*\*|[\"'`_*])?"
 _SAID = re.compile(
     rf"{_NOUN}\s{{0,3}}(?:(?:is|are|(?P<denied>(?:is|are|was|could|can|wo|would)(?:n't| not)(?: be)?"
     r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|[:=>→]|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
@@ -73,7 +73,7 @@ _NO_VALUE = re.compile(
 )
 
 
-_HINTS = ("answer", "final ", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
+_HINTS = ("answer", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
 
 
 def prepare(text: str, thinking: Sequence[Marks] = ()) -> str:

@@ -13,9 +13,10 @@ MAX_OBJECTS = 20
 
 # Letters that are neither Latin without accents, as English has them, nor Greek, as mathematics has them.
 LETTER = r"(?:(?!\d)[À-ÖØ-öø-ɏЀ-῾⺀-⿟぀-ퟻ豈-﫿])"
+_LETTERS, _ASCII = re.compile(LETTER), re.compile(r"[A-Za-z]")
 _FENCE = re.compile(r"^[ \t]{0,8}(?:```|~~~)[ \t]{0,4}[\w+-]{0,20}[ \t]*$", re.MULTILINE)
 _TOKEN = re.compile(r"<\|[^<>|\n]{1,30}\|>|</s>|<eos>|<end_of_turn>|\[/?INST\]")
-_HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&nbsp;", re.IGNORECASE)
+_HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&nbsp;")
 _SIGNS: dict[int, str] = {
     ord(one): other for one, other in zip("。।、،؛؟٫٬۔「」『』【】《》", "\n\n,,;?.,\n" + " " * 8, strict=True)
 }
@@ -51,6 +52,12 @@ def lay_out(text: str) -> str:
     if "<" in text or "&" in text or "[" in text:
         text = _HTML.sub(" ", _TOKEN.sub("\n", text))
     return text.strip("\n")
+
+
+def is_foreign(text: str) -> bool:
+    """Whether most letters of a text are of another script than English has."""
+    text = text[:2_000]
+    return not text.isascii() and len(_LETTERS.findall(text)) > len(_ASCII.findall(text))
 
 
 def find_tags(text: str) -> list[Framed]:

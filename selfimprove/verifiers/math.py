@@ -100,7 +100,7 @@ class MathVerifier:
         return "incorrect", shown + "not equal"
 
     def _judge(self, problem: Problem, rationale: Rationale, *, sympy: bool) -> Judgement | None:
-        refused = refuse(problem, rationale)
+        refused = refuse(problem, rationale, self.settings.thinking)
         if refused:
             return refused
         gold, text = str(problem.answer), self._prepare(rationale)

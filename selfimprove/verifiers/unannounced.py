@@ -24,14 +24,12 @@ _LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
 # A line that begins with a sign or a word for the answer and has nothing else but a value.
 _SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
 _LABEL = re.compile(
-    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|Ans|ANS|Final|FINAL)[*_]{0,2}\s?[:=][*_]{0,2}|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))[*_]{0,2}\s?[:=][*_]{0,2}|[∴✅✔✓☑🎯🏁]\ufe0f?)"
     rf"|[{_SIGNS}]\ufe0f?|=>|->|==>|=|⟹|≈)[ \t*_]{{0,4}}(?P<said>[^\n]{{1,120}})$",
     re.MULTILINE,
 )
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=]", re.MULTILINE)
-_NAMED = re.compile(
-    r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])"
-)
+_NAMED = re.compile(r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])")
 _CONCLUDES = re.compile(
     r"\b(?:so|therefore|thus|hence|total|altogether|finally|final|result|gives|leaves|left|answer)\b|=", re.IGNORECASE
 )
@@ -91,7 +89,7 @@ def _read_first(text: str, whole: bool) -> Statement | None:
     said = _alone(line)
     follows = rest.startswith("\n") or marked or _PROSE.match(plain)
     last = text.rstrip().rsplit("\n", 1)[-1]
-    if not said or not follows or _alone(last):
+    if not said or not follows or _alone(last) or ("=" in said and not marked):
         return None
     start = text.index(line)
     first = Statement(_value(said, whole), start, start + len(line), announced=False)
