@@ -15,13 +15,14 @@ THINKING: tuple[Marks, ...] = (
     ("<thought>", "</thought>"),
     ("<reasoning>", "</reasoning>"),
     ("<|channel|>analysis", "<|channel|>final"),
+    ("<|channel|>analysis", "assistantfinal"),
     ("<|channel|>commentary", "<|channel|>final"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
 )
-"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels), Sky-T1,
+"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is left of them without special tokens), Sky-T1,
 Command A, Magistral, Kimi."""
 
 

@@ -60,10 +60,10 @@ LANGUAGES = (
         ("si la", "incorrecta", "errónea", "falsa", "equivocada"), ("no", "ni", "nunca"),
     ),
     Language(
-        "French", ("réponses", "réponse", "reponse"), ("est donc", "est", "sont", "serait", "vaut"),
+        "French", ("réponses", "réponse", "reponse"), ("est donc", "n'est pas", "n’est pas", "est", "sont", "serait", "vaut"),
         ("bonne option", "option correcte", "bon choix", "choix correct"),
         ("la réponse", "l'option", "l’option", "option", "la lettre", "lettre", "le choix", "choix", "la", "le"),
-        ("si la", "mauvaise", "fausse", "incorrecte"), ("pas", "ni", "jamais"),
+        ("si la", "mauvaise", "fausse", "incorrecte"), ("pas", "ni", "jamais", "n'est pas", "n’est pas"),
     ),
     Language(
         "German", ("antwort", "endergebnis"),
@@ -90,7 +90,7 @@ LANGUAGES = (
         ("non", "né", "mai"),
     ),
     Language(
-        "Arabic", ("الجواب", "الإجابة", "الاجابة", "إجابة", "جواب"), ("هو", "هي", "يساوي", "تساوي", ""),
+        "Arabic", ("الجواب", "الإجابة", "الاجابة", "إجابة", "جواب"), ("هو", "هي", "يساوي", "تساوي", "ليس", "ليست", ""),
         ("الخيار الصحيح", "الاختيار الصحيح"), ("الخيار", "الحرف", "هو", "هي"),
         ("إذا كان", "إذا كانت", "الخاطئة", "الخاطئ"), ("ليس", "ليست", "لا", "غير"),
     ),
@@ -106,17 +106,17 @@ LANGUAGES = (
              ("eğer", "yanlış"), (), ("değil",)),
     Language("Vietnamese", ("đáp án", "câu trả lời", "đáp số"), ("là",), ("phương án đúng",), ("phương án", "lựa chọn"),
              ("nếu", "sai"), ("không",)),
-    Language("Indonesian", ("jawabannya", "jawaban"), ("adalah", "ialah"), ("pilihan yang benar",), ("opsi", "pilihan"),
+    Language("Indonesian", ("jawabannya", "jawaban"), ("adalah", "ialah", "bukan"), ("pilihan yang benar",), ("opsi", "pilihan"),
              ("jika", "salah"), ("bukan", "tidak")),
     Language("Ukrainian", ("відповідь",), ("це", "є", "дорівнює", "—", "–", "-", ""), ("правильний варіант",),
              ("варіант",), ("якщо", "неправильна"), ("не", "ні")),
     Language("Persian", ("پاسخ", "جواب"), ("برابر است با", "برابر با", ""), ("گزینه صحیح", "گزینه درست"), ("گزینه",),
              ("اگر", "غلط"), (), ("نیست",)),
-    Language("Hebrew", ("התשובה", "תשובה"), ("היא", "הוא", ""), ("האפשרות הנכונה",), ("אפשרות",), ("אם", "השגויה"),
+    Language("Hebrew", ("התשובה", "תשובה"), ("היא", "הוא", "אינה", "אינו", ""), ("האפשרות הנכונה",), ("אפשרות",), ("אם", "השגויה"),
              ("לא", "אינה", "אינו")),
     Language("Greek", ("απάντηση",), ("είναι",), ("σωστή επιλογή",), ("επιλογή", "το", "η"), ("αν η", "λάθος"),
              ("δεν", "όχι")),
-    Language("Thai", ("คำตอบ",), ("คือ", "เป็น"), ("ตัวเลือกที่ถูกต้อง", "ข้อที่ถูกต้อง"), ("ข้อ", "ตัวเลือก"), ("ถ้า", "ผิด"), ("ไม่",),
+    Language("Thai", ("คำตอบ",), ("คือ", "เป็น", "ไม่ใช่"), ("ตัวเลือกที่ถูกต้อง", "ข้อที่ถูกต้อง"), ("ข้อ", "ตัวเลือก"), ("ถ้า", "ผิด"), ("ไม่",),
              spaced=False),
     Language("Bengali", ("উত্তর",), ("হল", "হলো", "হবে", ""), ("সঠিক বিকল্প",), ("বিকল্প",), ("যদি", "ভুল"), (),
              ("নয়", "না")),
@@ -142,7 +142,9 @@ def find_announcements(text: str, *, options: bool = False) -> list[Announcement
         if any(word in lowered for word in words):
             matches = list(_compile(language, options).finditer(text))[-MAX_ANNOUNCED:]
             found += [Announcement(one.start(), one.end(), language, _supposed(text, one, language)) for one in matches]
-    return sorted(found)[-MAX_ANNOUNCED:] if found else found
+    supposed = {one.end for one in found if one.supposed}  # languages share words
+    found = list({one.end: one._replace(supposed=one.end in supposed) for one in found}.values())
+    return sorted(found)[-MAX_ANNOUNCED:]
 
 
 def is_negated(language: Language, before: str, after: str) -> bool:
@@ -153,14 +155,15 @@ def is_negated(language: Language, before: str, after: str) -> bool:
 def _supposed(text: str, found: re.Match[str], language: Language) -> bool:
     before = text[max(0, found.start() - NEAR) : found.start()].rstrip().lower()
     between = found["between"].lower()
-    return before.endswith(language.supposed) or _holds(between, language.supposed + language.negations, False)
+    said = between + found["link"].lower()
+    return before.endswith(language.supposed) or _holds(said, language.supposed + language.negations, language.spaced)
 
 
 def _holds(text: str, words: tuple[str, ...], spaced: bool) -> bool:
     if not spaced:
         return any(one in text for one in words)
     said = text.lower().replace(",", " ").split()
-    return any(one in said for one in words)
+    return any(one in said or (" " in one and one in text.lower()) for one in words)
 
 
 def strip_lead(language: Language, piece: str) -> str:
@@ -192,5 +195,5 @@ def _compile(language: Language, options: bool) -> re.Pattern[str]:
         begin, between = "", f"{LETTER}{{0,6}}?"
         link = rf"\s{{0,3}}(?:[:=→]|{links})"
     return re.compile(
-        rf"{begin}(?:{nouns})(?P<between>{between})[\"'*_`)]{{0,3}}(?:{link})[\s:,=*_]{{0,6}}", re.IGNORECASE
+        rf"{begin}(?:{nouns})(?P<between>{between})[\"'*_`)]{{0,3}}(?P<link>{link})[\s:,=*_]{{0,6}}", re.IGNORECASE
     )

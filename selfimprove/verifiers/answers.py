@@ -186,6 +186,9 @@ def _stated_above(text: str, whole: bool) -> list[Statement]:
             found.append(display)
             continue
         line = one["said"].strip()
+        if line.startswith(("$$", "\\[")):
+            found.append(read_value(line, start, whole))
+            continue
         plain, alone = line.strip(" .*_`"), read_value(line, start, whole)
         short = (
             len(line.split()) <= 4

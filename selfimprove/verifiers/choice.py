@@ -87,7 +87,8 @@ class ChoiceVerifier:
         return pick if settled else read_last(text, options)
 
     def _prepare(self, text: str) -> str:
-        return lay_out(plain(strip_thinking(text, self.settings.thinking)))
+        # The forms of compatibility may be many times longer than the text.
+        return lay_out(plain(strip_thinking(text, self.settings.thinking))[-2 * MAX_TEXT :])
 
     def _extract_words(self, text: str) -> str | None:
         pieces = find_pieces(text)

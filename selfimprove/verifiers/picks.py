@@ -10,7 +10,7 @@ from selfimprove.verifiers.options import EDGES, JOIN, JOINED, Options
 
 MAX_ANNOUNCED = 100  # of a text with more announcements, or of a line with more options, the last ones are read
 DECORATION = ' \t\r\n*_`$"“”'
-_HEADING = re.compile(r"^[ \t]{0,3}(?:#{1,6}|>)[ \t]{1,3}", re.MULTILINE)
+_HEADING = re.compile(r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>)[ \t]{1,3}", re.MULTILINE)
 _TICKS = " ✅✔✓☑🎯\ufe0f"
 # Each option judged after its letter: `A? No. B? Yes.`
 _JUDGED = re.compile(

@@ -45,6 +45,7 @@ _SHORT_WORDS = frozenset(
 _BEGINNINGS = frozenset(["Therefore", "Finally", "First", "Because", "This", "There", "They", "That", "However"])
 _OPENS = {"\\[": "\\]", "$$": "$$"}
 _BEGIN = re.compile(r"\\begin\{([a-zA-Z]{1,20}\*?)\}")
+_END_OF_DISPLAY = re.compile(r"\\end\{[a-zA-Z]{1,20}\*?\}$")
 _ROWS = ("align", "aligned", "gather", "gathered", "equation", "eqnarray", "multline", "split", "alignat")
 
 
@@ -136,6 +137,17 @@ def read_display(text: str, start: int, whole: bool) -> Statement | None:
     return Statement(said if whole else last_side(said, []), start, end + len(closing)) if said else None
 
 
+def read_last_display(text: str, whole: bool) -> Statement | None:
+    """The answer in a display over several lines that a text ends on."""
+    end = text.rstrip(" .\n")
+    opening = "\\[" if end.endswith("\\]") else "$$" if end.endswith("$$") else "\\begin{"
+    if opening == "\\begin{" and not _END_OF_DISPLAY.search(end[-40:]):
+        return None
+    start = text.rfind(opening, max(0, len(end) - MAX_BLOCK), len(end) - 2)
+    found = read_display(text, start, whole) if start >= 0 else None
+    return found._replace(announced=False) if found and found.end >= len(end) else None
+
+
 def _last_row(formula: str, whole: bool) -> str:
     """The last row of aligned equations, or the formula itself."""
     environment = _BEGIN.match(formula)
@@ -143,7 +155,7 @@ def _last_row(formula: str, whole: bool) -> str:
         return " ".join(formula.split())
     rows = formula[environment.end() :].partition("\\end{")[0].split("\\\\")
     row = next((one for one in reversed(rows) if one.strip()), "")
-    return " ".join(row.replace("&", "").split())
+    return " ".join(row.replace("&", "").strip().lstrip("= ").split())
 
 
 def last_side(clause: str, numbers: list[re.Match[str]]) -> str:

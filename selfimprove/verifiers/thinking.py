@@ -14,17 +14,18 @@ _QUOTES = tuple("`'\"“")  # before a mark that is only spoken of
 class _Compiled(NamedTuple):
     words: tuple[str, ...]
     pattern: re.Pattern[str]
-    opening: dict[str, str]
-    """The closing mark of each opening one; all marks are in lower case."""
+    opening: dict[str, frozenset[str]]
+    """The closing marks of each opening one; all marks are in lower case."""
     closing: frozenset[str]
 
 
 @lru_cache(maxsize=16)
 def _compile(marks: tuple[Marks, ...]) -> _Compiled:
-    opening = {begin.lower(): end.lower() for begin, end in marks}
-    words = sorted({*opening, *opening.values()}, key=len, reverse=True)
+    opening = {begin.lower(): frozenset(end.lower() for other, end in marks if other == begin) for begin, _ in marks}
+    closing = frozenset(end.lower() for _, end in marks)
+    words = sorted({*opening, *closing}, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, words)) or r"(?!)", re.IGNORECASE)
-    return _Compiled(tuple(words), pattern, opening, frozenset(opening.values()))
+    return _Compiled(tuple(words), pattern, opening, closing)
 
 
 def complete(text: str, prompt: str, marks: Sequence[Marks]) -> str:
@@ -47,7 +48,7 @@ def strip_thinking(text: str, marks: Sequence[Marks]) -> str:
     if not any(word in lowered for word in compiled.words):
         return text
     answer: list[str] = []
-    closed_by, at = "", 0
+    closed_by, at = frozenset[str](), 0
     for found in compiled.pattern.finditer(text):
         mark = found[0].lower()
         if text.startswith(_QUOTES, max(0, found.start() - 1)):
@@ -55,8 +56,8 @@ def strip_thinking(text: str, marks: Sequence[Marks]) -> str:
         if not closed_by and mark in compiled.opening:
             answer.append(text[at : found.start()])
             closed_by = compiled.opening[mark]
-        elif mark in compiled.closing and closed_by in ("", mark):
+        elif mark in compiled.closing and (not closed_by or mark in closed_by):
             answer = answer if closed_by else []
             role = _ROLE.match(text, found.end())
-            closed_by, at = "", role.end() if role else found.end()
+            closed_by, at = frozenset(), role.end() if role else found.end()
     return "\n".join(answer if closed_by else [*answer, text[at:]]).strip()

@@ -15,6 +15,7 @@ from selfimprove.verifiers.reading import (
     is_cut_off,
     is_formula,
     last_side,
+    read_last_display,
     side_of,
 )
 
@@ -24,14 +25,16 @@ _LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
 # A line that begins with a sign or a word for the answer and has nothing else but a value.
 _SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
 _LABEL = re.compile(
-    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))[*_]{0,2}\s?[:=][*_]{0,2}|[∴✅✔✓☑🎯🏁]\ufe0f?)"
-    rf"|[{_SIGNS}]\ufe0f?|=>|->|==>|=|⟹|≈)[ \t*_]{{0,4}}(?P<said>[^\n]{{1,120}})$",
+    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)[ \t*_]{{0,4}}(?P<said>[^\n]{{1,120}})$",
     re.MULTILINE,
 )
-_OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=]", re.MULTILINE)
+_EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
+_FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
+_OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
 _NAMED = re.compile(r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])")
 _CONCLUDES = re.compile(
-    r"\b(?:so|therefore|thus|hence|total|altogether|finally|final|result|gives|leaves|left|answer)\b|=", re.IGNORECASE
+    r"\b(?:so|therefore|thus|hence|total|altogether|finally|final|result|gives|answer)\b|=", re.IGNORECASE
 )
 _PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
 
@@ -39,7 +42,7 @@ _PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
 # `It costs $42 for 3 tickets`.
 _EXPLAINS = re.compile(r",\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)")
 _CIRCUMSTANCE = re.compile(
-    r"\b(?:for|from|after|with|among|in|by|out of)\s(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
+    r"\b(?:for|from|after|with|among|in|by|before|out of)\s(?:\w{2,15}ing\s)?(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
 )
 _OBJECT = re.compile(
     r"\b(?:is|are|was|were|costs?|pays?|paid|has|have|had|gets?|got|earns?|earned|needs?|takes?|took|spends?|spent|weighs?"
@@ -73,7 +76,7 @@ def read_label(text: str, whole: bool) -> Statement | None:
     for found in _LABEL.finditer(text):
         if found["name"] or not text[found.end() :].strip():
             last = found if _alone(found["said"]) else last
-    if last is None or (last["name"] and last["name"].startswith("A:") and _OTHER_OPTION.search(text)):
+    if last is None or (last["name"] and last["name"].startswith("A") and _OTHER_OPTION.search(text)):
         return None
     said = _value(_alone(last["said"]), whole)
     return Statement(said, last.start("said"), last.end("said"))
@@ -81,7 +84,10 @@ def read_label(text: str, whole: bool) -> Statement | None:
 
 def _read_first(text: str, whole: bool) -> Statement | None:
     """The value that is all that the first line says, where prose follows that concludes on no other."""
+    sentence = _FIRST_SENTENCE.match(text)
     line, _, rest = text.lstrip().partition("\n")
+    if sentence and _alone(sentence[1]):
+        line, rest = sentence[1], "\n" + text[sentence.end() :]
     plain = rest.lstrip("\n ")
     if not plain:
         return None
@@ -109,14 +115,15 @@ def read_end(text: str, whole: bool) -> Statement | None:
     line = plain.rsplit("\n", 1)[-1].strip()
     if is_cut_off(line):
         return None
-    first = _read_first(plain, whole)
-    if first:
-        return first
+    found = _read_first(plain, whole) or read_last_display(plain, whole)
+    if found:
+        return found
+    line = _EMOJI.sub("", line)
     named = _NAMED.match(line)
     if named and "=" not in line and _alone(line[named.end() :]):
         line = line[named.end() :]
     if 0 < len(line) <= MAX_ANSWER and is_formula(line) and not CHOICE.search(line):
-        said = _value(line.strip(" .*#"), whole)
+        said = _value(line.strip(" .*#`_"), whole)
         return Statement(said, len(text) - len(line), len(text), announced=False)
     return _read_running(plain, whole)
 
