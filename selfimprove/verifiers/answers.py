@@ -7,7 +7,7 @@ from functools import lru_cache
 from selfimprove.task_settings import Marks
 from selfimprove.verifiers.announcements import Announcement, find_announcements, is_negated
 from selfimprove.verifiers.hedges import CERTAIN, Doubt
-from selfimprove.verifiers.layout import Framed, find_json, find_tags, lay_out
+from selfimprove.verifiers.layout import Framed, find_tags, lay_out
 from selfimprove.verifiers.numbers import clean, read_number
 from selfimprove.verifiers.reading import (
     CHOICE,
@@ -35,20 +35,22 @@ _BEFORE_BOX = re.compile(
     r"|[\dπ]\s{0,2}|(?<!\\)\)|\\(?:sqrt|pi|times|cdot|frac|neg)\s{0,2})$"
 )
 _AFTER_BOX = re.compile(
-    r"[ \t]{0,2}(?:\^(?!\{?\s?\\circ)|_(?=[\w{\\])|\{|\((?=[^A-Za-z]|[A-Za-z]\))|[*+/]\s?(?=[\d\\($]|[A-Za-z](?![A-Za-z]))"
-    r"|-\s?[\d\\]|(?<=\})\d|\\(?:sqrt|pi|times|cdot|frac|div)|!(?=\$))"
+    r"[ \t]{0,2}(?:\^(?!\{?\s?\\circ)|_(?=[\w{\\])|\{|\((?=[^A-Za-z]|[A-Za-z]\))|[*+/]\s?(?=[\d\\($]"
+    r"|[A-Za-z](?![A-Za-z]))|-\s?[\d\\]|(?<=\})\d|\\(?:sqrt|pi|times|cdot|frac|div)|!(?=\$))"
 )
 _SEVERAL = re.compile(r"[,;!]|\b(?:or|and)\b")  # no single equation stands in the box
 _GAP = r"(?:[\s$]|\\[()\[\]]|\*\*|\\(?:quad|qquad|,|;)(?![a-z])){0,8}"
 _BETWEEN = re.compile(
-    rf"{_GAP}(?:,|;|(?:, ?)?(?:and|or)|(?:, ?)?\\text\{{\s?(?:and|or)\s?\}})?{_GAP}(?:[A-Za-z](?:_\{{?\w{{1,2}}\}}?)?\s?=\s?)?"
+    rf"{_GAP}(?:,|;|(?:, ?)?(?:and|or)|(?:, ?)?\\text\{{\s?(?:and|or)\s?\}})?{_GAP}"
+    r"(?:[A-Za-z](?:_\{?\w{1,2}\}?)?\s?=\s?)?"
 )
 _NESTED = re.compile(r"\\f?boxed\s?\{(.*)\}", re.DOTALL)
 _LINE = re.compile(r"####[ \t]*:?[ \t]*(?=([^\n#]{1,300}))")
 _NOUN = r"(?<![/\w])(?:answers?|ans(?![a-z]))(?:\*\*|[\"'`_*])?"
 _SAID = re.compile(
     rf"{_NOUN}\s{{0,3}}(?:(?:is|are|(?P<denied>(?:is|are|was|could|can|wo|would)(?:n't| not)(?: be)?"
-    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|[:=>→]|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
+    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|[:=>→]"
+    r"|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
     r"(?:\*\*)?[ \t]{0,3}(?=(?P<said>[^\n]{1,300}))",  # looked at and not taken: a second announcement may follow
     re.IGNORECASE,
 )
@@ -93,9 +95,8 @@ def find_statements(text: str, stated: bool = False, whole: bool = False) -> tup
 
 
 def _find(text: str, stated: bool, whole: bool) -> tuple[Statement, ...]:
-    framed = _framed(text, find_tags(text) if "<" in text else [], whole)
+    framed = _framed(find_tags(text), whole) if "<" in text else []
     last = framed[-1].end if framed else 0  # what stands before a tag is not the answer
-    framed += _framed(text, find_json(text) if "{" in text else [], whole)
     boxed = _boxes(text, whole) if "boxed" in text or "fbox" in text else []
     announced: list[Statement] = []
     if "####" in text:  # GSM8K's form closes a text, whatever it said before
@@ -128,8 +129,8 @@ def _holds(announced: Statement, frames: list[Statement]) -> bool:
     return any(announced.start <= one.start <= announced.end for one in frames) or _inside(announced.start, frames)
 
 
-def _framed(text: str, frames: list[Framed], whole: bool) -> list[Statement]:
-    """The answers that stand in tags or in JSON; a text in there may announce its answer once more."""
+def _framed(frames: list[Framed], whole: bool) -> list[Statement]:
+    """The answers that stand in tags; a text in there may announce its answer once more."""
     found = []
     for one in frames[-MAX_ANSWERS:]:
         inner = _find(lay_out(one.text)[:MAX_BLOCK], False, whole) or (Statement(one.text[:80].strip(), 0, 0),)
@@ -205,7 +206,7 @@ def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
 
 
 def _boxes(text: str, whole: bool) -> list[Statement]:
-    """Boxed answers; boxes that stand side by side, or that a comma or "and" joins, are one answer of several values."""
+    """Boxed answers; boxes side by side, or joined by a comma or "and", are one answer of several values."""
     boxes: list[Statement] = []
     for found in _last(_BOX, text):
         if boxes and found.start() < boxes[-1].end:

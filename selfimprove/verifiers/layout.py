@@ -1,4 +1,4 @@
-"""What only lays a text out: code fences, special tokens, HTML, the signs of other scripts; and answers in JSON or tags.
+"""What only lays a text out: code fences, special tokens, HTML, the signs of other scripts; answers in JSON or tags.
 
 JSON is read by Python's parser, within bounds; what it cannot read (single quotes, an object that was cut off) is left
 to the announcements.
@@ -29,10 +29,13 @@ _COMMAND = re.compile(
     r"|pi|cdot|infty|leq?|geq?|pm|mathrm|circ)(?![a-z]))"
 )
 KEYS = frozenset(
-    "answer|the answer|final answer|correct answer|ans|final|result|final result|solution|choice|option|correct option"
-    "|correct choice|selected option|答案|最终答案|正确答案|答え|정답|respuesta|respuesta final|réponse|reponse|antwort|ответ"
-    "|resposta|risposta|الجواب|الإجابة|उत्तर".split("|")
-)
+    (
+        "answer", "the answer", "final answer", "correct answer", "ans", "final", "result", "final result",
+        "solution", "choice", "option", "correct option", "correct choice", "selected option", "答案", "最终答案", "正确答案",
+        "答え", "정답", "respuesta", "respuesta final", "réponse", "reponse", "antwort", "ответ", "resposta", "risposta",
+        "الجواب", "الإجابة", "उत्तर",
+    )
+)  # fmt: skip
 
 
 class Framed(NamedTuple):
@@ -44,13 +47,16 @@ class Framed(NamedTuple):
 
 
 def lay_out(text: str) -> str:
-    """The text without the marks that only lay it out; sentences of other scripts end as lines do."""
+    """The text without the marks that only lay it out, with JSON's answers in tags; sentences of other scripts end as
+    lines do."""
     if not text.isascii():
         text = text.translate(_TABLE)
     if "```" in text or "~~~" in text:
         text = _FENCE.sub("", text)
     if "<" in text or "&" in text or "[" in text:
         text = _HTML.sub(" ", _TOKEN.sub("\n", text))
+    if "{" in text and '"' in text:
+        text = _unfold(text)
     return text.strip("\n")
 
 
@@ -75,18 +81,20 @@ def find_tags(text: str) -> list[Framed]:
     return [one for one in found if one.text.strip()]
 
 
-def find_json(text: str) -> list[Framed]:
-    """The values that JSON objects in a text give to the key `answer`, or to one that means the same."""
-    found: list[Framed] = []
-    at = 0
+def _unfold(text: str) -> str:
+    """The text with a tag in place of each JSON object that has the key `answer`, or one that means the same."""
+    pieces: list[str] = []
+    at = last = 0
     for _ in range(MAX_OBJECTS):
         begins = _OBJECT.search(text, at)
         if begins is None:
             break
         values, end = _decode(text[begins.start() : begins.start() + MAX_JSON])
-        found += [Framed(value, begins.start(), begins.start() + end) for value in values]
         at = begins.start() + end if end else begins.end()
-    return found
+        if values:
+            pieces += [text[last : begins.start()], *(f"\n<answer>{value}</answer>\n" for value in values)]
+            last = at
+    return "".join([*pieces, text[last:]]) if pieces else text
 
 
 def _decode(text: str) -> tuple[list[str], int]:

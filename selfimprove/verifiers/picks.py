@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 from selfimprove.verifiers.announcements import Language, find_announcements, is_negated, strip_lead
 from selfimprove.verifiers.hedges import AFTER, find_cue
-from selfimprove.verifiers.layout import find_json, find_tags
+from selfimprove.verifiers.layout import find_tags
 from selfimprove.verifiers.options import EDGES, JOIN, JOINED, Options
 
 MAX_ANNOUNCED = 100  # of a text with more announcements, or of a line with more options, the last ones are read
 DECORATION = ' \t\r\n*_`$"“”'
-_HEADING = re.compile(r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>)[ \t]{1,3}", re.MULTILINE)
+_HEADING = re.compile(
+    r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>|[-•](?=\s{1,3}[(\[]?[A-Z][)\].]?\s*$))[ \t]{1,3}", re.MULTILINE
+)
 _TICKS = " ✅✔✓☑🎯\ufe0f"
 # Each option judged after its letter: `A? No. B? Yes.`
 _JUDGED = re.compile(
@@ -24,7 +26,8 @@ _ANNOUNCED = re.compile(
     r"|(?<![a-z])ans(?:\.?\s?[:=]|\.\s)\s{0,3}"
     r"|(?<![a-z])(?:(?:answer|(?:correct|right|best|final|chosen|selected) (?:option|choice|selection|pick))"
     r"(?: choice| option)?)[*_\"'`]{0,3}"
-    r"(?:\s{0,9}[:=→]|\s?[-–—]{1,2}>?\s(?=[(\[]?[A-Z](?![\w'’]))|\s{1,9}(?:(?P<denied>(?:is|must|should|can|could|wo)n['’]t(?: be)?"
+    r"(?:\s{0,9}[:=→]|\s?[-–—]{1,2}>?\s(?=[(\[]?[A-Z](?![\w'’]))"
+    r"|\s{1,9}(?:(?P<denied>(?:is|must|should|can|could|wo)n['’]t(?: be)?"
     r"|(?:cannot|can['’]t|could not) be|is (?:anything but|anything except|all except|all but))"
     r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}"
     # Words and signs that announce only at the beginning of a line, or before a letter.
@@ -72,10 +75,30 @@ _ALSO = re.compile(
     r"(?:correct|right|better|good|possible|valid|true)"
     r"|\b(?:also|maybe|possibly|perhaps) (?:be )?[(\[]?([A-Z])\b(?![\w'’])"
 )
+# A mark with which a text begins, and one that stands in a list of them.
+_BEGINS = re.compile(
+    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,]|\s[-–—]))\s"
+    r"(?!\s?(?:is|was|are|would|seems?|can|could|might|may|has|does|and|or|nor)(?:n['’]t)?\b)"
+)
+_IN_LIST = re.compile(r"^\W{0,4}[B-Z][.):]\s|(?<!\w)\([A-Z]\)\s\w|(?<![\w'’])[B-Z][.)]\s\w", re.MULTILINE)
 _CONCLUDES = re.compile(
-    r"\b(?:so|therefore|thus|hence|actually|instead|wait|must|correct|right|best|choose|pick|select|go with|it['’]s|it is)\b"
-    r"|[→⇒]|=>",
+    r"\b(?:so|therefore|thus|hence|actually|instead|wait|must|correct|right|best|choose|pick|select|go with|it['’]s"
+    r"|it is)\b|[→⇒]|=>",
     re.IGNORECASE,
+)
+_ANY = r"(?:the (?:above|options?|choices?|others?|answers?|given options?|listed options?)|these|them|those)"
+# What a text says, and how an option that says so begins.
+_KINDS = tuple(
+    (re.compile(said, re.IGNORECASE), re.compile(text, re.IGNORECASE))
+    for said, text in (
+        (
+            rf"none(?: of {_ANY}(?: options| answers)?)?(?: (?:is|are) (?:correct|right|true))?",
+            r"none(?: of\b|$)|neither$",
+        ),
+        (rf"all(?: of {_ANY}| the above)?(?: (?:is|are) (?:correct|right|true))?", r"all(?: of\b| the above|$)"),
+        (rf"both(?: of {_ANY})?(?: (?:are) (?:correct|right|true))?", r"both\b"),
+        (r"neither(?: of (?:these|them|those))?", r"neither\b|none of\b"),
+    )
 )
 _PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
 _ORDINAL = re.compile(rf"(?:the )?({'|'.join(_PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
@@ -134,14 +157,11 @@ def strip_marks(text: str, options: Options) -> str:
 
 
 def find_pieces(text: str) -> list[Piece]:
-    """The texts in tags and JSON and after announcements, in order; what stands before a tag is not the answer."""
+    """The texts in tags and after announcements, in order; what stands before a tag is not the answer."""
     tags = find_tags(text) if "<" in text else []
     begin = tags[-1].end if tags else 0
-    values = find_json(text) if "{" in text else []
-    pieces = [Piece(one.text, False, one.end) for one in (*tags, *values)]
-    spoken = [one for one in _announced(text) if one.place >= begin]
-    spoken = [one for one in spoken if not any(value.start <= one.place <= value.end for value in values)]
-    return sorted(pieces + spoken, key=lambda one: one.place)[-MAX_ANNOUNCED:]
+    framed = [Piece(one.text, False, one.end) for one in tags]
+    return [*framed, *(one for one in _announced(text) if one.place >= begin)][-MAX_ANNOUNCED:]
 
 
 def _announced(text: str) -> list[Piece]:
@@ -163,9 +183,14 @@ def read_piece(piece: Piece, options: Options) -> str | None:
     if piece.language is None:
         return (read_denied if piece.denied else read_pick)(piece.text[:limit], options)
     text = strip_lead(piece.language, piece.text[:limit].lstrip(DECORATION))
-    pick = None if piece.denied else read_pick(text, options)
+    pick = read_pick(text, options)
+    if piece.denied:
+        return pick and f"not {pick.removeprefix('not ')}"
     if pick is None or not options.lettered or not text[:3].strip("([").startswith(pick):
-        return None if is_negated(piece.language, text[:20], text[:40]) else pick
+        if not is_negated(piece.language, text[:20], text[:40]):
+            return pick
+        letter = _ANYWHERE.search(text[:40])
+        return f"not {next(group for group in letter.groups() if group)}" if letter else None
     after = text[text.index(pick) + 1 :].split("\n", 1)[0]
     joined = _FOREIGN_JOIN.match(after)
     if is_negated(piece.language, "", after):
@@ -202,6 +227,9 @@ def read_pick(piece: str, options: Options) -> str | None:
         found = options.find(piece) or options.find(line)
         if found:
             return options.name(found)
+        kind = _read_kind(line, options)
+        if kind:
+            return kind
         denied = _NOT.match(line)
         if denied:
             return read_denied(line[denied.end() :], options)
@@ -218,6 +246,16 @@ def read_pick(piece: str, options: Options) -> str | None:
         if lead is None:
             return None
         piece = piece[lead.end() :].lstrip(DECORATION)
+    return None
+
+
+def _read_kind(line: str, options: Options) -> str | None:
+    """The option that is "none of the above", "all of them" or "both", where a text says that in other words."""
+    for kind, starts in _KINDS:
+        said = kind.match(line)
+        if said and not line[said.end() :].strip(" .!*)"):
+            same = [at for at, text in enumerate(options.texts) if starts.match(text)]
+            return options.name(same) if len(same) == 1 else said[0].strip().lower()
     return None
 
 
@@ -295,6 +333,9 @@ def read_last(text: str, options: Options) -> str | None:
             if mark[group].upper() in options.names:
                 start = mark.start(group) if mark[0][0].isalpha() else mark.start()
                 places.append((start, mark.end(), options.names.index(mark[group].upper())))
+    kind = None if places else _read_kind(line, options)
+    if kind in options.names:
+        return kind
     if not places:
         for one in options.anywhere.finditer(line):
             same = options.find(one[0])
@@ -358,6 +399,9 @@ def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
     if len({letter for letter, _ in judged}) > 1 and len(affirmed) == 1 and affirmed <= set(options.names):
         return True, affirmed.pop()
     lines = [line.strip() for line in text.strip().split("\n")[:200] if line.strip()]
+    explained = _begins(lines, options) if options.lettered and lines else None
+    if explained is not None:
+        return True, options.names[explained]
     if len(lines) < 2:
         return False, None
     first = _stands_alone(lines[0], options)
@@ -372,6 +416,19 @@ def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
         affirmed = {letter for letter, line in begun if _AFFIRMED.search(line) and letter in options.names}
         return True, affirmed.pop() if len(affirmed) == 1 else None
     return False, None
+
+
+def _begins(lines: list[str], options: Options) -> int | None:
+    """The option whose mark a text begins with, where the rest explains it: `B. It can't be A or C.`"""
+    mark = _BEGINS.match(lines[0])
+    letter = next(group for group in mark.groups() if group) if mark else ""
+    if mark is None or letter not in options.names:
+        return None
+    rest = "\n".join([lines[0][mark.end() :], *lines[1:]])
+    if _IN_LIST.search(rest) or len(rest.split()) < 3:
+        return None
+    at = options.names.index(letter)
+    return None if _settles(rest.rsplit("\n", 1)[-1], at, options) else at
 
 
 def _settles(line: str, first: int, options: Options) -> bool:

@@ -39,9 +39,13 @@ _FUNCTIONS = {"sin", "cos", "tan", "log", "exp", "sqrt", "arcsin", "arccos", "ar
 _FOREIGN = re.compile(LETTER)
 # A short English word is no formula: a text was cut off after it.
 _SHORT_WORDS = frozenset(
-    "I ah am an and are as at be but by do for go had has he hi hmm how if in is it its let my not now of oh ok on or our "
-    "out she so the then thus to too up us wait was we why you hence since next".split()  # noqa: SIM905
-)
+    (
+        "I", "ah", "am", "an", "and", "are", "as", "at", "be", "but", "by", "do", "for", "go", "had", "has", "he",
+        "hi", "hmm", "how", "if", "in", "is", "it", "its", "let", "my", "not", "now", "of", "oh", "ok", "on", "or",
+        "our", "out", "she", "so", "the", "then", "thus", "to", "too", "up", "us", "wait", "was", "we", "why", "you",
+        "hence", "since", "next",
+    )
+)  # fmt: skip
 _BEGINNINGS = frozenset(["Therefore", "Finally", "First", "Because", "This", "There", "They", "That", "However"])
 _OPENS = {"\\[": "\\]", "$$": "$$"}
 _BEGIN = re.compile(r"\\begin\{([a-zA-Z]{1,20}\*?)\}")

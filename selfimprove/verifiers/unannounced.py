@@ -25,8 +25,10 @@ _LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
 # A line that begins with a sign or a word for the answer and has nothing else but a value.
 _SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
 _LABEL = re.compile(
-    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
-    rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)[ \t*_]{{0,4}}(?P<said>[^\n]{{1,120}})$",
+    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))"
+    r"[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)"
+    r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
     re.MULTILINE,
 )
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
@@ -42,7 +44,8 @@ _PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
 # `It costs $42 for 3 tickets`.
 _EXPLAINS = re.compile(r",\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)")
 _CIRCUMSTANCE = re.compile(
-    r"\b(?:for|from|after|with|among|in|by|before|out of)\s(?:\w{2,15}ing\s)?(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
+    r"\b(?:for|from|after|with|among|in|by|before|out of)\s(?:\w{2,15}ing\s)?"
+    r"(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
 )
 _OBJECT = re.compile(
     r"\b(?:is|are|was|were|costs?|pays?|paid|has|have|had|gets?|got|earns?|earned|needs?|takes?|took|spends?|spent|weighs?"
