@@ -22,8 +22,8 @@ THINKING: tuple[Marks, ...] = (
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
 )
-"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is left of them
-without special tokens), Sky-T1, Command A, Magistral, Kimi."""
+"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is
+left of them without special tokens), Sky-T1, Command A, Magistral, Kimi."""
 
 
 class Answers(Settings):

@@ -195,6 +195,7 @@ UNHASHED = [
 ]
 ADDED = [
     "stages.select.vote",
+    "stages.verify.thinking",
     *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),
 ]
 

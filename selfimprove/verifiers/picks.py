@@ -32,7 +32,8 @@ _ANNOUNCED = re.compile(
     r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}"
     # Words and signs that announce only at the beginning of a line, or before a letter.
     r"|^[\s#>-]{0,8}(?:(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|pick)\s?[:=]"
-    r"|[∴✅✔☑🎯👉➡]\ufe0f?|=>|->)\s{0,9}(?=[(\[]?[A-Z](?![\w'’]))"
+    r"|[∴✅✔☑🎯👉➡→⇒]\ufe0f?|=>|->)\s{0,9}(?=[(\[]?[A-Z](?![\w'’]))"
+    r"|^\s{0,8}A:\s{1,3}(?=[(\[]?[A-Z][)\].]{0,2}\s{0,8}$)"
     r"|\b(?:I(?:['’]d| would|['’]ll| will| therefore| thus)? (?:choose|pick|select|go with|opt for|go for|vote for)"
     r"|I(?:['’]m| am) going with|my (?:choice|pick|vote|selection) is|(?:let['’]s|we) (?:choose|pick|select|go with))"
     r"(?: (?:the )?(?:option|choice|letter|answer))?\s{1,3}(?=[(\[]?[A-Z](?![\w'’]))",
