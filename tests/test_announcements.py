@@ -30,7 +30,8 @@ PLAIN_FORMS = [
     "Answer → {}", "Answer\n\n{}", "**Answer**\n{}", "## Answer\n\n{}", "### Final Answer\n{}", "Final: {}",
     "Result: {}", "**Result:** {}", "Final result: {}", "Output: {}", "= {}", "=> {}", "⇒ {}", "→ {}", "-> {}", "∴ {}",
     "✅ {}", "✅ **{}**", "👉 {}", "≈ {}", "# {}", "**{}**", "`{}`", "_{}_", "* {}", "```\n{}\n```",
-    "```text\n{}\n```", "Answer:\n```\n{}\n```", "<answer>{}</answer>", "<answer> {} </answer>", "<answer>\n{}\n</answer>",
+    "```text\n{}\n```", "Answer:\n```\n{}\n```", "<answer>{}</answer>", "<answer> {} </answer>",
+    "<answer>\n{}\n</answer>",
     "<answer>{}", "<final_answer>{}</final_answer>", "<b>{}</b>", "Total: {}", "Number of boxes: {}", "Cost - {}",
     "The answer is {}<|im_end|>", "{}<|eot_id|>", "{}</s>", "The answer to the question is: {}",
     "The answer in dollars is {}", "Therefore, the final answer is therefore {}.", "My answer: {}",
@@ -46,24 +47,32 @@ JSON_FORMS = [
 MARKED_FORMS = [
     "$${}$$", "\\[\n{}\n\\]", "Answer:\n\n\\[\n{}\n\\]", "The final answer is:\n\n$$\n{}\n$$",
     "The final answer is:\n\\[{}\\]", "The final answer to the problem is:\n\n\\[\n\\boxed{{{}}}\n\\]",
-    "Final Answer: The final answer is ${}$. I hope it is correct.", "Final Answer: The final answer is $x = {}$. I hope it is correct.",
-    "The answer is \\begin{{align*}}\nx &= y + 2 \\\\\n&= {}\n\\end{{align*}}", "The answer is \\begin{{equation}} {} \\end{{equation}}",
+    "Final Answer: The final answer is ${}$. I hope it is correct.",
+    "Final Answer: The final answer is $x = {}$. I hope it is correct.",
+    "The answer is \\begin{{align*}}\nx &= y + 2 \\\\\n&= {}\n\\end{{align*}}",
+    "The answer is \\begin{{equation}} {} \\end{{equation}}",
     "\\boxed{{{}}}", "\\boxed{{\\boxed{{{}}}}}", "**\\boxed{{{}}}**", "- \\boxed{{{}}}", "\\[ \\boxed{{{}}} \\]",
-    "\\boxed{{{}}} is what remains of the 50.", "\\boxed{{{}}} (the number of boxes)", "\\boxed{{{}}}\n\nLet me know if 2 more would help!",
-    "\\boxed{{{}}} - that is all.", "\\boxed{{{}}}\\text{{ boxes}}", "The answer is $\\boxed{{{}}}$ because 3 were lost.",
+    "\\boxed{{{}}} is what remains of the 50.", "\\boxed{{{}}} (the number of boxes)",
+    "\\boxed{{{}}}\n\nLet me know if 2 more would help!",
+    "\\boxed{{{}}} - that is all.", "\\boxed{{{}}}\\text{{ boxes}}",
+    "The answer is $\\boxed{{{}}}$ because 3 were lost.",
     "<answer>\\boxed{{{}}}</answer>", "<answer>The answer is {}.</answer>", "\\text{{\\boxed{{{}}}}}",
 ]  # fmt: skip
 # The answer comes first, and what explains it has other numbers.
 FIRST_FORMS = [
-    "**{}**\n\nWe started from 7 boxes.", "{}\n\nExplanation: there were 9 boxes in 4 rows.", "{}\n\nThere were 17 to begin with.",
-    "**{} boxes**\n\nOf the 90 boxes some were lost.", "# {}\n\nThere are 12 months and 30 days.", "A: {}\n\nBecause there were 3 rows of 9.",
+    "**{}**\n\nWe started from 7 boxes.", "{}\n\nExplanation: there were 9 boxes in 4 rows.",
+    "{}\n\nThere were 17 to begin with.",
+    "**{} boxes**\n\nOf the 90 boxes some were lost.", "# {}\n\nThere are 12 months and 30 days.",
+    "A: {}\n\nBecause there were 3 rows of 9.",
     "Answer: {}\n\nWe began with 11.", "✅ {}\n\nThere were 3 of them.", "${}$\n\nSince 3 of the 5 are left.",
 ]  # fmt: skip
 LANGUAGE_FORMS = [
-    "答案是{}", "答案是 {}。", "答案：{}", "正确答案是{}。", "最终答案为：**{}**", "所以答案是 {} 个。", "答：{}", "故答案为：{}",
+    "答案是{}", "答案是 {}。", "答案：{}", "正确答案是{}。", "最终答案为：**{}**", "所以答案是 {} 个。", "答：{}",
+    "故答案为：{}",
     "答えは{}です。", "答え：{}", "正解は {} です。", "したがって、答えは{}個です。", "最終的な答えは **{}** です。",
     "정답은 {}입니다.", "정답: {}", "따라서 답은 {}입니다.", "**정답: {}**", "최종 답은 {}이다.",
-    "La respuesta es {}.", "Respuesta: {}", "Por lo tanto, la respuesta final es **{}**.", "La respuesta correcta es: {}",
+    "La respuesta es {}.", "Respuesta: {}", "Por lo tanto, la respuesta final es **{}**.",
+    "La respuesta correcta es: {}",
     "La réponse est {}.", "Réponse : {}", "La réponse finale est donc {}.", "**Réponse :** {}",
     "Die Antwort ist {}.", "Antwort: {}", "Die Antwort lautet also {}.", "**Antwort:** {}",
     "Ответ: {}", "Правильный ответ: {}.", "Ответ — {}", "**Ответ:** {}", "Ответом является {}.",
@@ -153,14 +162,20 @@ def test_what_surrounds_an_answer_does_not_change_it(gold: str, text: str, outco
 
 
 NOT_READ = [
-    "答案是三十六。", "答えは三十六です。", "정답은 서른여섯입니다.", "La respuesta es treinta y seis.", "La réponse est trente-six.",
-    "Die Antwort ist sechsunddreißig.", "Ответ: тридцать шесть", "A resposta é trinta e seis.", "La risposta è trentasei.",
+    "答案是三十六。", "答えは三十六です。", "정답은 서른여섯입니다.", "La respuesta es treinta y seis.",
+    "La réponse est trente-six.",
+    "Die Antwort ist sechsunddreißig.", "Ответ: тридцать шесть", "A resposta é trinta e seis.",
+    "La risposta è trentasei.",
     "الجواب هو ستة وثلاثون", "उत्तर छत्तीस है", "उत्तर: छत्तीस",
 ]  # fmt: skip
 DENIED = [
-    "答案不是36", "如果答案是36，那么还有4个。", "答えは36ではありません。", "정답은 36이 아닙니다.", "La respuesta no es 36.", "Si la respuesta es 36, falta 1.",
-    "La réponse n'est pas 36.", "Die Antwort ist nicht 36.", "Die falsche Antwort ist 36.", "Ответ не 36.", "A resposta não é 36.",
-    "La risposta non è 36.", "الجواب ليس 36", "उत्तर 36 नहीं है", "La respuesta es 36 o 37.", "Die Antwort ist 36 oder 37.", "答案是36或37。",
+    "答案不是36", "如果答案是36，那么还有4个。", "答えは36ではありません。", "정답은 36이 아닙니다.",
+    "La respuesta no es 36.",
+    "Si la respuesta es 36, falta 1.",
+    "La réponse n'est pas 36.", "Die Antwort ist nicht 36.", "Die falsche Antwort ist 36.", "Ответ не 36.",
+    "A resposta não é 36.",
+    "La risposta non è 36.", "الجواب ليس 36", "उत्तर 36 नहीं है", "La respuesta es 36 o 37.",
+    "Die Antwort ist 36 oder 37.", "答案是36或37。",
 ]  # fmt: skip
 
 
@@ -170,19 +185,26 @@ def test_what_another_language_says_and_we_do_not_read_is_undecided() -> None:
 
 
 CHOICE_FORMS = [
-    "**{}**", "*{}*", "_{}_", "`{}`", '"{}"', "“{}”", "({})", "{}.", "# {}", "- {}", "> {}", "{} ✅", "✅ {}", "→ {}", "=> {}",
+    "**{}**", "*{}*", "_{}_", "`{}`", '"{}"', "“{}”", "({})", "{}.", "# {}", "- {}", "> {}", "{} ✅", "✅ {}", "→ {}",
+    "=> {}",
     "∴ {}", "A: {}", "The answer is **{}**.", "The answer is **{}**, because the others fail.", "The answer is *{}*!",
     "So the answer is `{}`.", 'The correct answer is "{}".', "The answer is '{}', since it fits.", "Answer: **{}**.",
     "**Answer: {}**\n\nIt fits.", "**Answer:** **{}**", "## Answer: {}", "Answer - {}", "Answer — {}", "Response: {}",
-    "Solution: {}", "Correct: {}", "Choice: {}", "Option: {}", "Final choice: **{}**", "Correct option: {}", "I choose {}.",
+    "Solution: {}", "Correct: {}", "Choice: {}", "Option: {}", "Final choice: **{}**", "Correct option: {}",
+    "I choose {}.",
     "I choose {} because it fits.", "I'd go with {}.", "I would pick ({}).", "My choice is {}.", "\\boxed{{{}}}",
-    "\\boxed{{\\text{{{}}}}} fits best.", "\\boxed{{{}}} since the rest is far away.", "$\\boxed{{({})}}$", "<answer>{}</answer>",
+    "\\boxed{{\\text{{{}}}}} fits best.", "\\boxed{{{}}} since the rest is far away.", "$\\boxed{{({})}}$",
+    "<answer>{}</answer>",
     "<answer>({})</answer>", "<answer>\n**{}**\n</answer>", '{{"answer": "{}"}}', '```json\n{{"choice": "{}"}}\n```',
     "```\n{}\n```", "The correct answer choice is therefore **{}**.", "{}<|im_end|>",
-    "正确答案是 {}。", "答案是{}", "故选{}。", "答案：**{}**", "答えは{}です。", "正解は「{}」です。", "정답은 {}입니다.", "**정답: {}**",
-    "La respuesta correcta es la {}.", "Respuesta: {}", "La opción correcta es {} porque está cerca.", "La bonne réponse est {}.",
-    "Réponse : {}", "Die richtige Antwort ist {}.", "Antwort: **{}**", "Правильный ответ: {}", "Ответ — {}", "A resposta correta é a letra {}.",
-    "Resposta: {}", "La risposta corretta è {}.", "الإجابة الصحيحة هي {}", "सही उत्तर {} है", "Odpowiedź: {}", "Cevap: {}",
+    "正确答案是 {}。", "答案是{}", "故选{}。", "答案：**{}**", "答えは{}です。", "正解は「{}」です。",
+    "정답은 {}입니다.", "**정답: {}**",
+    "La respuesta correcta es la {}.", "Respuesta: {}", "La opción correcta es {} porque está cerca.",
+    "La bonne réponse est {}.",
+    "Réponse : {}", "Die richtige Antwort ist {}.", "Antwort: **{}**", "Правильный ответ: {}", "Ответ — {}",
+    "A resposta correta é a letra {}.",
+    "Resposta: {}", "La risposta corretta è {}.", "الإجابة الصحيحة هي {}", "सही उत्तर {} है", "Odpowiedź: {}",
+    "Cevap: {}",
 ]  # fmt: skip
 LATER = ["", "\n\nOption C is far away.", "\n\nExplanation: option A is a place for ships, option C one for food."]
 
@@ -333,7 +355,8 @@ def test_time_is_linear_in_hostile_texts(name: str, search: Callable[[str], obje
 
 
 REPEATED = [
-    "A: ", "\nA: 1", "\n= 1", "∴", "✅ ", "\\begin{align}", "$$\n", "\\[\n", "**1**\n", "answer - ", "answer to a ", "\\boxed{",
+    "A: ", "\nA: 1", "\n= 1", "∴", "✅ ", "\\begin{align}", "$$\n", "\\[\n", "**1**\n", "answer - ", "answer to a ",
+    "\\boxed{",
     "\\boxed{1} and ", "A? No. ", "**A**", "“B”", "I choose ", "B. ", "none of the ", "1 for 2 of 3 ", "\U0001f600",
 ]  # fmt: skip
 

@@ -32,7 +32,9 @@ KEYS = frozenset(
     (
         "answer", "the answer", "final answer", "correct answer", "ans", "final", "result", "final result",
         "solution", "choice", "option", "correct option", "correct choice", "selected option",
-        "答案", "最终答案", "正确答案", "答え", "정답", "respuesta", "respuesta final", "réponse", "reponse", "antwort", "ответ", "resposta", "risposta",
+        "答案", "最终答案", "正确答案", "答え", "정답", "respuesta", "respuesta final", "réponse", "reponse",
+        "antwort", "ответ",
+        "resposta", "risposta",
         "الجواب", "الإجابة", "उत्तर",
     )
 )  # fmt: skip

@@ -24,7 +24,7 @@ def normalize(text: str) -> str:
 
 
 def extract_text(text: str, *, stated: bool = False) -> str | None:
-    """What stands in the last tag, after `####`, in a box, after "the answer is"; else, unless `stated`, the last line."""
+    """What stands in a tag, after `####`, in a box, after "the answer is"; else, unless `stated`, the last line."""
     tags = find_tags(text) if "<" in text else []
     if tags:
         return tags[-1].text.strip()

@@ -25,8 +25,8 @@ _LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
 # A line that begins with a sign or a word for the answer and has nothing else but a value.
 _SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
 _LABEL = re.compile(
-    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply|correct))"
-    r"[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply"
+    r"|correct))[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
     rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)"
     r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
     re.MULTILINE,
