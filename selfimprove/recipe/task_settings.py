@@ -7,6 +7,23 @@ from pydantic import Discriminator, Field, JsonValue, NonNegativeFloat, NonNegat
 from selfimprove.settings import Settings, added, unhashed
 
 Comparison = Literal["math", "text", "choice", "judge"]
+Mark = Annotated[str, Field(min_length=3, max_length=100)]
+Marks = tuple[Mark, Mark]
+THINKING: tuple[Marks, ...] = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<|channel|>analysis", "<|channel|>final"),
+    ("<|channel|>analysis", "assistantfinal"),
+    ("<|channel|>commentary", "<|channel|>final"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+)
+"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is
+left of them without special tokens), Sky-T1, Command A, Magistral, Kimi."""
 
 
 class Answers(Settings):
@@ -211,6 +228,8 @@ class VerifierSettings(Settings):
     ]  # fmt: skip
     stated: bool = False
     """An answer counts only where it is announced: by `####`, a box or "the answer is"."""
+    thinking: tuple[Marks, ...] = added(THINKING)
+    """The marks between which a model thinks."""
     answers: Answers = Answers()
     gym: ReasoningGymTask | None = None
 
