@@ -100,16 +100,27 @@ class Surroundings:
             return True
         if before.text == "√" or (before.kind == "word" and before.end == self.tokens[side.first].start):
             return True  # a root, or a function such as floor(7/2)
-        if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction"):
-            return before.kind != "close" or at > 1
+        if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction", "index"):
+            return before.kind != "close" or (at > 1 and not self.closes_words(at))
         if before.kind == "word":
+            if before.text == "and" and earlier in ("", "other", "break"):  # a sentence begins so
+                return False
             if before.text in _LEADING or len(before.text) == 1:
                 return True
             return before.text in _NAMED or self.after_number(at) or self.after_operator(at)
         if earlier != "number" or before.text not in ":,./":
             return False
-        group = before.text == "," and self.tokens[at - 1].end == before.start and len(written) == 3  # 14, 400
-        return before.text == ":" or group or before.end == self.tokens[side.first].start
+        tight = self.tokens[at - 1].end == before.start
+        group = before.text == "," and tight and len(written) == 3  # 14, 400
+        ratio = before.text == ":" and self.text[before.start - 1].isspace()  # 2 : 3, unlike `Step 2: 3`
+        return ratio or group or before.end == self.tokens[side.first].start
+
+    def closes_words(self, at: int) -> bool:
+        r"""Whether a bracket ends words that are set as text: `\text{Total: }`."""
+        opened = at - 1
+        while opened > max(0, at - 12) and self.tokens[opened].kind in ("word", "other", "operator"):
+            opened -= 1
+        return opened > 0 and self.tokens[opened].kind == "open" and self.tokens[opened - 1].kind == "text"
 
     def after_number(self, at: int) -> bool:
         """Whether the words before a claim tie it to a number: `5 boxes with 3 apples + …`."""
@@ -140,11 +151,15 @@ class Surroundings:
         if after.kind in ("number", "mixed", "fraction", "power", "open", "percent"):
             return True
         if after.kind == "other":
-            touching = after.start == self.tokens[at - 1].end and following and following.start == after.end
-            return bool(after.text in ":,." and touching and following and following.kind == "number")
+            if following is None or after.start != self.tokens[at - 1].end or following.start != after.end:
+                return after.text == "…"
+            if after.text == ".":  # 0.(3), 17...
+                return following.kind in ("number", "open") or following.text in (".", r"\overline", r"\bar", r"\dot")
+            return after.text in ":,…" and following.kind == "number"
         if after.kind == "word":
-            amounts = self.tokens[at + 1 : at + 3]
-            if after.text in UNITS and any(token.kind in ("number", "mixed") for token in amounts):
+            joined = following is not None and following.text in ("and", ",", "&")
+            more = self.tokens[at + 1 + joined : at + 2 + joined]
+            if after.text in UNITS and more and more[0].kind in ("number", "mixed"):
                 return True  # `= 1 hour 15 minutes`
             second = following.text if following and following.kind == "word" else ""
             return (
