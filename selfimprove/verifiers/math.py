@@ -25,7 +25,7 @@ class MathVerifier:
     """Compares answers as exact numbers or by sympy, and checks the steps of the reasoning."""
 
     name = "math"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings

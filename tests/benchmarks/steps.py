@@ -1,6 +1,7 @@
 """The checker of steps on real solutions as chat models set them, right and with one changed number, as a table.
 
-    python tests/benchmarks/steps.py [--wrong 600] [--seed 0] [--data FOLDER] [--list SETTING]
+    python tests/benchmarks/steps.py [--solutions 10000] [--wrong 600] [--seed 0] [--data FOLDER]
+        [--list SETTING]
 
 Every gold solution of GSM8K is set in each way. `equations checked` is the share of its annotated equations that stand
 in a correct step; `false alarms` are steps of right solutions that are called incorrect, but for those in which the
@@ -68,7 +69,8 @@ def read_line(line: str) -> Line:
     for note in reversed(list(ANNOTATION.finditer(line))):
         before, after = ANNOTATION.sub("", line[: note.start()]), ANNOTATION.sub("", line[note.end() :])
         left, result = BEFORE.search(before), AFTER.match(after)
-        if left and result and re.search(r"[-+*/x×÷]", left[0].strip()[1:]):
+        whole = left and re.match(r" *[(]*\$?[0-9]", left[0]) and not before[: left.start()].endswith(tuple("=:<>"))
+        if left and result and whole and re.search(r"[-+*/x×÷]", left[0].strip()[1:]):
             words, sides = before[: left.start()], left[0].rstrip().rstrip("$").rstrip().removesuffix("=")
             space = len(sides) - len(sides.lstrip())
             money = "$" if before.rstrip().endswith("$") else ""
@@ -216,6 +218,7 @@ def mistakes(folder: Path) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--solutions", type=int, default=10_000, help="at most so many right ones, drawn by the seed")
     parser.add_argument("--wrong", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=DATA)
@@ -224,6 +227,7 @@ def main() -> None:
     solutions = read_solutions(options.data)
     known = {one.written for one in solutions if wrong_steps(one.written, one.question)}
     wrong = list(changed(solutions, options.wrong, options.seed))
+    solutions = random.Random(options.seed).sample(solutions, min(len(solutions), options.solutions))
     print(f"{len(solutions)} solutions; blamed as written: {len(known)}\n")
     print(f"| setting | equations checked | false alarms | found of {len(wrong)} | on other lines |")
     print("|---|---:|---:|---:|---:|")

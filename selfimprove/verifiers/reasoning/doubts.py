@@ -5,12 +5,16 @@ from collections.abc import Sequence
 
 from selfimprove.verifiers.reasoning.expressions import Token, evaluate
 from selfimprove.verifiers.reasoning.quantities import UNITS
-from selfimprove.verifiers.reasoning.sides import CLAUSES, Side
+from selfimprove.verifiers.reasoning.sides import CLAUSES, EQUALITY, Side
 
 REMAINDERS = {"r", "remainder"}
 
 MAX_LOOSE = 4  # words and bars between two numbers
-_ROUNDED = re.compile(r"\b(?:round|about|approx|nearest|almost|nearly|roughly|around)", re.IGNORECASE)
+_ROUNDED = re.compile(  # and not the third round of a game
+    r"\b(?:round(?:ed|ing|(?:s|\s(?:it|this|that))?\s(?:up|down|off|to)\b|\s[0-9])|about|approx|nearest|almost|nearly"
+    r"|roughly|around)",
+    re.IGNORECASE,
+)
 _UNSAID = re.compile(  # what this reader does not compute with: the clock, large units, mixed numbers in words or LaTeX
     r"\b(?:[ap]\.?m|o['’]clock|noon|midnight|thousand|million|billion)\b|\band a (?:half|quarter|third)\b"
     r"|\d\s?\\[dt]?frac",
@@ -21,6 +25,12 @@ _REMAINS = re.compile(r"\b(?:remain|left ?over)", re.IGNORECASE)
 # Words in front of a claim that make its first number part of something longer, or after it its last.
 _LEADING = {"than", "by", "plus", "minus", "times", "per", "every", "over", "x", "and", "from"}
 _JOINING = {"with", "of", "at", "for", "to", "each", "containing", "per", "by", "times", "every", "x", "holding"}
+# Verbs and clauses end what a number before them could be multiplied with.
+_NEW = {
+    "get", "gets", "got", "have", "has", "had", "cost", "costs", "pay", "pays", "paid", "earn", "earns", "earned",
+    "made", *CLAUSES, *EQUALITY,
+}  # fmt: skip
+_SUMS = {("to", word) for word in ("amount", "amounts", "up", "equal", "equals")} | {("of", "total"), ("of", "sum")}
 _TRAILING = {
     "more", "less", "fewer", "times", "of", "percent", "plus", "minus", "or", "out", "and", "to", "divided",
     "multiplied", "greater", "older", "younger", "higher", "lower", "longer", "shorter", "x",
@@ -51,7 +61,8 @@ class Surroundings:
             return True
         start, end = self.tokens[sides[0].first].start, self.tokens[sides[-1].last - 1].end
         before, after = max(self.tokens[0].start, start - 40), min(self.tokens[-1].end, end + 40)
-        if _ROUNDED.search(self.text, before, after) or _REMAINS.search(self.text, end, after):
+        divided = any(item in ("/", "|") for side in sides for item in side.items)
+        if _ROUNDED.search(self.text, before, after) or (divided and _REMAINS.search(self.text, end, after)):
             return True
         if _UNSAID.search(self.text, start, after) or self.is_rate(sides, self.text[start:end]):
             return True
@@ -105,7 +116,7 @@ class Surroundings:
         if before.kind == "word":
             if before.text == "and" and earlier in ("", "other", "break"):  # a sentence begins so
                 return False
-            if before.text in _LEADING or len(before.text) == 1:
+            if before.text in _LEADING or (len(before.text) == 1 and before.text != "a"):
                 return True
             return before.text in _NAMED or self.after_number(at) or self.after_operator(at)
         if earlier != "number" or before.text not in ":,./":
@@ -127,7 +138,7 @@ class Surroundings:
         joined = False
         for place in range(at, max(-1, at - 6), -1):
             token = self.tokens[place]
-            if token.text in CLAUSES:
+            if token.text in _NEW or (token.text, self.tokens[place - 1].text) in _SUMS:
                 return False
             if token.kind != "word":
                 return joined and token.kind in ("number", "mixed")
@@ -162,9 +173,5 @@ class Surroundings:
             if after.text in UNITS and more and more[0].kind in ("number", "mixed"):
                 return True  # `= 1 hour 15 minutes`
             second = following.text if following and following.kind == "word" else ""
-            return (
-                after.text in REMAINDERS
-                or (after.text in UNITS and UNITS[after.text][0] == "count")
-                or (worded and bool({after.text, second} & _TRAILING))
-            )
+            return after.text in REMAINDERS or (worded and bool({after.text, second} & _TRAILING))
         return False

@@ -123,6 +123,8 @@ class ChainJudge:
             last = place == len(sides) - 2
             verdict, note, reached = self.pair(left, right, signs[place], last=last, first=place == 0)
             if verdict is None:
+                if place == 0 and not left.operators:  # it names something: `Day 2 = 3 * 4 = 12`
+                    yield from self.run(sides[1:], signs[1:])
                 return
             if verdict is False:
                 wrong = wrong or (left, right)

@@ -10,7 +10,7 @@ _BULLETS = r"[ \t]{0,40}(?:(?:[-+*•◦▪>#|–—]|\#{2,6})[ \t]{1,9}){0,3}(?
 _LABEL = re.compile(
     # `(2)`, `a)`, `[2]`, `2.`, but not a factor such as `(2) * 3`
     rf"{_BULLETS}(?:[(\[](?:[0-9]{{1,3}}|[A-Za-z]|[ivx]{{2,4}})[)\]][.:]?|(?:[0-9]{{1,3}}|[A-Za-z])[.)])"
-    r"(?:\*\*|__|[*_])?[ \t]{1,9}(?![-+*/×÷=^·−–(\[])"
+    r"(?:\*\*|__|[*_])?[ \t]{1,9}(?![-+*/×÷=^·−–])"
     # `Step 2 - `, whose number is no part of a difference
     rf"|{_BULLETS}(?:step|part|question|problem|case|phase|stage)[ \t]{{1,3}}[0-9]{{1,3}}(?:\*\*|__|[*_])?"
     r"[ \t]{0,3}[-–—][ \t]{1,3}",
@@ -53,12 +53,17 @@ def drop_emphasis(text: str, tokens: Sequence[Token]) -> list[Token]:
         right = at + 1 < len(tokens) and tokens[at + 1].start == token.end
         before, after = at > 0 and tokens[at - 1].kind, at + 1 < len(tokens) and tokens[at + 1].kind
         worded = "word" in (before, after)
-        if before not in _ENDS or not _starts_operand(tokens, at + 1) or (double and left != right):
-            dropped.add(at)
-        elif not double and left and not right and opened is not None and (worded or opened in dropped):
-            dropped |= {at, opened}
-        if not double:
-            opened = at if right and not left and (at in dropped or worded) else None
+        alone = before not in _ENDS or not _starts_operand(tokens, at + 1)
+        if double:
+            dropped |= {at} if alone or left != right else set()
+            continue
+        pair = {at, opened} if opened is not None and left and not right else set()
+        if alone or (pair and (worded or opened in dropped)):
+            dropped |= {at, *pair}
+        if right and not left and (alone or worded):
+            opened = at
+        elif pair:
+            opened = None
     return [token for at, token in enumerate(tokens) if at not in dropped] if dropped else list(tokens)
 
 

@@ -146,7 +146,11 @@ class SideReader:
             return self.tokens[at].text in "+-" and self.starts_operand(at + 1, signs=False)
         word = self.word(at)
         return bool(word) and (
-            word in NUMBER_WORDS or word in TIMES or word in _PAIRS or word in SHARES or word in ("a", "the")
+            word in NUMBER_WORDS
+            or word in TIMES
+            or word in _PAIRS
+            or word in SHARES
+            or (word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in _PAIRS))
         )
 
     def read(self, at: int) -> tuple[Side | None, int]:
@@ -187,7 +191,7 @@ class SideReader:
             return "", words
         token = self.tokens[words]
         if token.kind == "operator":
-            if words + 1 < end and self.starts_operand(words + 1) and self.word(words + 1) not in ("a", "the"):
+            if words + 1 < end and self.starts_operand(words + 1):
                 return self.as_written(side, words), words + 1
             if self.word(words + 1) in _DETERMINERS and self.kind(words + 2) in ("number", "mixed", "money"):
                 return self.as_written(side, words), words + 2
