@@ -1,0 +1,85 @@
+"""How often a verifier is wrong, where labels say which responses are right."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from test_cli import call
+
+from selfimprove.labelled import measure_verifier, read_label
+from selfimprove.records import Problem, Rationale, Verdict
+from selfimprove.stats import wilson
+from selfimprove.task_settings import VerifierSettings
+from selfimprove.verifiers import make_verifier
+
+ROWS: list[dict[str, object]] = [
+    {"response": "The answer is 7.", "answer": "7", "ok": True},
+    {"response": ["The answer is 8.", "#### 7"], "answer": "7", "ok": ["wrong", 1]},
+    {"response": "$9^{9^{9}}$", "answer": "7", "ok": "incorrect"},
+    {"response": "The answer is 9.", "answer": "9", "ok": "no"},
+    {"response": "The answer is 10.", "answer": "11", "ok": "Yes"},
+    {"response": "The answer is 12.", "answer": "11", "ok": "correct"},
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(True, True), (1, True), (1.0, True), ("Right ", True), ("true", True), (False, False), (0, False),
+     ("wrong", False),
+     (None, None), (2, None), (0.5, None), ("", None), ("maybe", None), ([True], None)],
+)  # fmt: skip
+def test_a_label_says_right_or_wrong_or_nothing(value: object, label: bool | None) -> None:
+    assert read_label(value) is label
+
+
+def test_the_command_states_agreement_errors_and_the_worst_kinds(tmp_path: Path) -> None:
+    lines = [*ROWS, {"response": "7", "answer": "7", "ok": "maybe"}, {"response": ["7", "8"], "answer": "7", "ok": [1]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = call("verify", "rows.jsonl", "--label", "ok", "--json", "--out", "out.jsonl", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    labelled = found["labelled"]
+    counts = {name: (labelled[name]["count"], labelled[name]["n"]) for name in list(labelled)[:4]}
+    assert counts == {"agreement": (3, 6), "false accepts": (1, 2), "false rejects": (2, 4), "undecided": (1, 7)}
+    assert (labelled["false rejects"]["low"], labelled["false rejects"]["high"]) == wilson(2, 4)
+    kinds = [(kind["error"], kind["reason"], kind["count"]) for kind in labelled["kinds"]]
+    assert kinds == [
+        ("false accept", "equal as whole numbers", 1), ("false reject", "not equal", 2),
+        ("undecided, wrong", "the answer holds a power of a power", 1),
+    ]  # fmt: skip
+    assert labelled["kinds"][1]["examples"][0].startswith("line 5: extracted '10', expected '11'")
+    assert found["unreadable"] == {"'ok' does not say of each response whether it is right": 2}
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])["label"] is False
+    done = call("verify", "rows.jsonl", "--label", "ok", folder=tmp_path)
+    for shown in ("Beside the labels", "agreement", "50.0%", "Worst kinds", "false accept", "Not judged: 2"):
+        assert shown in done.stdout, done.stdout
+    done = call("verify", "rows.jsonl", "--label", "okay", folder=tmp_path)
+    assert done.returncode == 2 and "no key 'okay'; did you mean 'ok'?; name yours with --label" in done.stderr
+
+
+def test_a_file_without_labels_has_no_rates(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS[0]))
+    assert "labelled" not in json.loads(call("verify", "rows.jsonl", "--json", folder=tmp_path).stdout)
+
+
+def test_a_verifier_is_measured_on_rows_of_known_label() -> None:
+    verifier = make_verifier(VerifierSettings(name="text"))
+
+    def row(text: str, label: bool) -> tuple[Problem, Rationale, bool]:
+        problem = Problem(question="", answer="7", task="file")
+        rationale = Rationale(
+            parents=(problem.id, "file"), prompt="", text=text, answer=text, origin="sampled", round=0, sample=0,
+            seed=0, temperature=0.0, top_p=1.0, tokens=0, logprob=0.0, finish="stop",
+        )  # fmt: skip
+        return problem, rationale, label
+
+    def judge(pairs: Iterable[tuple[Problem, Rationale]]) -> Iterator[Verdict]:
+        return (verifier.verify(problem=problem, rationale=one) for problem, one in pairs)
+
+    report = measure_verifier([row("7", True), row("8", False), row("seven", True), row("7", False)], judge)
+    assert report.rates == {
+        "agreement": (2, 4), "false accepts": (1, 2), "false rejects": (1, 2), "undecided": (0, 4),
+    }  # fmt: skip
+    assert [kind.error for kind in report.worst(9)] == ["false accept", "false reject"]
+    assert measure_verifier([], judge).to_json()["agreement"] == {"count": 0, "n": 0, "low": 0.0, "high": 1.0}
