@@ -50,6 +50,8 @@ def answer_held_out(stage: PlannedStage, context: Context) -> Work:
         final = counted(written, votes)
         found = list(evaluate(problems, final, judged, checkpoint.id))
         yield from found
+        if errors := context.judging.errors:
+            context.clock.metrics["verifier"] = errors
         if votes:
             context.clock.metrics["self-consistency"] = measure_votes(votes, written, judged, found)
         yield from asking.judge_by_standard(written, judged, by_id(problems))

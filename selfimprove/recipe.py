@@ -198,6 +198,11 @@ class Verify(Settings):
     """any: the last number counts where no answer is announced; stated: it must be, by `####`, a box or "the answer
     is". A base model that copies the question ends on a number too."""
     second: Second | None = None
+    labelled: str | None = unhashed(
+        None,
+        "a JSONL file of responses that nothing is trained on (`response`, `answer`, `label`, and `question` and "
+        "`options` where there are any); how often the verifier is wrong there is stated beside every accuracy",
+    )
     limits: Limits = Limits()
     workers: PositiveInt = unhashed(1, "processes for what our own code cannot judge; none is started before")
     part_size: PositiveInt = 4096

@@ -78,6 +78,28 @@ def read_rows(path: Path, columns: Columns, verifier: Verifier, skipped: Skipped
         raise VerifierError(f"{path}: {error.strerror or error}") from None
 
 
+def read_labelled(path: Path, verifier: Verifier) -> list[Row]:
+    """The responses of a labelled file with the usual keys; VerifierError where a line cannot be read, or there is
+    none."""
+    keys = _first_keys(path)
+    optional = {name: name for name in ("question", "options") if name in keys}
+    skipped = Skipped()
+    rows = list(read_rows(path, Columns(**optional, label="label"), verifier, skipped))
+    if skipped.reasons or not rows:
+        raise VerifierError(f"{path}: {skipped.describe() or 'holds no labelled response'}")
+    return rows
+
+
+def _first_keys(path: Path) -> set[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return set(json.loads(next(filter(str.strip, file), "{}")))
+    except OSError as error:
+        raise VerifierError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError, TypeError):
+        return set()  # what is wrong with the line is said where it is read
+
+
 def _check_columns(path: Path, number: int, known: set[str], columns: Columns) -> None:
     for option, name in vars(columns).items():
         if name is not None and name not in known:

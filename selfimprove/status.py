@@ -15,7 +15,7 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
-from selfimprove.summary import sum_by_task
+from selfimprove.summary import describe_errors, sum_by_task
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:
@@ -113,6 +113,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "self-consistency": {
             one.round: one.metrics["self-consistency"] for one in manifests if one.metrics.get("self-consistency")
         },
+        "verifier": {one.round: one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")},
         "preferences": [
             {"round": one.round, "pairs": one.metrics.get("pairs", 0), "measured": one.metrics.get("measured")}
             for one in manifests
@@ -157,6 +158,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         if checks := read_cross_checks(Query(folder)):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
+    if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
+        console.print(describe_errors(errors[-1]), highlight=False, markup=False)
     if votes := read_votes(Query(folder)):
         console.print(_votes_table(votes, manifests))
     if any(one.metrics.get("revised") for one in manifests):

@@ -151,6 +151,8 @@ def describe_consistency(found: dict[str, Any]) -> str:
 def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
     """What was seen in the answers to open prompts, and what the model could correct."""
     lines = [describe_consistency(metrics["self-consistency"])] if metrics.get("self-consistency") else []
+    if errors := metrics.get("verifier"):
+        lines.append(describe_errors(errors))
     if texts := metrics.get("open prompts"):
         lines.append(
             f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
@@ -163,6 +165,15 @@ def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
             f"the wrong line named in {revised['line named']} of {revised['critiques of wrong']} critiques"
         )
     return lines
+
+
+def describe_errors(errors: dict[str, Any]) -> str:
+    """How often the verifier was wrong on labelled responses, with the 95% intervals."""
+    said = [
+        f"{name} {rate['count']} of {rate['n']} ({rate['low']:.1%} to {rate['high']:.1%})"
+        for name, rate in ((name, errors[name]) for name in ("false accepts", "false rejects"))
+    ]
+    return f"the verifier on labelled responses: {', '.join(said)}, {errors['undecided']['count']} undecided"
 
 
 def describe_comparisons(metrics: dict[str, Any] | None) -> str:
