@@ -5,11 +5,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from small import small_recipe
 from test_cli import call
 
+from selfimprove.engines import ScriptedEngine
+from selfimprove.errors import VerifierError
 from selfimprove.labelled import measure_verifier, read_label
+from selfimprove.loop import run_loop
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.stats import wilson
+from selfimprove.status import print_status, to_json
+from selfimprove.store import RunFolder
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
@@ -83,3 +89,34 @@ def test_a_verifier_is_measured_on_rows_of_known_label() -> None:
     }  # fmt: skip
     assert [kind.error for kind in report.worst(9)] == ["false accept", "false reject"]
     assert measure_verifier([], judge).to_json()["agreement"] == {"count": 0, "n": 0, "low": 0.0, "high": 1.0}
+
+
+def test_a_run_states_the_error_rates_of_its_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled = tmp_path / "labelled.jsonl"
+    rows = [("#7", "7", 1), ("#8", "7", 0), ("#7", "07", 1), ("#9", "9", 0)]
+    labelled.write_text(
+        "\n".join(json.dumps(dict(zip(("response", "answer", "label"), row, strict=True))) for row in rows)
+    )
+    run = RunFolder(tmp_path / "run")
+    recipe = small_recipe(tmp_path, "rounds=0", f"verify.labelled={labelled}")
+    run_loop(recipe, run, load=lambda checkpoint, context: ScriptedEngine(lambda prompt, seed: "#0"))
+    stated = "the verifier on labelled responses: false accepts 1 of 2 (9.5% to 90.5%), false rejects 1 of 2"
+    assert stated in " ".join(capsys.readouterr().out.split())
+    (rates,) = to_json(run)["verifier"].values()
+    assert rates["agreement"]["count"] == 2 and "kinds" not in rates
+    print_status(run)
+    assert stated in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_labelled_file_that_cannot_be_read_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    for name, text, message in (
+        ("none", None, "none: No such file or directory"),
+        ("empty", "", "empty: holds no labelled response"),
+        ("unlabelled", '{"response": "7", "answer": "7"}', "unlabelled:1: no key 'label'"),
+        ("broken", '{"response": "7", "answer": "7", "label": 1}\n{', "broken: 1 × not a JSON object (lines 2)"),
+    ):
+        path = tmp_path / name
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(VerifierError, match=message.replace("(", "\\(").replace(")", "\\)")):
+            run_loop(small_recipe(tmp_path, "rounds=0", f"verify.labelled={path}"), RunFolder(tmp_path / f"run-{name}"))

@@ -57,7 +57,7 @@ def drop_emphasis(text: str, tokens: Sequence[Token]) -> list[Token]:
         if double:
             dropped |= {at} if alone or left != right else set()
             continue
-        pair = {at, opened} if opened is not None and left and not right else set()
+        pair: set[int] = {at, opened} if opened is not None and left and not right else set()
         if alone or (pair and (worded or opened in dropped)):
             dropped |= {at, *pair}
         if right and not left and (alone or worded):
