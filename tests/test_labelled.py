@@ -16,6 +16,7 @@ from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.stats import wilson
 from selfimprove.status import print_status, to_json
 from selfimprove.store import RunFolder
+from selfimprove.summary import describe_evaluation
 from selfimprove.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
 
@@ -101,7 +102,8 @@ def test_a_run_states_the_error_rates_of_its_verifier(tmp_path: Path, capsys: py
     recipe = small_recipe(tmp_path, "rounds=0", f"verify.labelled={labelled}")
     run_loop(recipe, run, load=lambda checkpoint, context: ScriptedEngine(lambda prompt, seed: "#0"))
     stated = "the verifier on labelled responses: false accepts 1 of 2 (9.5% to 90.5%), false rejects 1 of 2"
-    assert stated in " ".join(capsys.readouterr().out.split())
+    manifest = run.stage(0, "evaluate").manifest()
+    assert manifest is not None and describe_evaluation(manifest.metrics)[0].startswith(stated)
     (rates,) = to_json(run)["verifier"].values()
     assert rates["agreement"]["count"] == 2 and "kinds" not in rates
     print_status(run)
