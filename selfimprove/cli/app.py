@@ -214,6 +214,9 @@ def verify(
         str | None, typer.Option(help="The key of the question: where a step's numbers come from.")
     ] = None,
     options: Annotated[str | None, typer.Option(help="The key of a list of options, for choice.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The key that says whether a response is right: the verifier's errors are shown.")
+    ] = None,
     stated: Annotated[bool, typer.Option("--stated", help="An answer must be announced.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Compare answers as strings.")] = False,
     tolerance: Annotated[float, typer.Option(min=0, help="Numbers may differ by this much.")] = 0.0,
@@ -231,14 +234,16 @@ def verify(
     """Judge a file of responses: totals, reasons, what stayed undecided, and where two verifiers differ."""
     import json
 
-    from selfimprove.results.verify_file import Columns, choose_verifier, judge_file, print_totals, to_json
+    from selfimprove.results.verify_file import choose_verifier, judge_file
+    from selfimprove.results.verify_report import print_totals, to_json
+    from selfimprove.verifiers.response_file import Columns
     from selfimprove.verifiers.workers import VerifierPool
 
     compared = {"strict": strict, "tolerance": tolerance, "relative_tolerance": relative_tolerance, "units": units}
     judge = (judge_model, judge_prompt)
     chosen = choose_verifier(verifier, compared, stated=stated, judge=judge)
     other = choose_verifier(second, compared, stated=stated, judge=judge) if second else None
-    columns = Columns(response, answer, question, options)
+    columns = Columns(response, answer, question, options, label)
     with VerifierPool(workers=workers) as pool:
         totals = judge_file(file, columns, chosen, pool=pool, second=other, share=share, out=out, limit=limit)
     if json_:

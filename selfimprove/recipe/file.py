@@ -16,7 +16,7 @@ from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, suggest, validate
 
-STAGE_PATHS = ("path", "launch_config")  # keys of files and folders anywhere in the stages' settings
+STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
 TASKS = ("train", "open")
 
 

@@ -14,6 +14,7 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.running.console import SafeConsole
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
+from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 
@@ -104,6 +105,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "self-consistency": {
             one.round: one.metrics["self-consistency"] for one in manifests if one.metrics.get("self-consistency")
         },
+        "verifier": {one.round: one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")},
         "preferences": [
             {"round": one.round, "pairs": one.metrics.get("pairs", 0), "measured": one.metrics.get("measured")}
             for one in manifests
@@ -146,6 +148,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         if checks := read_cross_checks(Query(folder)):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
+    if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
+        console.print(describe_errors(errors[-1]), highlight=False, markup=False)
     if votes := read_votes(Query(folder)):
         console.print(_votes_table(votes, manifests))
     if any(one.metrics.get("revised") for one in manifests):

@@ -8,8 +8,9 @@ from typing import Any, Literal, overload
 
 from selfimprove.errors import VerifierError
 from selfimprove.records import Outcome, Step
-from selfimprove.results.verify_file import choose_verifier, make_problem, make_rationale
+from selfimprove.results.verify_file import choose_verifier
 from selfimprove.verifiers.judging import judge_pairs
+from selfimprove.verifiers.response_file import make_problem, make_rationale
 from selfimprove.verifiers.workers import VerifierPool
 
 Answer = str | int | float | None

@@ -119,6 +119,8 @@ def answer(part: Sequence[Problem], desk: Desk[Evaluate]) -> Records:
     final = counted(written, votes)
     found = list(evaluate(problems, final, judged, asking.checkpoint.id))
     yield from found
+    if errors := desk.judging.errors:
+        desk.note("verifier", errors)
     if votes:
         desk.note("self-consistency", measure_votes(votes, written, judged, found))
     yield from asking.judge_by_standard(written, judged, by_id(problems))
@@ -221,6 +223,8 @@ def describe_consistency(found: dict[str, Any]) -> str:
 def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
     """What was seen in the answers to open prompts, and what the model could correct."""
     lines = [describe_consistency(metrics["self-consistency"])] if metrics.get("self-consistency") else []
+    if errors := metrics.get("verifier"):
+        lines.append(describe_errors(errors))
     if texts := metrics.get("open prompts"):
         lines.append(
             f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
@@ -233,6 +237,15 @@ def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
             f"the wrong line named in {revised['line named']} of {revised['critiques of wrong']} critiques"
         )
     return lines
+
+
+def describe_errors(errors: dict[str, Any]) -> str:
+    """How often the verifier was wrong on labelled responses, with the 95% intervals."""
+    said = [
+        f"{name} {rate['count']} of {rate['n']} ({rate['low']:.1%} to {rate['high']:.1%})"
+        for name, rate in ((name, errors[name]) for name in ("false accepts", "false rejects"))
+    ]
+    return f"the verifier on labelled responses: {', '.join(said)}, {errors['undecided']['count']} undecided"
 
 
 def depends(round_: Round[Evaluate]) -> dict[str, Any]:

@@ -35,6 +35,11 @@ class Verify(Answers):
     prompt begins with the text. [] if there is no such block."""
     second: Second | None = None
     """Cross-check a share of the verdicts by another verifier."""
+    labelled: str | None = unhashed(
+        None,
+        "a JSONL file of responses that nothing is trained on (`response`, `answer`, `label`, and `question` and "
+        "`options` where there are any); how often the verifier is wrong there is stated beside every accuracy",
+    )
     limits: Limits = Limits()
     """What one verdict may cost."""
     workers: PositiveInt = unhashed(

@@ -1,7 +1,9 @@
 """Who judges in a run: the verifier of each task, a second one beside it, and the model that is asked as a judge."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from selfimprove.engines import Engine, Request, Weights, load_engine
@@ -14,6 +16,8 @@ from selfimprove.settings import hashed_settings
 from selfimprove.tasks import Task
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
+from selfimprove.verifiers.labelled import measure_verifier
+from selfimprove.verifiers.response_file import read_labelled
 from selfimprove.verifiers.thinking import complete
 from selfimprove.verifiers.workers import VerifierPool
 
@@ -38,6 +42,8 @@ class Rules(Protocol):
     @property
     def second(self) -> Second | None: ...
     @property
+    def labelled(self) -> str | None: ...
+    @property
     def limits(self) -> Limits: ...
     @property
     def workers(self) -> int: ...
@@ -55,6 +61,20 @@ class Judging:
         if settings.second:
             name = {"name": settings.second.verifier}
             self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
+
+        self._labelled = read_labelled(Path(settings.labelled), self._first) if settings.labelled else []
+
+    @property
+    def _first(self) -> Verifier:
+        return next(iter(self._verifiers.values()))
+
+    @cached_property
+    def errors(self) -> dict[str, Any] | None:
+        """How often the verifier of the first task is wrong on the recipe's labelled file, measured once; None without
+        a file."""
+        rows = ((row.problem, row.rationale, bool(row.label)) for row in self._labelled)
+        report = measure_verifier(rows, lambda pairs: judge_pairs(pairs, lambda _: self._first, self.pool))
+        return {name: rate for name, rate in report.to_json().items() if name != "kinds"} if self._labelled else None
 
     def _make(self, settings: VerifierSettings) -> Verifier:
         settings = settings.model_copy(update={"stated": self._stated, "thinking": self._thinking})

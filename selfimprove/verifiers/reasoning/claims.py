@@ -6,11 +6,12 @@ from dataclasses import replace
 from selfimprove.verifiers.reasoning.columns import read_columns
 from selfimprove.verifiers.reasoning.equality import ANNOTATION, ChainJudge, Claim
 from selfimprove.verifiers.reasoning.expressions import Token, tokenize
-from selfimprove.verifiers.reasoning.sides import SideReader
+from selfimprove.verifiers.reasoning.markup import drop_emphasis, equation_lines, skip_label
+from selfimprove.verifiers.reasoning.sides import EQUALITY, SideReader
 
 MAX_CLAIMS = 400
 
-WORD_SIGN = re.compile(r"\b(?:is|are|equals|makes|gives)\b", re.IGNORECASE)
+WORD_SIGN = re.compile(rf"\b(?:{'|'.join(sorted(EQUALITY))})\b", re.IGNORECASE)
 # Without one of these words `is` announces no claim.
 WORD_OPERATOR = re.compile(
     r"\b(?:plus|minus|times|multiplied|divided|twice|double|triple|thrice|equals|sum|product|difference)\b"
@@ -26,14 +27,12 @@ _SPELLING = str.maketrans({" ": None, "$": None, ",": None, "x": "*", "×": "*"}
 def find_claims(text: str) -> list[Claim]:
     """Every claim of a text that can be judged, in the order of the text, not overlapping."""
     claims: list[Claim] = []
-    start = 0
-    for line in text.split("\n"):
-        end = start + len(line)
+    for start, end in equation_lines(text):
+        line = text[start:end]
         if "=" in line or "≈" in line or r"\approx" in line or (WORD_SIGN.search(line) and WORD_OPERATOR.search(line)):
-            claims.extend(_read_line(text, start, end))
+            claims.extend(_read_line(text, skip_label(text, start, end), end))
             if len(claims) >= MAX_CLAIMS:
                 break
-        start = end + 1
     # The rows of a column hold no equals sign: a column overlaps no other claim.
     if _COLUMN.search(text):
         claims.extend(read_columns(text))
@@ -41,7 +40,7 @@ def find_claims(text: str) -> list[Claim]:
 
 
 def _read_line(text: str, start: int, end: int) -> list[Claim]:
-    tokens = tokenize(text, start, end)
+    tokens = drop_emphasis(text, tokenize(text, start, end))
     notes = [token for token in tokens if token.kind == "annotation"]
     if not notes:
         return _judge(text, tokens)

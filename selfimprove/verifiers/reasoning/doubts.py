@@ -5,12 +5,16 @@ from collections.abc import Sequence
 
 from selfimprove.verifiers.reasoning.expressions import Token, evaluate
 from selfimprove.verifiers.reasoning.quantities import UNITS
-from selfimprove.verifiers.reasoning.sides import CLAUSES, Side
+from selfimprove.verifiers.reasoning.sides import CLAUSES, EQUALITY, Side
 
 REMAINDERS = {"r", "remainder"}
 
 MAX_LOOSE = 4  # words and bars between two numbers
-_ROUNDED = re.compile(r"\b(?:round|about|approx|nearest|almost|nearly|roughly|around)", re.IGNORECASE)
+_ROUNDED = re.compile(  # and not the third round of a game
+    r"\b(?:round(?:ed|ing|(?:s|\s(?:it|this|that))?\s(?:up|down|off|to)\b|\s[0-9])|about|approx|nearest|almost|nearly"
+    r"|roughly|around)",
+    re.IGNORECASE,
+)
 _UNSAID = re.compile(  # what this reader does not compute with: the clock, large units, mixed numbers in words or LaTeX
     r"\b(?:[ap]\.?m|o['’]clock|noon|midnight|thousand|million|billion)\b|\band a (?:half|quarter|third)\b"
     r"|\d\s?\\[dt]?frac",
@@ -21,6 +25,12 @@ _REMAINS = re.compile(r"\b(?:remain|left ?over)", re.IGNORECASE)
 # Words in front of a claim that make its first number part of something longer, or after it its last.
 _LEADING = {"than", "by", "plus", "minus", "times", "per", "every", "over", "x", "and", "from"}
 _JOINING = {"with", "of", "at", "for", "to", "each", "containing", "per", "by", "times", "every", "x", "holding"}
+# Verbs and clauses end what a number before them could be multiplied with.
+_NEW = {
+    "get", "gets", "got", "have", "has", "had", "cost", "costs", "pay", "pays", "paid", "earn", "earns", "earned",
+    "made", *CLAUSES, *EQUALITY,
+}  # fmt: skip
+_SUMS = {("to", word) for word in ("amount", "amounts", "up", "equal", "equals")} | {("of", "total"), ("of", "sum")}
 _TRAILING = {
     "more", "less", "fewer", "times", "of", "percent", "plus", "minus", "or", "out", "and", "to", "divided",
     "multiplied", "greater", "older", "younger", "higher", "lower", "longer", "shorter", "x",
@@ -51,7 +61,8 @@ class Surroundings:
             return True
         start, end = self.tokens[sides[0].first].start, self.tokens[sides[-1].last - 1].end
         before, after = max(self.tokens[0].start, start - 40), min(self.tokens[-1].end, end + 40)
-        if _ROUNDED.search(self.text, before, after) or _REMAINS.search(self.text, end, after):
+        divided = any(item in ("/", "|") for side in sides for item in side.items)
+        if _ROUNDED.search(self.text, before, after) or (divided and _REMAINS.search(self.text, end, after)):
             return True
         if _UNSAID.search(self.text, start, after) or self.is_rate(sides, self.text[start:end]):
             return True
@@ -100,23 +111,34 @@ class Surroundings:
             return True
         if before.text == "√" or (before.kind == "word" and before.end == self.tokens[side.first].start):
             return True  # a root, or a function such as floor(7/2)
-        if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction"):
-            return before.kind != "close" or at > 1
+        if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction", "index"):
+            return before.kind != "close" or (at > 1 and not self.closes_words(at))
         if before.kind == "word":
-            if before.text in _LEADING or len(before.text) == 1:
+            if before.text == "and" and earlier in ("", "other", "break"):  # a sentence begins so
+                return False
+            if before.text in _LEADING or (len(before.text) == 1 and before.text != "a"):
                 return True
             return before.text in _NAMED or self.after_number(at) or self.after_operator(at)
         if earlier != "number" or before.text not in ":,./":
             return False
-        group = before.text == "," and self.tokens[at - 1].end == before.start and len(written) == 3  # 14, 400
-        return before.text == ":" or group or before.end == self.tokens[side.first].start
+        tight = self.tokens[at - 1].end == before.start
+        group = before.text == "," and tight and len(written) == 3  # 14, 400
+        ratio = before.text == ":" and self.text[before.start - 1].isspace()  # 2 : 3, unlike `Step 2: 3`
+        return ratio or group or before.end == self.tokens[side.first].start
+
+    def closes_words(self, at: int) -> bool:
+        r"""Whether a bracket ends words that are set as text: `\text{Total: }`."""
+        opened = at - 1
+        while opened > max(0, at - 12) and self.tokens[opened].kind in ("word", "other", "operator"):
+            opened -= 1
+        return opened > 0 and self.tokens[opened].kind == "open" and self.tokens[opened - 1].kind == "text"
 
     def after_number(self, at: int) -> bool:
         """Whether the words before a claim tie it to a number: `5 boxes with 3 apples + …`."""
         joined = False
         for place in range(at, max(-1, at - 6), -1):
             token = self.tokens[place]
-            if token.text in CLAUSES:
+            if token.text in _NEW or (token.text, self.tokens[place - 1].text) in _SUMS:
                 return False
             if token.kind != "word":
                 return joined and token.kind in ("number", "mixed")
@@ -140,16 +162,16 @@ class Surroundings:
         if after.kind in ("number", "mixed", "fraction", "power", "open", "percent"):
             return True
         if after.kind == "other":
-            touching = after.start == self.tokens[at - 1].end and following and following.start == after.end
-            return bool(after.text in ":,." and touching and following and following.kind == "number")
+            if following is None or after.start != self.tokens[at - 1].end or following.start != after.end:
+                return after.text == "…"
+            if after.text == ".":  # 0.(3), 17...
+                return following.kind in ("number", "open") or following.text in (".", r"\overline", r"\bar", r"\dot")
+            return after.text in ":,…" and following.kind == "number"
         if after.kind == "word":
-            amounts = self.tokens[at + 1 : at + 3]
-            if after.text in UNITS and any(token.kind in ("number", "mixed") for token in amounts):
+            joined = following is not None and following.text in ("and", ",", "&")
+            more = self.tokens[at + 1 + joined : at + 2 + joined]
+            if after.text in UNITS and more and more[0].kind in ("number", "mixed"):
                 return True  # `= 1 hour 15 minutes`
             second = following.text if following and following.kind == "word" else ""
-            return (
-                after.text in REMAINDERS
-                or (after.text in UNITS and UNITS[after.text][0] == "count")
-                or (worded and bool({after.text, second} & _TRAILING))
-            )
+            return after.text in REMAINDERS or (worded and bool({after.text, second} & _TRAILING))
         return False

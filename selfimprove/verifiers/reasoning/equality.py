@@ -12,6 +12,10 @@ from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Reading,
 from selfimprove.verifiers.reasoning.quantities import UNITS
 from selfimprove.verifiers.reasoning.sides import Chain, Side
 
+MIN_ROUNDED = 100  # of a whole number that `=` may round to
+ROUNDED = "rounded to a whole number"
+FLOAT_DIGITS = 15  # that a floating-point number shows at least where it is not exact
+FLOAT_ERROR = Fraction(1, 10**14)
 ANNOTATION = re.compile(r"<<[^<>\n]{0,300}>>")
 
 
@@ -47,21 +51,33 @@ def values(side: Side, items: list[Item] | None = None) -> list[Fraction]:
 
 
 def rounds_to(exact: Fraction, stated: Quantity, written: str, approx: bool) -> bool:
-    """Whether a stated decimal is an exact value rounded half up or cut off; with `=` it needs two decimals."""
+    """Whether a stated decimal is an exact value rounded half up or cut off.
+
+    With `=` only a decimal of two places may be cut off, and a whole number is rounded only where it is large.
+    """
     plain = written.replace(",", "")
-    decimals = len(plain.partition(".")[2])
+    decimals = shown = len(plain.partition(".")[2])
     if stated.percent:
         decimals += 2
     size = stated.value / 100 if stated.percent else stated.value
     unit = Fraction(1, 10**decimals)
-    if decimals == 0 and approx:
-        unit *= 10 ** (len(plain) - len(plain.rstrip("0") or "0"))
-    elif decimals < 2 and not approx:
-        return False
     error = abs(exact) - abs(size)
     if (exact < 0) != (size < 0) and size != 0:
         return False
-    return abs(error) * 2 <= unit if approx and error <= 0 else -unit <= 2 * error < unit or 0 <= error < unit
+    if approx:
+        if decimals == 0:
+            unit *= 10 ** (len(plain) - len(plain.rstrip("0") or "0"))
+        return abs(error) * 2 <= unit if error <= 0 else error < unit
+    if decimals >= 2:
+        return -unit <= 2 * error < unit or 0 <= error < unit
+    return (shown > 0 or abs(stated.value) >= MIN_ROUNDED) and -unit <= 2 * error < unit
+
+
+def is_float(exact: Fraction, stated: Quantity, written: str) -> bool:
+    """Whether a stated decimal is an exact value as a computer's floating-point numbers give it."""
+    digits = len(written.replace(",", "").replace(".", "").lstrip("0"))
+    size = stated.value / 100 if stated.percent else stated.value
+    return digits >= FLOAT_DIGITS and abs(exact - size) <= abs(exact) * FLOAT_ERROR
 
 
 class ChainJudge:
@@ -107,6 +123,8 @@ class ChainJudge:
             last = place == len(sides) - 2
             verdict, note, reached = self.pair(left, right, signs[place], last=last, first=place == 0)
             if verdict is None:
+                if place == 0 and not left.operators:  # it names something: `Day 2 = 3 * 4 = 12`
+                    yield from self.run(sides[1:], signs[1:])
                 return
             if verdict is False:
                 wrong = wrong or (left, right)
@@ -225,7 +243,7 @@ class ChainJudge:
 
     def rounding(self, exact: Side, exacts: list[Fraction], stated: Side, sign: str) -> str:
         """A note that says how a stated decimal is rounded, or nothing where it is not."""
-        if stated.operators or not exact.operators or not stated.numbers:
+        if stated.operators or not (exact.operators or sign == "≈") or not stated.numbers:
             return ""
         number = stated.numbers[0]
         written = self.text[number.start : number.end].rstrip("%\\ ").removesuffix("percent").strip()
@@ -235,9 +253,11 @@ class ChainJudge:
             exacts = [-value for value in exacts]
         for value in exacts:
             for size in (number, number._replace(percent=False)):
+                if is_float(value, size, written):
+                    return "rounded as floating-point numbers are"
                 if rounds_to(value, size, written, sign == "≈"):
                     decimals = len(written.partition(".")[2])
-                    return f"rounded to {decimals} decimal{'s' * (decimals != 1)}"
+                    return f"rounded to {decimals} decimal{'s' * (decimals != 1)}" if decimals else ROUNDED
         return ""
 
     def remainder(self, left: Side, right: Side) -> tuple[str, int] | None:

@@ -6,7 +6,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-MAX_DIGITS = 15  # before and after the point
+MAX_DIGITS = 15  # before the point
+MAX_DECIMALS = 20
 MAX_EXPONENT = 20
 MAX_BITS = 4096  # of a power, a product or a sum
 MAX_DEPTH = 20  # brackets within brackets
@@ -27,6 +28,7 @@ _TOKEN = re.compile(
         | [0-9]{{0,{MAX_DIGITS}}}[{_VULGAR}])
     | (?P<number>(?:[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
     | (?P<power>[²³])
+    | (?P<index>(?<=[^\W_]|[)}}\]])_(?:\{{[^{{}}\n]{{1,40}}\}}|[^\W_]{{1,20}}))
     | (?P<word>(?:(?<=[0-9])-(?=[a-z]{{2}}))?[^\W\d_]+(?:(?:['’]|(?<=[^\W\d_]{{2}})-(?=[^\W\d_]{{2}}))[^\W\d_]+)*)
     | (?P<approx>≈|~=|≃|≅|\\approx\b)
     | (?P<order><=|>=|!=|=>|=<(?!<)|->|:=|[<>≠≤≥]|\\(?:neq?|leq?|geq?|lt|gt)\b)
@@ -34,7 +36,9 @@ _TOKEN = re.compile(
     | (?P<operator>\*\*|[-+*/^×·⋅∙÷−–∗]|\\(?:times|cdot|div)\b)
     | (?P<fraction>\\[dt]?frac(?![^\W\d_]))
     | (?P<text>\\(?:text|mathrm|textbf|mathbf|boxed|mbox)\b)
-    | (?P<nothing>\\(?:left|right|quad|qquad|displaystyle)\b|\\[,;:!\ ]|[*]{{3,}})
+    | (?P<nothing>\\(?:left|right|quad|qquad|displaystyle)\b|\\[,;:!\ ]|[*]{{3,}}|_
+        | \\\\(?=\s{{0,80}}&?\s{{0,9}}(?:=|≈|\\approx\b)) | &(?=\s{{0,9}}(?:=|≈|\\approx\b)) | (?<=[=≈])&)
+    | (?P<break>\\(?:begin|end)\{{[a-z]{{1,20}}\*?\}}|\\\\(?:\[[0-9.]{{1,5}}[a-z]{{2}}\])?)
     | (?P<open>[(\[{{])
     | (?P<close>[)\]}}])
     | (?P<percent>\\?%)
@@ -123,7 +127,7 @@ def _read_short_number(written: str) -> Fraction | None:
     if len(written) <= MAX_DIGITS and written.isdigit():
         return Fraction(int(written))
     before, _, after = written.replace(",", "").partition(".")
-    if len(before) > MAX_DIGITS or len(after) > MAX_DIGITS:
+    if len(before) > MAX_DIGITS or len(after) > MAX_DECIMALS:
         return None
     return Fraction(int(before + after), 10 ** len(after)) if after else Fraction(int(before))
 

@@ -11,7 +11,10 @@ MAX_TOKENS = 60  # a side
 MAX_SIDES = 60  # a chain
 MAX_UNIT_WORDS = 8
 
-EQUALITY = {"is", "are", "equals", "makes", "gives"}
+EQUALITY = {
+    "is", "are", "was", "were", "be", "equals", "equal", "makes", "make", "gives", "give", "leaves", "leave", "yields",
+    "totals", "comes",
+}  # fmt: skip
 _WORD_OPERATORS = {"plus": ("+", 1), "minus": ("-", 1), "times": ("*", 1), "multiplied": ("*", 2), "divided": ("/", 2)}
 _DETERMINERS = {"the", "his", "her", "their", "its", "my", "our", "your", "those", "these", "all", "that"}
 # Words that begin a new clause: what stands before them is no unit.
@@ -81,6 +84,8 @@ class SideReader:
             side, stop = self.read(at)
             if side is not None and not self.free(at) and self.tokens[at - 1].kind == "operator":
                 side = None
+            if self.is_call(at):  # a function of something has a value that is not computed here
+                side, stop = None, self.partner[at] + 1
             sides, signs = [side], []
             while (after := self.equality(stop)) and len(sides) < MAX_SIDES:
                 signs.append(self.sign(stop))
@@ -95,6 +100,12 @@ class SideReader:
             at = max(stop, at + 1)
         return chains
 
+    def is_call(self, at: int) -> bool:
+        """Whether a bracket holds what a function is applied to, and nothing but its value follows: `f(2) =`."""
+        called = self.kind(at) == "open" and self.kind(at - 1) in ("word", "index")
+        close = self.partner.get(at, 0) if called and self.tokens[at - 1].end == self.tokens[at].start else 0
+        return close > at and bool(self.equality(close + 1))
+
     def kind(self, at: int) -> str:
         return self.kinds[at] if 0 <= at < self.size else ""
 
@@ -106,31 +117,23 @@ class SideReader:
         before = self.kind(at - 1)
         if before == "word":
             return self.tokens[at - 1].text in CLAUSES
-        if before == "operator" and self.tokens[at - 1].text in "*^":  # a bullet or bold print
-            if self.kind(at - 2) in ("", "other", "equal"):
-                return True
-            opening = (
-                self.tokens[at - 2].end < self.tokens[at - 1].start and self.tokens[at - 1].end == self.tokens[at].start
-            )
-            return opening and self.kind(at - 2) == "word"
-        return before in ("", "other", "equal", "open", "approx", "order")
+        return before in ("", "other", "break", "equal", "open", "approx", "order")
 
     def equality(self, at: int) -> int:
         """The place after an equals sign or word, or 0 where there is none."""
         if self.kind(at) in ("equal", "approx"):
             return at + 1
-        if self.kind(at) == "operator" and self.tokens[at].text in "*^" and self.kind(at + 1) in ("equal", "approx"):
-            return at + 2  # the end of bold print
-        if self.word(at) in EQUALITY:
-            if self.word(at + 1) == "equal" and self.word(at + 2) == "to":
-                return at + 3
-            return at + 1
+        word = self.word(at)
+        if word == "comes":
+            return at + 2 if self.word(at + 1) == "to" else 0
+        if word in EQUALITY:
+            if self.word(at + 1) == "equal":
+                at += 1
+            return at + 2 if self.tokens[at].text in ("equal", "equals") and self.word(at + 1) == "to" else at + 1
         return 0
 
     def sign(self, at: int) -> str:
         token = self.tokens[at]
-        if token.kind == "operator":
-            token = self.tokens[at + 1]
         return {"equal": "=", "approx": "≈"}.get(token.kind, "=" if token.text == "equals" else "is")
 
     def starts_operand(self, at: int, signs: bool = True) -> bool:
@@ -143,13 +146,15 @@ class SideReader:
             return self.tokens[at].text in "+-" and self.starts_operand(at + 1, signs=False)
         word = self.word(at)
         return bool(word) and (
-            word in NUMBER_WORDS or word in TIMES or word in _PAIRS or word in SHARES or word in ("a", "the")
+            word in NUMBER_WORDS
+            or word in TIMES
+            or word in _PAIRS
+            or word in SHARES
+            or (word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in _PAIRS))
         )
 
     def read(self, at: int) -> tuple[Side | None, int]:
         """The side that starts here, and the place where reading goes on."""
-        while self.kind(at) == "operator" and self.tokens[at].text in "*^":
-            at += 1
         side = Side(at)
         try:
             self.expression(side, at, self.size, 0)
@@ -186,7 +191,7 @@ class SideReader:
             return "", words
         token = self.tokens[words]
         if token.kind == "operator":
-            if words + 1 < end and self.starts_operand(words + 1) and self.word(words + 1) not in ("a", "the"):
+            if words + 1 < end and self.starts_operand(words + 1):
                 return self.as_written(side, words), words + 1
             if self.word(words + 1) in _DETERMINERS and self.kind(words + 2) in ("number", "mixed", "money"):
                 return self.as_written(side, words), words + 2
