@@ -11,7 +11,7 @@ from test_cli import call
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import VerifierError
 from selfimprove.verifiers.labelled import measure_verifier, read_label
-from selfimprove.loop import run_loop
+from selfimprove.running.loop import run_loop
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.records.stats import wilson
 from selfimprove.results.status import print_status, to_json
