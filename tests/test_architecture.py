@@ -16,7 +16,7 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
-    {"errors", "records", "phrases"},
+    {"errors", "records", "phrases", "safe_files"},
     {"yaml_files", "terminal", "addition", "settings", "memory", "trackers"},
     {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console"},
     {"recipe", "gym_data", "accelerate_config", "triggers"},

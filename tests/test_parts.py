@@ -30,10 +30,10 @@ from selfimprove.records import (
     Vote,
     derive_seed,
 )
+from selfimprove.safe_files import hash_file
 from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.parts import (
     count_rows,
-    hash_file,
     named_full_disk,
     read_part,
     schema_of,

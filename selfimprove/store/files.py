@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
-from selfimprove.store.run import ROUND_NAME, RunFolder
+from selfimprove.store.run import RunFolder
+from selfimprove.store.stage import ROUND_NAME
 
 PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 

@@ -1,7 +1,6 @@
 """Files that exist whole or not at all, and records as Parquet."""
 
 import errno
-import hashlib
 import os
 import re
 import types
@@ -18,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
+from selfimprove.safe_files import sync_folder
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -68,22 +68,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def hash_file(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def schema_of(kind: type[Record]) -> pa.Schema:

@@ -11,7 +11,8 @@ from selfimprove.errors import StoreError
 from selfimprove.lineage import Node
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
-from selfimprove.store.run import ROUND_NAME, RunFolder
+from selfimprove.store.run import RunFolder
+from selfimprove.store.stage import ROUND_NAME
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,12 @@ from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe_file import load_recipe, write_recipe
 from selfimprove.store.parts import named_errors, write_text
-from selfimprove.store.stage import StageFolder
+from selfimprove.store.stage import ROUND_NAME, StageFolder
 from selfimprove.yaml_files import suggest
 
 RECIPE = "recipe.yaml"
 CONSTITUTION = "constitution.yaml"
 RUNS = Path("runs")
-ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
 
 
 class RunFolder:
