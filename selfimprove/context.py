@@ -32,6 +32,7 @@ from selfimprove.prompts import Chat, Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import KINDS, Checkpoint, Problem, Promotion, Record, derive_seed, digest
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.task_settings import ScoredTask
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import draw_evenly, question_key, take
@@ -126,6 +127,12 @@ class Clock:
     def count(self, **tokens: int) -> None:
         for name, count in tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + count
+
+    def count_earlier(self, model: float, imports: float) -> None:
+        """Count the seconds of a process that was killed before it could."""
+        self.model += model
+        self.imports += imports
+        self._wall -= model + imports
 
     def lap(self) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), self.cpu() - self._elsewhere - (self.beside() if self.beside else 0.0)
@@ -384,12 +391,20 @@ class Context:
         return self.first_checkpoint()
 
     def weights(self, checkpoint: Checkpoint) -> str:
-        """Where a checkpoint lies: relative paths are the run's own."""
+        """Where a checkpoint lies; raises StoreError where its weights are not the recorded ones."""
+        first = self.first_checkpoint() if checkpoint.base is not None else None
+        check_weights(self.folder, checkpoint, first)
         return str(self.locate(checkpoint.path))
 
+    def check_start(self) -> None:
+        """Raise StoreError where the model that the run began with was changed since; it is read once."""
+        stage = self.plan[0, start_stage(self.recipe)]
+        if stage.name == "base" and self.folder.stage(*stage.key).manifest():
+            check_weights(self.folder, self.first_checkpoint())
+
     def locate(self, path: str) -> Path | str:
-        inside = self.folder.path / path
-        return inside if inside.exists() else path
+        """Where a folder of weights lies: relative paths are the run's own."""
+        return locate_weights(self.folder, path)
 
     def describe_weights(self, checkpoint: Checkpoint) -> Weights:
         """What an engine needs to know of a checkpoint."""

@@ -22,8 +22,8 @@ from selfimprove.plan import Key, PlannedStage, in_order
 from selfimprove.recipe import Recipe
 from selfimprove.reporting import Reports
 from selfimprove.store import Manifest, RunFolder, StageFolder
-from selfimprove.store.parts import count_rows, hash_file, named_full_disk
-from selfimprove.store.stage import Seconds
+from selfimprove.store.parts import count_rows, named_full_disk
+from selfimprove.store.stage import Seconds, Usage
 from selfimprove.summary import summarize
 from selfimprove.work import InTurn, Maker
 
@@ -59,6 +59,7 @@ def run_loop(
             for stage in stages:
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
+                    context.check_start()
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, context, maker or InTurn())
                     reports.follow(stage.name)
@@ -86,7 +87,6 @@ def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: M
         for number in there:
             follow(number, None)
         for part in maker.make(stage, work, missing, disk, context, advance):
-            disk.add_usage(part.number, part.usage)
             made[part.number] = part.records
             follow(part.number, part.records)
         disk.close(describe(stage, disk, len(work.parts), context.clock))
@@ -100,8 +100,8 @@ def run_stage(stage: PlannedStage, disk: StageFolder, context: Context, maker: M
 
 def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -> Manifest:
     """The manifest of a stage whose parts are all there."""
-    usage = [*disk.usage(), {**clock.lap(), "counts": {}}]
-    files = [*disk.files(), *sorted(disk.path.glob("checkpoint/*.safetensors"))]
+    usage = [*disk.usage(), Usage(part=-1, **clock.lap(), counts={})]
+    files, sizes = disk.describe_files()
     counts: dict[str, int] = {}
     tokens: dict[str, int] = {}
     metrics: dict[str, Any] = {}
@@ -111,11 +111,11 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         kind = file.name.rsplit("-", 1)[0]
         counts[kind] = counts.get(kind, 0) + count_rows(file)
     for row in usage:
-        for name, count in row["tokens"].items():
+        for name, count in row.tokens.items():
             tokens[name] = tokens.get(name, 0) + count
-        phases += [Phase(**one) for one in row["metrics"].pop("phases", ())]
-        served += row["metrics"].pop("weights served", ())
-        metrics.update(row["metrics"])
+        phases += [Phase(**one) for one in row.metrics.pop("phases", ())]
+        served += row.metrics.pop("weights served", ())
+        metrics.update(row.metrics)
     if served:
         metrics["weights served"] = served
     if phases:
@@ -133,13 +133,13 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         tokens=tokens,
         metrics=metrics,
         packages={name: version(name) for name in PACKAGES},
-        files={str(file.relative_to(disk.path)): hash_file(file) for file in files},
-        sizes={str(file.relative_to(disk.path)): file.stat().st_size for file in files},
+        files=files,
+        sizes=sizes,
     )
 
 
-def _seconds(row: dict[str, Any], name: str) -> float:
-    return float(row.get(name, row["wall"] if name == "elapsed" else 0.0))
+def _seconds(row: Usage, name: str) -> float:
+    return row.wall if name == "elapsed" and row.elapsed is None else float(getattr(row, name))
 
 
 def prepare_redo(graph: "nx.DiGraph[Key]", folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:

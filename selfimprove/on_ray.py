@@ -137,7 +137,9 @@ class OnRay:
                 usage, lap = json.loads(row["usage"]), context.clock.lap()
                 seen[row["worker"]] = _Seen(time.perf_counter(), usage["loaded"] > 0)
                 advance(work.units(int(row["part"])))
-                yield Made(int(row["part"]), {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
+                mine = {"wall": 0.0, "elapsed": lap["elapsed"], "cpu": lap["cpu"]}
+                disk.add_usage(int(row["part"]), {**mine, "tokens": {}, "metrics": {}, "counts": {}})
+                yield Made(int(row["part"]), usage)
         except RayActorError as error:
             raise ClusterError(f"{stage}: {_LOST.format(why=(str(error).splitlines() or ['?'])[0][:200])}") from None
         _await_parts(disk, stage.main, numbers)
@@ -256,7 +258,7 @@ class Worker:
             why = f"part {number} lost {TRIES} workers"
             raise ClusterError(f"round-{round_:02d}/{name}: {_LOST.format(why=why)}")
         planned, work, context = self._prepared
-        return make_part(planned, work, number, self.disk, context.clock, lambda units: None).usage
+        return make_part(planned, work, number, self.disk, context.clock, lambda units: None, beside=True).usage
 
     # Not in the constructor: Ray would wrap its errors, and would try it again and again.
     @cached_property

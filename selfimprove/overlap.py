@@ -127,9 +127,8 @@ class Follower:
         if not self.parts:
             self.target.begin(dict(self.stage.settings))
         clock.lap()  # what passed while it waited is nobody's time
-        made = make_part(self.stage, work, number, self.target, clock, self._count)
         # What passed on the clock is counted where it was waited for, in `generate`.
-        self.target.add_usage(number, {**made.usage, "elapsed": 0.0})
+        make_part(self.stage, work, number, self.target, clock, self._count, beside=True)
         self.parts.append(number)
 
     def _judge(self, part: Sequence[Rationale]) -> Iterator[Record]:

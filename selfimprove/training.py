@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from selfimprove.addition import write_critique
@@ -16,11 +15,12 @@ from selfimprove.recipe import Training
 from selfimprove.records import Checkpoint, Example, Preference, Problem, Record, derive_seed
 from selfimprove.stats import dpo_loss
 from selfimprove.store.parts import write_part
+from selfimprove.store.stage import CHECKPOINT
 from selfimprove.tasks import Arithmetic
 from selfimprove.trackers import Destination, Ledger
+from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import RESULT, DpoJob, Job, SftJob, TrainResult
 
-CHECKPOINT = "checkpoint"
 SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
 
 
@@ -188,9 +188,12 @@ def _train(
     rows: Sequence[Example] | Sequence[Preference],
     parent: Checkpoint | None,
 ) -> Checkpoint:
-    output = job.output
-    if output.exists():  # renamed whole before a kill came between it and its record
+    output, disk = job.output, context.folder.stage(*stage.key)
+    if is_finished(output):  # renamed whole before a kill came between it and its record
         result = TrainResult.model_validate_json((output / RESULT).read_text())
+        if not any("trained" in one.tokens for one in disk.usage()):
+            context.clock.count_earlier(result.seconds, result.import_seconds)
+            context.clock.count(trained=result.tokens)
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
         write_part(job.examples, type(rows[0]), rows)
@@ -206,9 +209,9 @@ def _train(
     base = parent.base or parent.path if parent and job.settings.lora else None
     return Checkpoint(
         parents=(*([parent.id] if parent else []), *dict.fromkeys(one.id for one in rows)),
-        path=str((context.folder.stage(*stage.key).path / CHECKPOINT).relative_to(context.folder.path)),
+        path=str((disk.path / CHECKPOINT).relative_to(context.folder.path)),
         method=method,
-        weights=hash_weights(Path(output)),
+        weights=hash_weights(output),
         base=base,
     )
 

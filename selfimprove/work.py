@@ -75,16 +75,31 @@ class InTurn:
             yield make_part(stage, work, number, disk, context.clock, advance)
 
 
-def make_part(stage: PlannedStage, work: Work, number: int, disk: StageFolder, clock: Clock, advance: Advance) -> Made:
-    """Make one part and write it."""
+def make_part(
+    stage: PlannedStage,
+    work: Work,
+    number: int,
+    disk: StageFolder,
+    clock: Clock,
+    advance: Advance,
+    *,
+    beside: bool = False,
+) -> Made:
+    """Make one part, note what it cost, and write it; what passes `beside` others on the clock is counted there."""
     records = []
     for record in work.run(work.parts[number]):
         records.append(record)
         if isinstance(record, work.unit):
             advance(1)
     arranged = arrange(work.parts[number], records)
-    counts = disk.write_part(stage.main, number, arranged)
-    return Made(number, {**clock.lap(), "counts": counts}, arranged)
+    usage: dict[str, Any] = {}
+
+    def note(counts: dict[str, int]) -> None:
+        usage.update(clock.lap(), counts=counts)
+        disk.add_usage(number, {**usage, "elapsed": 0.0} if beside else usage)
+
+    disk.write_part(stage.main, number, arranged, note)
+    return Made(number, usage, arranged)
 
 
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
