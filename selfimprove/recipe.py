@@ -490,7 +490,9 @@ class Recipe(Settings):
     """The run's name, and its folder under `runs/`."""
     description: str = ""
     seed: NonNegativeInt = 0
-    rounds: NonNegativeInt = unhashed(4, "rounds after the first evaluation; raise it to go on with a finished run")
+    rounds: Annotated[int, Field(ge=0, le=1000)] = unhashed(
+        4, "rounds after the first evaluation; raise it to go on with a finished run"
+    )
     model: Model
     constitution: str | None = unhashed(
         None, "a constitution file, or the name of one in policies/constitutions (its content counts)"

@@ -5,13 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfimprove.accelerate_config import read_launch
 from selfimprove.errors import RecipeError
 from selfimprove.policy_files import find_policy
 from selfimprove.recipe import STAGES, Recipe, Training
-from selfimprove.yaml_files import Document, dump, read_document, suggest, validate
+from selfimprove.yaml_files import Document, compose, dump, read_document, suggest, validate
 
 TRAINING = ("warmup", "sft", "dpo")
 
@@ -39,8 +37,8 @@ def _override(document: Document, override: str) -> None:
     elif parts[0] not in Recipe.model_fields:
         raise RecipeError(f"--set {key}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *STAGES])}")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        _, value = compose(text, "--set")
+    except RecipeError:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
     target: dict[str, Any] = document.data
     for part in parts[:-1]:
