@@ -113,8 +113,9 @@ def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
 
 
 def _check_events(text: str, source: str) -> None:
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=Loader)):
+    depth = count = 0
+    for event in yaml.parse(text, Loader=Loader):
+        count += isinstance(event, yaml.NodeEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH or count > MAX_VALUES:
             where = f"{source}:{event.start_mark.line + 1}" if event.start_mark else source

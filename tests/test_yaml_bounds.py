@@ -66,7 +66,7 @@ def test_a_bomb_is_refused_at_once(name: str, tmp_path: Path, no_collection: Non
 
 
 def test_what_is_large_and_whole_is_read(tmp_path: Path) -> None:
-    text = "".join(f"k{at}: [a, {{b: 'some words of a text'}}]\n" for at in range(MAX_VALUES // 8 - 2))
+    text = "".join(f"k{at}: [a, {{b: 'some words of a text'}}]\n" for at in range(MAX_VALUES // 6 - 4))
     text += "base: &base {a: 1, b: 2}\nmore: {<<: *base, c: 3}\nagain: *base\n"
     document = Document(text + "#" * (MAX_BYTES - len(text)), "file")
     assert document.data["more"] == {"a": 1, "b": 2, "c": 3} and document.data["again"] == {"a": 1, "b": 2}
