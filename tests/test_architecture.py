@@ -59,7 +59,7 @@ STAGES_TOGETHER = {
 }  # fmt: skip
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.
-VIEWER_MAY_IMPORT = {"errors", "records", "lineage", "stats", "store", "constitution", "terminal"}
+VIEWER_MAY_IMPORT = {"errors", "safe_files", "records", "lineage", "stats", "store", "constitution", "terminal"}
 
 HOMES = {
     "trl": {"trainers"},

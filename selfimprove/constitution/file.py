@@ -26,9 +26,12 @@ OWN = ("name", "version", "description", "extends", "remove")  # never inherited
 MAX_DEPTH = 8
 
 
-def load_constitution(name: str | Path) -> Constitution:
-    """Read a constitution by path or by name; raises RecipeError for the first error that lint finds."""
-    document = read_constitution(find_policy("constitutions", str(name)))
+def load_constitution(name: str | Path, *, alone: bool = False) -> Constitution:
+    """Read a constitution by path or by name; raises RecipeError for the first error that lint finds.
+
+    One that stands `alone`, as a run's own does, may not extend another file.
+    """
+    document = read_constitution(find_policy("constitutions", str(name)), alone=alone)
     constitution = validate(Constitution, document)
     errors = find_errors(constitution, document)
     if errors:
@@ -59,7 +62,7 @@ def write_constitution(constitution: Constitution, *, defaults: bool = True) -> 
     return dump(data)
 
 
-def read_constitution(path: Path, below: tuple[Path, ...] = ()) -> Document:
+def read_constitution(path: Path, below: tuple[Path, ...] = (), *, alone: bool = False) -> Document:
     """Read a constitution file on top of the one that it extends; each key keeps the file and line that it is from."""
     document = read_document(path)
     _check_ids(document)
@@ -71,6 +74,8 @@ def read_constitution(path: Path, below: tuple[Path, ...] = ()) -> Document:
             )
         return document
     where = document.where(("extends",))
+    if alone:
+        raise RecipeError(f"{where}: the constitution of a run stands alone, and this one extends another file")
     if not isinstance(extended, str):
         raise RecipeError(f"{where}: 'extends' names one constitution, by path or by name, not {extended!r}")
     beside = path.parent / extended

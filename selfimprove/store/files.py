@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import ROUND_NAME
 
+PLAIN = "hive_partitioning = false"
+"""For DuckDB's read_parquet: a folder called `seed=77` is a folder, and no column of what lies in it."""
 PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 
 
@@ -41,16 +44,18 @@ def list_files(folder: RunFolder) -> Iterator[File]:
     """The parts of a run as they lie there now, in the order of their paths."""
     # Asked for with every page: os.scandir takes a tenth of the time that globbing for Paths does.
     for round_ in _scan(str(folder.path)):
-        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir()):
+        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir(follow_symlinks=False)):
             continue
         number = round_.name.removeprefix("round-")
         for stage in _scan(round_.path):
-            for entry in _scan(stage.path) if stage.is_dir() else ():
+            for entry in _scan(stage.path) if stage.is_dir(follow_symlinks=False) else ():
                 named = PART.match(entry.name)
                 if named is None or named["kind"] not in KINDS:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
-                    status = entry.stat()
+                    status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
                     path = Path(entry.path)
                     yield File(path, named["kind"], int(number), stage.name, status.st_size, status.st_mtime_ns)
 
@@ -64,8 +69,9 @@ def _scan(path: str) -> list[os.DirEntry[str]]:
 
 
 def missing_files(folder: RunFolder) -> dict[str, str]:
-    """Files that a stage's manifest names and that are not there, or manifests that cannot be read, with the reason."""
-    found = {}
+    """Files that a stage's manifest names and that are not there, links, and manifests that cannot be read, with the
+    reason."""
+    found = {str(link.relative_to(folder.path)): "a link, which is not followed" for link in folder.links()}
     for stage in folder.stages():
         try:
             manifest = stage.manifest()
@@ -73,7 +79,7 @@ def missing_files(folder: RunFolder) -> dict[str, str]:
             found[f"{stage.name}/stage.json"] = "damaged"
             continue
         for name in manifest.sizes if manifest else ():
-            if not (stage.path / name).exists():
+            if not os.path.lexists(stage.path / name):
                 found[f"{stage.name}/{name}"] = "missing"
     return found
 

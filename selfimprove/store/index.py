@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, hash_text
-from selfimprove.store.files import File, find_fault, is_readable, list_files
+from selfimprove.store.files import PLAIN, File, find_fault, is_readable, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 
@@ -374,5 +374,6 @@ def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> 
     return (
         f"SELECT * FROM {empty} UNION ALL BY NAME "
         f"SELECT f.* EXCLUDE (filename), part.number AS part, part.stage AS stage "
-        f"FROM read_parquet([{listed}], filename = true, union_by_name = true) f JOIN part ON part.path = filename"
+        f"FROM read_parquet([{listed}], filename = true, union_by_name = true, {PLAIN}) f "
+        f"JOIN part ON part.path = filename"
     )

@@ -60,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
     partial = partial_of(path, writer)
     with named_errors(path):
         try:
-            with partial.open("wb") as file:
+            with open(partial, "wb", opener=_open_own) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -69,6 +69,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
             partial.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def _open_own(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -142,3 +146,8 @@ def damaged(path: Path, reason: str) -> StoreError:
     return StoreError(
         f"{path}: damaged ({reason[:120]}); move it away and run the same command again: only this part is made again"
     )
+
+
+def is_link(path: Path) -> StoreError:
+    """The error that names a link inside a run, which could lead anywhere."""
+    return StoreError(f"{path}: is a link, and links inside a run are not followed; put the file itself there")

@@ -10,9 +10,9 @@ import pyarrow as pa
 from selfimprove.errors import StoreError
 from selfimprove.lineage import Node
 from selfimprove.records import KINDS
+from selfimprove.store.files import PLAIN, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
-from selfimprove.store.stage import ROUND_NAME
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,
@@ -48,20 +48,25 @@ FILTERS = {
 
 
 class Query:
-    """A run's records as tables, one for each kind, with the round and the stage that wrote them."""
+    """A run's records as tables, one for each kind, with the round and the stage that wrote them.
+
+    Raises StoreError where a part of a closed stage is not what was written.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.connection = duckdb.connect()
+        for stage in folder.stages():
+            stage.check_parts()
+        listed = list(list_files(folder))
         for kind, record in KINDS.items():
-            named = sorted(folder.path.glob(f"round-[0-9]*/*/{kind}-[0-9]*.parquet"))
-            files = [str(file) for file in named if ROUND_NAME.fullmatch(file.parts[-3])]
+            files = [str(file.path) for file in listed if file.kind == kind]
             if files:
                 self._run(
                     f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), "
                     f"split_part(filename, '/', -2) AS stage, "
                     f"CAST(replace(split_part(filename, '/', -3), 'round-', '') AS BIGINT) AS round "
-                    f"FROM read_parquet({_literals(files)}, filename = true)"
+                    f"FROM read_parquet({_literals(files)}, filename = true, {PLAIN})"
                 )
             else:
                 extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]

@@ -16,6 +16,7 @@ from selfimprove.safe_files import SEAL, hash_file, hash_file_once, is_regular, 
 from selfimprove.store.parts import (
     PARTIAL,
     damaged,
+    is_link,
     named_errors,
     partial_of,
     read_part,
@@ -194,6 +195,9 @@ class StageFolder:
         """Create the folder and note under which settings its parts are made."""
         with named_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        for one in (self.path.parent, self.path, *self.path.iterdir()):
+            if one.is_symlink():
+                raise is_link(one)
         self.sweep()
         if not (self.path / OPEN).exists():
             note = {"fingerprint": self.fingerprint, "settings": settings}
@@ -285,7 +289,7 @@ class StageFolder:
 
     def files(self) -> list[Path]:
         """The finished parts."""
-        return sorted(self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"))
+        return sorted(one for one in self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet") if is_regular(one))
 
     def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""
