@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import resource
+import shutil
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +24,8 @@ from selfimprove.safe_files import sync_folder
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_TEXT = re.compile(r"No space left|File too large|Disk quota exceeded|PytorchStreamWriter failed writing")
 FULL_MESSAGE = "{path}: no room left on the disk; free some and run the same command again, nothing is lost"
+PROBE = 1 << 20  # bytes; whoever cannot write as much has a full disk
 PARTIAL = ".partial"
 
 
@@ -45,9 +48,46 @@ def named_full_disk(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:  # safetensors, torch and arrow each raise a type of their own; all others pass
-        if FULL_TEXT.search(str(error)) or getattr(error, "errno", None) in FULL:
-            raise StoreError(FULL_MESSAGE.format(path=path)) from None
-        raise
+        if not (says_full(error) or is_full(path)):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise StoreError(f"{FULL_MESSAGE.format(path=path)} ({reason})") from None
+
+
+def says_full(error: BaseException | None) -> bool:
+    """Whether the operating system said so, to whatever raised this error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        # Rust's standard library puts the number into the text.
+        if any(int(number) in FULL for number in re.findall(r"\(os error (\d{1,5})\)", str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk takes no more: by what it has left, a file at the size that a process may write, or a try."""
+    folder = next(one for one in (path, *path.absolute().parents) if one.is_dir())
+    try:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY and any(_size(one) >= limit for one in folder.rglob("*")):
+            return True
+        # Without a name, so that nothing of it is left whatever happens.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in FULL
+    return shutil.disk_usage(folder).free < PROBE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def partial_of(path: Path, writer: str = "") -> Path:
