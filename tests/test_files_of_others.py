@@ -60,7 +60,7 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
     identity = run.stage(1, "generate").read(Rationale)[0].id
     commands = [
         ("status",), ("status", "--json"), ("traces", "--json", "--limit", "99"), ("traces", "--outcome", "incorrect"),
-        ("traces", "--kept"), ("traces", "--text", "2+1"), ("show", identity), ("report", "--html", str(out / "r.html")),
+        ("traces", "--kept"), ("traces", "--text", "2+1"), ("show", identity),
         *(("export", str(out / f"{what}.jsonl"), "--what", what) for what in ("sft", "dpo", "traces", "notes")),
         ("export", str(out / "sft.parquet")), ("export", str(out / "logs"), "--inspect", "--what", "traces"),
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
     found.append(json.dumps(pq.read_table(out / "sft.parquet").to_pylist()))
     index = Index(run)
     index.refresh(force=True)
-    for filters in (Filters(), Filters(outcome=("correct",)), Filters(outcome=("incorrect",))):
+    for filters in (Filters(), Filters({"outcome": ("correct",)}), Filters({"outcome": ("incorrect",)})):
         found.append(b"".join(jsonl_lines(index, filters)).decode())
         found.append(str(Search(index).count(filters)))
     found.append(str(index.rows("SELECT path, error FROM part WHERE error IS NOT NULL")))
@@ -84,7 +84,9 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return write_run(tmp_path_factory.mktemp("plain") / "runs", TEXTS, rounds=1)
+    run = write_run(tmp_path_factory.mktemp("plain") / "runs", TEXTS, rounds=1)
+    write_note(run, run.stage(1, "generate").read(Rationale)[0].id, "good", "", "me")
+    return run
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,8 +111,8 @@ def run(plain: RunFolder, tmp_path: Path) -> RunFolder:
 
 
 LINKED = (
-    "recipe.yaml", "constitution.yaml", "notes", "lock", "round-01", "round-01/generate", "round-01/generate/stage.json",
-    "round-01/generate/rationale-00000.parquet", "round-01/sft/checkpoint", "round-02",
+    "recipe.yaml", "constitution.yaml", "notes", "lock", "round-01", "round-01/generate", "round-02",
+    "round-01/generate/stage.json", "round-01/generate/rationale-00000.parquet", "round-01/sft/checkpoint",
 )  # fmt: skip
 TARGETS: dict[str, Callable[[Path], Path]] = {
     "a file": lambda folder: folder / "secret.yaml",
@@ -145,7 +147,7 @@ def test_a_link_inside_a_run_is_named_and_not_followed(
         write_note(run, "t", "good", "comment", "me")
     assert sorted(elsewhere.rglob("*")) == before
     if name in ("lock", "round-01", "round-01/generate"):
-        with pytest.raises(StoreError, match="link|Too many levels"), run:
+        with pytest.raises(StoreError, match=r"link|Too many levels"), run:
             run.stage(1, "generate").begin({})
     assert (tmp_path / "secret.yaml").read_text() == SECRET
 

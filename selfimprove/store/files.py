@@ -21,6 +21,10 @@ from selfimprove.store.stage import ROUND_NAME
 
 PLAIN = "hive_partitioning = false"
 """For DuckDB's read_parquet: a folder called `seed=77` is a folder, and no column of what lies in it."""
+MAX_DECODED = 128 << 20  # bytes that the rows of one part may take in memory, to be shown
+MAX_GROUPS = 10_000
+ROWS_AT_ONCE = 16
+TOO_LARGE = "too large to be shown"
 PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 
 
@@ -91,6 +95,8 @@ def find_fault(file: File) -> str | None:
         schema = footer.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
         return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
+    if footer.num_row_groups > MAX_GROUPS or (footer.num_columns and _is_too_large(footer, file)):
+        return TOO_LARGE
     expected = schema_of(KINDS[file.kind])
     fields = KINDS[file.kind].model_fields
     needed = ["id", "parents", *(name for name, field in fields.items() if field.is_required())]
@@ -134,7 +140,31 @@ def _same(one: pa.DataType, other: pa.DataType) -> bool:
 def is_readable(file: File) -> bool:
     """Whether the whole inside of a file can be read."""
     try:
-        pq.read_table(file.path)
+        for _ in pq.ParquetFile(file.path).iter_batches(batch_size=ROWS_AT_ONCE):
+            pass
     except (OSError, pa.ArrowException):
         return False
     return True
+
+
+def measure(file: File, most: int = MAX_DECODED) -> int:
+    """How many bytes the rows of a file take in memory, counted no further than a little beyond `most`."""
+    size = 0
+    try:
+        for batch in pq.ParquetFile(file.path).iter_batches(batch_size=ROWS_AT_ONCE):
+            size += batch.nbytes
+            if size > most:
+                break
+    except (OSError, pa.ArrowException):
+        return size
+    return size
+
+
+def _is_too_large(footer: pq.FileMetaData, file: File) -> bool:
+    """Whether the rows of a file take more memory than they are given; a text that is repeated is written once."""
+    groups = [footer.row_group(at) for at in range(footer.num_row_groups)]
+    if sum(one.total_byte_size for one in groups) > MAX_DECODED:
+        return True
+    columns = range(footer.num_columns)
+    worst = sum(one.num_rows * max(one.column(at).total_uncompressed_size for at in columns) for one in groups)
+    return worst > MAX_DECODED and measure(file) > MAX_DECODED
