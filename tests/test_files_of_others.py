@@ -79,7 +79,7 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         found.append(str(Search(index).count(filters)))
     found.append(str(index.rows("SELECT path, error FROM part WHERE error IS NOT NULL")))
     index.close()
-    return [text.replace(str(run.path), "RUN") for text in found]
+    return ["".join(text.split()).replace(str(run.path), "RUN") for text in found]  # lines are broken elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_folders_name_is_no_column(
-    plain: RunFolder, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = RunFolder(tmp_path / name / "made")
+def test_a_folders_name_is_no_column(plain: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder(tmp_path.joinpath(*NAMES, "made"))
     shutil.copytree(plain.path, run.path)
     assert read_all(run, tmp_path / "one", capsys) == read_all(plain, tmp_path / "other", capsys)
 
