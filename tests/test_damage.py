@@ -261,7 +261,7 @@ SOME = (
     ("recipe.yaml", truncate),
     ("round-01/generate/stage.json", flip),
     ("round-01/generate/rationale-00001.parquet", flip),
-    ("round-00/evaluate/verdict-00000.parquet", zero),
+    ("round-01/verify/verdict-00000.parquet", zero),
     ("round-01/sft/checkpoint/tokenizer.json", flip),
     ("round-01/select/usage.jsonl", empty),
     ("lock", zero),
