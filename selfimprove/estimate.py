@@ -11,6 +11,7 @@ from rich.table import Table
 from selfimprove.console import SafeConsole
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.context import Context
+from selfimprove.errors import SelfImproveError
 from selfimprove.models import resolve_folder
 from selfimprove.plan import PlannedStage, in_order
 from selfimprove.recipe import Recipe
@@ -48,8 +49,13 @@ def measure(recipe: Recipe, folder: RunFolder) -> Rates:
     for candidate in candidates:
         if not candidate.has_recipe():
             continue
-        same = candidate is folder or candidate.recipe().model == recipe.model
-        manifests = read_manifests(candidate) if same else []
+        try:
+            same = candidate is folder or candidate.recipe().model == recipe.model
+            manifests = read_manifests(candidate) if same else []
+        except SelfImproveError:
+            if candidate is folder:
+                raise
+            continue  # another run that is damaged says nothing
         if any(one.stage in WRITES for one in manifests):
             return _rates(manifests, candidate.path.name)
     return Rates({}, None, None, None, "")
