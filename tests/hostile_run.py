@@ -128,14 +128,12 @@ def _write_settings(folder: RunFolder, poison: Poison) -> None:
     for at, path in enumerate(sorted(folder.path.glob("round-*/*/stage.json"))):
         manifest = json.loads(path.read_text())
         manifest |= {
-            "settings": {poison.text(): poison.text()}, "packages": {poison.text(): "1"},
+            "hash": "", "settings": {poison.text(): poison.text()}, "packages": {poison.text(): "1"},
             "tokens": {poison.text(): 10}, "counts": {poison.text(): 3},
             "metrics": {"curve": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], "rows": 3, "steps": 2},
         }  # fmt: skip
         if at % 3 == 0:
             manifest["sizes"] |= {poison.text(): 1}  # of a file that is not there
-        if path.parent.name == "vote":
-            manifest["stage"] = poison.text()
         path.write_text(json.dumps(manifest))
 
 

@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 from builders import make_problem, make_rationale
 
-from selfimprove.records import Verdict
 from selfimprove.recipe.task_settings import THINKING, VerifierSettings
+from selfimprove.records import Verdict
 from selfimprove.verifiers.announcements import LANGUAGES, find_announcements
 from selfimprove.verifiers.answers import find_statements, prepare
 from selfimprove.verifiers.base import Verifier

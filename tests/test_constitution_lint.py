@@ -277,3 +277,34 @@ def test_a_transcript_needs_no_requests(tmp_path: Path) -> None:
     parts = 'critique: "?{critique}"\n  revision: "!{revision}"\n  question: "{response}{question}"\n'
     path.write_text(f'{HEAD}transcript:\n  {parts}  comparison: "{{first}}|{{second}}|{{choice}}"\n')
     assert check_constitution(path)[2:] == ([], [])
+
+
+def test_every_mistake_is_reported_in_one_pass(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("name: base\nprinciples:\n  - {id: kind, text: Be kind.}\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\n"
+        "extends: base.yaml\n"
+        "remove: [knd, [a]]\n"
+        "critiqe: x\n"
+        "principles:\n"
+        "  - {id: brief, text: Be brief., wieght: 2}\n"
+        "  - {id: brief, text: Be brief again.}\n"
+        "  - {id: kindd}\n"
+        "  - {id: true-to-facts, text: Be true., critique: 'Say {txt}'}\n"
+        "  - {id: [x], text: Be open.}\n"
+    )
+    found = check_constitution(path)[2]
+    for line, said in (
+        (3, "no principle 'knd'; did you mean 'kind'?"),
+        (3, "no principle '['a']'"),
+        (4, "unknown key 'critiqe'; did you mean 'critique'?"),
+        (6, "unknown key 'wieght'; did you mean 'weight'?"),
+        (7, "two principles have the id 'brief' (first in line 6)"),
+        (8, "has no principle 'kindd' to change"),
+        (9, "'critique' holds the unknown field {txt}; did you mean 'text'?"),
+        (10, ".id' "),
+    ):
+        assert any(f":{line}: " in one and said in one for one in found), (said, found)
+    with pytest.raises(RecipeError, match="two principles have the id"):
+        load_constitution(path)

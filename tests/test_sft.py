@@ -1,6 +1,5 @@
 """SFT through TRL: what is learned, what is left out, and that a resumed run is bit for bit the same."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,13 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from harm import HARMS, Harm, flip
 from transformers import AutoModelForCausalLM
 
 from selfimprove.engines.models import build_model, hash_weights
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Build, Lora, Training
+from selfimprove.records.files import SEAL, seal_folder
 from selfimprove.tasks.addition import write_rationale
-from selfimprove.trainers.common import count_steps, newest_checkpoint
+from selfimprove.trainers.checkpoints import is_finished, newest_checkpoint
+from selfimprove.trainers.common import count_steps
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
@@ -115,18 +117,78 @@ def test_a_run_stopped_after_its_last_step_trains_no_step_more(model: Path, tmp_
     assert hash_weights(job.output) == expected
 
 
-def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step in (2, 4, 6):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-            (folder / name).touch()
-        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    (tmp_path / "checkpoint-6" / "trainer_state.json").write_text('{"global_st')
-    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    shutil.rmtree(tmp_path / "checkpoint-2")
-    assert newest_checkpoint(tmp_path) is None
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def stopped(model: Path, tmp_path_factory: pytest.TempPathFactory) -> SftJob:
+    """A training that ended after step 5 of 6, with the trainer's checkpoints of the steps 2 and 4."""
+
+    def stop(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == 5:
+            raise Killed
+
+    job = make_job(model, tmp_path_factory.mktemp("stopped"), quick())
+    with pytest.raises(Killed):
+        train_sft(job, stop)
+    return job
+
+
+NAMES = (
+    "model.safetensors",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+    "config.json",
+    SEAL,
+)
+
+
+@pytest.mark.parametrize("harm", [*HARMS, Path.unlink], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unsound_trainer_checkpoint_is_set_aside_and_the_older_one_is_used(
+    stopped: SftJob, tmp_path: Path, harm: Harm, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = tmp_path / "training"
+    shutil.copytree(stopped.workspace, workspace)
+    assert newest_checkpoint(workspace) == workspace / "checkpoint-4"
+    harm(workspace / "checkpoint-4" / name)
+    assert newest_checkpoint(workspace) == workspace / "checkpoint-2"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{workspace / 'checkpoint-4'}: is not used" in said
+    assert newest_checkpoint(workspace) == workspace / "checkpoint-2" and not capsys.readouterr().err
+    harm(workspace / "checkpoint-2" / name)
+    assert newest_checkpoint(workspace) is None
+
+
+def test_a_flipped_bit_in_the_optimizer_does_not_change_what_is_trained(
+    stopped: SftJob, model: Path, tmp_path: Path
+) -> None:
+    whole = make_job(model, tmp_path / "whole", quick())
+    train_sft(whole)
+    broken = make_job(model, tmp_path / "broken", quick())
+    shutil.copytree(stopped.workspace, broken.workspace)
+    flip(broken.workspace / "checkpoint-4" / "optimizer.pt")
+    assert train_sft(broken).resumed_from == 2
+    assert hash_weights(broken.output) == hash_weights(whole.output)
+
+
+@pytest.mark.parametrize("harm", [*HARMS, Path.unlink], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "training.json"])
+def test_a_finished_checkpoint_counts_as_one_only_where_it_is_whole(
+    stopped: SftJob, tmp_path: Path, harm: Harm, name: str
+) -> None:
+    output = tmp_path / "checkpoint"
+    assert not is_finished(output)
+    shutil.copytree(stopped.workspace / "checkpoint-4", output)
+    (output / "training.json").write_text("{}")
+    seal_folder(output)
+    assert is_finished(output)
+    harm(output / name)
+    assert not is_finished(output)
+    assert not output.exists() and (tmp_path / "checkpoint.unsound").is_dir()
 
 
 def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: Path) -> None:

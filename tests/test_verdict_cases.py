@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from selfimprove.records import Outcome, Problem, Rationale
 from selfimprove.recipe.task_settings import VerifierSettings
+from selfimprove.records import Outcome, Problem, Rationale
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.steps import check_steps
 

@@ -4,6 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.errors import RecipeError
@@ -26,9 +28,15 @@ OWN = ("name", "version", "description", "extends", "remove")  # never inherited
 MAX_DEPTH = 8
 
 
-def load_constitution(name: str | Path) -> Constitution:
-    """Read a constitution by path or by name; raises RecipeError for the first error that lint finds."""
-    document = read_constitution(find_policy("constitutions", str(name)))
+def load_constitution(name: str | Path, *, alone: bool = False) -> Constitution:
+    """Read a constitution by path or by name; raises RecipeError for the first error that lint finds.
+
+    One that stands `alone`, as a run's own does, may not extend another file.
+    """
+    mistakes: list[str] = []
+    document = read_constitution(find_policy("constitutions", str(name)), mistakes, alone=alone)
+    if mistakes:
+        raise RecipeError(mistakes[0])
     constitution = validate(Constitution, document)
     errors = find_errors(constitution, document)
     if errors:
@@ -39,15 +47,43 @@ def load_constitution(name: str | Path) -> Constitution:
 def check_constitution(name: str | Path) -> tuple[Path, Constitution | None, list[str], list[str]]:
     """Look for every mistake: where the file lies, the constitution if it can be read, its errors and warnings."""
     path = find_policy("constitutions", str(name))
+    mistakes: list[str] = []
     try:
-        document = read_constitution(path)
+        document = read_constitution(path, mistakes)
     except RecipeError as error:
-        return path, None, [str(error)], []
-    mistakes = find_mistakes(Constitution, document)
-    if mistakes:
+        return path, None, [*mistakes, str(error)], []
+    mistakes += find_mistakes(Constitution, document)
+    constitution, left_out = _validate_rest(document)
+    if constitution is None:
         return path, None, mistakes, []
-    constitution = validate(Constitution, document)
-    return path, constitution, find_errors(constitution, document), find_warnings(constitution, document)
+    mistakes += find_errors(constitution, document, left_out)
+    if mistakes:
+        return path, None if left_out else constitution, list(dict.fromkeys(mistakes)), []
+    return path, constitution, [], find_warnings(constitution, document)
+
+
+def _validate_rest(document: Document) -> tuple[Constitution | None, set[Location]]:
+    """The constitution with a stand-in for each principle that is not valid, whose places are given; None where more is
+    not valid than principles and keys that nobody knows."""
+    data = dict(document.data)
+    try:
+        return Constitution.model_validate(data), set()
+    except ValidationError as error:
+        places = [item["loc"] for item in error.errors()]
+        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+    left_out: set[Location] = set()
+    data["principles"] = list(_principles(document))
+    for place in places:
+        if len(place) > 1 and place[0] == "principles" and isinstance(place[1], int):
+            left_out.add(place[:2])
+            data["principles"][place[1]] = {"id": f"unsound-{place[1]}", "text": str(place[1]), "uses": ["critique"]}
+        elif len(place) == 1 and place in unknown:
+            left_out.add(place)
+            del data[str(place[0])]
+    try:
+        return Constitution.model_validate(data), left_out
+    except ValidationError:
+        return None, left_out
 
 
 def write_constitution(constitution: Constitution, *, defaults: bool = True) -> str:
@@ -59,18 +95,23 @@ def write_constitution(constitution: Constitution, *, defaults: bool = True) -> 
     return dump(data)
 
 
-def read_constitution(path: Path, below: tuple[Path, ...] = ()) -> Document:
-    """Read a constitution file on top of the one that it extends; each key keeps the file and line that it is from."""
+def read_constitution(
+    path: Path, mistakes: list[str], below: tuple[Path, ...] = (), *, alone: bool = False
+) -> Document:
+    """Read a constitution file on top of the one that it extends; each key keeps the file and line that it is from.
+
+    Mistakes after which the rest can still be read are added to `mistakes`.
+    """
     document = read_document(path)
-    _check_ids(document)
+    mistakes += _find_doubled_ids(document)
     extended, removed = document.data.pop("extends", None), document.data.pop("remove", None)
     if extended is None:
         if removed is not None:
-            raise RecipeError(
-                f"{document.where(('remove',))}: 'remove' needs 'extends': there is nothing to remove from"
-            )
+            mistakes.append(f"{document.where(('remove',))}: 'remove' needs 'extends': there is nothing to remove from")
         return document
     where = document.where(("extends",))
+    if alone:
+        raise RecipeError(f"{where}: the constitution of a run stands alone, and this one extends another file")
     if not isinstance(extended, str):
         raise RecipeError(f"{where}: 'extends' names one constitution, by path or by name, not {extended!r}")
     beside = path.parent / extended
@@ -79,7 +120,7 @@ def read_constitution(path: Path, below: tuple[Path, ...] = ()) -> Document:
     if base_path.resolve() in {one.resolve() for one in chain} or len(chain) > MAX_DEPTH:
         names = " → ".join(str(one) for one in (*chain, base_path))
         raise RecipeError(f"{where}: constitutions extend each other in a circle, or too deeply: {names}")
-    return _merge(read_constitution(base_path, chain), document, removed)
+    return _merge(read_constitution(base_path, mistakes, chain), document, removed, mistakes)
 
 
 def _find(name: str, where: str) -> Path:
@@ -94,20 +135,28 @@ def _principles(document: Document) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _check_ids(document: Document) -> None:
+def _id(principle: Any) -> str | None:
+    """The id of a principle as it stands in a file, where it has one."""
+    found = principle.get("id") if isinstance(principle, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _find_doubled_ids(document: Document) -> list[str]:
     seen: dict[str, int] = {}
+    found = []
     for place, principle in enumerate(_principles(document)):
-        name = principle.get("id") if isinstance(principle, dict) else None
-        if not isinstance(name, str):
+        name = _id(principle)
+        if name is None:
             continue
         if name in seen:
             first = document.lines[("principles", seen[name], "id")]
             where = document.where(("principles", place, "id"))
-            raise RecipeError(f"{where}: two principles have the id '{name}' (first in line {first})")
-        seen[name] = place
+            found.append(f"{where}: two principles have the id '{name}' (first in line {first})")
+        seen.setdefault(name, place)
+    return found
 
 
-def _merge(base: Document, document: Document, removed: Any) -> Document:
+def _merge(base: Document, document: Document, removed: Any, mistakes: list[str]) -> Document:
     """Put a file on top of another: principles by id, in the base's order and then the new ones, the rest by key."""
     merged = copy.copy(document)
     merged.lines, merged.sources = dict(document.lines), dict(document.sources)
@@ -120,11 +169,11 @@ def _merge(base: Document, document: Document, removed: Any) -> Document:
     for location in [one for one in merged.lines if one[:1] == ("principles",) and len(one) > 1]:
         del merged.lines[location]
         merged.sources.pop(location, None)
-    dropped = _check_removed(base, document, removed)
-    own = {one.get("id"): at for at, one in enumerate(_principles(document)) if isinstance(one, dict)}
+    dropped = _check_removed(base, document, removed, mistakes)
+    own = {name: at for at, one in enumerate(_principles(document)) if (name := _id(one)) is not None}
     principles: list[Any] = []
     for place, principle in enumerate(_principles(base)):
-        identity = principle.get("id") if isinstance(principle, dict) else None
+        identity = _id(principle)
         if identity in dropped:
             continue
         _graft(merged, ("principles", len(principles)), base, ("principles", place))
@@ -135,33 +184,35 @@ def _merge(base: Document, document: Document, removed: Any) -> Document:
                 _graft(merged, ("principles", len(principles), key), document, ("principles", at, key))
             principle = {**principle, **changes}
         principles.append(principle)
-    known = [one["id"] for one in principles if isinstance(one, dict) and "id" in one]
+    known = [name for one in principles if (name := _id(one)) is not None]
     for at, principle in enumerate(_principles(document)):
-        if isinstance(principle, dict) and principle.get("id") in known and principle.get("id") not in own:
+        if _id(principle) in known and _id(principle) not in own:
             continue
         if isinstance(principle, dict) and "text" not in principle and isinstance(principle.get("id"), str):
-            raise RecipeError(
+            mistakes.append(
                 f"{document.where(('principles', at, 'id'))}: '{base.source}' has no principle "
                 f"'{principle['id']}' to change, and a new one needs a 'text'{suggest(principle['id'], known)}"
             )
+            continue
         _graft(merged, ("principles", len(principles)), document, ("principles", at))
         principles.append(principle)
     merged.data["principles"] = principles
     return merged
 
 
-def _check_removed(base: Document, document: Document, removed: Any) -> set[str]:
+def _check_removed(base: Document, document: Document, removed: Any, mistakes: list[str]) -> set[str]:
     if removed is None:
         return set()
     where = document.where(("remove",))
     if not isinstance(removed, list):
-        raise RecipeError(f"{where}: 'remove' is a list of ids, not {removed!r}")
-    known = {str(one.get("id")) for one in _principles(base) if isinstance(one, dict)}
+        mistakes.append(f"{where}: 'remove' is a list of ids, not {removed!r:.60}")
+        return set()
+    known = {name for one in _principles(base) if (name := _id(one)) is not None}
     for place, name in enumerate(removed):
-        if name not in known:
+        if str(name) not in known:
             where = document.where(("remove", place))
-            raise RecipeError(f"{where}: '{base.source}' has no principle '{name}'{suggest(str(name), known)}")
-    return set(removed)
+            mistakes.append(f"{where}: '{base.source}' has no principle '{name}'{suggest(str(name), known)}")
+    return {str(name) for name in removed}
 
 
 def _graft(target: Document, at: Location, source: Document, from_: Location) -> None:

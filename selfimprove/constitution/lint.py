@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import combinations
 from typing import get_args
 
@@ -42,11 +42,12 @@ FAMILIES = sorted(variant.__metadata__[0].tag for variant in get_args(get_args(T
 Findings = Iterator[tuple[Location, str]]
 
 
-def find_errors(constitution: Constitution, document: Document) -> list[str]:
-    """Every error, each with its file and line."""
+def find_errors(constitution: Constitution, document: Document, left_out: Set[Location] = frozenset()) -> list[str]:
+    """Every error, each with its file and line; none of what lies at the places that are left out."""
     found: list[tuple[Location, str]] = [*_templates(constitution), *_scopes(constitution), *_checks(constitution)]
     found += [*_exemplars(constitution), *_weights(constitution)]
     found += [(location, text) for location, text, wrong in _duplicates(constitution) if wrong]
+    found = [one for one in found if not any(one[0][: len(place)] == place for place in left_out)]
     return [f"{document.where(location)}: {text}" for location, text in found]
 
 

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ModelError
 from selfimprove.prompting.prompts import Chat, neutralize_special_tokens
 from selfimprove.recipe import Build
+from selfimprove.records.files import Stamp, stamp_of
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 ADAPTER = "adapter_config.json"
@@ -153,19 +155,35 @@ def resolve_folder(model: str) -> Path:
 
 
 def hash_weights(folder: Path) -> str:
-    """Hash the names, shapes and bytes of all tensors in a folder's safetensors files."""
-    from safetensors import safe_open
+    """Hash the names, shapes and bytes of all tensors in a folder's safetensors files; raises ModelError.
 
-    result = hashlib.sha256()
+    Files that are as they were when a process hashed them last are not read again.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: holds no safetensors weights")
+    stamps = tuple(map(stamp_of, files))
+    if stamps not in _HASHES:
+        _HASHES[stamps] = _hash_tensors(files)
+    return _HASHES[stamps]
+
+
+_HASHES: dict[tuple[Stamp, ...], str] = {}
+
+
+def _hash_tensors(files: Sequence[Path]) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    result = hashlib.sha256()
     for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in sorted(tensors.keys()):
-                tensor = tensors.get_tensor(name).contiguous()
-                result.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
-                result.update(tensor.view(-1).view(_uint8()).numpy().tobytes())
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in sorted(tensors.keys()):
+                    tensor = tensors.get_tensor(name).contiguous()
+                    result.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
+                    result.update(tensor.view(-1).view(_uint8()).numpy().tobytes())
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"{file}: its weights cannot be read ({_reason(error)})") from None
     return result.hexdigest()[:32]
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
@@ -15,6 +13,7 @@ from selfimprove.recipe.flow import check_flow, check_needs
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, suggest, validate
+from selfimprove.recipe.yaml import compose as compose_yaml
 
 STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
 TASKS = ("train", "open")
@@ -84,8 +83,8 @@ def _override(document: Document, override: str) -> None:
     if not separator or not all(key.split(".")):
         raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        _, value = compose_yaml(text, "--set")
+    except RecipeError:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
     _set_value(document, key, value, f"--set {override}", f"--set {key}")
 

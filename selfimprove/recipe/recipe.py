@@ -217,7 +217,9 @@ class Recipe(Settings):
     description: str = unhashed("", "a sentence for people")
     seed: NonNegativeInt = 0
     """Decides every random choice of the run."""
-    rounds: NonNegativeInt = unhashed(4, "rounds after the first evaluation; raise it to go on with a finished run")
+    rounds: Annotated[int, Field(ge=0, le=1000)] = unhashed(
+        4, "rounds after the first evaluation; raise it to go on with a finished run"
+    )
     model: Model
     """The model to start from."""
     constitution: str | None = unhashed(

@@ -4,6 +4,7 @@ import difflib
 import numbers
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -15,6 +16,15 @@ from selfimprove.errors import RecipeError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
+MAX_BYTES = 1 << 20
+MAX_VALUES = 20_000
+MAX_DEPTH = 64
+MAX_DIGITS = 64
+DEEP = "nested too deeply"
+MAX_MISTAKES = 100
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+# libyaml's parser takes a tenth of the time; where PyYAML comes without it, its own does the same.
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
@@ -35,19 +45,9 @@ class Document:
         self.lines: dict[Location, int] = {}
         self.sources: dict[Location, str] = {}  # of what was taken over from another file
         self.overridden: dict[Location, str] = {}
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.data: dict[str, Any] = yaml.safe_load(text)
-            self._index(node, ())
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or "not valid YAML"
-            raise RecipeError(f"{source}{where}: {problem}") from None
-        except ValueError as error:  # a date such as 2024-13-45
-            raise RecipeError(f"{source}: not valid YAML ({error})") from None
-        except RecursionError:
-            raise RecipeError(f"{source}: nested too deeply") from None
+        node, found = compose(text, source)
+        self.data: dict[str, Any] = found
+        self._index(node, ())
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(f"{source}:1: expected a mapping of settings such as 'name: my-run'")
 
@@ -93,10 +93,74 @@ class Document:
         return self.source
 
 
+def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a YAML text and the plain data that they stand for; raises RecipeError.
+
+    What a text could make of itself is bounded before anything is built: its size, how deeply it is nested, the values
+    that its aliases stand for, and the length of its numbers.
+    """
+    if len(text) > MAX_BYTES:
+        raise RecipeError(f"{source}: is too large ({len(text):,} characters, at most {MAX_BYTES:,} are read)")
+    try:
+        _check_events(text, source)
+        loader = Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None, None
+            _count_values(node, source, {})
+            return node, loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise RecipeError(f"{source}{where}: {problem.replace('exceeded maximum nesting depth', DEEP)}") from None
+    except (ValueError, OverflowError) as error:  # a date such as 2024-13-45
+        raise RecipeError(f"{source}: not valid YAML ({error})") from None
+
+
+def _check_events(text: str, source: str) -> None:
+    depth = count = 0
+    for event in yaml.parse(text, Loader=Loader):
+        count += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            where = f"{source}:{event.start_mark.line + 1}" if event.start_mark else source
+            many = f"more than {MAX_VALUES:,} keys and values"
+            raise RecipeError(f"{where}: {many if count > MAX_VALUES else DEEP}")
+
+
+def _count_values(node: yaml.Node, source: str, known: dict[int, int]) -> int:
+    """How many values a node stands for, those that its aliases repeat counted each time; `known` is by node."""
+    where = f"{source}:{node.start_mark.line + 1}"
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise RecipeError(f"{where}: holds an alias of itself")
+        return known[id(node)]
+    known[id(node)] = 0
+    count = 1
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag in NUMBERS and len(node.value) > MAX_DIGITS:
+            raise RecipeError(f"{where}: a number of {len(node.value):,} digits (at most {MAX_DIGITS})")
+    else:
+        pairs = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
+        for inner in pairs:
+            count += _count_values(inner, source, known)
+            if count > MAX_VALUES:
+                raise RecipeError(f"{where}: its aliases stand for more than {MAX_VALUES:,} values")
+    known[id(node)] = count
+    return count
+
+
 def read_document(path: Path) -> Document:
     """Read a YAML file; raises RecipeError with the reason where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RecipeError(f"{path}: is no regular file")
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -109,23 +173,23 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise RecipeError(_mistakes(model, document, error)[0]) from None
+        raise RecipeError(_mistakes(model, document, error, most=1)[0]) from None
 
 
 def find_mistakes(model: type[BaseModel], document: Document) -> list[str]:
-    """Every mistake of a document against a model, in the file's order."""
+    """Every mistake of a document against a model, in the file's order; of very many the first ones."""
     try:
         model.model_validate(document.data)
     except ValidationError as error:
-        return _mistakes(model, document, error)
+        return _mistakes(model, document, error, most=MAX_MISTAKES)
     return []
 
 
-def _mistakes(model: type[BaseModel], document: Document, error: ValidationError) -> list[str]:
+def _mistakes(model: type[BaseModel], document: Document, error: ValidationError, *, most: int) -> list[str]:
     mistakes = [(_real_location(model, item), item) for item in error.errors()]
     # A name that is missing is often one that is misspelt, so what is there comes first.
     mistakes.sort(key=lambda mistake: (mistake[1]["type"] == "missing", document.lines.get(mistake[0], 0)))
-    return [f"{document.where(location)}: {_describe(model, location, item)}" for location, item in mistakes]
+    return [f"{document.where(location)}: {_describe(model, location, item)}" for location, item in mistakes[:most]]
 
 
 def _describe(model: type[BaseModel], location: Location, item: Any) -> str:

@@ -77,6 +77,12 @@ class Clock:
         for name, count in tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + count
 
+    def count_earlier(self, model: float, imports: float) -> None:
+        """Count the seconds of a process that was killed before it could."""
+        self.model += model
+        self.imports += imports
+        self._wall -= model + imports
+
     def lap(self) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), self.cpu() - self._elsewhere - (self.beside() if self.beside else 0.0)
         self._count_held(wall)

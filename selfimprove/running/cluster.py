@@ -21,7 +21,7 @@ from selfimprove.recipe.catalog import extensions, import_file
 from selfimprove.recipe.engine_settings import Ray
 from selfimprove.recipe.file import parse_recipe
 from selfimprove.running.clock import Clock
-from selfimprove.running.parts import Advance, FinishedPart, Job, Sequential
+from selfimprove.running.parts import Advance, FinishedPart, Job, Sequential, make_part
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder, StageFolder
 
@@ -121,7 +121,9 @@ class OnRay:
                 seen[row["worker"]] = _Seen(time.perf_counter(), usage["loaded"] > 0)
                 number = int(row["part"])
                 advance(job.units(number))
-                yield FinishedPart(number, {**usage, "elapsed": lap["elapsed"], "cpu": usage["cpu"] + lap["cpu"]})
+                mine = {"wall": 0.0, "elapsed": lap["elapsed"], "cpu": lap["cpu"]}
+                disk.add_usage(number, {**mine, "tokens": {}, "metrics": {}, "counts": {}})
+                yield FinishedPart(number, usage)
         except RayActorError as error:
             raise ClusterError(f"{stage}: {_LOST.format(why=(str(error).splitlines() or ['?'])[0][:200])}") from None
         _await_parts(disk, stage.main, numbers)
@@ -243,7 +245,8 @@ class Worker:
         if self.disk.mark(main, number) > TRIES:
             why = f"part {number} lost {TRIES} workers"
             raise ClusterError(f"round-{round_:02d}/{name}: {_LOST.format(why=why)}")
-        return self._job.make(number, lambda units: None).usage
+        job = self._job
+        return make_part(job, job.parts[number], number, lambda units: None, beside=True).usage
 
     # Not in the constructor: Ray would wrap its errors, and would try it again and again.
     @cached_property

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.models import resolve_folder
+from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.running.console import SafeConsole
 from selfimprove.running.figures import read_manifests
@@ -52,8 +53,13 @@ def measure(recipe: Recipe, folder: RunFolder) -> Rates:
     for candidate in candidates:
         if not candidate.has_recipe():
             continue
-        same = candidate is folder or candidate.recipe().model == recipe.model
-        manifests = read_manifests(candidate) if same else []
+        try:
+            same = candidate is folder or candidate.recipe().model == recipe.model
+            manifests = read_manifests(candidate) if same else []
+        except SelfImproveError:
+            if candidate is folder:
+                raise
+            continue  # another run that is damaged says nothing
         if any(one.tokens.get("written") for one in manifests):
             return _rates(manifests, candidate.path.name)
     return Rates({}, None, None, None, "")

@@ -22,8 +22,8 @@ from selfimprove.running.reporting import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
-from selfimprove.store.parts import count_rows, hash_file, named_full_disk
-from selfimprove.store.stage import Seconds
+from selfimprove.store.parts import count_rows, named_full_disk
+from selfimprove.store.stage import Seconds, Usage
 from selfimprove.trainers.peaks import Phase, join_phases
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
@@ -56,6 +56,7 @@ def run_loop(
             for stage in stages_to_run(session):
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
+                    session.check_start()
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())
                     if stage.name == last_of_round(recipe, stage.round):
@@ -96,7 +97,6 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
         for number in there:
             follow(number, None)
         for part in runner.make(job, missing, advance):
-            disk.add_usage(part.number, part.usage)
             made[part.number] = part.records
             follow(part.number, part.records)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
@@ -110,8 +110,8 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
 
 def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -> Manifest:
     """The manifest of a stage whose parts are all there."""
-    usage = [*disk.usage(), {**clock.lap(), "counts": {}}]
-    files = [*disk.files(), *sorted(disk.path.glob("checkpoint/*.safetensors"))]
+    usage = [*disk.usage(), Usage(part=-1, **clock.lap(), counts={})]
+    files, sizes = disk.describe_files()
     counts: dict[str, int] = {}
     tokens: dict[str, int] = {}
     metrics: dict[str, Any] = {}
@@ -121,11 +121,11 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         kind = file.name.rsplit("-", 1)[0]
         counts[kind] = counts.get(kind, 0) + count_rows(file)
     for row in usage:
-        for name, count in row["tokens"].items():
+        for name, count in row.tokens.items():
             tokens[name] = tokens.get(name, 0) + count
-        phases += [Phase(**one) for one in row["metrics"].pop("phases", ())]
-        served += row["metrics"].pop("weights served", ())
-        metrics.update(row["metrics"])
+        phases += [Phase(**one) for one in row.metrics.pop("phases", ())]
+        served += row.metrics.pop("weights served", ())
+        metrics.update(row.metrics)
     if served:
         metrics["weights served"] = served
     if phases:
@@ -144,8 +144,8 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         tokens=tokens,
         metrics=metrics,
         packages={**{name: version(name) for name in PACKAGES}, **_extension(stage)},
-        files={str(file.relative_to(disk.path)): hash_file(file) for file in files},
-        sizes={str(file.relative_to(disk.path)): file.stat().st_size for file in files},
+        files=files,
+        sizes=sizes,
     )
 
 
@@ -155,8 +155,8 @@ def _extension(stage: PlannedStage) -> dict[str, str]:
     return {found.name: f"{found.version} sha256:{found.hash}".strip()} if found else {}
 
 
-def _seconds(row: dict[str, Any], name: str) -> float:
-    return float(row.get(name, row["wall"] if name == "elapsed" else 0.0))
+def _seconds(row: Usage, name: str) -> float:
+    return row.wall if name == "elapsed" and row.elapsed is None else float(getattr(row, name))
 
 
 def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:

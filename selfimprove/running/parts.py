@@ -75,8 +75,8 @@ class Sequential:
             yield job.make(number, advance)
 
 
-def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance) -> FinishedPart:
-    """Make the records of a part and write them; the part's usage is what the clock says since its last lap."""
+def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, beside: bool = False) -> FinishedPart:
+    """Make one part, note what it cost, and write it; what passes `beside` others on the clock is counted there."""
     declared, records = job.stage.declared, []
     unit = declared.unit or declared.writes
     for record in declared.run(part, job.desk):
@@ -84,5 +84,11 @@ def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance) -> F
         if isinstance(record, unit):
             advance(1)
     arranged = arrange(part, records)
-    counts = job.disk.write_part(job.stage.main, number, arranged)
-    return FinishedPart(number, {**job.clock.lap(), "counts": counts}, arranged)
+    usage: dict[str, Any] = {}
+
+    def note(counts: dict[str, int]) -> None:
+        usage.update(job.clock.lap(), counts=counts)
+        job.disk.add_usage(number, {**usage, "elapsed": 0.0} if beside else usage)
+
+    job.disk.write_part(job.stage.main, number, arranged, note)
+    return FinishedPart(number, usage, arranged)

@@ -19,6 +19,7 @@ from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.run import RECIPE
+from selfimprove.store.weights import check_weights
 
 
 def read_settings(given: dict[str, Any]) -> EngineSettings:
@@ -84,6 +85,8 @@ def choose_weights(target: str, runs: Path, dtype: str | None) -> tuple[Weights,
             f"{target}: neither a model's folder, nor a hub name 'owner/name', nor a run in {runs}/ (with a {RECIPE})"
         ) from None
     recipe, checkpoint = folder.recipe(), find_best(folder)
+    begun = folder.stage(0, "base").read(Checkpoint)
+    check_weights(folder, checkpoint, begun[0] if begun else None)
     base = None if checkpoint.base is None else _locate(folder, checkpoint.base)
     weights = Weights(_locate(folder, checkpoint.path), base, hash=checkpoint.weights)
     return weights, recipe.model.model_copy(update={"build": None, "path": weights.path, **_chosen(dtype)})

@@ -19,6 +19,7 @@ from selfimprove.running.report import Report, Silent
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder
+from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine
 
@@ -177,12 +178,20 @@ class Session:
         return found
 
     def weights(self, checkpoint: Checkpoint) -> str:
-        """Where a checkpoint lies: relative paths are the run's own."""
+        """Where a checkpoint lies; raises StoreError where its weights are not the recorded ones."""
+        first = self.first_checkpoint() if checkpoint.base is not None else None
+        check_weights(self.folder, checkpoint, first)
         return str(self.locate(checkpoint.path))
 
+    def check_start(self) -> None:
+        """Raise StoreError where the given model that the run began with was changed since; it is read once."""
+        stage = next(one for one in self.plan.values() if one.declared.starts)
+        if not stage.declared.optional and self.folder.stage(*stage.key).manifest():
+            check_weights(self.folder, self.first_checkpoint())
+
     def locate(self, path: str) -> Path | str:
-        inside = self.folder.path / path
-        return inside if inside.exists() else path
+        """Where a folder of weights lies: relative paths are the run's own."""
+        return locate_weights(self.folder, path)
 
     def describe_weights(self, checkpoint: Checkpoint) -> Weights:
         """What an engine needs to know of a checkpoint."""

@@ -13,11 +13,11 @@ from selfimprove.records import Checkpoint, Record, derive_seed
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.store.parts import write_part
+from selfimprove.store.stage import CHECKPOINT
+from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import Phase
 from selfimprove.trainers.trackers import Destination, Ledger
-
-CHECKPOINT = "checkpoint"
 
 
 def train(
@@ -30,8 +30,12 @@ def train(
 ) -> Checkpoint:
     """Train on rows, unless that was done before a kill; the checkpoint's parents are the one before and the rows."""
     job = _make_job(stage, session, kind, start, given)
-    if job.output.exists():  # renamed whole before a kill came between it and its record
+    disk = session.folder.stage(*stage.key)
+    if is_finished(job.output):  # renamed whole before a kill came between it and its record
         result = TrainResult.model_validate_json((job.output / RESULT).read_text())
+        if not any("trained" in one.tokens for one in disk.usage()):
+            session.clock.count_earlier(result.seconds, result.import_seconds)
+            session.clock.count(trained=result.tokens)
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
         write_part(job.examples, type(rows[0]), rows)
@@ -46,7 +50,7 @@ def train(
     base = start.base or start.path if start and job.settings.lora else None
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(one.id for one in rows)),
-        path=str((session.folder.stage(*stage.key).path / CHECKPOINT).relative_to(session.folder.path)),
+        path=str((disk.path / CHECKPOINT).relative_to(session.folder.path)),
         method=stage.declared.name,
         weights=hash_weights(Path(job.output)),
         base=base,

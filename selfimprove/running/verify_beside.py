@@ -138,9 +138,8 @@ class Follower:
         if not self.parts:
             self.target.begin(dict(self.stage.settings))
         self._job.clock.lap()  # what passed while it waited is nobody's time
-        made = make_part(self._job, part, number, self._count)
         # What passed on the clock is counted where it was waited for, in the stage that writes.
-        self.target.add_usage(number, {**made.usage, "elapsed": 0.0})
+        make_part(self._job, part, number, self._count, beside=True)
         self.parts.append(number)
 
     def _count(self, units: int) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,15 @@ from pydantic.fields import FieldInfo
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.store.parts import schema_of
-from selfimprove.store.run import ROUND_NAME, RunFolder
+from selfimprove.store.run import RunFolder
+from selfimprove.store.stage import ROUND_NAME
 
+PLAIN = "hive_partitioning = false"
+"""For DuckDB's read_parquet: a folder called `seed=77` is a folder, and no column of what lies in it."""
+MAX_DECODED = 128 << 20  # bytes that the rows of one part may take in memory, to be shown
+MAX_GROUPS = 10_000
+ROWS_AT_ONCE = 16
+TOO_LARGE = "too large to be shown"
 PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
 
 
@@ -40,16 +48,18 @@ def list_files(folder: RunFolder) -> Iterator[File]:
     """The parts of a run as they lie there now, in the order of their paths."""
     # Asked for with every page: os.scandir takes a tenth of the time that globbing for Paths does.
     for round_ in _scan(str(folder.path)):
-        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir()):
+        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir(follow_symlinks=False)):
             continue
         number = round_.name.removeprefix("round-")
         for stage in _scan(round_.path):
-            for entry in _scan(stage.path) if stage.is_dir() else ():
+            for entry in _scan(stage.path) if stage.is_dir(follow_symlinks=False) else ():
                 named = PART.match(entry.name)
                 if named is None or named["kind"] not in KINDS:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
-                    status = entry.stat()
+                    status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
                     path = Path(entry.path)
                     yield File(path, named["kind"], int(number), stage.name, status.st_size, status.st_mtime_ns)
 
@@ -63,8 +73,9 @@ def _scan(path: str) -> list[os.DirEntry[str]]:
 
 
 def missing_files(folder: RunFolder) -> dict[str, str]:
-    """Files that a stage's manifest names and that are not there, or manifests that cannot be read, with the reason."""
-    found = {}
+    """Files that a stage's manifest names and that are not there, links, and manifests that cannot be read, with the
+    reason."""
+    found = {str(link.relative_to(folder.path)): "a link, which is not followed" for link in folder.links()}
     for stage in folder.stages():
         try:
             manifest = stage.manifest()
@@ -72,7 +83,7 @@ def missing_files(folder: RunFolder) -> dict[str, str]:
             found[f"{stage.name}/stage.json"] = "damaged"
             continue
         for name in manifest.sizes if manifest else ():
-            if not (stage.path / name).exists():
+            if not os.path.lexists(stage.path / name):
                 found[f"{stage.name}/{name}"] = "missing"
     return found
 
@@ -84,6 +95,8 @@ def find_fault(file: File) -> str | None:
         schema = footer.schema.to_arrow_schema()
     except (OSError, pa.ArrowException) as error:
         return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
+    if footer.num_row_groups > MAX_GROUPS or (footer.num_columns and _is_too_large(footer, file)):
+        return TOO_LARGE
     expected = schema_of(KINDS[file.kind])
     fields = KINDS[file.kind].model_fields
     needed = ["id", "parents", *(name for name, field in fields.items() if field.is_required())]
@@ -127,7 +140,31 @@ def _same(one: pa.DataType, other: pa.DataType) -> bool:
 def is_readable(file: File) -> bool:
     """Whether the whole inside of a file can be read."""
     try:
-        pq.read_table(file.path)
+        for _ in pq.ParquetFile(file.path).iter_batches(batch_size=ROWS_AT_ONCE):
+            pass
     except (OSError, pa.ArrowException):
         return False
     return True
+
+
+def measure(file: File, most: int = MAX_DECODED) -> int:
+    """How many bytes the rows of a file take in memory, counted no further than a little beyond `most`."""
+    size = 0
+    try:
+        for batch in pq.ParquetFile(file.path).iter_batches(batch_size=ROWS_AT_ONCE):
+            size += batch.nbytes
+            if size > most:
+                break
+    except (OSError, pa.ArrowException):
+        return size
+    return size
+
+
+def _is_too_large(footer: pq.FileMetaData, file: File) -> bool:
+    """Whether the rows of a file take more memory than they are given; a text that is repeated is written once."""
+    groups = [footer.row_group(at) for at in range(footer.num_row_groups)]
+    if sum(one.total_byte_size for one in groups) > MAX_DECODED:
+        return True
+    columns = range(footer.num_columns)
+    worst = sum(one.num_rows * max(one.column(at).total_uncompressed_size for at in columns) for one in groups)
+    return worst > MAX_DECODED and measure(file) > MAX_DECODED

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, hash_text
-from selfimprove.store.files import File, find_fault, is_readable, list_files
+from selfimprove.records.files import hash_file_once
+from selfimprove.store.files import PLAIN, TOO_LARGE, File, find_fault, is_readable, list_files, measure
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
@@ -268,17 +269,36 @@ class Index:
 
     def _index_round(self, round_: int, files: list[File]) -> None:
         """Index a round anew in one transaction, without the files that cannot be read."""
+        expected = self._hashes(files)
         errors = {file.path: error for file in files if (error := find_fault(file))}
+        for file in files:
+            if file.path not in errors and not _is_as_written(file, expected):
+                errors[file.path] = "damaged (its hash is not the one in stage.json)"
         for _ in range(len(files) + 1):
             try:
                 self._write_round(round_, files, errors)
                 return
             except duckdb.Error as error:
                 # Its footer is whole and its inside is not: find which one, and go on without it.
-                broken = next((file for file in files if file.path not in errors and not is_readable(file)), None)
+                left = [file for file in files if file.path not in errors]
+                broken = next((file for file in left if not is_readable(file)), None)
+                if broken is None and isinstance(error, duckdb.OutOfMemoryException) and left:
+                    broken = max(left, key=measure)
+                    errors[broken.path] = TOO_LARGE
+                    continue
                 if broken is None:
                     raise StoreError(f"{self.folder.path}: {str(error).splitlines()[0][:200]}") from None
                 errors[broken.path] = "damaged inside"
+
+    def _hashes(self, files: list[File]) -> dict[Path, str]:
+        """The hashes of parts, as far as their stages are closed and their manifests can be read."""
+        found: dict[Path, str] = {}
+        for key in dict.fromkeys((file.round, file.stage) for file in files):
+            stage = self.folder.stage(*key)
+            with contextlib.suppress(StoreError):
+                manifest = stage.manifest()
+                found |= {stage.path / name: one for name, one in (manifest.files if manifest else {}).items()}
+        return found
 
     def _write_round(self, round_: int, files: list[File], errors: dict[Path, str]) -> None:
         cursor = self.connection.cursor()
@@ -348,6 +368,13 @@ class Index:
             cursor.close()
 
 
+def _is_as_written(file: File, expected: dict[Path, str]) -> bool:
+    try:
+        return file.path not in expected or hash_file_once(file.path) == expected[file.path]
+    except OSError:  # taken away since it was listed
+        return True
+
+
 def cache_folder() -> Path:
     """The folder of indexes: `selfimprove/view` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / "view"
@@ -375,5 +402,6 @@ def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> 
     return (
         f"SELECT * FROM {empty} UNION ALL BY NAME "
         f"SELECT f.* EXCLUDE (filename), part.number AS part, part.stage AS stage "
-        f"FROM read_parquet([{listed}], filename = true, union_by_name = true) f JOIN part ON part.path = filename"
+        f"FROM read_parquet([{listed}], filename = true, union_by_name = true, {PLAIN}) f "
+        f"JOIN part ON part.path = filename"
     )

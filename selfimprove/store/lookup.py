@@ -9,6 +9,8 @@ from typing import Any
 import duckdb
 
 from selfimprove.errors import StoreError
+from selfimprove.records.files import is_regular
+from selfimprove.store.files import PLAIN
 from selfimprove.store.index import Index, key_of, keys_of
 
 
@@ -56,9 +58,9 @@ class Records:
     def read(self, identity: str, part: int | None, columns: str = "*") -> dict[str, Any] | None:
         """A record from its file; None where the file is gone or damaged since it was indexed."""
         place = self.parts().get(-1 if part is None else part)
-        if place is None or not Path(place["path"]).is_file():
+        if place is None or not is_regular(Path(place["path"])):
             return None
-        sql = f"SELECT {columns} FROM read_parquet(?) WHERE id = ? LIMIT 1"
+        sql = f"SELECT {columns} FROM read_parquet(?, {PLAIN}) WHERE id = ? LIMIT 1"
         try:
             found = self.index.rows(sql, place["path"], identity)
         except (StoreError, duckdb.Error):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record, replace_surrogates
+from selfimprove.records.files import is_folder, read_bounded
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.run import RunFolder
 
@@ -54,6 +55,8 @@ def write_note(folder: RunFolder, trace: str, mark: str, comment: str, by: str, 
     path = folder.path / "notes" / f"note-{note.id}.json"
     with named_errors(path):
         path.parent.mkdir(exist_ok=True)
+        if not is_folder(path.parent):
+            raise StoreError(f"{path.parent}: is a link, which is not followed; put a folder there")
         write_text(path, note.model_dump_json(indent=1) + "\n")
     return note
 
@@ -67,7 +70,8 @@ class Notes:
 
     def all(self) -> list[Note]:
         """All notes that can be read, in the order of time."""
-        there = set((self.folder.path / "notes").glob("note-*.json"))
+        notes = self.folder.path / "notes"
+        there = set(notes.glob("note-*.json")) if is_folder(notes) else set()
         known = {path: note for path, note in list(self._read.items()) if path in there}
         for path in there - known.keys():
             known[path] = _read(path)
@@ -90,10 +94,8 @@ class Notes:
 
 def _read(path: Path) -> Note | None:
     try:
-        if path.stat().st_size > MAX_FILE:
-            return None
-        note = Note.model_validate_json(path.read_text())
-        return note if note.parents else None
+        note = Note.model_validate_json(read_bounded(path, MAX_FILE))
+        return note if note.parents and path.name == f"note-{note.id}.json" else None
     except (OSError, ValueError):
         return None
 

@@ -1,9 +1,11 @@
 """Files that exist whole or not at all, and records as Parquet."""
 
 import errno
-import hashlib
 import os
 import re
+import resource
+import shutil
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +20,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
+from selfimprove.records.files import sync_folder
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_TEXT = re.compile(r"No space left|File too large|Disk quota exceeded|PytorchStreamWriter failed writing")
 FULL_MESSAGE = "{path}: no room left on the disk; free some and run the same command again, nothing is lost"
+PROBE = 1 << 20  # bytes; whoever cannot write as much has a full disk
 PARTIAL = ".partial"
 
 
@@ -45,9 +48,46 @@ def named_full_disk(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:  # safetensors, torch and arrow each raise a type of their own; all others pass
-        if FULL_TEXT.search(str(error)) or getattr(error, "errno", None) in FULL:
-            raise StoreError(FULL_MESSAGE.format(path=path)) from None
-        raise
+        if not (says_full(error) or is_full(path)):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise StoreError(f"{FULL_MESSAGE.format(path=path)} ({reason})") from None
+
+
+def says_full(error: BaseException | None) -> bool:
+    """Whether the operating system said so, to whatever raised this error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        # Rust's standard library puts the number into the text.
+        if any(int(number) in FULL for number in re.findall(r"\(os error (\d{1,5})\)", str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk takes no more: by what it has left, a file at the size that a process may write, or a try."""
+    folder = next(one for one in (path, *path.absolute().parents) if one.is_dir())
+    try:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY and any(_size(one) >= limit for one in folder.rglob("*")):
+            return True
+        # Without a name, so that nothing of it is left whatever happens.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in FULL
+    return shutil.disk_usage(folder).free < PROBE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def partial_of(path: Path, writer: str = "") -> Path:
@@ -60,7 +100,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
     partial = partial_of(path, writer)
     with named_errors(path):
         try:
-            with partial.open("wb") as file:
+            with open(partial, "wb", opener=_open_own) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -68,22 +108,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
+
+
+def _open_own(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def hash_file(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def schema_of(kind: type[Record]) -> pa.Schema:
@@ -152,3 +186,8 @@ def damaged(path: Path, reason: str) -> StoreError:
     return StoreError(
         f"{path}: damaged ({reason[:120]}); move it away and run the same command again: only this part is made again"
     )
+
+
+def is_link(path: Path) -> StoreError:
+    """The error that names a link inside a run, which could lead anywhere."""
+    return StoreError(f"{path}: is a link, and links inside a run are not followed; put the file itself there")

@@ -11,9 +11,11 @@ import pyarrow as pa
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.records.lineage import Node
+from selfimprove.store.files import PLAIN, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
-from selfimprove.store.run import ROUND_NAME, RunFolder
+from selfimprove.store.run import RunFolder
+from selfimprove.store.stage import ROUND_NAME
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,
@@ -62,20 +64,25 @@ def select_traces(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
 
 
 class Query:
-    """A run's records as tables, one for each kind, with the round and the stage that wrote them."""
+    """A run's records as tables, one for each kind, with the round and the stage that wrote them.
+
+    Raises StoreError where a part of a closed stage is not what was written.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.connection = duckdb.connect()
         for statement in macros(folder):
             self._run(statement)
+        for stage in folder.stages():
+            stage.check_parts()
+        listed = list(list_files(folder))
         for kind, record in KINDS.items():
-            named = sorted(folder.path.glob(f"round-[0-9]*/*/{kind}-[0-9]*.parquet"))
-            files = [str(file) for file in named if ROUND_NAME.fullmatch(file.parts[-3])]
+            files = [str(file.path) for file in listed if file.kind == kind]
             if files:
                 self._run(
                     f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} "
-                    f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true)"
+                    f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true, {PLAIN})"
                 )
             else:
                 extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]

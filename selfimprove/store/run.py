@@ -2,8 +2,9 @@
 
 import fcntl
 import os
-import re
+import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,13 +13,20 @@ from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.recipe.yaml import suggest
-from selfimprove.store.parts import named_errors, write_text
-from selfimprove.store.stage import StageFolder
+from selfimprove.records import hash_text
+from selfimprove.records.files import is_folder, is_regular, open_regular, read_bounded
+from selfimprove.store.parts import is_link, named_errors, write_text
+from selfimprove.store.stage import ROUND_NAME, StageFolder
 
 RECIPE = "recipe.yaml"
+LOCK = "lock"
+LOOKING = 1.0  # seconds for which a start waits for a lock that names a living process
+PATIENCE = 5.0  # the same where it names none
+MAX_TEXT = 2 << 20  # bytes
+SEALED = "# written by selfimprove; hash of what follows: "
+REWRITTEN = "continue the run with the same command, which writes it anew"
 CONSTITUTION = "constitution.yaml"
 RUNS = Path("runs")
-ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
 
 
 class RunFolder:
@@ -26,7 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
 
     def stage(self, round_: int, name: str, fingerprint: str = "") -> StageFolder:
         return StageFolder(self.path / f"round-{round_:02d}" / name, fingerprint)
@@ -34,14 +42,33 @@ class RunFolder:
     def stages(self) -> Iterator[StageFolder]:
         """All stages that were begun."""
         for folder in sorted(self.path.glob("round-[0-9]*/*/")):
-            if ROUND_NAME.fullmatch(folder.parent.name):
+            if ROUND_NAME.fullmatch(folder.parent.name) and is_folder(folder.parent) and is_folder(folder):
                 yield StageFolder(folder, "")
 
+    def links(self) -> Iterator[Path]:
+        """The links below the folder, none of which is followed."""
+        for folder, inner, files in os.walk(self.path):
+            yield from (path for name in sorted((*inner, *files)) if (path := Path(folder, name)).is_symlink())
+
     def recipe(self) -> Recipe:
-        return load_recipe(str(self.path / RECIPE), lenient=True)
+        """The recipe; raises StoreError where its file is not what the run wrote, RecipeError where it is no recipe."""
+        return load_recipe(str(self.check_text(RECIPE)), lenient=True)
+
+    def check_text(self, name: str) -> Path:
+        """Where a text file of the run lies; raises StoreError where it is not what the run wrote."""
+        path = self.path / name
+        try:
+            first, _, text = read_bounded(path, MAX_TEXT).partition("\n")
+        except UnicodeDecodeError:
+            raise StoreError(f"{path}: is no UTF-8 text; {REWRITTEN}") from None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; {REWRITTEN}") from None
+        if first.startswith(SEALED) and first != SEALED + hash_text(text):
+            raise StoreError(f"{path}: is not what the run wrote, by the hash in its first line; {REWRITTEN}")
+        return path
 
     def has_recipe(self) -> bool:
-        return (self.path / RECIPE).is_file()
+        return is_regular(self.path / RECIPE)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the recipe with every default."""
@@ -52,8 +79,12 @@ class RunFolder:
         self._write(CONSTITUTION, text)
 
     def _write(self, name: str, text: str) -> None:
-        path = self.path / name
-        if not path.exists() or path.read_text() != text:
+        path, text = self.path / name, f"{SEALED}{hash_text(text)}\n{text}"
+        try:
+            there = read_bounded(path, MAX_TEXT)
+        except (OSError, UnicodeDecodeError):
+            there = None
+        if there != text:
             write_text(path, text)
 
     def discard(self, stage: StageFolder) -> None:
@@ -65,21 +96,29 @@ class RunFolder:
 
         The kernel drops the lock with the process, however it ends, so a stale one is simply taken over.
         """
-        with named_errors(self.path):
+        path = self.path / LOCK
+        with named_errors(path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            pid = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise StoreError(
-                f"{self.path}: process {pid} is at work on this run; wait for it, stop it, or choose another --name"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        self._lock = os.fdopen(handle, "r+b", buffering=0)
+        started = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Somebody who only looks holds the lock for a moment; a process that is gone holds it no longer.
+                pid = _read_pid(self._lock)
+                if time.monotonic() - started > (LOOKING if pid and _is_alive(pid) else PATIENCE):
+                    self._lock.close()
+                    raise StoreError(
+                        f"{self.path}: {_who(pid)} is at work on this run; wait for it, stop it, or choose another "
+                        f"--name"
+                    ) from None
+                time.sleep(random.uniform(0.0005, 0.01))
+        with named_errors(path):
+            self._lock.truncate(0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,22 +127,52 @@ class RunFolder:
             self._lock.close()
 
     def working(self) -> int | None:
-        """The pid of the process that is at work on the run, if there is one."""
-        path = self.path / "lock"
-        if not path.exists():
+        """The pid of the process that is at work on the run, if there is one; 0 where it is not known."""
+        path = self.path / LOCK
+        try:
+            file = open_regular(path)
+        except FileNotFoundError:
             return None
-        with path.open("r") as file:
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; move it away") from None
+        with file:
+            if not _read_pid(file):  # nobody is at work, and so as to block no start the lock is not touched
+                return None
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read().strip() or 0)
+                return _read_pid(file)
         return None
 
 
+def _read_pid(file: IO[bytes]) -> int:
+    """The pid that a lock names; 0 where it names none."""
+    text = os.pread(file.fileno(), 20, 0).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of that number is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _who(pid: int) -> str:
+    return f"process {pid}" if pid and _is_alive(pid) else "a process on another machine, or one without a number,"
+
+
 def find_run(name: str, runs: Path = RUNS) -> RunFolder:
-    """Find a run by name or path; raises StoreError with the nearest name."""
+    """Find a run by name or path; raises StoreError with the nearest name, or where a link lies in the run."""
     for path in (runs / name, Path(name)):
-        if (path / RECIPE).is_file():
-            return RunFolder(path)
+        if os.path.lexists(path / RECIPE):
+            run = RunFolder(path)
+            for link in run.links():
+                raise is_link(link)
+            return run
     known = [path.parent.name for path in runs.glob(f"*/{RECIPE}")]
     raise StoreError(f"no run '{name}' in {runs}/{suggest(name, known) or '; start one with: selfimprove run'}")

@@ -2,18 +2,21 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Record
+from selfimprove.records import KINDS, Record, hash_text
+from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_regular, open_regular, read_bounded
 from selfimprove.store.parts import (
     PARTIAL,
     damaged,
-    hash_file,
+    is_link,
     named_errors,
     partial_of,
     read_part,
@@ -24,6 +27,12 @@ from selfimprove.store.parts import (
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
 OPEN = "open.json"
+USAGE = "usage.jsonl"
+CHECKPOINT = "checkpoint"
+ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
+MAX_MANIFEST = 16 << 20  # bytes; a stage of 100,000 parts has one of 15 MB
+MAX_USAGE = 256 << 20
+USAGE_ADVICE = "move it away and run the same command again: the parts are kept, and what they cost is not counted"
 # While a stage trains, and once it has trained and is not closed yet.
 CURVES = ("training/curve.json", "checkpoint/training.json")
 MAX_CURVE = 1 << 20  # bytes
@@ -87,6 +96,25 @@ class Manifest(BaseModel):
     sizes: dict[str, int]
     declared: str = ""
     """The stage's declared name, where it has another one in this run."""
+    hash: str = ""
+    """Of the rest of the manifest, where it is on disk."""
+
+
+class Usage(BaseModel):
+    """What a part cost; of `metrics` the last one of a name counts."""
+
+    model_config = ConfigDict(extra="forbid")
+    part: int
+    wall: float
+    model: float = 0.0
+    imports: float = 0.0
+    cpu: float = 0.0
+    elapsed: float | None = None
+    loaded: float = 0.0
+    idle: float = 0.0
+    tokens: dict[str, int]
+    metrics: dict[str, Any]
+    counts: dict[str, int]
 
 
 class StageFolder:
@@ -111,15 +139,25 @@ class StageFolder:
     def manifest(self) -> Manifest | None:
         """The manifest, whether or not its files are all there; raises StoreError where it cannot be read."""
         path = self.path / MANIFEST
-        if not path.exists():
-            return None
+        reason = find_detour(path)
         try:
-            return Manifest.model_validate_json(path.read_text())
-        except (ValidationError, ValueError, OSError) as error:
-            raise StoreError(
-                f"{path}: damaged ({type(error).__name__}); move it away and run the same command again: "
-                f"the stage's parts are kept"
-            ) from None
+            text = None if reason else read_bounded(path, MAX_MANIFEST)
+            manifest = Manifest.model_validate_json(text) if text else None
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not what was written"
+        else:
+            if text and manifest and manifest.hash and manifest.hash != hash_manifest(text):
+                reason = "its hash is not the one that stands in it"
+            elif manifest and (manifest.round, manifest.stage) != self.key:
+                reason = "it is another stage's"
+            elif manifest:
+                return manifest
+        raise StoreError(
+            f"{path}: damaged ({reason or 'it is empty'}); move it away and run the same command again: "
+            f"the stage's parts are kept"
+        )
 
     def opened_as(self) -> str | None:
         """The fingerprint under which the stage was begun, closed or not."""
@@ -127,8 +165,8 @@ class StageFolder:
         if manifest:
             return manifest.fingerprint
         try:
-            return str(json.loads((self.path / OPEN).read_text())["fingerprint"])
-        except (OSError, ValueError, KeyError):
+            return str(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     @property
@@ -147,8 +185,10 @@ class StageFolder:
             return False
         for name, size in manifest.sizes.items():
             file = self.path / name
-            if not file.exists():
+            if not os.path.lexists(file):
                 return False
+            if reason := find_detour(file):
+                raise damaged(file, reason)
             if file.stat().st_size != size:
                 raise damaged(file, f"{file.stat().st_size} bytes instead of {size}")
         return True
@@ -157,6 +197,9 @@ class StageFolder:
         """Create the folder and note under which settings its parts are made."""
         with named_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        for one in (self.path.parent, self.path, *self.path.iterdir()):
+            if one.is_symlink():
+                raise is_link(one)
         self.sweep()
         if not (self.path / OPEN).exists():
             note = {"fingerprint": self.fingerprint, "settings": settings}
@@ -188,14 +231,24 @@ class StageFolder:
         mine = any("/" in name or name.endswith(f"-{part:05d}.parquet") for name in lost)
         return self.has_part(main, part) and not mine
 
-    def write_part(self, main: str, part: int, records: Iterable[Record]) -> dict[str, int]:
-        """Write a part, a file a kind, the main kind last; gives the counts by kind."""
+    def write_part(
+        self, main: str, part: int, records: Iterable[Record], before: Callable[[dict[str, int]], object] | None = None
+    ) -> dict[str, int]:
+        """Write a part, a file a kind, the main kind last; gives the counts by kind.
+
+        `before` is called with the counts just before the main kind's file, which finishes the part, has its name.
+        """
         kinds: dict[str, list[Record]] = {}
         for record in records:
             kinds.setdefault(record.kind, []).append(record)
-        for kind in [*(kind for kind in kinds if kind != main), main]:
-            write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []), self.writer)
-        return {kind: len(found) for kind, found in kinds.items()}
+        counts = {kind: len(found) for kind, found in kinds.items()}
+        for kind in kinds:
+            if kind != main:
+                write_part(self.file(kind, part), KINDS[kind], kinds[kind], self.writer)
+        if before:
+            before(counts)
+        write_part(self.file(main, part), KINDS[main], kinds.get(main, []), self.writer)
+        return counts
 
     def keep(self, part: int, records: Iterable[Record]) -> None:
         """Write records of other kinds than the main one before their part is finished."""
@@ -206,20 +259,19 @@ class StageFolder:
             write_part(self.file(kind, part), KINDS[kind], found, self.writer)
 
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
-        """Note what a part cost, so that a kill does not lose the account."""
-        with (self.path / "usage.jsonl").open("a") as file:
-            file.write(json.dumps({"part": part, **usage}) + "\n")
+        """Note what a part cost: before the part is finished, so that a kill does not lose the account."""
+        path = self.path / (f"usage.{self.writer}.jsonl" if self.writer else USAGE)
+        line = (json.dumps({"part": part, **usage}) + "\n").encode()
+        with named_errors(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            with os.fdopen(handle, "rb+", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+                file.write(b"\n" + line if torn else line)
 
-    def usage(self) -> list[dict[str, Any]]:
-        """What the parts cost so far; a torn last line is passed over."""
-        path = self.path / "usage.jsonl"
-        rows = []
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+    def usage(self) -> list[Usage]:
+        """What the parts cost so far; a line that a kill tore is passed over, other damage is a StoreError."""
+        return [row for path in sorted(self.path.glob("usage*.jsonl")) for row in _read_usage(path)]
 
     def close(self, manifest: Manifest) -> None:
         """Write the manifest; raises StoreError where a part that was made again is not what it was."""
@@ -231,7 +283,7 @@ class StageFolder:
                     f"{self.path / changed[0]}: was made again and differs from the one that later stages were made "
                     f"from (another machine, batch size or number of threads?); run again with --redo {self.name}"
                 )
-        write_text(self.path / MANIFEST, manifest.model_dump_json(indent=1))
+        write_text(self.path / MANIFEST, seal_manifest(manifest))
         (self.path / OPEN).unlink(missing_ok=True)
 
     def underway(self) -> Underway | None:
@@ -239,19 +291,19 @@ class StageFolder:
         for name in CURVES:
             path = self.path / name
             try:
-                if path.stat().st_size <= MAX_CURVE:
-                    return Underway.model_validate_json(path.read_text())
+                if not find_detour(path):
+                    return Underway.model_validate_json(read_bounded(path, MAX_CURVE))
             except (OSError, ValueError):  # taken away since, or torn
                 continue
         return None
 
     def files(self) -> list[Path]:
         """The finished parts."""
-        return sorted(self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"))
+        return sorted(one for one in self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet") if is_regular(one))
 
     def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""
-        self._check_hashes()
+        self.check_parts()
         return [record for file in self.files_of(kind) for record in read_part(file, kind)]
 
     def read_part(self, kind: type[AnyRecord], part: int) -> list[AnyRecord]:
@@ -261,10 +313,92 @@ class StageFolder:
     def files_of(self, kind: type[Record]) -> Sequence[Path]:
         return [file for file in self.files() if file.name.rsplit("-", 1)[0] == kind.kind]
 
-    def _check_hashes(self) -> None:
+    def describe_files(self) -> tuple[dict[str, str], dict[str, int]]:
+        """The hash and the size of all that the stage made: its parts and its checkpoint, but for accounts of time."""
+        made = sorted(one for one in (self.path / CHECKPOINT).rglob("*") if is_regular(one))
+        made = [one for one in made if one not in (self.path / CURVES[1], self.path / CHECKPOINT / SEAL)]
+        files = {str(file.relative_to(self.path)): file for file in (*self.files(), *made)}
+        return (
+            {name: hash_file(file) for name, file in files.items()},
+            {name: file.stat().st_size for name, file in files.items()},
+        )
+
+    def check_checkpoint(self) -> None:
+        """Raise StoreError where a file of the stage's checkpoint is not the one in its manifest."""
+        manifest = self.manifest()
+        for name, expected in manifest.files.items() if manifest else ():
+            if name.startswith(f"{CHECKPOINT}/"):
+                self._check_file(name, expected)
+
+    def _check_file(self, name: str, expected: str) -> None:
+        file = self.path / name
+        reason = find_detour(file)
+        try:
+            if reason is None and hash_file_once(file) != expected:
+                reason = f"its hash is not the one in {MANIFEST}"
+        except FileNotFoundError:
+            return  # the stage is opened again, or whoever reads it names it
+        if reason:
+            raise damaged(file, reason)
+
+    def check_parts(self) -> None:
+        """Raise StoreError where a part is not the one in the manifest; looks once."""
         manifest = None if self._checked else self.manifest()
         for name, expected in manifest.files.items() if manifest else ():
-            file = self.path / name
-            if file.suffix == ".parquet" and file.exists() and hash_file(file) != expected:
-                raise damaged(file, "its hash is not the one in stage.json")
+            if name.endswith(".parquet"):
+                self._check_file(name, expected)
         self._checked = manifest is not None or self._checked
+
+
+def _read_usage(path: Path) -> list[Usage]:
+    """The rows of a file of usage, without a line that was not written to its end."""
+    try:
+        with open_regular(path, MAX_USAGE) as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; {USAGE_ADVICE}") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(Usage.model_validate_json(line))
+        except ValueError as error:
+            if _is_torn(line):
+                continue
+            reason = str(error).splitlines()[0][:80]
+            raise StoreError(f"{path}:{number}: damaged ({reason}); {USAGE_ADVICE}") from None
+    return rows
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a line was begun as one of usage is and not written to its end."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return line.startswith(b'{"part": ') and not line.endswith(b"}}")
+    return False
+
+
+def hash_manifest(text: str) -> str:
+    """The hash of a manifest's text, without the one that stands in it."""
+    values = json.loads(text)
+    values.pop("hash", None)
+    return hash_text(json.dumps(values, sort_keys=True))
+
+
+def seal_manifest(manifest: Manifest) -> str:
+    """A manifest's text, with its hash."""
+    text = manifest.model_dump_json(indent=1, exclude={"hash"})
+    return manifest.model_copy(update={"hash": hash_manifest(text)}).model_dump_json(indent=1)
+
+
+def find_detour(file: Path) -> str | None:
+    """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder."""
+    below = [file, *file.parents]
+    rounds = next((at for at, one in enumerate(below) if ROUND_NAME.fullmatch(one.name)), 1)
+    if any(one.is_symlink() for one in below[: rounds + 1]):
+        return "is a link, or lies below one, which is not followed"
+    return None if is_regular(file) or not os.path.lexists(file) else "is no regular file"

@@ -18,7 +18,7 @@ WRITTEN = """
         WHERE m.origin = $origin
           AND (m.origin <> 'sampled'
                OR NOT EXISTS (SELECT 1 FROM mine o WHERE o.origin = 'sampled' AND o.parents[3] = m.id))
-    ), part AS MATERIALIZED (SELECT id, parents[1] AS problem FROM read_parquet($part))
+    ), part AS MATERIALIZED (SELECT id, parents[1] AS problem FROM read_parquet($part, hive_partitioning = false))
     SELECT r.id, $round AS round, $stage AS stage, r.origin, r.sample, r.prompt, r.text, r.answer, r.tokens,
            r.logprob, r.finish, r.temperature, r.seed, c.epoch, c.principle, c.problem, r.parents[2] AS checkpoint,
            p.question, p.answer AS expected, p.task, p.level, p."group",
@@ -28,7 +28,7 @@ WRITTEN = """
            CASE WHEN (SELECT count(*) FROM vote WHERE round = $round AND stage = $stage) > 0 THEN w.id IS NOT NULL END
                AS counted,
            k.path AS weights_path
-    FROM read_parquet($part) r
+    FROM read_parquet($part, hive_partitioning = false) r
     JOIN chosen c ON c.id = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem SEMI JOIN part ON part.problem = problem.id) p ON p.id = c.problem
     LEFT JOIN (SELECT * FROM verdict SEMI JOIN part ON part.id = parents[1] WHERE round = $round) v

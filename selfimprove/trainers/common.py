@@ -1,6 +1,5 @@
 """What all training runs through TRL share: the model with its adapter, the arguments, resumption, saving."""
 
-import json
 import os
 import shutil
 import time
@@ -14,6 +13,8 @@ from selfimprove.engines.models import ADAPTER, load_model
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
+from selfimprove.records.files import seal_folder, sync_folder
+from selfimprove.trainers.checkpoints import newest_checkpoint, seal_callback
 from selfimprove.trainers.job import (
     CURVE,
     RESULT,
@@ -25,9 +26,6 @@ from selfimprove.trainers.job import (
 )
 from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
-
-# What holds the optimizer's state: of one process or DDP, of FSDP in one file or a folder, of DeepSpeed.
-OPTIMIZER_STATES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,7 @@ def train_with(
         trainer.remove_callback(PrinterCallback)
         reports.guard(trainer)
         trainer.add_callback(_watch_callback(report, step_tokens, job.workspace))
+        trainer.add_callback(seal_callback(job.workspace))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
     if state.global_step < state.max_steps:
@@ -279,26 +278,6 @@ def _watch_callback(report: Report | None, step_tokens: float, workspace: Path) 
     return Watch()
 
 
-def newest_checkpoint(workspace: Path) -> Path | None:
-    """The newest trainer checkpoint that is whole; a kill can leave one that is not, which is passed over.
-
-    The trainer's state is written last, and a missing optimizer file would be replaced by a fresh optimizer in silence.
-    """
-    folders = [one for one in workspace.glob("checkpoint-*") if one.name.rsplit("-", 1)[1].isdigit()]
-    for folder in sorted(folders, key=lambda one: int(one.name.rsplit("-", 1)[1]), reverse=True):
-        needed = ("trainer_state.json", "scheduler.pt")
-        if not all((folder / name).is_file() for name in needed) or not list(folder.glob("rng_state*.pth")):
-            continue
-        if not any((folder / name).exists() for name in OPTIMIZER_STATES):
-            continue
-        try:
-            json.loads((folder / "trainer_state.json").read_text())
-        except ValueError:
-            continue
-        return folder
-    return None
-
-
 def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -> None:
     """Write the weights under another name, then rename: the checkpoint exists whole or not at all.
 
@@ -316,8 +295,7 @@ def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial, **state, **adapters)
     tokenizer.save_pretrained(partial)
     (partial / RESULT).write_text(result.model_dump_json(indent=1))
-    for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    seal_folder(partial)
     partial.rename(job.output)
+    sync_folder(job.output.parent)
     trainer.accelerator.wait_for_everyone()

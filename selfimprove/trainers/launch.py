@@ -12,6 +12,7 @@ from pathlib import Path
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import read_launch
+from selfimprove.trainers.checkpoints import newest_checkpoint
 from selfimprove.trainers.job import PROGRESS, RESULT, Report, TrainingJob, TrainResult
 
 POLL = 0.2  # seconds
@@ -55,6 +56,7 @@ def launch_training(job: TrainingJob, report: Report | None = None) -> TrainResu
     description, log = job.workspace / "job.json", job.workspace / "log.txt"
     progress = job.workspace / PROGRESS
     progress.unlink(missing_ok=True)
+    newest_checkpoint(job.workspace)  # what is unsound is said here and not in the child's log
     description.write_text(job.model_dump_json(indent=1))
     command, processes = launch_command(job, description)
     with log.open("a") as output:

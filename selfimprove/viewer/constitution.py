@@ -1,27 +1,30 @@
 """What a constitution says and what it changed in a run, for its page."""
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.show import compare, describe_check, describe_scope
 from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.records.files import read_bounded
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
-from selfimprove.store.run import CONSTITUTION
+from selfimprove.store.run import CONSTITUTION, MAX_TEXT
 from selfimprove.viewer.library import Library, Run
 
 
 def read(run: Run, other: Run | None) -> dict[str, Any] | None:
     """The principles with their figures and examples, and the diff to another run's; None where there is none."""
-    path = run.folder.path / CONSTITUTION
-    if not path.is_file():
+    if not os.path.lexists(run.folder.path / CONSTITUTION):
         return None
-    loaded, error, changes = None, "", []
+    loaded, error, changes, raw = None, "", [], ""
     try:
-        loaded = load_constitution(path)
+        path = run.folder.check_text(CONSTITUTION)
+        raw = read_bounded(path, MAX_TEXT)
+        loaded = load_constitution(path, alone=True)
         if other:
-            changes = list(compare(load_constitution(other.folder.path / CONSTITUTION), loaded))
+            changes = list(compare(load_constitution(other.folder.check_text(CONSTITUTION), alone=True), loaded))
     except SelfImproveError as problem:
         error = str(problem)
     figures = run.keep("principles", lambda: _figures(run))
@@ -30,7 +33,7 @@ def read(run: Run, other: Run | None) -> dict[str, Any] | None:
         for one in (loaded.principles if loaded else ())
     ]
     return {"constitution": loaded, "principles": principles, "figures": figures, "error": error, "changes": changes,
-            "raw": path.read_text(errors="replace")[:200_000]}  # fmt: skip
+            "raw": raw[:200_000]}  # fmt: skip
 
 
 def _figures(run: Run) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The runs that are shown, each with its index; a URL names a run by a key of this table and by nothing else."""
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -146,7 +147,7 @@ class Library:
 
     def folders(self) -> dict[str, RunFolder]:
         """The runs by name."""
-        if (self.path / RECIPE).is_file():
+        if os.path.lexists(self.path / RECIPE):
             return {self.path.resolve().name: RunFolder(self.path)}
         return {path.parent.name: RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{RECIPE}"))}
 
@@ -174,9 +175,10 @@ class Library:
 
     def constitution(self, name: str) -> tuple[float, Constitution] | None:
         """When a run's constitution was written and what it says, or None where there is none or it cannot be read."""
-        path = self.folder(name).path / CONSTITUTION
+        folder = self.folder(name)
+        path = folder.path / CONSTITUTION
         found: tuple[float, Constitution] | None = self._reread(
-            path, lambda: (path.stat().st_mtime, load_constitution(path))
+            path, lambda: (path.lstat().st_mtime, load_constitution(folder.check_text(CONSTITUTION), alone=True))
         )
         return found
 
@@ -203,7 +205,7 @@ class Library:
 
 def _fingerprint(folder: RunFolder) -> Any:
     """What changes whenever a run's figures may."""
-    stages = sorted(folder.path.glob("round-[0-9]*/*/"))
+    stages = [stage.path for stage in folder.stages()]
     found = [_stamp(path) for path in (folder.path / RECIPE, folder.path / "lock")]
     for stage in stages:
         closed = _stamp(stage / "stage.json")
@@ -216,17 +218,17 @@ def _fingerprint(folder: RunFolder) -> Any:
 def _stamp(path: Path) -> tuple[str, int, int] | None:
     """What changes with a file; None where there is none."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except OSError:
         return None
     return str(path), status.st_size, status.st_mtime_ns
 
 
 def _is_working(folder: RunFolder) -> bool:
-    """Whether a process is at work on a run; the lock is touched only where it names one, so as to block no start."""
+    """Whether a process is at work on a run."""
     try:
-        return bool((folder.path / "lock").read_text().strip()) and folder.working() is not None
-    except (OSError, ValueError):
+        return folder.working() is not None
+    except StoreError:
         return False
 
 
@@ -243,9 +245,6 @@ def read_figures(folder: RunFolder) -> Figures:
             if manifest is None:
                 if trains := stage.underway():
                     underway[stage.key] = trains
-                continue
-            if (manifest.round, manifest.stage) != stage.key:
-                problems[f"{stage.name}/stage.json"] = "damaged: it is another stage's"
                 continue
             manifests.append(manifest)
             if "evaluation" in manifest.counts:

@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from selfimprove.viewer.forms import library_of
 from selfimprove.viewer.library import Library, Run
+from selfimprove.viewer.security import Receive, Scope, Send
 
 router = APIRouter(include_in_schema=False)
 INTERVAL = 2.0  # seconds between two looks at the files
@@ -24,27 +25,38 @@ async def events(request: Request, name: str) -> Response:
     run = await run_in_threadpool(library.run, name)
     if library.listeners >= MAX_LISTENERS:
         return PlainTextResponse("too many pages listen already\n", 503)
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(request, library, run), media_type="text/event-stream", headers=headers)
+    library.listeners += 1  # at once: all who ask at the same time are counted before the next one is answered
+    return Listening(library, _stream(request, library, run))
+
+
+class Listening(StreamingResponse):
+    """A stream of events that counts as a listener until it ends, also where it never began."""
+
+    def __init__(self, library: Library, events: AsyncIterator[str]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self.library = library
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.library.listeners -= 1
 
 
 async def _stream(request: Request, library: Library, run: Run) -> AsyncIterator[str]:
-    library.listeners += 1
-    try:
-        seen, quiet = await run_in_threadpool(_state, library, run), 0
-        yield "retry: 3000\n\n"
-        while not await request.is_disconnected():
-            await asyncio.sleep(INTERVAL)
-            now = await run_in_threadpool(_state, library, run)
-            if now != seen:
-                seen, quiet = now, 0
-                yield f"event: changed\ndata: {json.dumps({'generation': now[0], 'state': now[1]})}\n\n"
-            else:
-                quiet += 1
-                if quiet % QUIET == 0:
-                    yield ": still here\n\n"
-    finally:
-        library.listeners -= 1
+    seen, quiet = await run_in_threadpool(_state, library, run), 0
+    yield "retry: 3000\n\n"
+    while not await request.is_disconnected():
+        await asyncio.sleep(INTERVAL)
+        now = await run_in_threadpool(_state, library, run)
+        if now != seen:
+            seen, quiet = now, 0
+            yield f"event: changed\ndata: {json.dumps({'generation': now[0], 'state': now[1]})}\n\n"
+        else:
+            quiet += 1
+            if quiet % QUIET == 0:
+                yield ": still here\n\n"
 
 
 def _state(library: Library, run: Run) -> tuple[int, str, int, int]:

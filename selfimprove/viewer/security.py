@@ -60,6 +60,8 @@ class Guard:
                     name == b"content-type" and value.startswith(b"image/svg") for name, value in message["headers"]
                 )
                 added = {**HEADERS, "content-security-policy": IMAGE_POLICY if image else POLICY}
+                if not scope["path"].startswith("/static/"):
+                    added["cache-control"] = "no-store"  # what a run holds stays in no cache
                 extra = [
                     (name.encode(), value.encode()) for name, value in added.items() if name.encode() not in present
                 ]
@@ -110,6 +112,7 @@ class Guard:
         path = urllib.parse.quote("/" + scope["path"].lstrip("/"))
         cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
         headers = [(b"location", f"{path}{'?' if rest else ''}{rest}".encode()), (b"set-cookie", cookie.encode())]
+        headers += _plain_headers()
         await send({"type": "http.response.start", "status": 303, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -127,11 +130,14 @@ def _bounded(receive: Receive) -> Receive:
     return bounded
 
 
+def _plain_headers() -> list[tuple[bytes, bytes]]:
+    """The headers of an answer of the guard's own."""
+    plain = {**HEADERS, "content-security-policy": POLICY, "cache-control": "no-store"}
+    return [(name.encode(), value.encode()) for name, value in plain.items()]
+
+
 async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    headers += [
-        (name.encode(), value.encode()) for name, value in {**HEADERS, "content-security-policy": POLICY}.items()
-    ]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *_plain_headers()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{text}\n".encode()})
 

@@ -8,6 +8,7 @@ import uvicorn
 
 from selfimprove.errors import StoreError
 from selfimprove.viewer.app import create_app
+from selfimprove.viewer.connections import Limits, bound_logs, bound_protocol
 from selfimprove.viewer.security import is_wildcard
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,10 +38,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def make_server(
-    runs: Path, *, host: str, port: int, token: str | None = None, cache: Path | None = None
+    runs: Path,
+    *,
+    host: str,
+    port: int,
+    token: str | None = None,
+    cache: Path | None = None,
+    limits: Limits | None = None,
 ) -> uvicorn.Server:
     """A server of the application for an address."""
     app = create_app(runs, host=host, port=port, token=token, cache=cache)
-    return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", server_header=False, lifespan="off", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        http=bound_protocol(limits or Limits()),
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
     )
+    bound_logs()
+    return uvicorn.Server(config)
