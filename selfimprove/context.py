@@ -308,7 +308,7 @@ class Context:
             from selfimprove.models import load_chat
 
             self.import_models()
-            chat = load_chat(self.recipe.model.path)
+            chat = load_chat(self.recipe.model.path, self.folder.path)
         formats = {}
         if self.recipe.open_prompt:
             apart = PromptFormat(self.recipe.open_prompt, self.open_exemplars, chat)
@@ -337,7 +337,7 @@ class Context:
             from selfimprove.models import load_chat
 
             self.import_models()
-            chat = load_chat(path)
+            chat = load_chat(path, self.folder.path)
         if settings.path is not None:
             self._chats[checkpoint.id] = chat is not None
         return checkpoint, chat

@@ -17,10 +17,11 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
     {"errors", "records", "phrases"},
-    {"yaml_files", "terminal", "addition", "settings", "memory", "trackers"},
+    {"yaml_files", "model_files", "chat_worker", "terminal", "addition", "settings", "memory", "trackers"},
     {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console"},
     {"recipe", "gym_data", "accelerate_config", "triggers"},
     {"recipe_file", "prompts"},
+    {"chat"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},
     {"constitution"},
@@ -78,7 +79,7 @@ HOMES = {
     "ray": {"on_ray"},
     "fastapi": {"viewer"},
     "starlette": {"viewer"},
-    "jinja2": {"viewer"},
+    "jinja2": {"viewer", "chat_worker"},  # the second is a process of its own, which nothing imports
     "markupsafe": {"viewer"},
     "uvicorn": {"viewer"},
     "matplotlib": {"viewer"},
@@ -276,3 +277,24 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded, shown = loaded_by(HELP.format(arguments=arguments))
     assert "Usage: selfimprove" in shown and "selfimprove" in loaded
     assert loaded & HEAVY == set()
+
+
+def loads_of(tree: ast.AST) -> Iterator[ast.Call]:
+    """The calls that read a model's files through transformers or peft."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained":
+            yield node
+
+
+def test_models_are_read_in_one_place_and_their_code_is_never_run() -> None:
+    assert {module for module, tree in TREES.items() if any(loads_of(tree))} == {"models"}
+    tree = TREES["models"]
+    plain = next(
+        one for one in ast.walk(tree) if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "PLAIN"
+    )
+    assert ast.literal_eval(plain.value) == {"trust_remote_code": False}
+    for call in loads_of(tree):
+        name = ast.unparse(call.func)
+        passed = [ast.unparse(one.value) for one in call.keywords if one.arg is None]
+        # These two read settings and tensors alone, and take no such argument.
+        assert name.split(".")[0] in ("GenerationConfig", "PeftModel") or passed == ["PLAIN"], name

@@ -12,7 +12,7 @@ from selfimprove.engines.http import Failed, Refused
 from selfimprove.engines.pool import Server
 from selfimprove.engines.probe import Abilities, read_scores, score_by_echo, score_by_prompt
 from selfimprove.errors import EngineError
-from selfimprove.models import resolve_folder
+from selfimprove.models import find_tokenizer, resolve_folder
 
 ADAPTERS = "selfimprove-"  # what the names of adapters begin with
 LOADING = 900.0  # seconds that a server may take to load weights
@@ -38,7 +38,7 @@ def fits(old: Weights, new: Weights) -> bool:
     """Whether a server that was started with the one can serve the other without a new start."""
     if read_shape(full_folder(old)) != read_shape(full_folder(new)):
         return False
-    if not same_tokenizer(resolve_folder(old.path), resolve_folder(new.path)):
+    if not same_tokenizer(find_tokenizer(old.path, old.base), find_tokenizer(new.path, new.base)):
         return False
     before, after = read_adapter(old), read_adapter(new)
     if after is None:

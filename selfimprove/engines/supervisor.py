@@ -16,11 +16,12 @@ from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines import guard
 from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
-from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of, read_longest
+from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of
 from selfimprove.engines.server_weights import name_weights
 from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments
 from selfimprove.errors import EngineError, SelfImproveError
+from selfimprove.models import read_longest
 from selfimprove.recipe import Model
 
 NAME = "model"  # what the servers call what they serve

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfimprove.chat import find_end
 from selfimprove.engines.base import Completion, Request, Score
 from selfimprove.engines.cache import new_cache, select_rows
-from selfimprove.models import load_model
-from selfimprove.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.errors import EngineError
+from selfimprove.models import keeps_state, load_model
+from selfimprove.prompts import decode_completion, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
+STATEFUL = "a recurrent or hybrid model, whose state this engine does not keep; set engine.name to vllm"
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
 
 
@@ -74,13 +77,16 @@ class TransformersEngine:
         self.model.eval()
         self.device = self.model.device
         self.chat = chat
+        if keeps_state(self.model.config):
+            raise EngineError(f"{model}: {STATEFUL}")
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
         self.window: int | None = getattr(text_config, "sliding_window", None)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id] if end is not None})
+        self.end = find_end(self.tokenizer, chat=chat)
+        self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id, self.end] if end is not None})
 
     @torch.inference_mode()
     def generate(
@@ -234,13 +240,13 @@ class TransformersEngine:
 
     def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
         ids = rows.tokens[row, :count].tolist()
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Completion(rows.index[row], cut_at_stop(text, stop), count, float(rows.logprob[row]), finish)
+        text = decode_completion(self.tokenizer, ids, self.ends, stop)
+        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
-        texts = [encode_completion(self.tokenizer, text) for _, text in pairs]
+        texts = [encode_completion(self.tokenizer, text, self.end) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]
         sizes = [len(prompts[pair[0]]) + len(ids) for pair, ids in zip(pairs, texts, strict=True)]
         scores = {at: Score(0.0, 0, too_long=True) for at, size in enumerate(sizes) if size > self.max_positions}
@@ -257,7 +263,7 @@ class TransformersEngine:
             cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, longest)
             place = {prompt: at for at, prompt in enumerate(unique)}
             widest = max(len(texts[at]) for at in batch)
-            rows = max(1, MAX_LOGITS // (widest * logits.shape[1]))
+            rows = max(1, MAX_LOGITS // (max(1, widest) * logits.shape[1]))
             for first in range(0, len(batch), rows):
                 some = batch[first : first + rows]
                 repeat = torch.tensor([place[pairs[at][0]] for at in some], device=self.device)

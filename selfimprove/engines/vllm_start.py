@@ -17,6 +17,7 @@ from selfimprove.engine_settings import EngineSettings
 from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
 from selfimprove.errors import EngineError
+from selfimprove.models import read_config
 from selfimprove.recipe import Model
 
 EXTENSION = "selfimprove.engines.vllm_worker.WeightsExtension"
@@ -143,9 +144,7 @@ def _lora_arguments(adapter: Adapter) -> dict[str, Any]:
 
 def _cpu_arguments(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """What vLLM would choose badly on a CPU: the size of the cache, and how prompts are cut."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder).get_text_config()
+    config = read_config(folder).get_text_config()
     longest = arguments["max_model_len"] or config.max_position_embeddings
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
