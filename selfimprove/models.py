@@ -35,8 +35,9 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
+    said = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
     named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))
-    return lines[0][:200] if named else f"{type(error).__name__}: {lines[0][:200]}"
+    return said if named else f"{type(error).__name__}: {said}"
 
 
 @contextmanager
@@ -71,10 +72,9 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
     import torch
 
     folder = resolve_folder(str(model))
-    under = base or read_base(folder)
     adapter = (folder / ADAPTER).is_file()
-    loaded = _load_weights(resolve_folder(str(under)) if adapter else folder, dtype)
-    tokenizer = read_tokenizer(folder, under)
+    loaded = _load_weights(find_whole(model, base) if adapter else folder, dtype)
+    tokenizer = read_tokenizer(folder, base)
     if adapter:
         loaded = apply_adapter(loaded, folder)
         with _reading(folder):
@@ -91,9 +91,8 @@ def _load_weights(folder: Path, dtype: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    if (folder / ADAPTER).is_file():
-        raise ModelError(f"{folder}: is an adapter and no whole model; merge it into its base to put another on it")
     config = read_config(folder)
+    read_generation(folder)
     check_weights(folder, read_json(folder / CONFIG))
     quantised = getattr(config, "quantization_config", None)
     if quantised:
@@ -202,6 +201,16 @@ def read_generation(folder: Path) -> Any:
         return GenerationConfig.from_pretrained(folder)
 
 
+def find_whole(model: str | Path, base: str | Path | None = None) -> Path:
+    """The folder with a whole model: the base's under an adapter; raises ModelError."""
+    folder = resolve_folder(str(model))
+    under = base or read_base(folder)
+    whole = folder if under is None else resolve_folder(str(under))
+    if under is not None and (whole / ADAPTER).is_file():
+        raise ModelError(f"{whole}: is an adapter and no whole model; merge it into its base to put another on it")
+    return whole
+
+
 def find_tokenizer(model: str | Path, base: str | Path | None = None) -> Path:
     """The folder with a model's tokenizer: the base's where an adapter brings none; raises ModelError."""
     folder = resolve_folder(str(model))
@@ -239,7 +248,7 @@ def _read_tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> An
 def load_tokenizer(model: str, base: str | None = None) -> tuple[Any, int]:
     """A model's tokenizer, and how many tokens the model has places for; raises ModelError."""
     tokenizer = read_tokenizer(model, base)
-    return tokenizer, read_longest(resolve_folder(base or read_base(resolve_folder(model)) or model)) or 1 << 30
+    return tokenizer, read_longest(find_whole(model, base)) or 1 << 30
 
 
 def load_chat(model: str, run: Path | None = None) -> ChatTemplate | None:

@@ -18,7 +18,7 @@ from selfimprove.chat import find_end
 from selfimprove.engines.base import Completion, Request, Score
 from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.errors import EngineError
-from selfimprove.models import keeps_state, load_model
+from selfimprove.models import find_whole, keeps_state, load_model, read_config
 from selfimprove.prompts import decode_completion, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
@@ -73,12 +73,12 @@ class TransformersEngine:
         if threads:
             torch.set_num_threads(threads)
         self.batch_size = batch_size
+        if keeps_state(read_config(find_whole(model, base))):
+            raise EngineError(f"{model}: {STATEFUL}")
         self.model, self.tokenizer = load_model(model, base=base, dtype=dtype, device=device)
         self.model.eval()
         self.device = self.model.device
         self.chat = chat
-        if keeps_state(self.model.config):
-            raise EngineError(f"{model}: {STATEFUL}")
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
