@@ -39,16 +39,21 @@ class ChatTemplate:
         self.specials = [str(one) for one in tokenizer.all_special_tokens]
         # What the model's turns may hold: marks of reasoning are written by the model itself.
         self.unmarked = [one for one in self.specials if one not in find_marks(tokenizer)]
+        self.lost: dict[str, str] = {}
+        """By role: the first line of a message that was not in its prompt."""
         self._worker = _Worker(self.source, name)
 
     def __call__(self, messages: Messages) -> str:
         """The prompt for the turn that follows; raises ModelError where the last message is not in it."""
         clean = self.clean(messages)
         text = self.render(clean)
-        lost = find_lost(clean[-1:], text)
-        if lost and len(lost) == len(_lines(clean[-1]["content"])):
+        lost = find_lost(clean, text)
+        for at, line in lost:
+            self.lost.setdefault(clean[at]["role"], line)
+        mine = [line for at, line in lost if at == len(clean) - 1]
+        if mine and len(mine) == len(_lines(clean[-1]["content"])):
             raise ModelError(
-                f"{self.name}: its chat template leaves the question out of the prompt ({lost[0][:60]!r}); mend the "
+                f"{self.name}: its chat template leaves the question out of the prompt ({mine[0][:60]!r}); mend the "
                 "template, or set 'prompt.chat' to never"
             )
         return text
@@ -178,15 +183,17 @@ def _lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
-def find_lost(messages: Messages, text: str) -> list[str]:
-    """The lines of messages that are not in a rendered text in their order; spaces are not compared."""
+def find_lost(messages: Messages, text: str) -> list[tuple[int, str]]:
+    """The lines of messages that are not in a rendered text in their order, each with its message's place; spaces are
+    not compared."""
     flat, at, lost = " ".join(text.split()), 0, []
-    for line in (line for one in messages for line in _lines(one["content"])):
-        found = flat.find(line, at)
-        if found < 0:
-            lost.append(line)
-        else:
-            at = found + len(line)
+    for place, one in enumerate(messages):
+        for line in _lines(one["content"]):
+            found = flat.find(line, at)
+            if found < 0:
+                lost.append((place, line))
+            else:
+                at = found + len(line)
     return lost
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from selfimprove import cli_constitution, cli_prompts
+from selfimprove import cli_constitution, cli_doctor, cli_prompts
 
 if TYPE_CHECKING:
     from selfimprove.on_ray import OnRay
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(cli_constitution.app, name="constitution")
 app.add_typer(cli_prompts.app, name="prompts")
 app.command()(cli_prompts.evaluate)
+app.command()(cli_doctor.doctor)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."

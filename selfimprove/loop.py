@@ -14,6 +14,7 @@ import networkx as nx
 
 from selfimprove.constitution import write_constitution
 from selfimprove.context import Clock, Context, Loader, Report
+from selfimprove.doctor import check_start
 from selfimprove.errors import StoreError
 from selfimprove.memory import Phase, join_phases
 from selfimprove.overlap import verify_beside
@@ -55,10 +56,14 @@ def run_loop(
         folder.write_recipe(recipe)
         if context.constitution:
             folder.write_constitution(write_constitution(context.constitution))
+        examined = False
         try:
             for stage in stages:
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
+                    if not examined:
+                        check_start(context)
+                        examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, context, maker or InTurn())
                     reports.follow(stage.name)

@@ -110,6 +110,20 @@ def check_weights(folder: Path, config: dict[str, Any] | None = None) -> Shapes:
 
 def read_header(file: Path) -> Shapes:
     """The names and shapes of the tensors in a safetensors file; raises ModelError where it is not whole."""
+    length, tensors = _read_tensors(file)
+    try:
+        end = max((int(one["data_offsets"][1]) for one in tensors.values()), default=0)
+        shapes = {name: tuple(map(int, one["shape"])) for name, one in tensors.items()}
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise ModelError(f"{file}: its header is damaged; copy it again") from None
+    size = file.stat().st_size
+    if size != 8 + length + end:
+        raise ModelError(f"{file}: has {size} bytes, and its header promises {8 + length + end}; copy it again")
+    return shapes
+
+
+def _read_tensors(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The length of a safetensors file's header, and what it says of each tensor."""
     try:
         size = file.stat().st_size
         with file.open("rb") as handle:
@@ -121,16 +135,12 @@ def read_header(file: Path) -> Shapes:
                 raise ModelError(f"{file}: is no safetensors file, or was cut off; copy it again")
             handle.seek(8)
             header = json.loads(handle.read(length))
-        tensors = {name: one for name, one in header.items() if name != "__metadata__"}
-        end = max((int(one["data_offsets"][1]) for one in tensors.values()), default=0)
-        shapes = {name: tuple(map(int, one["shape"])) for name, one in tensors.items()}
+        tensors = {name: dict(one) for name, one in header.items() if name != "__metadata__"}
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{file}: its header is damaged; copy it again") from None
-    if size != 8 + length + end:
-        raise ModelError(f"{file}: has {size} bytes, and its header promises {8 + length + end}; copy it again")
-    return shapes
+    return length, tensors
 
 
 def _check_index(folder: Path) -> None:
@@ -167,3 +177,11 @@ def _walk(settings: dict[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]]
         yield key, value
         if isinstance(value, dict) and depth < 8:
             yield from _walk(value, depth + 1)
+
+
+def read_dtypes(folder: Path) -> tuple[str, ...]:
+    """The precisions in which a folder's weights are stored, the one of most tensors first; raises ModelError."""
+    found: list[str] = []
+    for file in sorted(folder.glob("*.safetensors")):
+        found += [str(one.get("dtype")) for one in _read_tensors(file)[1].values()]
+    return tuple(sorted(set(found), key=lambda one: (-found.count(one), one)))

@@ -34,6 +34,9 @@ class Model(Settings):
     build: Build | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = unhashed("auto", "auto, cpu, cuda, cuda:1, …")
+    overrule: tuple[str, ...] = unhashed(
+        (), "run although `selfimprove doctor` finds these wrong: the names of its findings, such as begin"
+    )
 
 
 # --- prompts and sampling ------------------------------------------------------------------------------------

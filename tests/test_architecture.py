@@ -35,12 +35,13 @@ ROWS = (
     {"pipeline", "summary"},
     {"overlap", "figures"},
     {"reporting"},
+    {"doctor"},
     {"loop", "on_ray"},
     {"status", "show", "traces", "inspect_logs", "progress", "verify_file", "serve"},
     {"estimate", "principle_report", "prompt_study"},
     {"prompt_search"},
     {"viewer"},
-    {"cli_constitution", "cli_prompts"},
+    {"cli_constitution", "cli_doctor", "cli_prompts"},
     {"cli"},
 )
 ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
@@ -69,7 +70,7 @@ HOMES = {
     "pyarrow": {"store", "trainers"},
     "peft": {"models", "trainers"},
     "scipy": {"stats", "context"},  # context imports it early, on the imports' account
-    "typer": {"cli", "cli_constitution", "cli_prompts"},
+    "typer": {"cli", "cli_constitution", "cli_doctor", "cli_prompts"},
     "vllm": {"engines"},
     "aiohttp": {"engines"},
     "sympy": {"verifiers"},
