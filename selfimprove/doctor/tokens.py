@@ -1,8 +1,8 @@
 """Where prompts begin, where completions end, and what the tokenizer does to texts in between."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 from math import log
-from os.path import commonprefix
 
 from selfimprove.chat import USER
 from selfimprove.doctor.findings import Finding
@@ -176,7 +176,7 @@ def check_texts(subject: Subject, use: Use) -> Iterator[Finding]:
         ids = encode_completion(tokenizer, text, end)
         again = decode_completion(tokenizer, ids, [end])
         if again.strip() != text.strip():
-            at = len(commonprefix([text, again]))
+            at = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, again, strict=False)))
             shown = f"{text[at : at + SHOWN]!r} comes back as {again[at : at + SHOWN]!r}"
             yield Finding(
                 "text", "doubtful", f"the tokenizer changes texts: {shown}", "see that answers can be written"
