@@ -47,7 +47,9 @@ class Subject:
 
     def token(self, number: int | None) -> str:
         """A token as it is shown."""
-        return "none" if number is None else repr(self.tokenizer.convert_ids_to_tokens(number))[1:-1]
+        if number is None or not 0 <= number < len(self.tokenizer):
+            return "none" if number is None else f"token {number}, which there is not"
+        return repr(self.tokenizer.convert_ids_to_tokens(number))[1:-1]
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,7 @@ def check_padding(subject: Subject) -> Iterator[Finding]:
     if pad == tokenizer.eos_token_id:
         text += ", which is the end token too; what is padded is known by its place, so the end is trained"
     if subject.generation.pad_token_id in subject.ends and subject.generation.pad_token_id != tokenizer.eos_token_id:
-        text += (
-            f"; generation_config.json has the padding token {subject.token(subject.generation.pad_token_id)} end texts"
-        )
+        text += f"; to generation_config.json {subject.token(subject.generation.pad_token_id)} both pads and ends texts"
     yield Finding("padding", "ok", text)
 
 
