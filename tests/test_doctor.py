@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from selfimprove.doctor import Finding, examine, plain_use, read_subject
 from selfimprove.doctor.likelihood import Likelihood
 from selfimprove.errors import ModelError, RecipeError
 from selfimprove.loop import run_loop
+from selfimprove.prompts import PromptFormat
+from selfimprove.recipe import Prompting
 from selfimprove.store import RunFolder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+=#?.,:;'\"!()<>/_-|[]{} \n"
@@ -193,6 +196,17 @@ def test_a_doubt_about_the_begin_token_is_settled_by_the_weights(
     change: Change, likelihood: Likelihood, level: str, text: str, model: Path, tmp_path: Path
 ) -> None:
     found = look(changed(model, tmp_path, change), likelihood)["begin"]
+    assert (found.level, text in str(found)) == (level, True), str(found)
+
+
+@pytest.mark.parametrize(
+    ("stop", "level", "text"),
+    [("\nQ:", "ok", "found in the text"), ("中", "doubtful", "no tokens give '中', so no text would stop there")],
+)
+def test_a_stop_string_that_no_token_writes_is_said(stop: str, level: str, text: str, model: Path) -> None:
+    subject = read_subject(str(model))
+    use = replace(plain_use(None), prompts=PromptFormat(Prompting(stop=(stop,))))
+    found = {one.id: one for one in examine(subject, use)}["stop"]
     assert (found.level, text in str(found)) == (level, True), str(found)
 
 

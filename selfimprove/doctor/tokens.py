@@ -160,7 +160,7 @@ def check_stops(subject: Subject, use: Use) -> Iterator[Finding]:
             split.append(stop)
     if lost:
         advice = "choose another stop string, or none"
-        yield Finding("stop", "wrong", f"no tokens give {lost[0]!r}, so no text would stop there", advice)
+        yield Finding("stop", "doubtful", f"no tokens give {lost[0]!r}, so no text would stop there", advice)
     elif use.prompts.stop:
         text = "stop strings are found in the text"
         yield Finding("stop", "ok", f"{text}, also where {split[0]!r} is split otherwise" if split else text)
