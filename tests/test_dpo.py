@@ -106,8 +106,12 @@ def test_the_loss_is_the_one_worked_out_by_hand(model: Path, tmp_path: Path, nll
     assert accuracy == 1.0
 
 
-def test_soft_labels_weigh_both_sides_of_each_pair(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("padding", ["<pad>", None])
+def test_soft_labels_weigh_both_sides_of_each_pair(padding: str | None, model: Path, tmp_path: Path) -> None:
     policy = two_token_model(model, tmp_path / "policy", {"1": 0.6, "2": 0.2, "end": 0.2})
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer.pad_token = padding
+    tokenizer.save_pretrained(policy)
     reference = two_token_model(model, tmp_path / "reference", {"1": 0.4, "2": 0.4, "end": 0.2})
     row = {"prompt": "1+1=", "chosen": "1", "rejected": "2", "ends": True}
     # Margins of 1, 0.5 and 0 are right with the probabilities 1, 3/4 and (nearly) 1/2; x is 0.1 ln 3.

@@ -44,7 +44,10 @@ def reference(engine: TransformersEngine, prompt: str, tokens: int) -> str:
     ids = engine.tokenizer(prompt, return_tensors="pt")
     ids.pop("token_type_ids", None)
     out = engine.model.generate(**ids, max_new_tokens=tokens, do_sample=False)[0, ids["input_ids"].shape[1] :]
-    return str(engine.tokenizer.decode(out, skip_special_tokens=True))
+    text = str(engine.tokenizer.decode(out)).removesuffix("<eos>")
+    for special in ("<pad>", "<bos>", "<unk>"):  # shown, and broken up
+        text = text.replace(special, f"< {special[1:]}")
+    return text
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["plain", "shared prefix"])

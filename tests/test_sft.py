@@ -20,6 +20,7 @@ from selfimprove.trainers.common import count_steps
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
+from selfimprove.trainers.sft import _tokenize as tokenize_rows
 from selfimprove.trainers.sft import train_sft
 
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
@@ -206,6 +207,51 @@ def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: 
     expected = -sum(float(logits[len(prompt) - 1 + at, one]) for at, one in enumerate(target)) / len(target)
     assert result.curve[0].loss == pytest.approx(expected, abs=2e-4)
     assert prompt[0] == tokenizer.bos_token_id
+
+
+def set_padding(folder: Path, padding: str) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if padding == "<far>":
+        tokenizer.add_special_tokens({"pad_token": "<far>"})  # beyond the embeddings
+    tokenizer.pad_token = padding or None
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("padding", ["<pad>", "<eos>", "", "<far>"], ids=["own", "the end", "none", "beyond"])
+def test_each_rows_end_is_trained_whatever_pads(padding: str, model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    set_padding(folder, padding)
+    job = make_job(folder, tmp_path / "run", quick(batch_size=2, learning_rate=1e-12), steps=1, rows=2)
+    rows = [("1+1=", "2"), ("12+34=", "46#46")]
+    pq.write_table(pa.table({"prompt": [a for a, _ in rows], "completion": [b for _, b in rows]}), job.examples)
+    result = train_sft(job)
+    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
+    losses = []
+    for asked, text in rows:
+        prompt = tokenizer(asked)["input_ids"]
+        target = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            logits = network(torch.tensor([prompt + target])).logits[0].log_softmax(-1)
+        losses += [-float(logits[len(prompt) - 1 + at, one]) for at, one in enumerate(target)]
+    assert result.curve[0].loss == pytest.approx(sum(losses) / len(losses), abs=2e-4)
+
+
+def test_a_chat_models_rows_end_as_its_template_ends_a_turn(model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    turns = "{% for m in messages %}{{ m.content }}{{ '=' if m.role == 'user' else unk_token }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(turns)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    job = make_job(folder, tmp_path / "run", quick()).model_copy(update={"chat": True})
+    rows = tokenize_rows(job, tokenizer).data
+    assert {one[-1] for one in rows["input_ids"]} == {tokenizer.unk_token_id} != {tokenizer.eos_token_id}
+    plain = tokenize_rows(job.model_copy(update={"chat": False}), tokenizer).data
+    assert {one[-1] for one in plain["labels"]} == {tokenizer.eos_token_id}
 
 
 def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from selfimprove.errors import TaskError
+from selfimprove.prompting.prompts import load_exemplars
+from selfimprove.recipe.file import load_recipe
 from selfimprove.recipe.task_settings import AsdivTask, Gsm8kTask, JsonlTask, SvampTask
 from selfimprove.records import Problem
 from selfimprove.tasks import Task, check_disjoint, load_task
@@ -101,6 +103,21 @@ def test_own_problems_are_read_as_they_are(tmp_path: Path) -> None:
     }  # fmt: skip
     assert isinstance(task, PoolTask)
     assert task.levels == {f"level {one.level}": one.level for one in task.train()}
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """As some editors write one: problems, exemplars and recipes."""
+    plain, marked = tmp_path / "plain.jsonl", tmp_path / "marked.jsonl"
+    write_rows(plain, rows())
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    expected, found = (every(load_task(JsonlTask(name="jsonl", path=str(one), held_out=2))) for one in (plain, marked))
+    assert found == expected
+    exemplars = tmp_path / "exemplars.yaml"
+    exemplars.write_bytes(b"\xef\xbb\xbfexemplars: [{question: 'one', answer: '1'}]\n")
+    assert [one.question for one in load_exemplars(str(exemplars), None)] == ["one"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_bytes(b"\xef\xbb\xbfname: marked\nmodel: {path: own/model}\ntrain: {name: arithmetic}\nrounds: 0\n")
+    assert load_recipe(str(recipe), ()).name == "marked"
 
 
 def test_own_problems_are_split_or_evaluated_from_a_second_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfimprove.cli import constitution as cli_constitution
+from selfimprove.cli import doctor as cli_doctor
 from selfimprove.cli import prompts as cli_prompts
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(cli_constitution.app, name="constitution")
 app.add_typer(cli_prompts.app, name="prompts")
 app.command()(cli_prompts.evaluate)
+app.command()(cli_doctor.doctor)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."
@@ -65,8 +67,8 @@ def run(
     from contextlib import nullcontext
 
     from selfimprove.recipe.file import load_recipe
+    from selfimprove.records.console import SafeConsole
     from selfimprove.results.status import print_status
-    from selfimprove.running.console import SafeConsole
     from selfimprove.running.loop import run_loop
     from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
     from selfimprove.store import RunFolder

@@ -77,7 +77,7 @@ def watch(quiet: bool) -> "AbstractContextManager[Report | None]":
     """Who is told how far it is: nobody where plain data is printed."""
     if quiet:
         return nullcontext(None)
-    from selfimprove.running.console import SafeConsole
+    from selfimprove.records.console import SafeConsole
     from selfimprove.running.progress import BarReport, LineReport, is_terminal
 
     return BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport())

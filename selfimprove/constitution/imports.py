@@ -50,7 +50,7 @@ def _read(path: Path) -> dict[str, list[Any]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RecipeError(f"{path}: over {MAX_BYTES:,} bytes, which no constitution is")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError):

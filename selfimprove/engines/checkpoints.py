@@ -1,12 +1,12 @@
 """What can be known of a checkpoint from its files alone, without loading the weights."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.base import Weights
-from selfimprove.engines.models import ADAPTER, resolve_folder
+from selfimprove.engines.model_files import ADAPTER, check_config, read_json
+from selfimprove.engines.models import read_generation, resolve_folder
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")
@@ -20,7 +20,7 @@ def full_folder(weights: Weights) -> Path:
 
 def read_shape(folder: Path) -> dict[str, Any]:
     """A model's configuration without what says only where it came from."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    config = check_config(folder)
     return {name: value for name, value in config.items() if name not in PROVENANCE}
 
 
@@ -55,16 +55,11 @@ def read_adapter(weights: Weights) -> Adapter | None:
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:
             names |= {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in tensors.keys()}  # noqa: SIM118
-    return Adapter(int(json.loads((folder / ADAPTER).read_text())["r"]), tuple(sorted(names)))
+    return Adapter(int(read_json(folder / ADAPTER)["r"]), tuple(sorted(names)))
 
 
 def read_ends(folder: Path, tokenizer: Any) -> list[int]:
     """The ids of the tokens that end a completion: the generation configuration's and the tokenizer's."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        found = GenerationConfig.from_pretrained(folder).eos_token_id
-    except OSError:
-        found = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder)).eos_token_id
+    found = read_generation(folder).eos_token_id
     ends = found if isinstance(found, list) else [found]
     return sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None})

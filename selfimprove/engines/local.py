@@ -51,13 +51,6 @@ def choose_ports(count: int, first: int | None) -> list[int]:
             one.close()
 
 
-def read_longest(folder: Path) -> int | None:
-    """How many tokens a model has places for."""
-    from transformers import AutoConfig
-
-    return getattr(AutoConfig.from_pretrained(folder).get_text_config(), "max_position_embeddings", None)
-
-
 def answers(port: int) -> bool:
     """Whether a server says that it is well."""
     try:

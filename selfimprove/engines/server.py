@@ -27,7 +27,8 @@ from selfimprove.engines.server_weights import PROBE, Served, fits
 from selfimprove.engines.servers import Pace, Pool, Server
 from selfimprove.engines.supervisor import Supervisor
 from selfimprove.errors import EngineError
-from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.prompting.chat import find_end
+from selfimprove.prompting.prompts import cut_at_stop, decode_completion, encode_completion, encode_prompt
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -38,6 +39,9 @@ FINISHES: dict[str, Literal["stop", "length"]] = {
     "length": "length",
     "content_filter": "length",
     "tool_calls": "stop",
+    "eos_token": "stop",
+    "eos": "stop",
+    "stop_sequence": "stop",
 }
 
 
@@ -49,6 +53,8 @@ class ServerEngine:
         self.abilities: Abilities | None = None
         self.asleep = False
         self.tokenizer, self.max_positions = load_tokenizer(weights.path, weights.base)
+        self._end = find_end(self.tokenizer, chat=weights.chat)
+        self._ends = {self._end, self.tokenizer.eos_token_id}
         self._encode = lru_cache(maxsize=256)(self._encode_prompt)  # the samples of one prompt come one after the other
         self._first = weights  # what the servers were started for: with room for its adapter, or for none
         self._served = Served(weights, model.dtype)
@@ -153,6 +159,7 @@ class ServerEngine:
         assert self.abilities is not None
         self._wake()
         weights = self.weights
+        most = sampling.max_tokens
         able, chat = self.abilities, self.abilities.prompts == "chat"
         path = "/chat/completions" if chat else "/completions"
         plain: dict[str, Any] = {
@@ -161,7 +168,7 @@ class ServerEngine:
             "top_p": sampling.top_p,
             **({"stop": list(stop)} if stop else {}),
             **({"logprobs": 0 if able.ids else 1} if able.logprobs else {}),
-            **(EXTRAS if able.extras else {}),
+            **(EXTRAS | {"stop_token_ids": sorted(self._ends)} if able.extras else {}),
         }
 
         async def write(index: int) -> Completion:
@@ -176,9 +183,9 @@ class ServerEngine:
             if chat:
                 body = {**body, "messages": [{"role": "user", "content": request.prompt}]}
             else:
-                body = {**body, "prompt": ids if able.prompts == "ids" else request.prompt}
+                body = {**body, "prompt": ids if able.prompts == "ids" else self._as_text(request.prompt)}
             try:
-                return await self._pool.ask(path, body, lambda answer: self._read(answer, index, able, stop))
+                return await self._pool.ask(path, body, lambda answer: self._read(answer, index, able, stop, most))
             except Refused as refusal:
                 if refusal.too_long:
                     return too_long
@@ -190,30 +197,38 @@ class ServerEngine:
         except Refused as refusal:
             raise self._explain(refusal) from None
 
-    def _read(self, answer: Any, index: int, able: Abilities, stop: Sequence[str]) -> Completion:
+    def _read(self, answer: Any, index: int, able: Abilities, stop: Sequence[str], most: int) -> Completion:
         """One answer; raises one of pool.NONSENSE where it makes no sense."""
         choice = read_choice(answer)
-        finish = FINISHES[choice["finish_reason"]]
+        finish = choice.get("finish_reason")
+        finish = None if finish is None else FINISHES[finish]
         ids = choice["token_ids"] if able.ids else None
         logprobs = read_logprobs(choice) if able.logprobs else None
         if able.logprobs and logprobs is None:
             raise ValueError("no log-probabilities")
         if ids is not None:
             # Decoded here, so that it is the same text as of an engine in this process.
-            text, tokens = self.tokenizer.decode(ids, skip_special_tokens=True), len(ids)
+            text, tokens = decode_completion(self.tokenizer, ids, self._ends), len(ids)
+            cut = decode_completion(self.tokenizer, ids, self._ends, stop)
         else:
             text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
             tokens = len(logprobs) if logprobs else self._count(answer, text)
+            cut = cut_at_stop(text, stop)
         if logprobs is not None and len(logprobs) != tokens:
             raise ValueError("not a log-probability for each token")
-        cut = cut_at_stop(text, stop)
+        finish = finish or ("length" if tokens >= most else "stop")  # some servers do not say it
         return Completion(
             index, cut, tokens, None if logprobs is None else sum(logprobs), "stop" if cut != text else finish
         )
 
+    def _as_text(self, prompt: str) -> str:
+        """A prompt for a server that takes texts, which puts the begin token before them itself."""
+        begin = self.tokenizer.bos_token
+        return prompt.removeprefix(begin) if self.weights.chat and begin else prompt
+
     def _count(self, answer: Any, text: str) -> int:
         counted = (answer.get("usage") or {}).get("completion_tokens")
-        return counted if isinstance(counted, int) else len(encode_completion(self.tokenizer, text))
+        return counted if isinstance(counted, int) else len(encode_completion(self.tokenizer, text, self._end))
 
     # --- scores ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +245,7 @@ class ServerEngine:
         make = score_by_echo if able.scoring == "echo" else score_by_prompt
 
         async def score(at: int) -> tuple[int, Score]:
-            prompt, text = self._encode(pairs[at][0]), encode_completion(self.tokenizer, pairs[at][1])
+            prompt, text = self._encode(pairs[at][0]), encode_completion(self.tokenizer, pairs[at][1], self._end)
             text = text if end else text[:-1]
             if len(prompt) + len(text) > able.limit:
                 return at, Score(0.0, 0, too_long=True)

@@ -9,7 +9,7 @@ from selfimprove.engines.base import Weights
 from selfimprove.engines.canary import TEXTS, TOLERANCE
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_shape, same_tokenizer
 from selfimprove.engines.http import Failed, Refused
-from selfimprove.engines.models import resolve_folder
+from selfimprove.engines.models import find_tokenizer, resolve_folder
 from selfimprove.engines.probe import Abilities, read_scores, score_by_echo, score_by_prompt
 from selfimprove.engines.servers import Server
 from selfimprove.errors import EngineError
@@ -38,7 +38,7 @@ def fits(old: Weights, new: Weights) -> bool:
     """Whether a server that was started with the one can serve the other without a new start."""
     if read_shape(full_folder(old)) != read_shape(full_folder(new)):
         return False
-    if not same_tokenizer(resolve_folder(old.path), resolve_folder(new.path)):
+    if not same_tokenizer(find_tokenizer(old.path, old.base), find_tokenizer(new.path, new.base)):
         return False
     before, after = read_adapter(old), read_adapter(new)
     if after is None:

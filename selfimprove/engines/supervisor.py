@@ -15,7 +15,8 @@ from typing import Any
 from selfimprove.engines import guard
 from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
-from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of, read_longest
+from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of
+from selfimprove.engines.models import read_longest
 from selfimprove.engines.server_weights import name_weights
 from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments

@@ -16,12 +16,15 @@ import torch
 
 from selfimprove.engines.base import Completion, Request, Score
 from selfimprove.engines.cache import new_cache, select_rows
-from selfimprove.engines.models import load_model
-from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.engines.models import find_whole, keeps_state, load_model, read_config
+from selfimprove.errors import EngineError
+from selfimprove.prompting.chat import find_end
+from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
+STATEFUL = "a recurrent or hybrid model, whose state this engine does not keep; set engine.name to vllm"
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
 
 
@@ -70,6 +73,8 @@ class TransformersEngine:
         if threads:
             torch.set_num_threads(threads)
         self.batch_size = batch_size
+        if keeps_state(read_config(find_whole(model, base))):
+            raise EngineError(f"{model}: {STATEFUL}")
         self.model, self.tokenizer = load_model(model, base=base, dtype=dtype, device=device)
         self.model.eval()
         self.device = self.model.device
@@ -80,7 +85,8 @@ class TransformersEngine:
         self.window: int | None = getattr(text_config, "sliding_window", None)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id] if end is not None})
+        self.end = find_end(self.tokenizer, chat=chat)
+        self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id, self.end] if end is not None})
 
     @torch.inference_mode()
     def generate(
@@ -234,13 +240,13 @@ class TransformersEngine:
 
     def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
         ids = rows.tokens[row, :count].tolist()
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Completion(rows.index[row], cut_at_stop(text, stop), count, float(rows.logprob[row]), finish)
+        text = decode_completion(self.tokenizer, ids, self.ends, stop)
+        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
-        texts = [encode_completion(self.tokenizer, text) for _, text in pairs]
+        texts = [encode_completion(self.tokenizer, text, self.end) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]
         sizes = [len(prompts[pair[0]]) + len(ids) for pair, ids in zip(pairs, texts, strict=True)]
         scores = {at: Score(0.0, 0, too_long=True) for at, size in enumerate(sizes) if size > self.max_positions}
@@ -257,7 +263,7 @@ class TransformersEngine:
             cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, longest)
             place = {prompt: at for at, prompt in enumerate(unique)}
             widest = max(len(texts[at]) for at in batch)
-            rows = max(1, MAX_LOGITS // (widest * logits.shape[1]))
+            rows = max(1, MAX_LOGITS // (max(1, widest) * logits.shape[1]))
             for first in range(0, len(batch), rows):
                 some = batch[first : first + rows]
                 repeat = torch.tensor([place[pairs[at][0]] for at in some], device=self.device)

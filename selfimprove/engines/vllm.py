@@ -12,10 +12,11 @@ import torch
 from selfimprove.engines import vllm_start
 from selfimprove.engines.base import Completion, Request, Score, Weights
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
-from selfimprove.engines.models import resolve_folder
+from selfimprove.engines.models import find_tokenizer, read_longest, read_tokenizer, resolve_folder
 from selfimprove.engines.vllm_start import reason
-from selfimprove.errors import EngineError, ModelError
-from selfimprove.prompting.prompts import cut_at_stop, encode_completion, encode_prompt
+from selfimprove.errors import EngineError
+from selfimprove.prompting.chat import find_end
+from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -32,18 +33,14 @@ class VllmEngine:
     """
 
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model) -> None:
-        from transformers import AutoConfig
-
         self.settings, self.model = settings, model
         self.weights = weights
         self.folder = full_folder(weights)
         self.adapter = read_adapter(weights)
         self._load_tokenizer(weights)
-        config = AutoConfig.from_pretrained(self.folder).get_text_config()
-        longest = getattr(config, "max_position_embeddings", None)
-        tokenizer = resolve_folder(weights.path)
+        longest = read_longest(self.folder)
         self.llm: Any = vllm_start.start(
-            self.folder, tokenizer, model=model, settings=settings, longest=longest, adapter=self.adapter
+            self.folder, self.tokenizer_folder, model=model, settings=settings, longest=longest, adapter=self.adapter
         )
         running = self.llm.llm_engine.vllm_config
         self.max_positions: int = running.model_config.max_model_len
@@ -63,14 +60,10 @@ class VllmEngine:
                 raise
 
     def _load_tokenizer(self, weights: Weights) -> None:
-        from transformers import AutoTokenizer
-
-        folder = resolve_folder(weights.path)
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason(error)})") from None
-        self.ends = read_ends(self.folder, self.tokenizer)
+        self.tokenizer_folder = find_tokenizer(weights.path, weights.base)
+        self.tokenizer: Any = read_tokenizer(weights.path, weights.base)
+        self.end = find_end(self.tokenizer, chat=weights.chat)
+        self.ends = sorted({*read_ends(self.folder, self.tokenizer), self.end})
         self.chat = weights.chat
 
     # --- writing ---------------------------------------------------------------------------------------------
@@ -111,7 +104,7 @@ class VllmEngine:
         if written.finish_reason not in ("stop", "length"):
             raise EngineError(f"{self.weights.path}: vLLM gave up on a prompt ('{written.finish_reason}')")
         ids = list(written.token_ids)
-        text = cut_at_stop(self.tokenizer.decode(ids, skip_special_tokens=True), stop)
+        text = decode_completion(self.tokenizer, ids, self.ends, stop)
         return Completion(index, text, len(ids), float(written.cumulative_logprob), written.finish_reason)
 
     def _sampling(self, **values: Any) -> Any:
@@ -175,7 +168,7 @@ class VllmEngine:
 
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
         prompts = {one: encode_prompt(self.tokenizer, one, chat=self.chat) for one in {prompt for prompt, _ in pairs}}
-        texts = [encode_completion(self.tokenizer, text) for _, text in pairs]
+        texts = [encode_completion(self.tokenizer, text, self.end) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]
         pieces: list[tuple[int, list[int], list[int]]] = []  # pair, what comes before, what is scored
         too_long = set()
@@ -270,7 +263,7 @@ class VllmEngine:
             return False
         if read_shape(folder) != read_shape(self.folder):
             return False
-        if not same_tokenizer(resolve_folder(weights.path), resolve_folder(self.weights.path)):
+        if not same_tokenizer(find_tokenizer(weights.path, weights.base), self.tokenizer_folder):
             return False
         known = self.weights.hash if self.weights.base is None else ""
         new = folder != self.folder or (weights.base is None and known not in ("", weights.hash))

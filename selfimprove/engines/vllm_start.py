@@ -15,6 +15,7 @@ import torch
 
 from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
+from selfimprove.engines.models import read_config
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings
@@ -143,9 +144,7 @@ def _lora_arguments(adapter: Adapter) -> dict[str, Any]:
 
 def _cpu_arguments(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """What vLLM would choose badly on a CPU: the size of the cache, and how prompts are cut."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder).get_text_config()
+    config = read_config(folder).get_text_config()
     longest = arguments["max_model_len"] or config.max_position_embeddings
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,8 +1,9 @@
 """Zero-shot, few-shot, CoT and hint prompts, and the text-to-token rule that generation and training share."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +150,42 @@ def neutralize_special_tokens(text: str, specials: Sequence[str]) -> str:
     return text
 
 
+MARK = re.compile(
+    r"\W*(?:(?:begin|end|start)[ _▁-]of[ _▁-])?(?:seed:)?"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratch_?pad|analysis|reflect(?:ion)?|answer|solution)\W*"
+)
+
+
+@lru_cache(maxsize=4)
+def find_marks(tokenizer: Any) -> dict[str, int]:
+    """The special tokens by which a model marks its reasoning and its answer, such as `</think>`, with their ids."""
+    marks = [one for one in getattr(tokenizer, "all_special_tokens", ()) if MARK.fullmatch(str(one).casefold())]
+    return {str(one): int(tokenizer.convert_tokens_to_ids(one)) for one in marks}
+
+
+@lru_cache(maxsize=4)
+def _find_specials(tokenizer: Any) -> dict[int, str]:
+    """All other special tokens, which have no place in a text."""
+    ids = {int(tokenizer.convert_tokens_to_ids(one)): str(one) for one in tokenizer.all_special_tokens}
+    return {number: one for number, one in ids.items() if one not in find_marks(tokenizer)}
+
+
+def _encode_text(tokenizer: Any, text: str, *, first: bool) -> list[int]:
+    """Token ids of a text in which special tokens are text, but for marks of reasoning; `first` has the tokenizer add
+    what it adds to a text."""
+    marks = find_marks(tokenizer)
+    if not any(mark in text for mark in marks):
+        return list(tokenizer(text, add_special_tokens=first, split_special_tokens=True)["input_ids"])
+    ids: list[int] = []
+    for place, piece in enumerate(re.split("(" + "|".join(map(re.escape, marks)) + ")", text)):
+        if piece in marks:
+            ids.append(marks[piece])
+        elif piece or (first and place == 0):
+            found = tokenizer(piece, add_special_tokens=first and place == 0, split_special_tokens=True)
+            ids += found["input_ids"]
+    return ids
+
+
 def encode_prompt(tokenizer: Any, prompt: str, *, chat: bool) -> list[int]:
     """Token ids of a prompt.
 
@@ -157,15 +194,30 @@ def encode_prompt(tokenizer: Any, prompt: str, *, chat: bool) -> list[int]:
     """
     if chat:
         return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    ids = list(tokenizer(prompt, split_special_tokens=True)["input_ids"])
+    ids = _encode_text(tokenizer, prompt, first=True)
     # A tokenizer that closes every text with the end token would end the prompt before the completion.
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def encode_completion(tokenizer: Any, completion: str) -> list[int]:
-    """Token ids of a completion with the end token; special tokens written out in it are text."""
-    ids = list(tokenizer(completion, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-    return [*ids, tokenizer.eos_token_id]
+def encode_completion(tokenizer: Any, completion: str, end: int | None = None) -> list[int]:
+    """Token ids of a completion with the token that ends it, the tokenizer's end token without `end`.
+
+    Special tokens written out in it are text, but for the marks by which a model tells its reasoning from its answer.
+    """
+    ids = _encode_text(tokenizer, completion, first=False)
+    return [*ids, tokenizer.eos_token_id if end is None else end]
+
+
+def decode_completion(tokenizer: Any, ids: Sequence[int], ends: Collection[int], stop: Sequence[str] = ()) -> str:
+    """The text of sampled tokens up to a stop string or the token that ended it.
+
+    Marks of reasoning stay as they are; other special tokens are shown, and broken up so that they remain text.
+    """
+    written = list(ids[:-1] if ids and ids[-1] in ends else ids)
+    text = cut_at_stop(tokenizer.decode(written, skip_special_tokens=False), stop)
+    specials = _find_specials(tokenizer)
+    there = {specials[one] for one in written if one in specials}
+    return neutralize_special_tokens(text, [*there]) if there else text
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

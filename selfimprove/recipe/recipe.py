@@ -51,6 +51,9 @@ class Model(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision in which the weights are loaded, sampled from and trained."""
     device: str = unhashed("auto", "where the model is loaded: auto, cpu, cuda, cuda:1, …; auto: a GPU if there is one")
+    overrule: tuple[str, ...] = unhashed(
+        (), "run although `selfimprove doctor` finds these wrong: the names of its findings, such as begin"
+    )
 
 
 # --- prompts and sampling ------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from selfimprove.constitution.show import word_diff
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import MAX_SHOWN, one_line
 from selfimprove.results.status import make_table
-from selfimprove.running.console import SafeConsole
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
 

@@ -12,9 +12,9 @@ from selfimprove.prompting.triggers import Trigger
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import holm, mcnemar, wilson
 from selfimprove.results.status import make_table
-from selfimprove.running.console import SafeConsole
 from selfimprove.running.engine_slot import load_with_recipe
 from selfimprove.running.loop import run_loop
 from selfimprove.running.report import Report

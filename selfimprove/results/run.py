@@ -59,7 +59,7 @@ def load(run: PathLike, *, runs: PathLike = "runs") -> "Run":
 @contextmanager
 def _watch(quiet: bool) -> Iterator[Any]:
     """What tells of a run that goes on: bars on a terminal, lines in a notebook; Ctrl-C ends it between two events."""
-    from selfimprove.running.console import SafeConsole
+    from selfimprove.records.console import SafeConsole
     from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
 
     if quiet:

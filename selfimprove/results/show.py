@@ -7,9 +7,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from selfimprove.constitution.show import word_diff
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.lineage import build_graph, descendants
 from selfimprove.records.printable import MAX_SHOWN, one_line, printable
-from selfimprove.running.console import SafeConsole
 from selfimprove.store.query import TRACES, Query
 
 COLORS = {"correct": "green", "incorrect": "red", "undecided": "yellow"}

@@ -11,8 +11,8 @@ from rich.text import Text
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task, wilson
-from selfimprove.running.console import SafeConsole
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder

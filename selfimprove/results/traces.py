@@ -10,8 +10,8 @@ from rich.text import Text
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.yaml import suggest
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import one_line, printable
-from selfimprove.running.console import SafeConsole
 from selfimprove.store.export import write_rows
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import one_line
 from selfimprove.records.stats import wilson
 from selfimprove.results.verify_file import OUTCOMES, Totals
-from selfimprove.running.console import SafeConsole
 from selfimprove.verifiers.labelled import LabelledReport
 
 SHOWN = 12

@@ -12,7 +12,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
-from selfimprove.running.console import SafeConsole
+from selfimprove.records.console import SafeConsole
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.flow_tree import draw_flow
 from selfimprove.running.plan import PlannedStage

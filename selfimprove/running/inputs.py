@@ -3,6 +3,7 @@
 import sys
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 
 from selfimprove.constitution import load_constitution
 from selfimprove.constitution.transcript import Prompter
@@ -21,8 +22,9 @@ from selfimprove.tasks.standard import Standard
 class Inputs:
     """The data of a recipe, read once; raises TaskError where training and held-out problems overlap."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, run: Path | None = None) -> None:
+        """`run` is the folder of the run, which keeps the time that a chat template is told."""
+        self.recipe, self._run = recipe, run
         self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
         apart = recipe.open_prompt
         self.open_exemplars = load_exemplars(apart.exemplars, apart.shots) if apart else ()
@@ -120,7 +122,7 @@ class Inputs:
         if self.recipe.prompt.chat == "auto" and self.recipe.model.path:
             from selfimprove.engines.models import load_chat
 
-            chat = load_chat(self.recipe.model.path)
+            chat = load_chat(self.recipe.model.path, self._run)
         formats = {}
         if self.recipe.open_prompt:
             apart = PromptFormat(self.recipe.open_prompt, self.open_exemplars, chat)

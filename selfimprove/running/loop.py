@@ -15,6 +15,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import extension_of
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.running.clock import Clock
+from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
 from selfimprove.running.report import Report
@@ -52,11 +53,15 @@ def run_loop(
         folder.write_recipe(recipe)
         if session.inputs.constitution:
             folder.write_constitution(write_constitution(session.inputs.constitution))
+        examined = False
         try:
             for stage in stages_to_run(session):
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
                     session.check_start()
+                    if not examined:
+                        check_start(session)
+                        examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())
                     if stage.name == last_of_round(recipe, stage.round):

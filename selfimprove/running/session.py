@@ -42,7 +42,7 @@ class Session:
         self.recipe, self.folder = recipe, folder
         self.report: Report = report or Silent()
         self.clock = Clock()
-        self.inputs = Inputs(recipe)
+        self.inputs = Inputs(recipe, folder.path)
         self.judging = Judging(recipe.of(Verify), recipe.judge, self.inputs.tasks, self._ask)
         loader = load or load_with_recipe
         self.slot = EngineSlot(recipe, self.clock, lambda checkpoint: loader(checkpoint, self), self.describe_weights)
@@ -103,7 +103,7 @@ class Session:
             from selfimprove.engines.models import load_chat
 
             self.import_models()
-            chat = load_chat(path)
+            chat = load_chat(path, self.folder.path)
         if settings.path is not None:
             self._chats[checkpoint.id] = chat is not None
         return checkpoint, chat

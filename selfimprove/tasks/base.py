@@ -15,6 +15,7 @@ from selfimprove.recipe.task_settings import PoolTask as PoolSettings
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.tasks.standard import Standard
 
+UTF8 = "utf-8-sig"  # with a byte-order mark or without
 MAX_CHARACTERS = 256_000_000  # of one file, unpacked
 
 
@@ -170,7 +171,7 @@ def check_disjoint(train: Sequence[Task], held_out: Sequence[Problem]) -> None:
 def read_text(path: Path) -> str:
     """Read a text file of problems, unpacked if its name ends in .gz; raises TaskError with the reason."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding=UTF8) if path.suffix == ".gz" else path.open(encoding=UTF8) as file:
             text = file.read(MAX_CHARACTERS + 1)
     except (EOFError, zlib.error):
         raise TaskError(f"{path}: a damaged gzip file") from None

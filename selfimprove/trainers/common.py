@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engines.models import ADAPTER, load_model
+from selfimprove.engines.models import ADAPTER, apply_adapter, load_model
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
@@ -123,12 +123,12 @@ def _load(job: TrainingJob) -> tuple[Any, Any]:
     device = "cpu" if job.device == "cpu" or count_processes() > 1 else "auto"
     if job.settings.lora is None:
         return load_model(job.model, base=job.base, dtype=job.dtype, device=device)
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     base = job.base or job.model
     model, tokenizer = load_model(base, base=None, dtype=job.dtype, device=device)
     if (Path(job.model) / ADAPTER).is_file():
-        return PeftModel.from_pretrained(model, job.model, is_trainable=True), tokenizer
+        return apply_adapter(model, job.model, trainable=True), tokenizer
     lora = job.settings.lora
     import torch
 

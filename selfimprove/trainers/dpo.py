@@ -7,6 +7,7 @@ from typing import Any
 
 from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
@@ -99,6 +100,7 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
 
     table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected", "ends", "margin"])
     prompts: dict[str, list[int]] = {}
+    end = find_end(tokenizer, chat=job.chat)
     columns: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     wrong: list[float] = []
     soft = job.settings.labels == "soft"
@@ -107,7 +109,7 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
         if row["prompt"] not in prompts:
             prompts[row["prompt"]] = encode_prompt(tokenizer, row["prompt"], chat=job.chat)
         ids = prompts[row["prompt"]]
-        chosen, rejected = (encode_completion(tokenizer, row[name]) for name in ("chosen", "rejected"))
+        chosen, rejected = (encode_completion(tokenizer, row[name], end) for name in ("chosen", "rejected"))
         if not row["ends"]:
             chosen, rejected = chosen[:-1], rejected[:-1]
         if len(ids) + max(len(chosen), len(rejected)) > job.settings.max_length:

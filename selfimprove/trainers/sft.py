@@ -3,6 +3,7 @@
 from typing import Any
 
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainResult
@@ -33,12 +34,13 @@ def _tokenize(job: SftJob, tokenizer: Any) -> Rows:
 
     table = pq.read_table(job.examples, columns=["prompt", "completion"])
     prompts: dict[str, list[int]] = {}
+    end = find_end(tokenizer, chat=job.chat)
     inputs, labels, left_out = [], [], 0
     for prompt, completion in zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True):
         if prompt not in prompts:
             prompts[prompt] = encode_prompt(tokenizer, prompt, chat=job.chat)
         ids = prompts[prompt]
-        target = encode_completion(tokenizer, completion)
+        target = encode_completion(tokenizer, completion, end)
         if len(ids) + len(target) > job.settings.max_length:
             left_out += 1
             continue
