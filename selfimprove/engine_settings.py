@@ -13,19 +13,21 @@ class VllmSettings(Settings):
     """vLLM in this process."""
 
     memory: Share = unhashed(0.9, "the share of the GPU's memory that it takes (vLLM: gpu_memory_utilization)")
-    cache: Size | None = unhashed(None, "the size of the key-value cache in place of that share, such as 512M or 8G")
-    max_length: PositiveInt | None = unhashed(None, "the longest prompt and completion together; the model's own")
+    cache: Size | None = unhashed(None, "the size of the key-value cache, such as 512M or 8G, instead of that share")
+    max_length: PositiveInt | None = unhashed(
+        None, "the longest prompt and completion together; by default the model's own limit"
+    )
     gpus: PositiveInt = unhashed(1, "GPUs that one copy of the model is spread over (tensor parallel)")
-    eager: bool | None = unhashed(None, "do not compile; without it: compile on a GPU only")
+    eager: bool | None = unhashed(None, "do not compile; by default it compiles on a GPU only")
 
 
 class ServerSettings(Settings):
     """OpenAI-compatible servers: given by address, or started here."""
 
     urls: tuple[str, ...] = unhashed((), "addresses of servers, such as http://127.0.0.1:8000/v1")
-    start: NonNegativeInt = unhashed(0, "start so many vLLM servers on this machine, one a GPU, in place of 'urls'")
-    model: str | None = unhashed(None, "the model's name on the servers; the first that they list")
-    key: str | None = unhashed(None, "the environment variable that holds the servers' key; its value is kept nowhere")
+    start: NonNegativeInt = unhashed(0, "start n vLLM servers on this machine, one per GPU, instead of 'urls'")
+    model: str | None = unhashed(None, "the model's name on the servers; by default the first that they list")
+    key: str | None = unhashed(None, "the environment variable that holds the servers' key; its value is never stored")
     concurrency: PositiveInt = unhashed(64, "requests at a time to each server")
     timeout: PositiveFloat = unhashed(600.0, "seconds that one request may take")
     patience: PositiveFloat = unhashed(600.0, "seconds to wait while no server answers at all")
@@ -38,12 +40,14 @@ class EngineSettings(Settings):
         "transformers", "transformers and vllm work in this process, server asks OpenAI-compatible servers"
     )
     batch_size: PositiveInt = unhashed(64, "rows decoded together by transformers; vLLM decides by itself")
-    threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; torch decides without it")
+    threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; by default torch decides")
     canary: bool = unhashed(
         True, "compare log-probabilities of a fixed text with transformers whenever vLLM or a server takes new weights"
     )
     vllm: VllmSettings = VllmSettings()
+    """Settings of the engine vllm."""
     server: ServerSettings = ServerSettings()
+    """Settings of the engine server."""
 
 
 class Ray(Settings):
@@ -51,9 +55,13 @@ class Ray(Settings):
 
     address: str | None = unhashed(
         None,
-        "`auto` or host:port of a cluster that is there; without it Ray is started on this machine and ended after",
+        "`auto` or host:port of a running cluster; by default Ray is started on this machine and stopped afterwards",
     )
-    workers: PositiveInt | None = unhashed(None, "processes that load the model; as many as fit without it")
-    verifiers: PositiveInt | None = unhashed(None, "processes of stages without a model; as `workers` without it")
+    workers: PositiveInt | None = unhashed(None, "processes that load the model; by default as many as fit")
+    verifiers: PositiveInt | None = unhashed(
+        None, "processes of stages without a model; by default as many as `workers`"
+    )
     cpus: PositiveFloat = unhashed(1.0, "CPUs that a worker reserves")
-    gpus: NonNegativeFloat | None = unhashed(None, "GPUs that a worker with a model reserves; 1 where there are any")
+    gpus: NonNegativeFloat | None = unhashed(
+        None, "GPUs that a worker with a model reserves; by default 1 if there are any"
+    )

@@ -26,10 +26,11 @@ class Limits(Settings):
     """What one verdict may take where a parser of others is asked; one that takes more is undecided."""
 
     cpu_seconds: PositiveFloat = 5.0
+    """CPU seconds."""
     wall_seconds: PositiveFloat = 30.0
-    """On the clock: larger than the CPU time, so that a busy machine does not change verdicts."""
+    """Seconds on the clock: more than the CPU time, so that a busy machine does not change verdicts."""
     memory_mb: PositiveInt = 1024
-    """Beside what the worker's program itself takes."""
+    """Megabytes, not counting what the worker's program itself takes."""
 
 
 class TaskSettings(Settings):
@@ -44,6 +45,7 @@ class ArithmeticTask(TaskSettings):
 
     family = "arithmetic"
     name: Literal["arithmetic"] = "arithmetic"
+    """The task."""
     max_digits: PositiveInt = 5
     """Operands have 1 to this many digits."""
     seed_total_digits: PositiveInt = 6
@@ -58,12 +60,13 @@ class ArithmeticTask(TaskSettings):
 class PoolTask(TaskSettings):
     """What tasks with a fixed pool of problems share."""
 
-    path: str | None = unhashed(None, "a local file or folder; without it the hub's copy is loaded")
+    path: str | None = unhashed(None, "a local file or folder; by default the data set is loaded from the hub")
     held_out: PositiveInt = 200
     """Problems kept for evaluation, chosen by a hash of the question (the test split where the data has one)."""
     limit: PositiveInt | None = None
-    """At most this many training problems."""
+    """At most n training problems; by default all."""
     answers: Answers = Answers()
+    """How answers are compared."""
 
 
 class Gsm8kTask(PoolTask):
@@ -71,6 +74,7 @@ class Gsm8kTask(PoolTask):
 
     family = "gsm8k"
     name: Literal["gsm8k"] = "gsm8k"
+    """The task."""
 
 
 class SvampTask(PoolTask):
@@ -78,6 +82,7 @@ class SvampTask(PoolTask):
 
     family = "svamp"
     name: Literal["svamp"] = "svamp"
+    """The task."""
 
 
 class AsdivTask(PoolTask):
@@ -85,7 +90,9 @@ class AsdivTask(PoolTask):
 
     family = "asdiv"
     name: Literal["asdiv"] = "asdiv"
+    """The task."""
     grades: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """The school grades that problems are taken from."""
 
 
 class CommonsenseqaTask(PoolTask):
@@ -93,6 +100,7 @@ class CommonsenseqaTask(PoolTask):
 
     family = "commonsenseqa"
     name: Literal["commonsenseqa"] = "commonsenseqa"
+    """The task."""
 
 
 class MmluTask(PoolTask):
@@ -100,6 +108,7 @@ class MmluTask(PoolTask):
 
     family = "mmlu"
     name: str = Field(pattern=r"^mmlu/[a-z0-9_]{1,80}$")
+    """`mmlu/` and a subject."""
 
     @property
     def subject(self) -> str:
@@ -112,6 +121,7 @@ class BbhTask(PoolTask):
 
     family = "bbh"
     name: str = Field(pattern=r"^bbh/[a-z0-9_]{1,80}$")
+    """`bbh/` and a task."""
 
     @property
     def subject(self) -> str:
@@ -124,15 +134,17 @@ class ReasoningGymTask(TaskSettings):
 
     family = "reasoning_gym"
     name: str = Field(pattern=r"^reasoning_gym/[a-z0-9_]{1,80}$")
+    """`reasoning_gym/` and a generator."""
     held_out: PositiveInt = 200
+    """Problems kept for evaluation."""
     limit: PositiveInt = 2000
-    """Training problems."""
+    """Number of training problems."""
     seed: NonNegativeInt = 0
     """The generator's seed."""
     config: dict[str, JsonValue] = Field(default_factory=dict)
     """The generator's own settings, such as {min_animals: 3}."""
     credit: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """The least score that counts as correct; many scorers give part of a point for a form that is not quite right."""
+    """The lowest score that counts as correct; many scorers give part of a point for a form that is not quite right."""
 
     @property
     def subject(self) -> str:
@@ -144,6 +156,7 @@ class JsonlTask(PoolTask):
 
     family = "jsonl"
     name: Literal["jsonl"] = "jsonl"
+    """The task."""
     question: str = "question"
     """The key of the question."""
     answer: str = "answer"
@@ -151,12 +164,12 @@ class JsonlTask(PoolTask):
     options: str | None = None
     """The key of a list of options, for `compare: choice`; the answer is then a letter or the text of one."""
     level: str | None = None
-    """The key of a whole number that orders problems from easy to hard; all are level 0 without it."""
+    """The key of a whole number that orders problems from easy to hard; by default all are level 0."""
     compare: Comparison = "math"
     """math: numbers, and whatever sympy can compare; text: without case and surrounding space; choice: options by
     letter or text; judge: a model decides, by the recipe's `judge`."""
     evaluate_path: str | None = unhashed(
-        None, "a file of held-out problems; without it `held_out` problems of `path` are set aside"
+        None, "a file of held-out problems; by default `held_out` problems of `path` are set aside"
     )
 
 
@@ -166,10 +179,11 @@ class PromptsTask(PoolTask):
 
     family = "prompts"
     name: str = Field(pattern=r"^prompts/[a-z0-9_-]{1,80}$")
+    """`prompts/` and a name: `prompts/red-team` is in policies/prompts, any other needs a `path`."""
     held_out: PositiveInt = 20
     """Prompts kept for evaluation, chosen by a hash."""
     draw: PositiveInt = 50
-    """Prompts a round, where they stand beside the training task as the recipe's `open`."""
+    """Prompts in a round, where they are the recipe's `open`, in addition to the training task."""
 
 
 class ScoredTask(TaskSettings):
@@ -178,13 +192,14 @@ class ScoredTask(TaskSettings):
 
     family = "scored"
     name: str = Field(pattern=r"^scored/[a-z0-9_-]{1,80}$")
+    """`scored/` and any name."""
     path: str = unhashed(
         ...,
         "a file of one JSON object a line: `prompt`, `corrects` and `incorrects` (BIG-bench's format, and that of the "
         "Constitutional AI paper's evaluations), or hh-rlhf's `chosen` and `rejected`; .gz is unpacked",
     )
     held_out: PositiveInt = 10_000
-    """At most so many problems, chosen by a hash of the prompt."""
+    """At most n problems, chosen by a hash of the prompt."""
 
 
 class VerifierSettings(Settings):

@@ -176,6 +176,8 @@ def names_of(settings: dict[str, Any], prefix: str = "") -> set[str]:
 
 LAUNCH = ("launch", "launch_config", "processes", "launch_arguments")
 UNHASHED = [
+    "name",
+    "description",
     "constitution",
     "rounds",
     "model.device",
