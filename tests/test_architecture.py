@@ -16,10 +16,10 @@ SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 
 # A module imports only from rows above its own; a package is one unit, and may import itself.
 ROWS = (
-    {"errors", "records", "phrases"},
+    {"errors", "records", "phrases", "shipped", "build_wheel"},
     {"yaml_files", "terminal", "addition", "settings", "memory", "trackers"},
-    {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console"},
-    {"recipe", "gym_data", "accelerate_config", "triggers"},
+    {"task_settings", "engine_settings", "stats", "lineage", "policy_files", "console", "documents"},
+    {"recipe", "gym_data", "accelerate_config", "triggers", "reference", "read_documents"},
     {"recipe_file", "prompts"},
     {"models"},
     {"tasks", "engines", "verifiers", "trainers", "store"},
@@ -59,7 +59,17 @@ STAGES_TOGETHER = {
 }  # fmt: skip
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.
-VIEWER_MAY_IMPORT = {"errors", "records", "lineage", "stats", "store", "constitution", "terminal"}
+VIEWER_MAY_IMPORT = {
+    "errors",
+    "records",
+    "lineage",
+    "stats",
+    "store",
+    "constitution",
+    "terminal",
+    "documents",
+    "shipped",
+}
 
 HOMES = {
     "trl": {"trainers"},
@@ -80,6 +90,8 @@ HOMES = {
     "starlette": {"viewer"},
     "jinja2": {"viewer"},
     "markupsafe": {"viewer"},
+    "markdown_it": {"viewer"},
+    "setuptools": {"build_wheel"},
     "uvicorn": {"viewer"},
     "matplotlib": {"viewer"},
     "trackio": {"trackers"},
