@@ -1,5 +1,8 @@
 """What a user can put right: each error is one line that says where, what, and what to do next."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SelfImproveError(Exception):
     """A mistake or a fault that is not a bug; the command line prints it in one line and exits with 2."""
@@ -39,3 +42,12 @@ class ClusterError(SelfImproveError):
 
 class StoreError(SelfImproveError):
     """A run on disk is locked, damaged, full, or belongs to another recipe."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is nearest, or list the known ones where they are few."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""

@@ -19,6 +19,7 @@ ROWS = (
     {"errors"},
     {"settings"},
     {"records"},
+    {"shipping"},
     {"recipe"},
     {"prompting"},
     {"tasks"},
@@ -27,6 +28,7 @@ ROWS = (
     {"constitution"},
     {"store"},
     {"trainers"},
+    {"doctor"},
     {"stages.base"},
     {"stages"},
     {"running"},
@@ -75,7 +77,7 @@ STAGES_TOGETHER = {
 }
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.
-VIEWER_MAY_IMPORT = {"recipe", "errors", "records", "store", "constitution"}
+VIEWER_MAY_IMPORT = {"recipe", "errors", "records", "shipping", "store", "constitution"}
 
 HOMES = {
     "trl": {"trainers"},

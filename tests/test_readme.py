@@ -1,4 +1,4 @@
-"""What the README says can be typed as it stands: commands, options, settings and files."""
+"""What the documents say can be typed as it is: commands, options, settings, recipes and files."""
 
 import contextlib
 import io
@@ -7,19 +7,30 @@ import shlex
 from pathlib import Path
 
 import pytest
+from make_docs import documents
 
 from selfimprove.cli import main
 from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.yaml import read_document
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line[line.index("selfimprove ") :].replace("\\\n", " ")
-    for block in BLOCKS
-    for line in re.sub(r"\\\n\s*", "", block).splitlines()
-    if re.match(r"(\.venv/bin/)?selfimprove |.*&& \.venv/bin/selfimprove ", line)
-]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in documents()}
+README = TEXTS["README.md"]
+
+
+def blocks(language: str) -> list[str]:
+    return [block for text in TEXTS.values() for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
+
+
+COMMANDS = sorted(
+    {
+        line[line.index("selfimprove ") :].replace("\\\n", " ")
+        for block in blocks("sh")
+        for line in re.sub(r"\\\n\s*", "", block).splitlines()
+        if re.match(r"(\.venv/bin/)?selfimprove |.*&& \.venv/bin/selfimprove ", line)
+    }
+)
+RECIPES = [block for block in blocks("yaml") if re.search(r"^model:", block, re.MULTILINE)]
 
 
 def help_of(*command: str) -> str:
@@ -48,12 +59,22 @@ def test_settings_exist(line: str, tmp_path: Path) -> None:
         load_recipe(recipe, changes)
 
 
+@pytest.mark.parametrize("text", RECIPES)
+def test_recipes_are_valid(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.yaml"
+    path.write_text(text)
+    assert load_recipe(str(path)).name == read_document(path).data["name"]
+
+
 def test_there_is_something_to_check() -> None:
-    assert len(COMMANDS) >= 8
+    assert len(COMMANDS) >= 60 and len(RECIPES) >= 3
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"(?:policies|selfimprove|tests)/[\w./-]+\.(?:ya?ml|py|md)", README)))
+    "path",
+    sorted(
+        {path for text in TEXTS.values() for path in re.findall(r"(?:policies|tests)/[\w./-]+\.(?:ya?ml|py|md)", text)}
+    ),
 )
 def test_files_exist(path: str) -> None:
     assert (ROOT / path).exists()
@@ -64,7 +85,5 @@ def test_the_two_commands_are_marked_for_ci(name: str) -> None:
     assert len(re.findall(rf"^<!-- {name} -->\n```sh\n.+?```$", README, re.MULTILINE | re.DOTALL)) == 1
 
 
-def test_the_tree_names_every_module() -> None:
-    for path in sorted((ROOT / "selfimprove").iterdir()):
-        if path.name not in ("__pycache__", "__init__.py"):
-            assert path.name in README, path.name
+def test_the_first_page_is_short() -> None:
+    assert len(README.encode()) <= 8192

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe.file import load_recipe
-from selfimprove.recipe.yaml import suggest
 
 HEAD = """\
 name: plain

@@ -277,13 +277,33 @@ def serve(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of recipes, for editors."""
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as tables for people.")] = False,
+) -> None:
+    """Print the JSON Schema of recipes, for editors, or every setting with its default and meaning."""
     import json
 
     from selfimprove.recipe import compose
+    from selfimprove.results.reference import settings_reference
 
-    typer.echo(json.dumps(compose({}).model_json_schema(), indent=2))
+    schema = settings_reference(compose({})) if markdown else json.dumps(compose({}).model_json_schema(), indent=2)
+    typer.echo(schema.rstrip())
+
+
+@app.command()
+def docs(
+    topic: Annotated[
+        str | None, typer.Argument(help="Such as settings or verifiers; all are listed without one.")
+    ] = None,
+) -> None:
+    """Read the documents in the terminal; `selfimprove view` shows them in a browser, under /docs."""
+    from selfimprove.results.read_documents import print_document, print_topics
+    from selfimprove.shipping.documents import find_document
+
+    if topic is None:
+        print_topics()
+    else:
+        print_document(find_document(topic))
 
 
 @app.command()

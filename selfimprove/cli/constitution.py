@@ -43,8 +43,7 @@ def show(
     """Show a constitution as people read it, with what it inherits."""
     from selfimprove.constitution import load_constitution, write_constitution
     from selfimprove.constitution.show import describe
-    from selfimprove.errors import RecipeError
-    from selfimprove.recipe.yaml import suggest
+    from selfimprove.errors import RecipeError, suggest
     from selfimprove.records.printable import printable
 
     constitution = load_constitution(name)

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe.policies import find_policy
-from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, read_document, suggest, validate
+from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, read_document, validate
 
 
 class ConstitutionFile(Constitution):

@@ -19,8 +19,9 @@ from selfimprove.constitution.model import (
     Use,
     VerifierCheck,
 )
+from selfimprove.errors import suggest
 from selfimprove.recipe.task_settings import Task, VerifierSettings
-from selfimprove.recipe.yaml import Document, Location, suggest
+from selfimprove.recipe.yaml import Document, Location
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.steps import check_steps

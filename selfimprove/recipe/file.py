@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
-from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, suggest, validate
+from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, validate
 from selfimprove.recipe.yaml import compose as compose_yaml
 
 STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings

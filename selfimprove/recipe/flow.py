@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe import Recipe, flow_names
 from selfimprove.recipe.catalog import Declared, Mistake, known_stages
-from selfimprove.recipe.yaml import Document, suggest
+from selfimprove.recipe.yaml import Document
 from selfimprove.settings import Settings
 
 

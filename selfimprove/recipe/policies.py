@@ -1,17 +1,29 @@
-"""The files under `policies/`: found by path, or by name in the working folder or beside the package."""
+"""The files under `policies/`: found by path, or by name in the working folder, the user's own folder or the shipped
+ones."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from selfimprove.errors import RecipeError
-from selfimprove.recipe.yaml import suggest
+from selfimprove.errors import RecipeError, suggest
+from selfimprove.shipping.shipped import find_shipped
 
-POLICIES = Path(__file__).resolve().parent.parent.parent / "policies"
+POLICIES = find_shipped("policies")
 NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
 }
+
+
+def policy_folders() -> Iterator[Path]:
+    """Where names are looked up, in this order: `./policies`, `~/.config/selfimprove/policies`, the shipped ones.
+
+    `XDG_CONFIG_HOME` moves the second one.
+    """
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 (no home is no error)
+    yield from (Path("policies"), Path(home) / "selfimprove" / "policies", POLICIES)
 
 
 def find_policy(folder: str, name: str) -> Path:
@@ -21,13 +33,16 @@ def find_policy(folder: str, name: str) -> Path:
         if not path.is_file():
             raise RecipeError(f"{path}: no such {NOUNS[folder]}{suggest(path.stem, policy_names(folder))}")
         return path
-    for policies in (Path("policies"), POLICIES):
-        found = policies / folder / f"{name}.yaml"
-        if found.is_file():
-            return found
+    if found := find_named(folder, f"{name}.yaml"):
+        return found
     raise RecipeError(f"no {NOUNS[folder]} '{name}' in policies/{folder}{suggest(name, policy_names(folder))}")
 
 
-def policy_names(folder: str) -> set[str]:
-    """The names of all files under `policies/FOLDER`."""
-    return {path.stem for policies in (Path("policies"), POLICIES) for path in (policies / folder).glob("*.yaml")}
+def find_named(folder: str, file: str) -> Path | None:
+    """The first `policies/FOLDER/FILE` in the order of `policy_folders`."""
+    return next((path for policies in policy_folders() if (path := policies / folder / file).is_file()), None)
+
+
+def policy_names(folder: str, suffix: str = ".yaml") -> set[str]:
+    """The names of all files under `policies/FOLDER`, wherever they are looked for."""
+    return {path.stem for policies in policy_folders() for path in (policies / folder).glob(f"*{suffix}")}

@@ -1,18 +1,17 @@
 """YAML files as pydantic models: every mistake is one line with the file, the line and the nearest right name."""
 
-import difflib
 import numbers
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -26,15 +25,6 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 # libyaml's parser takes a tenth of the time; where PyYAML comes without it, its own does the same.
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known name is nearest, or list the known ones where they are few."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""
 
 
 class Document:

@@ -16,8 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from selfimprove.errors import SelfImproveError
-from selfimprove.recipe.yaml import suggest
+from selfimprove.errors import SelfImproveError, suggest
 from selfimprove.records import Evaluation, digest
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder

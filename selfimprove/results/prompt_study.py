@@ -7,10 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from selfimprove.engines import Completion, Engine, Request, Score
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, suggest
 from selfimprove.prompting.triggers import Trigger
 from selfimprove.recipe import Recipe, Sampling
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import holm, mcnemar, wilson

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from selfimprove.errors import SelfImproveError
-from selfimprove.recipe.yaml import read_document, suggest
+from selfimprove.errors import SelfImproveError, suggest
+from selfimprove.recipe.yaml import read_document
 from selfimprove.records import KINDS, Checkpoint, Evaluation, Origin, Outcome, Promotion, Record
 from selfimprove.records.stats import TaskAccuracy, sum_by_task, wilson
 from selfimprove.results.rows import NESTED_TRACES, Rows, Sql, Trace, make_trace, to_record

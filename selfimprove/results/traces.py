@@ -8,8 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from selfimprove.errors import SelfImproveError
-from selfimprove.recipe.yaml import suggest
+from selfimprove.errors import SelfImproveError, suggest
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import one_line, printable
 from selfimprove.store.export import write_rows

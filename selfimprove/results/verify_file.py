@@ -11,9 +11,8 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from selfimprove.errors import VerifierError
+from selfimprove.errors import VerifierError, suggest
 from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Outcome, Verdict, derive_seed
 from selfimprove.tasks.gym_data import open_data
 from selfimprove.verifiers import VERIFIERS, Verifier, make_verifier

@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from selfimprove.errors import StoreError
+from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Checkpoint, Outcome, Promotion, Rationale, Verdict, Vote
 from selfimprove.records.stats import mcnemar
 from selfimprove.settings import Settings

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from selfimprove.errors import StoreError
+from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe, write_recipe
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import hash_text
 from selfimprove.records.files import is_folder, is_regular, open_regular, read_bounded
 from selfimprove.store.parts import is_link, named_errors, write_text

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import TaskError
+from selfimprove.errors import TaskError, suggest
 from selfimprove.prompting.prompts import Exemplar
 from selfimprove.recipe.task_settings import BbhTask, VerifierSettings
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Problem
 from selfimprove.tasks.base import PoolTask, load_hub, question_key, read_text, split_pool, take
 from selfimprove.tasks.standard import bbh_standards

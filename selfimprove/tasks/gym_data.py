@@ -4,9 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from selfimprove.errors import TaskError
+from selfimprove.errors import TaskError, suggest
 from selfimprove.recipe.task_settings import ReasoningGymTask
-from selfimprove.recipe.yaml import suggest
 
 REFUSED: Mapping[str, str] = {
     "composite": "it mixes data sets; name each of them as a task of its own",

@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from selfimprove.errors import TaskError
+from selfimprove.errors import TaskError, suggest
 from selfimprove.recipe.task_settings import MmluTask, VerifierSettings
-from selfimprove.recipe.yaml import suggest
 from selfimprove.records import Problem
 from selfimprove.tasks.base import PoolTask, load_hub, read_text, take
 from selfimprove.tasks.standard import mmlu_standards

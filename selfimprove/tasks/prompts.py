@@ -4,21 +4,19 @@ import json
 from pathlib import Path
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe.policies import POLICIES
+from selfimprove.recipe.policies import find_named, policy_names
 from selfimprove.recipe.task_settings import PromptsTask
 from selfimprove.records import Problem, replace_surrogates
 from selfimprove.tasks.base import PoolTask, compare_as, read_text, split_pool, take
 
-OWN = POLICIES / "prompts"
-
 
 def load_prompts(settings: PromptsTask) -> PoolTask:
-    """Load prompts from a file, or those of the project by their name; raises TaskError with the file and the line."""
+    """Load prompts from a file, or by name from policies/prompts; raises TaskError with the file and the line."""
     name = settings.name.partition("/")[2]
-    path = Path(settings.path) if settings.path else OWN / f"{name}.jsonl"
-    if not path.is_file() and not settings.path:
-        known = ", ".join(sorted(one.stem for one in OWN.glob("*.jsonl")))
-        raise TaskError(f"task '{settings.name}': set 'path' to a file of prompts (the project's own: {known})")
+    path = Path(settings.path) if settings.path else find_named("prompts", f"{name}.jsonl")
+    if path is None:
+        known = ", ".join(sorted(policy_names("prompts", ".jsonl")))
+        raise TaskError(f"task '{settings.name}': set 'path' to a file of prompts (in policies/prompts: {known})")
     prompts = [
         _read(line, settings.name, f"{path}:{number}")
         for number, line in enumerate(read_text(path).split("\n"), 1)

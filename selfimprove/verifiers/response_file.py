@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import VerifierError
-from selfimprove.recipe.yaml import suggest
+from selfimprove.errors import VerifierError, suggest
 from selfimprove.records import Problem, Rationale, replace_surrogates
 from selfimprove.verifiers import Verifier
 from selfimprove.verifiers.labelled import read_label
