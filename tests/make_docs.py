@@ -68,7 +68,7 @@ def commands() -> str:
     """Every command with its first sentence and its options."""
     from typer.main import get_command
 
-    from selfimprove.cli import app
+    from selfimprove.cli.app import app
 
     def walk(command: Any, name: str) -> Iterator[str]:
         for each, below in sorted(getattr(command, "commands", {}).items()):
