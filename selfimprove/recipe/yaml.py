@@ -27,6 +27,14 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""
 
 
+def not_known(noun: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, with the nearest one; where none is near, it may be of a file not imported."""
+    suggestion = suggest(name, known)
+    if suggestion.startswith("; did you mean"):
+        return f"unknown {noun} '{name}'{suggestion}"
+    return f"the {noun} '{name}' is not known; --import the file that declares it{suggestion}"
+
+
 class Document:
     """A parsed YAML file with the line of each key; raises RecipeError where it is not a mapping of unique keys."""
 
@@ -104,10 +112,13 @@ def read_document(path: Path) -> Document:
     return Document(text, str(path))
 
 
-def validate(model: type[Model], document: Document) -> Model:
-    """Validate a document against a model; raises RecipeError for the first mistake, in the file's order."""
+def validate(model: type[Model], document: Document, *, lenient: bool = False) -> Model:
+    """Validate a document against a model; raises RecipeError for the first mistake, in the file's order.
+
+    `lenient` lets names stand that nothing here declares.
+    """
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(document.data, context={"lenient": lenient})
     except ValidationError as error:
         raise RecipeError(_mistakes(model, document, error)[0]) from None
 
@@ -142,9 +153,11 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
         expected = [text.strip(" '") for text in item["ctx"]["expected_tags"].split(",")]
         variants, _ = _walk(model, item["loc"])
         noun = re.findall("[A-Z][a-z0-9]*", variants[0].__name__)[-1].lower()  # the task of ArithmeticTask
-        return f"unknown {noun} '{tag}'{suggest(tag, expected)}"
+        return not_known(noun, tag, expected)
     if kind == "union_tag_not_found":
         return f"'{name}' needs a name"
+    if kind == "not_known":
+        return f"'{name}': {not_known(item['ctx']['noun'], str(item['input']), item['ctx']['known'])}"
     if kind == "literal_error":
         value = str(item["input"])
         expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]
