@@ -243,7 +243,7 @@ def test_nothing_runs_code_from_data(module: str) -> None:
             "from selfimprove.running.loop import run_loop\nfrom selfimprove.stages.select import select",
             [],
         ),
-        ("viewer.app", "from selfimprove.cli.main import main", ["viewer.app imports cli.main"]),
+        ("viewer.app", "from selfimprove.cli import main", ["viewer.app imports cli"]),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, source: str, found: list[str]) -> None:
@@ -282,7 +282,7 @@ def loaded_by(code: str) -> tuple[set[str], str]:
 
 HELP = """
 import sys
-from selfimprove.cli.main import main
+from selfimprove.cli import main
 sys.argv = ["selfimprove", *{arguments}]
 try:
     main()
@@ -291,7 +291,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("module", ["selfimprove", "selfimprove.cli.main", "selfimprove.recipe.file"])
+@pytest.mark.parametrize("module", ["selfimprove", "selfimprove.cli.app", "selfimprove.recipe.file"])
 def test_an_import_loads_nothing_heavy(module: str) -> None:
     loaded, _ = loaded_by(f"import {module}")
     assert loaded & HEAVY == set()

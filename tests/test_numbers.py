@@ -8,6 +8,7 @@ import pytest
 from selfimprove.verifiers.answers import find_statements
 from selfimprove.verifiers.base import MAX_TEXT
 from selfimprove.verifiers.numbers import MAX_DIGITS, find_numbers, read_number, squeeze
+from selfimprove.verifiers.readings import read_float, read_otherwise
 
 READ = [
     ("7", 7), ("7.0", 7), ("+7", 7), ("-7", -7), ("−7", -7), ("- 7", -7), ("007", 7), ("7.", 7), (" 7 ", 7),
@@ -21,6 +22,24 @@ READ = [
     ("20 °C", 20), ("7 \\text{ apples}", 7), ("\\text{7 cm}", 7), ("$7$", 7), ("\\(7\\)", 7), ("**7**", 7), ("７", 7),
     ("2 million", 2_000_000), ("$1.5 billion", 1_500_000_000), ("7k", 7000), ("3 hundred", 300), ("7!", 7),
     ("7\u200b", 7),
+    # separators with one meaning
+    ("12,34,567", 1234567), ("1,23,456", 123456), ("1.234,5", Fraction(2469, 2)), ("1.234.567", 1234567),
+    ("1 234,5", Fraction(2469, 2)), ("1'234.5", Fraction(2469, 2)), ("1’234’567", 1234567), ("1,\\!000", 1000),
+    # money
+    ("100€", 100), ("100 €", 100), ("₹100", 100), ("Rs. 100", 100), ("Rs 1,00,000", 100_000), ("100/-", 100),
+    ("US$5", 5), ("R$ 1.234,50", Fraction(2469, 2)), ("CHF 100", 100), ("100 USD", 100), ("-₹5", -5),
+    # signs, scripts, marks that cannot be seen
+    ("-½", Fraction(-1, 2)), ("½", Fraction(1, 2)), ("2½", Fraction(5, 2)), ("-2 ½", Fraction(-5, 2)),
+    ("⅗", Fraction(3, 5)), ("1⁄2", Fraction(1, 2)), ("–3", -3), ("٤٢", 42), ("४२", 42), ("٣٫١٤", Fraction(157, 50)),
+    ("৪২", 42), ("\x0042", 42), ("\x0b42", 42), ("7\x00", 7),
+    # units and what is counted
+    ("$125$ miles", 125), ("9 (apples)", 9), ("5m", 5), ("7 cm^2", 7), ("18dollars", 18), ("7 \\text{ sq. ft}", 7),
+    # words
+    ("forty-two", 42), ("twelve", 12), ("Twelve apples.", 12), ("one hundred and five", 105), ("a thousand", 1000),
+    ("two hundred thousand and six", 200_006), ("minus three and a half", Fraction(-7, 2)),
+    ("two thirds", Fraction(2, 3)),
+    ("three point one four", Fraction(157, 50)), ("half", Fraction(1, 2)), ("two dozen", 24), ("zero", 0),
+    ("one million two hundred thousand", 1_200_000), ("negative five", -5), ("five percent", 5),
 ]  # fmt: skip
 
 
@@ -33,15 +52,52 @@ def test_a_number_is_read_exactly(text: str, value: Fraction | int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "seven", "7 8", "7+8", "1,2", "3, 4", "1,00", "1,0000", "1,000,00", "10-4", "--7", "-+7", "1.5.2",
-        "1/2/3", "1/-2", "1/0", "1 1/0", "inf", "nan", "0x10", "1_000", "٣", "७", "²", "7\n8", "$", "-", ".", "/2",
+        "", " ", "a few", "one of two", "7 8", "7+8", "1,2", "3, 4", "1,00", "1,0000", "1,000,00", "10-4", "--7",
+        "-+7", "1.5.2",
+        "1/2/3", "1/-2", "1/0", "1 1/0", "inf", "nan", "0x10", "1_000", "1٣", "٣७", "²", "7\n8", "$", "-", ".", "/2",
         "[7]", "7 or 8", "7 or eight", "7 and 8", "7 to 8", "3x", "2i", "7:30", "$5!$", "7\u202e1", "1e9999", "VII",
-        "x = 7", "2^10", "7\x00",
+        "x = 7", "2^10", "7\x088", "7\x1b[2K", "7\x008", "3,14", "0,5", "4ac", "3s^2", "4 bd", "5x^2",
     ],
     ids=ascii,
 )  # fmt: skip
 def test_what_is_no_single_number_is_not_read(text: str) -> None:
     assert read_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "one of them", "one way", "two or three", "twenty twenty", "ten and", "hundred", "five hundred hundred",
+        "a", "an",
+        "one is enough", "five times two", "the one", "someone", "fortytwo", "one two", "first", "seven " * 40,
+        "two-faced it",
+    ],
+)  # fmt: skip
+def test_words_that_are_no_single_number_are_not_read(text: str) -> None:
+    assert read_number(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.30000000000000004", Fraction(3, 10)), ("0.3333333333333333", Fraction(1, 3)), ("2.0000000000000004", 2),
+        ("33.333333333333336", Fraction(100, 3)), ("0.1", None), ("3.14159", None), ("1.4142135623730951", None),
+        ("0.30000000000000005", None), ("-0.6666666666666666", Fraction(-2, 3)), ("1.1102230246251565e-16", None),
+    ],
+)  # fmt: skip
+def test_a_binary_number_stands_for_what_it_was_made_from(text: str, value: Fraction | None) -> None:
+    assert read_float(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3,14", Fraction(157, 50)), ("1.234", 1234), ("1,234", Fraction(617, 500)), ("-0,5", Fraction(-1, 2)),
+        ("0,111", Fraction(111, 1000)), ("3,14 €", Fraction(157, 50)), ("1.5", None), ("1,2,3", None), ("7", None),
+    ],
+)  # fmt: skip
+def test_a_separator_may_be_meant_the_other_way_round(text: str, value: Fraction | None) -> None:
+    assert read_otherwise(text) == value
 
 
 def test_percent_and_unit_are_kept_beside_the_value() -> None:

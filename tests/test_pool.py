@@ -42,7 +42,7 @@ def judged(gold: str, text: str) -> Judged:
 
 def numbered(number: int) -> Judged:
     """One that needs a worker and is right."""
-    return judged(f"x+{number}", rf"\boxed{{{number}+x}}")
+    return judged(rf"\sin 2x+{number}", rf"\boxed{{{number}+2\sin x\cos x}}")
 
 
 def verify(pool: VerifierPool, one: Judged) -> Verdict:

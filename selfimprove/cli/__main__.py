@@ -1,6 +1,6 @@
 """The command line as `python -m selfimprove.cli`."""
 
-from selfimprove.cli.main import main
+from selfimprove.cli import main
 
 if __name__ == "__main__":
     main()

@@ -171,7 +171,7 @@ def _check_kinds(recipe: Recipe, flow: list[Any], at: int) -> Iterator[Mistake]:
         held_out = step.stage.about == "held out"
         writers = [one for one in flow if kind in (one.stage.writes, *one.stage.also) and one is not step]
         fit = [one for one in writers if held_out or one.stage.about == "training"]
-        before = [one for one in flow[:at] if one in fit and (one.stage.when != "first" or kind.kind == "example")]
+        before = [one for one in flow[:at] if one in fit and one.stage.when != "first"]
         if before:
             continue
         if fit and fit[0] in flow[at:]:

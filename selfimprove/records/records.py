@@ -345,13 +345,14 @@ class Decision(Record):
 class Example(Record):
     """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale.
 
-    `critique` and `revision` are rows that teach to criticise and to revise: their prompts show a response.
+    `origin` is that of its rationale, or `seed`; `critique` and `revision` are rows that teach to criticise and to
+    revise: their prompts show a response. Stages of others may name an origin of their own.
     """
 
     kind: ClassVar[str] = "example"
     prompt: str
     completion: str
-    origin: Literal["seed", "sampled", "rationalized", "revised", "critique", "revision"]
+    origin: str
     group: str
     """The group of its problem."""
 
@@ -370,10 +371,10 @@ class Preference(Record):
     ends: bool = True
     """Whether the texts end here, and are trained with the end token; not where they are cut out of longer ones."""
     margin: float
-    source: Literal["verdicts", "revision", "feedback", "file"]
+    source: str
     """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2);
     revision: a revised response over the original; feedback: a model compared the two (Constitutional AI, section 4);
-    file: people did."""
+    file: people did; or the name of another stage that paired them."""
     principle: str = ""
     group: str
     """The group of the problem."""

@@ -1,4 +1,4 @@
-"""Mathematical answers: numbers exactly and by our own code, everything else through sympy, in a worker."""
+"""Mathematical answers: numbers and formulas exactly and by our own code, the rest in a worker."""
 
 import re
 from fractions import Fraction
@@ -8,24 +8,44 @@ from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
+from selfimprove.verifiers.equality import within
+from selfimprove.verifiers.expressions import without_unit
 from selfimprove.verifiers.hedges import taken_back
 from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
+from selfimprove.verifiers.readings import has_one_reading, read_float, read_otherwise, read_time, rounded
 from selfimprove.verifiers.steps import check_steps
+from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
 from selfimprove.verifiers.text import extract_text, normalize
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
 _ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
+_NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
+_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
+_JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_BEFORE_WORDS = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the )?(?:final |correct )?answer(?: is|:)|there (?:is|are)|it(?:'s| is)"
+    r"|this is|that is|we have)[ :]*",
+)
+_AFTER_WORDS = re.compile(r"[,.;:!(](?=\s|$)| (?:because|since|as) |\s[-–—]\s")
+# Of these one is never another.
+_ALTERNATIVES = [
+    set(words.split())
+    for words in (
+        "yes no", "true false", "even odd", "monday tuesday wednesday thursday friday saturday sunday",
+        "january february march april may june july august september october november december",
+    )
+]  # fmt: skip
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
-MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
 Judgement = tuple[Outcome, str]
 
 
 class MathVerifier:
-    """Compares answers as exact numbers or by sympy, and checks the steps of the reasoning."""
+    """Compares answers as exact numbers or as formulas, and checks the steps of the reasoning."""
 
     name = "math"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
@@ -45,12 +65,17 @@ class MathVerifier:
 
     def _find(self, text: str, gold: str) -> tuple[Statement, ...]:
         """The statements of a text; where words or a formula are expected, the whole line if it says just that."""
-        if read_number(gold):
-            return find_statements(text, self.settings.stated)
+        if read_number(gold) and not gold.endswith("!"):
+            found = find_statements(text, self.settings.stated)
+            if len(found) != 1 or not found[0].doubt.unclear:
+                return found
+            line = extract_text(text, stated=self.settings.stated)
+            whole = line is not None and "\\" in line and read_number(line.rstrip(" .")) is not None
+            return (Statement(str(line).rstrip(" ."), 0, len(text)),) if whole else found
         found = find_statements(text, self.settings.stated, _is_equation(gold))
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
-        if line and (_is_words(gold) or squeeze(line[:MAX_ANSWER]) == squeeze(gold[:MAX_ANSWER])):
-            return (Statement(line, 0, len(text)),)
+        if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
+            return (Statement(line.rstrip(" ."), 0, len(text)),)
         return found
 
     def _said(self, text: str, statement: Statement) -> str:
@@ -105,6 +130,9 @@ class MathVerifier:
             listed = _compare_list(text, statements[-1], wanted)
             if listed:
                 return _judgement(True, listed, gold, "the same numbers", "")
+        whole = statements and self._compare_line(gold, text, statements[-1])
+        if whole:
+            return whole
         doubt = _find_doubt(text, statements) if statements else None
         if doubt:
             return doubt
@@ -129,27 +157,61 @@ class MathVerifier:
 
     def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
         gold, answer = _without_variable(gold, answer)
-        expected, extracted = read_number(gold), read_number(answer)
+        # Who writes down what is expected is not excited: 5! is 120.
+        expected, extracted = None if gold.endswith("!") else read_number(gold), read_number(answer)
         if expected is not None and extracted is not None:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
             return _judgement(True, answer, gold, "the same text", "")
-        if has_equation(answer) and not has_equation(gold):
+        special = _compare_times(gold, answer) or _compare_commas(gold, answer, expected, extracted)
+        if special:
+            return special
+        if has_equation(answer) and not has_equation(gold) and "," not in gold:
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
-        if not is_formula(answer):
+        if not _is_formula(answer):
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
-        if not sympy:
-            return None
-        from selfimprove.verifiers.symbolic import compare
+        return self._compare_formulas(gold, answer, sympy=sympy)
 
-        outcome, reason = compare(gold=gold, answer=answer)
-        return outcome, f"extracted {quote(answer)}, expected {quote(gold)}: {reason}"
+    def _compare_line(self, gold: str, text: str, statement: Statement) -> Judgement | None:
+        """Whether a line that seems to hedge names all of several values that are expected: `x = 3 or x = -3`."""
+        if not (statement.doubt.hedge or statement.doubt.unclear) or not _is_several(gold):
+            return None
+        first = text.rfind("\n", 0, statement.start) + 1
+        line = _BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
+        found = self._compare_formulas(gold, line, sympy=False) if _is_formula(line) else None
+        return found if found and found[0] == "correct" else None
+
+    def _compare_formulas(self, gold: str, answer: str, *, sympy: bool) -> Judgement | None:
+        exact = read_float(gold)
+        written = gold if exact is None else str(exact)
+        answers = self.settings.answers
+        if sympy:
+            found: Judgement | None = compare(gold=written, answer=answer, answers=answers)
+        elif find_length(gold) or find_length(answer):
+            found = None
+        else:
+            found = settle(gold=written, answer=answer, answers=answers, worker=False)
+        return found and (found[0], f"extracted {quote(answer)}, expected {quote(gold)}: {found[1]}")
 
     def _compare_numbers(self, gold: str, answer: str, expected: Number, extracted: Number) -> Judgement:
         answers = self.settings.answers
         if answers.units == "match" and expected.unit and f"{extracted.unit} ".find(f"{expected.unit} ") != 0:
             return _judgement(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
+        if (
+            len(expected.unit) == len(extracted.unit) == 1
+            and expected.unit != extracted.unit
+            and expected.unit.isalpha()
+        ):
+            return _judgement(False, answer, gold, "", f"{expected.unit!r} is not {extracted.unit!r}")
         how = _equal(expected, extracted, answers)
+        if not how and (exact := read_float(gold)) is not None:
+            how = _equal(expected._replace(value=exact), extracted, answers)
+        if not how and read_otherwise(answer) == expected.value:
+            return _undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
+        if not how and read_otherwise(gold) == extracted.value:
+            return _undecided(
+                gold, answer, "a comma or a point of the expected answer may set off decimals or thousands"
+            )
         return _judgement(bool(how), answer, gold, how, "not equal")
 
 
@@ -158,15 +220,78 @@ def _is_equation(gold: str) -> bool:
     return has_equation(gold) and not _ASSIGNED.fullmatch(unwrap(gold))
 
 
+def _says_just_that(line: str, gold: str) -> bool:
+    """Whether a line is nothing but the expected text, or nothing but one formula of which no side is the answer."""
+    if squeeze(line) == squeeze(gold):
+        return True
+    if has_equation(line) and not has_equation(gold) and not _is_several(gold):
+        return False
+    return _is_formula(line) and read_gold(line) is not None
+
+
 @lru_cache(maxsize=1024)
 def _is_words(gold: str) -> bool:
-    return read_number(gold) is None and not is_formula(gold)
+    if gold.startswith("\\text") and read_number(gold) is None and _WORDS.fullmatch(unwrap(gold)):
+        return True
+    return read_number(gold) is None and not _is_formula(gold) and read_time(gold) is None
+
+
+@lru_cache(maxsize=1024)
+def _is_several(gold: str) -> bool:
+    """Whether an expected answer is a list or a set of several values."""
+    read = read_gold(gold)
+    return read is not None and read.op in ("list", "set") and len(read.args) > 1
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a text is mathematics; several formulas may be joined by words."""
+    plain = _NAME_OF_FUNCTION.sub("(", without_unit(_JOINED.sub(",", text)))
+    return (
+        is_formula(plain)
+        or (any(sign in plain for sign in "=+*/^<>|√π∞≤≥±≠") and is_formula(f"{plain} 0"))
+        or _ONE_NAME.fullmatch(plain) is not None
+        or (len(text) <= 20 and read_time(text) is not None)
+    )
+
+
+def _compare_times(gold: str, answer: str) -> Judgement | None:
+    """Times of day by the clock, and by the half of the day where the expected one names it."""
+    expected, extracted = read_time(gold), read_time(answer)
+    if expected is None or extracted is None:
+        return None
+    if expected[1] and not extracted[1] and expected[0] == extracted[0]:
+        return _undecided(gold, answer, f"the expected time is {expected[1]}, and the answer does not say")
+    same = expected[0] == extracted[0] and (not expected[1] or expected[1] == extracted[1])
+    return _judgement(same, answer, gold, "the same time", "not the same time")
+
+
+def _compare_commas(gold: str, answer: str, expected: Number | None, extracted: Number | None) -> Judgement | None:
+    """A decimal with a comma, which may be two numbers: `3,14` is 3.14 where that is expected."""
+    if expected is not None and has_one_reading(answer) and read_otherwise(answer) == expected.value:
+        return _judgement(True, answer, gold, "equal with a decimal comma", "")
+    if extracted is not None and has_one_reading(gold) and read_otherwise(gold) == extracted.value:
+        return _undecided(gold, answer, "the comma of the expected answer may set off decimals or a second number")
+    return None
+
+
+def _undecided(gold: str, answer: str, why: str) -> Judgement:
+    return "undecided", f"extracted {quote(answer)}, expected {quote(gold)}: {why}"
 
 
 def _compare_words(gold: str, said: str) -> Judgement:
     """Words can be the same and not equal: two texts that differ may still mean one thing."""
-    if normalize(said) == normalize(gold) or squeeze(said) == squeeze(gold):
+    expected, shown = (normalize(unwrap(text)) for text in (gold, said))
+    if shown == expected or squeeze(said) == squeeze(gold):
         return _judgement(True, said, gold, "the same text", "")
+    others = next((group - {expected} for group in _ALTERNATIVES if expected in group), set())
+    named = [word for word in re.findall(r"[a-z]+", shown[:MAX_ANSWER]) if word in others]
+    bare = _BEFORE_WORDS.sub("", _AFTER_WORDS.split(shown, maxsplit=1)[0].strip(" *_`\"'")).strip(" *_`\"'.")
+    if bare == expected and not named:
+        return _judgement(True, said, gold, "the same words", "")
+    if gold.startswith("\\text") and (said.startswith("\\text") or read_number(said)):
+        return _judgement(False, said, gold, "", "not the same")
+    if bare in others and expected not in re.findall(r"[a-z]+", shown[:MAX_ANSWER]):
+        return _judgement(False, said, gold, "", "not the same")
     return (
         "undecided",
         f"the expected answer {quote(gold)} is neither a number nor a formula, and not said in these words",
@@ -201,29 +326,10 @@ def _equal(expected: Number, extracted: Number, answers: Answers) -> str:
         share, plain = (expected, extracted) if expected.percent else (extracted, expected)
         if share.value == plain.value * 100:
             return f"{share.value}% is {plain.value}"
-    if answers.tolerance or answers.relative_tolerance:
-        share_allowed = Fraction(answers.relative_tolerance) * abs(Fraction(expected.value))
-        if abs(Fraction(expected.value - extracted.value)) <= max(Fraction(answers.tolerance), share_allowed):
-            return "within the tolerance"
-    return _rounded(expected.value, extracted.value)
-
-
-def _rounded(exact: int | Fraction, decimal: int | Fraction) -> str:
-    """Whether a decimal is a fraction without an end, rounded to the decimals that it shows."""
-    if isinstance(exact, int) or isinstance(decimal, int) or _decimals(exact) is not None:
-        return ""
-    shown = _decimals(decimal)
-    if shown is None or shown < MIN_DECIMALS:
-        return ""
-    return f"{exact} rounded to {shown} decimals" if abs(exact - decimal) * 2 * 10**shown <= 1 else ""
-
-
-def _decimals(value: Fraction) -> int | None:
-    """The decimals of a fraction, or None where they have no end."""
-    for decimals in range(1, 31):
-        if 10**decimals % value.denominator == 0:
-            return decimals
-    return None
+    values = Fraction(expected.value), Fraction(extracted.value)
+    if (answers.tolerance or answers.relative_tolerance) and within(answers, *values):
+        return "within the tolerance"
+    return rounded(expected.value, extracted.value)
 
 
 def _differ(others: list[str], said: str) -> bool:

@@ -1,51 +1,56 @@
 """Numbers as people write them, read exactly: integers, decimals, fractions, money, percent, powers of ten."""
 
 import re
+import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from selfimprove.verifiers.number_words import read_words
+from selfimprove.verifiers.units import NO_UNIT, is_unit_of_number
+
 MAX_LENGTH = 200  # characters of a text that is read as one number
 MAX_DIGITS = 60
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,60})"
-_SPACED = r"\d{1,3}(?: \d{3})+(?!\d)"
+# 1,234,567 and India's 12,34,567; a group after a lone zero is no group: 0,111 is a decimal with a comma.
+_DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|[1-9]\d?(?:,\d{2})+,\d{3}(?!\d)|\d{1,60})"
+_SPACED = r"[1-9]\d{0,2}(?:[ '’]\d{3})+(?!\d)(?:\.\d{1,60})?"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,60}})?|\.\d{{1,60}})"
+# 1.234,5 and 1.234.567 have one meaning; 1.234 and 3,14 have two (`read_otherwise`).
+_CONTINENTAL = r"[1-9]\d{0,2}(?:(?:\.\d{3})+,\d{1,60}|(?:\.\d{3}){2,}|(?: \d{3})+,\d{1,60})(?![\d.,])"
 _POWER = r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?![\d.])|\s?[x×*]\s?10\^\{?(?P<power>[-+]?\d{1,3})\}?)"
+SIGN_OF_MONEY = "[$€£¥₹₽₩₺₫₱₦₴฿]"
+MONEY = rf"(?:(?:US|AU|CA|NZ|HK|SG|A|C|R)?{SIGN_OF_MONEY}|(?:Rs|INR|USD|EUR|GBP|CHF|JPY|CNY|RMB|AUD|CAD|BRL|Rp|RM)\.?)"
 _VALUE = (
-    r"(?P<sign>[-+−])?\s?(?P<money>[$€£¥])?\s?(?P<inner>[-+−])?"
-    rf"(?:(?P<whole>\d{{1,20}})(?:\s(?P<top>\d{{1,20}})/(?P<bottom>\d{{1,20}})|\sand\sa\shalf)"
-    rf"|(?P<first>{_SPACED}|{_DECIMAL})(?:\s?/\s?(?P<second>{_DECIMAL})|{_POWER})?)"
-)
-# Words that go on with a second number, or that make another number of this one, are no unit: `7 or eight`, `7 tenths`.
-_NO_UNIT = (
-    r"or|and|to|plus|minus|but|not|out|more|less|fewer|multiplied|divided|remainder|squared|cubed|factorial|pi|sqrt"
-    r"|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
-    r"|mil|mn|bn|lakh|crore"
+    rf"(?P<sign>[-+−])?\s?(?P<money>{MONEY})?\s?(?P<inner>[-+−])?"
+    rf"(?:(?P<continental>{_CONTINENTAL})|(?P<whole>\d{{1,20}})(?:\s(?P<top>\d{{1,20}})/(?P<bottom>\d{{1,20}})|\sand\sa\shalf)"
+    rf"|(?P<first>{_SPACED}|{_DECIMAL})(?:\s?/\s?(?P<second>{_DECIMAL})|{_POWER})?)(?:/-)?"
 )
 _UNIT = (
-    rf"(?!(?:{_NO_UNIT})\b|(?:times|of)\s\$?\d)(?:/\s?)?(?:[A-Za-z]{{2,}}|[mgshlLJNWVACF](?![A-Za-z])|°[CF]?|¢)"
-    r"[A-Za-z°²³^/.' -]{0,80}\d?"
+    rf"(?!(?:{NO_UNIT})\b|(?:times|of)\s\$?\d)(?:/\s?)?(?:[A-Za-z]{{2,}}|[mgshlLJNWVACF](?![A-Za-z])|°[CF]?|¢)"
+    rf"[A-Za-z°²³^/.' -]{{0,80}}\d?|{SIGN_OF_MONEY}|\([A-Za-z][A-Za-z ]{{1,60}}\)"
 )
 _SCALES = {
     "hundred": 100, "thousand": 10**3, "k": 10**3, "K": 10**3, "million": 10**6, "M": 10**6, "billion": 10**9,
     "B": 10**9, "trillion": 10**12,
 }  # fmt: skip
-_ONE_UNIT = rf"(?!(?:{_NO_UNIT})$|hundred|.{{1,4}}illion|thousand|per|pct)([a-z]{{2,40}})"
+_ONE_UNIT = rf"(?!(?:{NO_UNIT})$|hundred|.{{1,4}}illion|thousand|per|pct|dozen)([a-z]{{3,40}})"
 _SIMPLE = re.compile(rf"(\$)?(\d{{1,18}})(?: {_ONE_UNIT})?", re.ASCII)
 # A text that is one whole number and hardly more: what most models answer in the end.
 BRIEF = re.compile(rf"(?:The answer is |#### ?)(\$?(\d{{1,18}}))\.?|(\$?(\d{{1,18}})(?: {_ONE_UNIT})?)", re.ASCII)
 _WHOLE = re.compile(
     rf"{_VALUE}(?P<scale>[kKMB]\b|\s(?:hundred|thousand|million|billion|trillion)\b)?"
-    rf"(?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?\s?(?P<unit>{_UNIT})?[.!]?",
+    rf"(?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?(?P<space>\s?)(?P<unit>{_UNIT})?[.!]?",
     re.ASCII,
 )
 # `10-4` holds 10 and 4, not -4; `v2`, `2nd`, `3x` and `7:30` hold no number of their own.
-_FOUND = rf"(?:{_DIGITS}(?:\.\d{{1,60}})?|\.\d{{1,60}})"
+_FOUND = (
+    rf"(?:{_CONTINENTAL}|(?:0,\d{{1,60}}|\d{{1,20}},\d{{1,2}})(?![\d,]|\.\d)|{_DIGITS}(?:\.\d{{1,60}})?|\.\d{{1,60}})"
+)
 _NOT_AFTER = r"(?![\u202a-\u202e\u2066-\u2069]|\d|[.,]\d|:\d\d|(?:st|nd|rd|th)\b|[xyznabceijt]\b|[\^_π√²³¹⁰⁴-⁹])"
 _ANYWHERE = re.compile(
-    rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?=[$€£¥]?[\d.]))?"
-    rf"(?:[$€£¥]\s?[-+]?)?{_FOUND}"
+    rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?={SIGN_OF_MONEY}?[\d.]))?"
+    rf"(?:(?:{SIGN_OF_MONEY}\s?|Rs\.?\s?(?=\d))[-+]?)?{_FOUND}"
     rf"(?:/{_FOUND}|\s\d{{1,20}}/\d{{1,20}}|[eE][-+]?\d{{1,3}})?{_NOT_AFTER}(?:\s?%)?",
     re.ASCII,
 )
@@ -55,26 +60,26 @@ _GOES_WITH = re.compile(
     re.ASCII,
 )
 _SHORT = re.compile(r"(?<![\d.,/])\d{1,3}$", re.ASCII)  # what groups of three may follow
-_THIN = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ])(?=\d{3})")
+_THIN = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\[,!;: ])(?=\d{3})")
 _INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF])
+# Control characters are no text; a backspace, a carriage return and an escape change what is seen of what they follow.
+_CONTROL = dict.fromkeys([*range(8), 11, 12, *range(14, 27), *range(28, 32)], " ")
+_HAS_CONTROL = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 _WIDE: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
-_WIDE |= {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2212: 45}
+_WIDE |= {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2009: 32, 0x2212: 45, 0x2044: "/", 0x2215: "/"}
+_WIDE |= {ord("٫"): ".", ord("٬"): ",", ord("٪"): "%"}
 _FRACTION_SIGNS = {
-    "½": "1/2",
-    "¼": "1/4",
-    "¾": "3/4",
-    "⅓": "1/3",
-    "⅔": "2/3",
-    "⅛": "1/8",
-    "⅜": "3/8",
-    "⅝": "5/8",
-    "⅞": "7/8",
-}
-_WIDE |= {ord(sign): f" {written}" for sign, written in _FRACTION_SIGNS.items()}
+    "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
+    "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
+}  # fmt: skip
+_FRACTION_SIGN = re.compile(rf"(\d?)([{''.join(_FRACTION_SIGNS)}])")
+_DASH_BEFORE = re.compile(r"(?<![\w)\]}–‒])[–‒](?=\s?[$€£¥₹]?\.?\d)")  # a dash that stands for a minus sign
+_OTHER_DIGITS = re.compile(r"(?<![0-9])(?:(?![0-9])\d){1,60}(?![0-9])")
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\{(\d{1,20})\}")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|mbox|textbf)\{([^{}]{0,80})\}")
 _FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{\s?(-?[\d.]{1,40})\s?\}\{\s?([\d.]{1,40})\s?\}|(\d)\s?(\d)(?!\d))")
 _IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z\\])\s+|\s+(?![0-9A-Za-z\\])")
+_INLINE = re.compile(r"\$([^$]{1,100})\$(?=\s)")  # `$125$ miles`
 _WRAPPED = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.DOTALL)
 
 
@@ -87,8 +92,21 @@ class Number(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """The text without marks that cannot be seen, and with full-width forms as ASCII."""
-    return text if text.isascii() else text.translate(_INVISIBLE).translate(_WIDE)
+    """The text without marks that cannot be seen, and with full-width forms and other scripts' digits as ASCII."""
+    if _HAS_CONTROL.search(text):
+        text = text.translate(_CONTROL)
+    if text.isascii():
+        return text
+    text = _DASH_BEFORE.sub("-", text.translate(_INVISIBLE).translate(_WIDE))
+    text = _FRACTION_SIGN.sub(lambda one: f"{one[1]}{' ' if one[1] else ''}{_FRACTION_SIGNS[one[2]]}", text)
+    return _OTHER_DIGITS.sub(_in_ascii, text)
+
+
+def _in_ascii(found: re.Match[str]) -> str:
+    """Digits of one script as those of ASCII; a number in two scripts is none."""
+    values = [unicodedata.decimal(one) for one in found[0]]
+    zeros = {ord(one) - value for one, value in zip(found[0], values, strict=True)}
+    return "".join(map(str, values)) if len(zeros) == 1 else found[0]
 
 
 def unwrap(text: str) -> str:
@@ -99,6 +117,7 @@ def unwrap(text: str) -> str:
         return plain
     while (found := _WRAPPED.fullmatch(plain)) and (inner := next(one for one in found.groups() if one is not None)):
         plain = inner.strip()
+    plain = _INLINE.sub(r"\1", plain) if plain.startswith("$") and plain.count("$") == 2 else plain
     plain = _THIN.sub("", plain).replace("\\$", "$").replace("\\%", "%").replace("\\times", "×").replace("\\cdot", "×")
     plain = _REPEATING.sub(_repeating, plain)
     plain = plain.replace("\\left", "").replace("\\right", "").replace("^\\circ", "°").replace("^{\\circ}", "°")
@@ -127,24 +146,34 @@ def read_number(text: str) -> Number | None:
         return Number(int(simple[2]), False, simple[3] or simple[1] or "")
     if len(text) > MAX_LENGTH:
         return None
-    if "!" in text and ("$" in text or "\\" in text):  # a factorial, where plain text is only excited
+    if (
+        "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", "")
+    ):  # a factorial, where plain text is only excited
         return None
-    found = _WHOLE.fullmatch(unwrap(text))
-    if found is None or (found["sign"] and found["inner"]):
+    plain = unwrap(text)
+    found = _WHOLE.fullmatch(plain)
+    if found is None:
+        words = read_words(plain)
+        return None if words is None else Number(*words)
+    if found["sign"] and found["inner"]:
+        return None
+    if found["unit"] and not is_unit_of_number(found["unit"], attached=not found["space"]):
         return None
     value = _value(found)
     if value is None:
         return None
     if found["scale"]:
         value *= _SCALES[found["scale"].strip()]
-    unit = " ".join((found["unit"] or found["money"] or "").strip(" .").lower().split())
+    unit = " ".join((found["unit"] or found["money"] or "").strip(" .()").lower().split())
     whole = isinstance(value, int) or value.denominator == 1
     return Number(int(value) if whole else value, found["percent"] is not None, unit)
 
 
 def _value(found: re.Match[str]) -> int | Fraction | None:
     value: int | Fraction
-    if found["whole"]:
+    if found["continental"]:
+        value = _decimal(re.sub(r"[. ]", "", found["continental"]).replace(",", "."))
+    elif found["whole"]:
         top, bottom = int(found["top"] or 1), int(found["bottom"] or 2)
         if bottom == 0:
             return None
@@ -163,7 +192,7 @@ def _value(found: re.Match[str]) -> int | Fraction | None:
 
 
 def _decimal(text: str) -> int | Fraction:
-    plain = text.replace(",", "").replace(" ", "")
+    plain = re.sub("[, '’]", "", text)
     whole, _, decimals = plain.partition(".")
     return Fraction(plain) if decimals.strip("0") else int(whole or 0)
 
