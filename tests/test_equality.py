@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selfimprove.task_settings import Answers
 from test_math import judge
 
-from selfimprove.task_settings import Answers
 from selfimprove.verifiers.expressions import MAX_LENGTH, read_expression
 from selfimprove.verifiers.number_words import read_words
 from selfimprove.verifiers.numbers import find_numbers, read_number, unwrap
