@@ -197,6 +197,7 @@ UNHASHED = [
 ADDED = [
     "flow",
     "stages.select.vote",
+    "stages.verify.thinking",
     *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),
 ]
 

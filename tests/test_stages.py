@@ -35,7 +35,7 @@ class BackwardsEngine(ScriptedEngine):
 
 def make_writer(engine: ScriptedEngine, **fields: Any) -> Writer:
     plain: dict[str, Any] = {"checkpoint": CHECKPOINT, "stop": (), "round": 2, "seed": 9}
-    return Writer(engine=engine, extract_answer=lambda problem, text: text[-1:] or None, **plain | fields)
+    return Writer(engine=engine, extract_answer=lambda problem, text, prompt: text[-1:] or None, **plain | fields)
 
 
 @pytest.mark.parametrize("engine", [ScriptedEngine, BackwardsEngine])

@@ -21,6 +21,23 @@ from selfimprove.settings import Settings, added, unhashed
 
 Comparison = Annotated[str, Named("verifier", ("math", "text", "choice", "judge"))]
 """Who compares answers that a file gives."""
+Mark = Annotated[str, Field(min_length=3, max_length=100)]
+Marks = tuple[Mark, Mark]
+THINKING: tuple[Marks, ...] = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<|channel|>analysis", "<|channel|>final"),
+    ("<|channel|>analysis", "assistantfinal"),
+    ("<|channel|>commentary", "<|channel|>final"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+)
+"""The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is
+left of them without special tokens), Sky-T1, Command A, Magistral, Kimi."""
 
 
 class Answers(Settings):
@@ -228,6 +245,8 @@ class VerifierSettings(Settings):
     name: Annotated[str, Named("verifier", VERIFIERS)]
     stated: bool = False
     """An answer counts only where it is announced: by `####`, a box or "the answer is"."""
+    thinking: tuple[Marks, ...] = added(THINKING)
+    """The marks between which a model thinks."""
     answers: Answers = Answers()
     gym: ReasoningGymTask | None = None
 

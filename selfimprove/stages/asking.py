@@ -82,8 +82,8 @@ class Asking:
         yield from first
         begins = {one.problem: Beginning(one.id, f"{one.text} {extract}") for one in first if one.finish != "too_long"}
 
-        def read(problem: Problem, text: str) -> str | None:
-            return writer.extract_answer(problem, _after(extract, text))
+        def read(problem: Problem, text: str, prompt: str) -> str | None:
+            return writer.extract_answer(problem, _after(extract, text), "")
 
         yield from generate(
             [one for one in part if one.id in begins],
@@ -99,7 +99,9 @@ class Asking:
         """The verdicts in order; of a text with a second prompt only what follows it is judged."""
         extract = self.desk.settings.extract
         shown = [
-            Rationale(**one.model_dump() | {"text": _after(extract, one.text)}) if extract and _continues(one) else one
+            Rationale(**one.model_dump() | {"prompt": "", "text": _after(extract, one.text)})
+            if extract and _continues(one)
+            else one
             for one in written
         ]
         verdicts = verify(shown, problems=problems, judge=self.desk.judging.judge)

@@ -68,7 +68,8 @@ class Writer:
 
     engine: Engine
     checkpoint: str
-    extract_answer: Callable[[Problem, str], str | None]
+    extract_answer: Callable[[Problem, str, str], str | None]
+    """Of a problem, a text and its prompt."""
     stop: tuple[str, ...]
     round: int
     seed: int

@@ -63,11 +63,12 @@ def generate(
         begin = begins.get(problem.id)
         given = begin.text if begin else ""
         text = given + replace_surrogates(completion.text)
+        prompt = request.prompt.removesuffix(given) if given else request.prompt
         yield Rationale(
             parents=(problem.id, writer.checkpoint, *([begin.rationale] if begin else [])),
-            prompt=request.prompt.removesuffix(given) if given else request.prompt,
+            prompt=prompt,
             text=text,
-            answer=writer.extract_answer(problem, text),
+            answer=writer.extract_answer(problem, text, prompt),
             origin=origin,
             round=writer.round,
             sample=sample,

@@ -177,7 +177,7 @@ def _rewrite(
                 parents=(link.problem.id, writer.checkpoint, link.response.id, *([one.id] if one else [])),
                 prompt=prompt,
                 text=text,
-                answer=writer.extract_answer(link.problem, text),
+                answer=writer.extract_answer(link.problem, text, prompt),
                 origin="revised",
                 round=writer.round,
                 sample=link.response.sample,

@@ -7,9 +7,9 @@ from pydantic import Field, PositiveInt
 
 from selfimprove.recipe import Answers
 from selfimprove.recipe.catalog import Named
-from selfimprove.recipe.task_settings import Limits
+from selfimprove.recipe.task_settings import THINKING, Limits, Marks
 from selfimprove.records import CrossCheck, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
-from selfimprove.settings import Settings, unhashed
+from selfimprove.settings import Settings, added, unhashed
 from selfimprove.stages.base import Desk, Round, Stage, chunks
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.select import Select
@@ -30,6 +30,10 @@ class Second(Settings):
 class Verify(Answers):
     """Give each rationale a verdict."""
 
+    thinking: tuple[Marks, ...] = added(THINKING)
+    """The marks between which a model thinks, in pairs. What stands there is reasoning: its steps are checked, and no
+    answer is looked for in it. A block that is not closed goes to the end; one that the chat template opens in the
+    prompt begins with the text. [] if there is no such block."""
     second: Second | None = None
     """Cross-check a share of the verdicts by another verifier."""
     limits: Limits = Limits()

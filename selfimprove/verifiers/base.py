@@ -2,8 +2,11 @@
 
 from typing import Protocol
 
-from selfimprove.recipe.task_settings import VerifierSettings
+from selfimprove.recipe.task_settings import Marks, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Step, Verdict
+from selfimprove.verifiers.announcements import find_announcements
+from selfimprove.verifiers.layout import is_foreign
+from selfimprove.verifiers.thinking import complete, strip_thinking
 
 MAX_TEXT = 50_000  # characters; longer texts are not parsed at all
 
@@ -28,7 +31,7 @@ class Verifier(Protocol):
         ...
 
 
-def refuse(problem: Problem, rationale: Rationale) -> tuple[Outcome, str] | None:
+def refuse(problem: Problem, rationale: Rationale, thinking: tuple[Marks, ...] = ()) -> tuple[Outcome, str] | None:
     """The verdict that needs no look at the answer, or None: what cannot be judged is undecided, not incorrect."""
     if rationale.finish == "too_long":
         return "undecided", "the prompt was too long for the model, nothing was written"
@@ -36,10 +39,19 @@ def refuse(problem: Problem, rationale: Rationale) -> tuple[Outcome, str] | None
         return "undecided", "the problem has no answer to compare with"
     if len(rationale.text) > MAX_TEXT:
         return "undecided", f"the text has {len(rationale.text)} characters, over the limit of {MAX_TEXT}"
-    if rationale.answer is None:
-        cut = " before the length limit" if rationale.finish == "length" else ""
-        return "incorrect", f"no answer found{cut}"
-    return None
+    return _refuse_silence(rationale, thinking) if rationale.answer is None else None
+
+
+def _refuse_silence(rationale: Rationale, thinking: tuple[Marks, ...]) -> tuple[Outcome, str]:
+    """The verdict on a text without an answer that was read; one in another language may have it all the same."""
+    text = (
+        strip_thinking(complete(rationale.text, rationale.prompt, thinking), thinking) if thinking else rationale.text
+    )
+    if thinking and (is_foreign(text) or find_announcements(text, options=True)):
+        return "undecided", "no answer was read in this text, which is in another language than English"
+    where = " after its thinking" if rationale.text.strip() and not text.strip() else ""
+    cut = " before the length limit" if rationale.finish == "length" else ""
+    return "incorrect", f"no answer found{where}{cut}"
 
 
 def make_verdict(

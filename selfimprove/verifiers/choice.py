@@ -6,17 +6,19 @@ from itertools import takewhile
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
+from selfimprove.verifiers.layout import lay_out
 from selfimprove.verifiers.options import Options, fold, get_options, plain
 from selfimprove.verifiers.picks import (
     DECORATION,
-    announced,
+    find_pieces,
     is_brackets,
-    read_denied,
     read_last,
     read_lines,
-    read_pick,
+    read_piece,
+    strip_marks,
     taken_back,
 )
+from selfimprove.verifiers.thinking import strip_thinking
 
 _BULLET = re.compile(r"^\s{0,9}(?:[-*•]|\d{1,4}[.)])\s{1,9}")
 
@@ -48,7 +50,7 @@ class ChoiceVerifier:
     """Compares options by letter or text, and lists of words or brackets where a question has no options."""
 
     name = "choice"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
@@ -59,20 +61,16 @@ class ChoiceVerifier:
             return None
         if self.settings.answers.strict:
             return self._extract_strict(text)
-        text = plain(text)
-        pieces = announced(text)
+        text = self._prepare(text)
         if not problem.options:
-            if pieces or self.settings.stated:
-                return _free_form(pieces[-1][0]) or None if pieces else None
-            return _free_form(_last_lines(text)) or None
+            return self._extract_words(text)
         options = get_options(problem.options, problem.answer)
+        text = strip_marks(text, options)
+        pieces = find_pieces(text)
         whole = [] if self.settings.stated else options.find(text.strip())  # "none of these answers is right"
         if whole:
             return options.name(whole)
-        picks = []
-        for piece, denied, at in pieces:
-            read = read_denied if denied else read_pick
-            picks.append((read(piece[: 4 * options.length], options), at))
+        picks = [(read_piece(one, options), one.place) for one in pieces]
         named = [pick for pick, _ in picks if pick]
         if named and options.lettered and not named[-1].startswith("not "):
             last = max(at for pick, at in picks if pick)
@@ -88,18 +86,32 @@ class ChoiceVerifier:
         settled, pick = read_lines(text, options)
         return pick if settled else read_last(text, options)
 
+    def _prepare(self, text: str) -> str:
+        # The forms of compatibility may be many times longer than the text.
+        return lay_out(plain(strip_thinking(text, self.settings.thinking))[-2 * MAX_TEXT :])
+
+    def _extract_words(self, text: str) -> str | None:
+        pieces = find_pieces(text)
+        if pieces or self.settings.stated:
+            return _free_form(pieces[-1].text) or None if pieces else None
+        return _free_form(_last_lines(text)) or None
+
     def _extract_strict(self, text: str) -> str | None:
-        pieces = announced(text)
+        text = strip_thinking(text, self.settings.thinking)
+        pieces = find_pieces(text)
         if not pieces and self.settings.stated:
             return None
-        lines = (pieces[-1][0] if pieces else text.rstrip().rsplit("\n", 1)[-1]).strip().split("\n")
+        lines = (pieces[-1].text if pieces else text.rstrip().rsplit("\n", 1)[-1]).strip().split("\n")
         return lines[0].strip().removesuffix(".") or None
 
     def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
         return self.verify(problem=problem, rationale=rationale)
 
     def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
-        return make_verdict(self, rationale, *(refuse(problem, rationale) or self._compare(problem, rationale)))
+        return make_verdict(self, rationale, *self._judge(problem, rationale))
+
+    def _judge(self, problem: Problem, rationale: Rationale) -> tuple[Outcome, str]:
+        return refuse(problem, rationale, self.settings.thinking) or self._compare(problem, rationale)
 
     def _compare(self, problem: Problem, rationale: Rationale) -> tuple[Outcome, str]:
         expected, answered = problem.answer or "", rationale.answer or ""

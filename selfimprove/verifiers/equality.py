@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from selfimprove.task_settings import Answers
+from selfimprove.recipe.task_settings import Answers
 from selfimprove.verifiers.expressions import MINUS_ONE, Node, negative, number
 from selfimprove.verifiers.ranges import Interval, find_letters, find_range, turn_relation
 from selfimprove.verifiers.readings import count_decimals, rounded

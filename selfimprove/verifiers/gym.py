@@ -13,6 +13,7 @@ from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.tasks.gym_data import REFUSED, open_data
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
+from selfimprove.verifiers.thinking import strip_thinking
 
 MAX_EVALUATED = 4000  # characters of an answer that a scorer evaluates
 
@@ -100,7 +101,7 @@ class GymVerifier:
     """Asks the scorer of the data set; `settings.gym` says which."""
 
     name = "reasoning_gym"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         if settings.gym is None:
@@ -118,6 +119,7 @@ class GymVerifier:
         """
         if len(text) > MAX_TEXT:
             return None
+        text = strip_thinking(text, self.settings.thinking)
         expected = (problem.answer or "").strip("\n")
         lines = expected.count("\n") + 1
         framed = next((found for one in _FRAMED if (found := one.findall(text))), None)
@@ -144,7 +146,7 @@ class GymVerifier:
         if self.gym.subject in REFUSED:
             return "undecided", f"{self.gym.subject} is not judged: {REFUSED[self.gym.subject]}"
         # The scorer decides, so a problem without an answer of its own can be judged.
-        refused = refuse(problem.model_copy(update={"answer": problem.answer or ""}), rationale)
+        refused = refuse(problem.model_copy(update={"answer": problem.answer or ""}), rationale, self.settings.thinking)
         if refused:
             return refused
         if rationale.answer == problem.answer:

@@ -22,7 +22,8 @@ _PARTIAL = re.compile(
     r"\s{0,2}(?:(?:squared|cubed|factorial|remainder|hal(?:f|ves)|thirds|fourths|fifths|sixths|sevenths|eighths"
     r"|ninths|tenths|hundredths|thousandths|pi|sqrt|mil|mn|bn|lakh|crore)\b|[πr√½¼¾²³]\s?\d{0,2}(?![a-zA-Z])"
     r"|(?:or|and) (?:more|less|fewer|up|above|below|one half|one third|one quarter|a quarter|a third)\b"
-    r"|(?:more|less|fewer|greater|higher|lower) than\b|(?:out of|of|in|per) \$?\d|(?:multiplied|divided) by\b"
+    r"|(?:more|less|fewer|greater|higher|lower) than\b|(?:out of|of|per) \$?\d"
+    r"|in \$?\d(?!\d{0,3} (?:second|minute|hour|day|week|month|year)s?\b)|(?:multiplied|divided) by\b"
     r"|degrees below\b|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hR]\s?\d|->|=>|→|\?\s?\d)"
 )
 # What announces a further value of the same thing.

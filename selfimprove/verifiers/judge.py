@@ -13,8 +13,9 @@ from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.recipe.yaml import read_document, validate
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, digest
 from selfimprove.settings import Settings
-from selfimprove.verifiers.answers import find_statements
+from selfimprove.verifiers.answers import find_statements, prepare
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote
+from selfimprove.verifiers.thinking import complete, strip_thinking
 
 JUDGE_PROMPT = POLICIES / "judges" / "answer.yaml"
 Conversation = Sequence[tuple[str, str]]
@@ -67,14 +68,16 @@ class JudgeVerifier:
     """Asks a model; `ask` gives each conversation's answer, or None where it did not fit into the model."""
 
     name = "judge"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings, prompt: JudgePrompt, ask: Ask) -> None:
         self.settings, self.prompt, self.ask = settings, prompt, ask
 
     def extract_answer(self, text: str, problem: Problem) -> str | None:
-        """The announced answer, for the record; the judge reads the whole text."""
-        found = find_statements(text, self.settings.stated) if len(text) <= MAX_TEXT else ()
+        """The announced answer, for the record; the judge reads the whole text but for its thinking."""
+        if len(text) > MAX_TEXT:
+            return None
+        found = find_statements(prepare(text, self.settings.thinking), self.settings.stated)
         return found[-1].text if found else None
 
     def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
@@ -104,7 +107,9 @@ class JudgeVerifier:
             (self._show(one.question, one.expected, one.response), getattr(self.prompt.labels, one.verdict))
             for one in self.prompt.exemplars
         ]
-        return [*turns, (self._show(problem.question, problem.answer or "", rationale.text), "")]
+        thinking = self.settings.thinking
+        said = strip_thinking(complete(rationale.text, rationale.prompt, thinking), thinking)
+        return [*turns, (self._show(problem.question, problem.answer or "", said), "")]
 
     def _show(self, question: str, expected: str, response: str) -> str:
         # Made from the response itself, so that a response would have to hold its own hash to close the fence.

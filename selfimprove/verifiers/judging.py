@@ -14,6 +14,7 @@ from selfimprove.settings import hashed_settings
 from selfimprove.tasks import Task
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVerifier, load_judge_prompt
+from selfimprove.verifiers.thinking import complete
 from selfimprove.verifiers.workers import VerifierPool
 
 JUDGED_AT_ONCE = 256
@@ -33,6 +34,8 @@ class Rules(Protocol):
     @property
     def answer(self) -> Any: ...
     @property
+    def thinking(self) -> Any: ...
+    @property
     def second(self) -> Second | None: ...
     @property
     def limits(self) -> Limits: ...
@@ -44,7 +47,8 @@ class Judging:
     """The verifiers of a run's tasks by the tasks' names, and the worker processes that they share."""
 
     def __init__(self, settings: Rules, judge: Judge, tasks: Sequence[Task], ask: Ask) -> None:
-        self._stated, self._judge_settings, self._ask = settings.answer == "stated", judge, ask
+        self._stated, self._thinking = settings.answer == "stated", settings.thinking
+        self._judge_settings, self._ask = judge, ask
         self.pool = VerifierPool(workers=settings.workers, limits=settings.limits)
         self._verifiers = {task.name: self._make(task.verifier) for task in tasks}
         self._seconds: dict[str, Verifier] = {}
@@ -53,7 +57,7 @@ class Judging:
             self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
 
     def _make(self, settings: VerifierSettings) -> Verifier:
-        settings = settings.model_copy(update={"stated": self._stated})
+        settings = settings.model_copy(update={"stated": self._stated, "thinking": self._thinking})
         if settings.name != "judge":
             return make_verifier(settings)
         return JudgeVerifier(settings, load_judge_prompt(self._judge_settings.prompt or JUDGE_PROMPT), self._ask)
@@ -61,7 +65,7 @@ class Judging:
     def identity(self) -> list[Any]:
         """What verdicts depend on: each verifier with its version and settings, and the judge's model and prompt."""
         verifiers = [*self._verifiers.items(), *self._seconds.items()]
-        identity: list[Any] = [[name, one.name, one.version, one.settings.model_dump()] for name, one in verifiers]
+        identity: list[Any] = [[name, one.name, one.version, hashed_settings(one.settings)] for name, one in verifiers]
         for _, one in verifiers:
             if isinstance(one, JudgeVerifier):
                 identity.append([one.prompt.model_dump(), hashed_settings(self._judge_settings)])
@@ -72,8 +76,10 @@ class Judging:
         """Whether a model is asked for some of the verdicts."""
         return any(isinstance(one, JudgeVerifier) for one in (*self._verifiers.values(), *self._seconds.values()))
 
-    def extract_answer(self, problem: Problem, text: str) -> str | None:
-        """The answer of a text, as the verifier of the problem's task reads it."""
+    def extract_answer(self, problem: Problem, text: str, prompt: str = "") -> str | None:
+        """The answer of a text, as the verifier of the problem's task reads it; a prompt may begin a block of thinking
+        that the text goes on with."""
+        text = complete(text, prompt, self._thinking)
         return self._verifiers[problem.task].extract_answer(text, problem)
 
     def judge(self, pairs: Pairs) -> Iterator[Verdict]:
@@ -85,7 +91,8 @@ class Judging:
         return self._judge(((problem, self._extract_again(problem, one)) for problem, one in pairs), self._seconds)
 
     def _extract_again(self, problem: Problem, rationale: Rationale) -> Rationale:
-        answer = self._seconds[problem.task].extract_answer(rationale.text, problem)
+        text = complete(rationale.text, rationale.prompt, self._thinking)
+        answer = self._seconds[problem.task].extract_answer(text, problem)
         return rationale.model_copy(update={"answer": answer})
 
     def judge_by(self, name: str) -> Callable[[Pairs], Iterator[Verdict]]:
@@ -109,7 +116,7 @@ class Judging:
         for at, (problem, one, other) in enumerate(asked):
             if not same[at] and self._verifiers[problem.task].name not in ("judge", "reasoning_gym"):
                 expected = Problem(**problem.model_dump() | {"answer": other})
-                said = Rationale(**one.model_dump() | {"text": f"#### {one.answer}", "finish": "stop"})
+                said = Rationale(**one.model_dump() | {"text": f"#### {one.answer}", "prompt": "", "finish": "stop"})
                 rest.append((at, expected, said))
         for (at, _, _), verdict in zip(rest, self.judge((one, said) for _, one, said in rest), strict=True):
             same[at] = verdict.outcome == "correct"

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
-from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula
+from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
 from selfimprove.verifiers.expressions import without_unit
@@ -16,6 +16,7 @@ from selfimprove.verifiers.readings import has_one_reading, read_float, read_oth
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
 from selfimprove.verifiers.text import extract_text, normalize
+from selfimprove.verifiers.thinking import complete
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
@@ -58,10 +59,15 @@ class MathVerifier:
         gold = problem.answer
         if self.plain and gold and gold.isdecimal() and (brief := BRIEF.fullmatch(text)):
             return brief[1] or brief[3]
+        text = prepare(text, self.settings.thinking)
         found = self._find(text, problem.answer or "0")
         if not found:
             return None
         return self._said(text, found[-1])[:MAX_ANSWER]
+
+    def _prepare(self, rationale: Rationale) -> str:
+        thinking = self.settings.thinking
+        return prepare(complete(rationale.text, rationale.prompt, thinking), thinking)
 
     def _find(self, text: str, gold: str) -> tuple[Statement, ...]:
         """The statements of a text; where words or a formula are expected, the whole line if it says just that."""
@@ -106,7 +112,12 @@ class MathVerifier:
         if not (self.plain and gold and gold.isdecimal() and gold.isascii() and len(gold) <= 18):
             return None
         brief, answer = BRIEF.fullmatch(rationale.text), rationale.answer
-        if brief is None or answer != (brief[1] or brief[3]) or rationale.finish == "too_long":
+        if (
+            brief is None
+            or complete("", rationale.prompt, self.settings.thinking)
+            or answer != (brief[1] or brief[3])
+            or rationale.finish == "too_long"
+        ):
             return None
         shown = f"extracted '{answer}', expected '{gold}': "
         if int(gold) == int(brief[2] or brief[4]):
@@ -114,10 +125,10 @@ class MathVerifier:
         return "incorrect", shown + "not equal"
 
     def _judge(self, problem: Problem, rationale: Rationale, *, sympy: bool) -> Judgement | None:
-        refused = refuse(problem, rationale)
+        refused = refuse(problem, rationale, self.settings.thinking)
         if refused:
             return refused
-        gold, text = str(problem.answer), rationale.text
+        gold, text = str(problem.answer), self._prepare(rationale)
         if self.settings.answers.strict:
             equal = str(rationale.answer).strip() == gold.strip()
             return _judgement(equal, str(rationale.answer), gold, "the same text", "not the same text")

@@ -1,20 +1,43 @@
 """Which option a text picks: what it announces, what its lines say, what it denies and what it takes back."""
 
 import re
+from typing import NamedTuple
 
+from selfimprove.verifiers.announcements import Language, find_announcements, is_negated, strip_lead
 from selfimprove.verifiers.hedges import AFTER, find_cue
+from selfimprove.verifiers.layout import find_tags
 from selfimprove.verifiers.options import EDGES, JOIN, JOINED, Options
 
 MAX_ANNOUNCED = 100  # of a text with more announcements, or of a line with more options, the last ones are read
 DECORATION = ' \t\r\n*_`$"“”'
+_HEADING = re.compile(
+    r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>|[-•](?=\s{1,3}[(\[]?[A-Z][)\].]?\s*$))[ \t]{1,3}", re.MULTILINE
+)
+_TICKS = " ✅✔✓☑🎯\ufe0f"
+# Each option judged after its letter: `A? No. B? Yes.`
+_JUDGED = re.compile(
+    r"(?<![\w'’])[(\[]?([A-Z])[)\].:]{0,2}\s?(?:[?:–—-]|is)?\s{0,2}"
+    r"(?:(?P<yes>(?i:yes|true|correct|right)(?!\w)|[✅✔✓☑])|(?i:no|false|incorrect|wrong|not|out)(?!\w)|[❌✗✘✖])"
+)
+# A bold letter, or one in code or in quotation marks, is a letter.
+_FRAME = re.compile(r"(?<![\w'’])[_\"“”'‘’«»]{1,3}(?P<inner>[(\[]?[A-Za-z][)\].:]?)[_\"“”'‘’«»]{1,3}(?![\w'’])")
 _ANNOUNCED = re.compile(
     r"(?P<box>\\(?:boxed|fbox)\s{0,3}\{)|####"
-    r"|<answer>|(?<![a-z])ans(?:\.?\s?[:=]|\.\s)\s{0,3}"
-    r"|(?<![a-z])(?:(?:answer|(?:correct|right|best|final) (?:option|choice))(?: choice| option)?)[*_]{0,3}"
-    r"(?:\s{0,9}[:=]|\s{1,9}(?:(?P<denied>(?:is|must|should|can|could|wo)n['’]t(?: be)?"
+    r"|(?<![a-z])ans(?:\.?\s?[:=]|\.\s)\s{0,3}"
+    r"|(?<![a-z])(?:(?:answer|(?:correct|right|best|final|chosen|selected) (?:option|choice|selection|pick))"
+    r"(?: choice| option)?)[*_\"'`]{0,3}"
+    r"(?:\s{0,9}[:=→]|\s?[-–—]{1,2}>?\s(?=[(\[]?[A-Z](?![\w'’]))"
+    r"|\s{1,9}(?:(?P<denied>(?:is|must|should|can|could|wo)n['’]t(?: be)?"
     r"|(?:cannot|can['’]t|could not) be|is (?:anything but|anything except|all except|all but))"
-    r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}",
-    re.IGNORECASE,
+    r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}"
+    # Words and signs that announce only at the beginning of a line, or before a letter.
+    r"|^[\s#>-]{0,8}(?:(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|pick)\s?[:=]"
+    r"|[∴✅✔☑🎯👉➡→⇒]\ufe0f?|=>|->)\s{0,9}(?=[(\[]?[A-Z](?![\w'’]))"
+    r"|^\s{0,8}A:\s{1,3}(?=[(\[]?[A-Z][)\].]{0,2}\s{0,8}$)"
+    r"|\b(?:I(?:['’]d| would|['’]ll| will| therefore| thus)? (?:choose|pick|select|go with|opt for|go for|vote for)"
+    r"|I(?:['’]m| am) going with|my (?:choice|pick|vote|selection) is|(?:let['’]s|we) (?:choose|pick|select|go with))"
+    r"(?: (?:the )?(?:option|choice|letter|answer))?\s{1,3}(?=[(\[]?[A-Z](?![\w'’]))",
+    re.IGNORECASE | re.MULTILINE,
 )
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{([^{}]{0,2000})\}")
 _LEAD = re.compile(
@@ -53,6 +76,31 @@ _ALSO = re.compile(
     r"(?:correct|right|better|good|possible|valid|true)"
     r"|\b(?:also|maybe|possibly|perhaps) (?:be )?[(\[]?([A-Z])\b(?![\w'’])"
 )
+# A mark with which a text begins, and one that stands in a list of them.
+_BEGINS = re.compile(
+    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,]|\s[-–—]))\s"
+    r"(?!\s?(?:is|was|are|would|seems?|can|could|might|may|has|does|and|or|nor)(?:n['’]t)?\b)"
+)
+_IN_LIST = re.compile(r"^\W{0,4}[B-Z][.):]\s|(?<!\w)\([A-Z]\)\s\w|(?<![\w'’])[B-Z][.)]\s\w", re.MULTILINE)
+_CONCLUDES = re.compile(
+    r"\b(?:so|therefore|thus|hence|actually|instead|wait|must|correct|right|best|choose|pick|select|go with|it['’]s"
+    r"|it is)\b|[→⇒]|=>",
+    re.IGNORECASE,
+)
+_ANY = r"(?:the (?:above|options?|choices?|others?|answers?|given options?|listed options?)|these|them|those)"
+# What a text says, and how an option that says so begins.
+_KINDS = tuple(
+    (re.compile(said, re.IGNORECASE), re.compile(text, re.IGNORECASE))
+    for said, text in (
+        (
+            rf"none(?: of {_ANY}(?: options| answers)?)?(?: (?:is|are) (?:correct|right|true))?",
+            r"none(?: of\b|$)|neither$",
+        ),
+        (rf"all(?: of {_ANY}| the above)?(?: (?:is|are) (?:correct|right|true))?", r"all(?: of\b| the above|$)"),
+        (rf"both(?: of {_ANY})?(?: (?:are) (?:correct|right|true))?", r"both\b"),
+        (r"neither(?: of (?:these|them|those))?", r"neither\b|none of\b"),
+    )
+)
 _PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
 _ORDINAL = re.compile(rf"(?:the )?({'|'.join(_PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
 _RATHER = re.compile(r"(?:\bbut|\bit['’]s|\bit is|\brather)\s+(.+)", re.IGNORECASE)
@@ -65,9 +113,10 @@ _REASONS = re.compile(
 )
 # A bare letter before a word may be an English word ("a bank", "I think"): what follows must show that it is a mark.
 _FIRST = re.compile(
-    r"[(\[]\s?(?P<framed>[A-Za-z])\s?[)\]]|(?P<bare>[A-Za-z])(?=\s{0,3}$|\.(?!\w)|[):,;\]/\\$!?}<>'’|+]|…)"
+    r"[(\[]\s?(?P<framed>[A-Za-z])\s?[)\]]|(?P<bare>[A-Za-z])(?=\s{0,3}$|\.(?!\w)|[):,;\]/\\$!?}<>'’|+\"Ѐ-￿])"
     rf"|(?P<joined>(?i:[a-z])(?=(?i:{JOIN})[(\[]?(?i:[a-z])(?![\w'’])))"
-    r"|(?P<said>[A-Z](?=\s{1,3}(?:[-–—=(]|(?:because|since|as|is|which|with|rather|not|but|instead|for|due)\s)))"
+    r"|(?P<said>[A-Z](?=\s{1,3}(?:[-–—=(]|(?:because|since|as|is|which|with|rather|not|but|instead|for|due"
+    r"|porque|pois|parce|car|weil|denn|perch[eé]|poich[eé]|ya|потому|так|omdat|karena)\s)))"
     r"|(?P<weak>[B-HJ-Z])(?=\s)"
 )
 _MARK = re.compile(
@@ -81,17 +130,77 @@ _ANYWHERE = re.compile(r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(
 _LATER = re.compile(rf"[(\[]([A-Za-z])[)\]]|{JOIN}([A-Z])(?![\w'’])")
 _HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:option|choice)\s(?:number )?#?(\d{1,2})(?!\w|[.,]\d)", re.IGNORECASE)
+# In other languages two options are joined by other words.
+_FOREIGN_JOIN = re.compile(
+    r"\W{0,3}(?:o|ou|u|oder|y|et|e|ed|und|или|и|أو|و|या|और|或者?|和|または|か|と|또는|와|과|of|en|atau|dan|lub|i|veya|ve|hoặc|và)"
+    r"(?:\s\w{1,12}){0,2}?\s{0,2}[(\[]?([A-Z])(?![A-Za-z])"
+)
 _SEPARATOR = re.compile(r"^[\s.):,;\]*_=]{0,20}(?:[-–—]\s+)?")
 
 
-def announced(text: str) -> list[tuple[str, bool, int]]:
-    """The texts after the announcements of an answer, whether each is denied ("the answer isn't"), and its place."""
+class Piece(NamedTuple):
+    """A text after an announcement: whether that denies it ("the answer isn't"), its place, and its language if it is
+    not English."""
+
+    text: str
+    denied: bool
+    place: int
+    language: Language | None = None
+
+
+def strip_marks(text: str, options: Options) -> str:
+    """A text without the marks that only lay it out, but for those that stand in the options themselves."""
+    text = _HEADING.sub("", text)
+    held = "".join(options.texts)
+    for mark in "*`":
+        text = text if mark in held else text.replace(mark, "")
+    return _FRAME.sub(lambda one: one["inner"], text) if options.lettered and not set("_\"'") & set(held) else text
+
+
+def find_pieces(text: str) -> list[Piece]:
+    """The texts in tags and after announcements, in order; what stands before a tag is not the answer."""
+    tags = find_tags(text) if "<" in text else []
+    begin = tags[-1].end if tags else 0
+    framed = [Piece(one.text, False, one.end) for one in tags]
+    return [*framed, *(one for one in _announced(text) if one.place >= begin)][-MAX_ANNOUNCED:]
+
+
+def _announced(text: str) -> list[Piece]:
     pieces = []
     for found in list(_ANNOUNCED.finditer(text))[-MAX_ANNOUNCED:]:
         piece = text[found.end() :]
         denied = found["denied"] or _NO_ANNOUNCEMENT.search(text, max(0, found.start() - 60), found.start())
-        pieces.append((_in_box(piece) if found["box"] else piece, denied is not None, found.end()))
-    return pieces
+        pieces.append(Piece(_in_box(piece) if found["box"] else piece, denied is not None, found.end()))
+    foreign = find_announcements(text, options=True)
+    if not foreign:
+        return pieces
+    pieces += [Piece(text[one.end :], one.supposed, one.end, one.language) for one in foreign]
+    return sorted(pieces, key=lambda one: one.place)
+
+
+def read_piece(piece: Piece, options: Options) -> str | None:
+    """The option that an announced text picks; None for none, and also where another language may deny it."""
+    limit = 4 * options.length
+    if piece.language is None:
+        return (read_denied if piece.denied else read_pick)(piece.text[:limit], options)
+    text = strip_lead(piece.language, piece.text[:limit].lstrip(DECORATION))
+    pick = read_pick(text, options)
+    if piece.denied:
+        return pick and f"not {pick.removeprefix('not ')}"
+    if pick is None or not options.lettered or not text[:3].strip("([").startswith(pick):
+        if not is_negated(piece.language, text[:20], text[:40]):
+            return pick
+        letter = _ANYWHERE.search(text[:40])
+        return f"not {next(group for group in letter.groups() if group)}" if letter else None
+    after = text[text.index(pick) + 1 :].split("\n", 1)[0]
+    joined = _FOREIGN_JOIN.match(after)
+    if is_negated(piece.language, "", after):
+        return f"not {pick}"
+    return (
+        options.name([options.names.index(one) for one in (pick, joined[1])])
+        if joined and joined[1] in options.names
+        else pick
+    )
 
 
 def _in_box(piece: str) -> str:
@@ -119,6 +228,9 @@ def read_pick(piece: str, options: Options) -> str | None:
         found = options.find(piece) or options.find(line)
         if found:
             return options.name(found)
+        kind = _read_kind(line, options)
+        if kind:
+            return kind
         denied = _NOT.match(line)
         if denied:
             return read_denied(line[denied.end() :], options)
@@ -135,6 +247,16 @@ def read_pick(piece: str, options: Options) -> str | None:
         if lead is None:
             return None
         piece = piece[lead.end() :].lstrip(DECORATION)
+    return None
+
+
+def _read_kind(line: str, options: Options) -> str | None:
+    """The option that is "none of the above", "all of them" or "both", where a text says that in other words."""
+    for kind, starts in _KINDS:
+        said = kind.match(line)
+        if said and not line[said.end() :].strip(" .!*)"):
+            same = [at for at, text in enumerate(options.texts) if starts.match(text)]
+            return options.name(same) if len(same) == 1 else said[0].strip().lower()
     return None
 
 
@@ -193,7 +315,7 @@ def read_last(text: str, options: Options) -> str | None:
     found = options.find(text.strip()) if len(text) <= 2 * options.length else []
     if found:
         return options.name(found)
-    line = text.rstrip(DECORATION).rsplit("\n", 1)[-1].strip(DECORATION + ",;")
+    line = text.rstrip(DECORATION + _TICKS).rsplit("\n", 1)[-1].strip(DECORATION + _TICKS + ",;")
     reply = re.match(r"A:\s*(.+)$", line) if options.lettered else None  # of questions that begin with `Q:`
     replied = read_pick(reply[1], options) if reply else None
     if replied:
@@ -212,6 +334,9 @@ def read_last(text: str, options: Options) -> str | None:
             if mark[group].upper() in options.names:
                 start = mark.start(group) if mark[0][0].isalpha() else mark.start()
                 places.append((start, mark.end(), options.names.index(mark[group].upper())))
+    kind = None if places else _read_kind(line, options)
+    if kind in options.names:
+        return kind
     if not places:
         for one in options.anywhere.finditer(line):
             same = options.find(one[0])
@@ -255,7 +380,7 @@ def _denies(line: str, start: int, end: int) -> bool:
 
 def _stands_alone(line: str, options: Options) -> int | None:
     """The option that is all that a line says, by letter, by text or by both."""
-    line = line.strip(DECORATION)
+    line = line.strip(DECORATION + _TICKS)
     found = options.find(line)
     if len(found) == 1:
         return found[0]
@@ -270,15 +395,21 @@ def _stands_alone(line: str, options: Options) -> int | None:
 
 def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
     """Whether the lines of a text settle which option it picks: the first one alone, or one of a list of all."""
+    judged = _JUDGED.findall(text)[:MAX_ANNOUNCED] if options.lettered else []
+    affirmed = {letter for letter, yes in judged if yes}
+    if len({letter for letter, _ in judged}) > 1 and len(affirmed) == 1 and affirmed <= set(options.names):
+        return True, affirmed.pop()
     lines = [line.strip() for line in text.strip().split("\n")[:200] if line.strip()]
+    explained = _begins(lines, options) if options.lettered and lines else None
+    if explained is not None:
+        return True, options.names[explained]
     if len(lines) < 2:
         return False, None
     first = _stands_alone(lines[0], options)
     if first is None and not options.lettered:  # "No, because …"
         start = options.start(lines[0].lstrip(DECORATION))
         first = start[0] if start else None
-    last = read_last(lines[-1], options) if first is not None else None
-    if first is not None and (last is None or last.startswith("not ") or last == options.names[first]):
+    if first is not None and not _settles(lines[-1], first, options):
         return True, options.names[first]
     marks = [(_FIRST.match(line.lstrip(DECORATION)), line) for line in lines] if options.lettered else []
     begun = [(next(group for group in mark.groups() if group).upper(), line) for mark, line in marks if mark]
@@ -286,6 +417,27 @@ def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
         affirmed = {letter for letter, line in begun if _AFFIRMED.search(line) and letter in options.names}
         return True, affirmed.pop() if len(affirmed) == 1 else None
     return False, None
+
+
+def _begins(lines: list[str], options: Options) -> int | None:
+    """The option whose mark a text begins with, where the rest explains it: `B. It can't be A or C.`"""
+    mark = _BEGINS.match(lines[0])
+    letter = next(group for group in mark.groups() if group) if mark else ""
+    if mark is None or letter not in options.names:
+        return None
+    rest = "\n".join([lines[0][mark.end() :], *lines[1:]])
+    if _IN_LIST.search(rest) or len(rest.split()) < 3:
+        return None
+    at = options.names.index(letter)
+    return None if _settles(rest.rsplit("\n", 1)[-1], at, options) else at
+
+
+def _settles(line: str, first: int, options: Options) -> bool:
+    """Whether the last line picks another option than the first one did, and does not only speak of it."""
+    last = read_last(line, options)
+    if last is None or last.startswith("not ") or last == options.names[first]:
+        return False
+    return _stands_alone(line, options) is not None or _CONCLUDES.search(line) is not None or not options.lettered
 
 
 def taken_back(text: str, end: int, pick: str, options: Options) -> list[str]:

@@ -2,22 +2,25 @@
 
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.verifiers.answers import find_statements
+from selfimprove.verifiers.answers import find_statements, prepare
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, refuse
+from selfimprove.verifiers.thinking import complete, strip_thinking
 
 
 class MathVerifyVerifier:
     """Extraction and comparison by math-verify, with its defaults; it always needs a worker."""
 
     name = "math-verify"
-    version = 1
+    version = 2
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
 
     def extract_answer(self, text: str, problem: Problem) -> str | None:
         """Our own extraction, for the record; math-verify makes its own out of the text."""
-        found = find_statements(text, self.settings.stated) if len(text) <= MAX_TEXT else ()
+        if len(text) > MAX_TEXT:
+            return None
+        found = find_statements(prepare(text, self.settings.thinking), self.settings.stated)
         return found[-1].text if found else None
 
     def quick(self, *, problem: Problem, rationale: Rationale) -> Verdict | None:
@@ -27,5 +30,7 @@ class MathVerifyVerifier:
     def verify(self, *, problem: Problem, rationale: Rationale) -> Verdict:
         from selfimprove.verifiers.symbolic import compare_texts
 
+        thinking = self.settings.thinking
+        text = strip_thinking(complete(rationale.text, rationale.prompt, thinking), thinking)
         quick = self.quick(problem=problem, rationale=rationale)
-        return quick or make_verdict(self, rationale, *compare_texts(gold=str(problem.answer), text=rationale.text))
+        return quick or make_verdict(self, rationale, *compare_texts(gold=str(problem.answer), text=text))

@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from selfimprove.recipe.task_settings import Answers
 from selfimprove.records import Outcome
-from selfimprove.task_settings import Answers
 from selfimprove.verifiers.equality import Comparison, UnsettledError, WorkerNeededError
 from selfimprove.verifiers.expressions import read_expression
 from selfimprove.verifiers.values import InexactError

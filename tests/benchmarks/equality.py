@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairs import DATA, read_data, write
-from selfimprove.task_settings import Limits, VerifierSettings
-from selfimprove.verifiers.pool import VerifierPool
 
 from selfimprove.records import Problem, Rationale
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.math import MathVerifier
+from selfimprove.verifiers.workers import VerifierPool
 
 FORMULAS = Path(__file__).resolve().parent / "formulas.jsonl"
 FORMS = (

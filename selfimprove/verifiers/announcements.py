@@ -1,0 +1,210 @@
+"""How texts announce an answer in other languages than English: the words of each, as data, and one matcher for all.
+
+Weighed against a parser or a language detector: announcements are two or three fixed words ("la respuesta es"), so a
+table that anyone can read and extend does it; a library would add a model and still need the words. English is read in
+`answers` and `picks`, with its denials and hedges, which are not read here: what is in doubt is undecided.
+"""
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from selfimprove.verifiers.layout import LETTER
+
+MAX_ANNOUNCED = 50  # of a text with more announcements the last ones are read
+NEAR = 16  # characters before a noun, or after a value, that may deny it
+
+
+class Language(NamedTuple):
+    """The words of one language, in lower case, as they are found in a text."""
+
+    name: str
+    nouns: tuple[str, ...]
+    """What an answer is called; up to three words may follow before the link, such as "to the question"."""
+    links: tuple[str, ...]
+    """What joins it to its value; a colon or an equals sign always does, and where there is "" nothing must."""
+    options: tuple[str, ...] = ()
+    """What the right option of a multiple choice is called."""
+    leads: tuple[str, ...] = ()
+    """What may stand before an option's letter: "the letter"."""
+    supposed: tuple[str, ...] = ()
+    """What makes it no answer, right before the noun or between it and the link: "if the", "wrong"."""
+    negations: tuple[str, ...] = ()
+    """What says before a value that it is not the answer."""
+    denials: tuple[str, ...] = ()
+    """What says it after the value."""
+    spaced: bool = True
+    """Whether spaces separate its words."""
+
+
+LANGUAGES = (
+    Language(
+        "Chinese", ("答案", "答"),
+        ("就是", "应该是", "應該是", "应为", "應為", "是", "为", "為", "等于", "等於", ""),
+        ("正确选项", "正確選項", "正确的选项", "正確的選項",
+         "我选择", "我選擇", "应选", "應選", "故选", "故選", "选择", "選擇"),
+        ("选项", "選項", "选择", "選擇", "选", "選"),
+        ("错误", "錯誤", "错误的", "錯誤的", "如果", "假如", "假设", "假設", "解", "回", "问", "問"),
+        ("不", "并非", "並非", "没"),
+        spaced=False,
+    ),
+    Language(
+        "Japanese", ("答え", "こたえ", "回答", "正解"), ("は", "が"), ("正しい選択肢", "正しい選択", "選択肢"),
+        ("選択肢", "記号", "の"), ("もし", "誤った", "間違った", "不"), (),
+        ("ではな", "じゃな", "ではあり", "じゃあり"), spaced=False,
+    ),
+    Language(
+        "Korean", ("정답", "답"), ("은", "는", "이", "가"),
+        ("올바른 선택지", "올바른 선택", "선택지"), ("선택지", "보기", "옵션"),
+        ("만약", "틀린", "오"), (), ("아니", "아닙", "아닌"),
+    ),
+    Language(
+        "Spanish", ("respuestas", "respuesta"), ("es", "son", "sería", "será"),
+        ("opción correcta", "alternativa correcta", "opcion correcta", "elijo", "la correcta"),
+        ("la opción", "la opcion", "opción", "opcion", "la letra", "letra", "alternativa", "inciso", "la", "el"),
+        ("si la", "incorrecta", "errónea", "falsa", "equivocada"), ("no", "ni", "nunca"),
+    ),
+    Language(
+        "French", ("réponses", "réponse", "reponse"),
+        ("est donc", "n'est pas", "n’est pas", "est", "sont", "serait", "vaut"),
+        ("bonne option", "option correcte", "bon choix", "choix correct"),
+        ("la réponse", "l'option", "l’option", "option", "la lettre", "lettre", "le choix", "choix", "la", "le"),
+        ("si la", "mauvaise", "fausse", "incorrecte"), ("pas", "ni", "jamais", "n'est pas", "n’est pas"),
+    ),
+    Language(
+        "German", ("antwort", "endergebnis"),
+        ("lautet also", "lautet daher", "lautet", "ist also", "ist daher", "ist", "sind", "wäre", "beträgt"),
+        ("richtige option", "richtige auswahl", "richtig ist"),
+        ("die option", "option", "antwort", "der buchstabe", "buchstabe", "die", "der"),
+        ("wenn die", "falls die", "falsche"), ("nicht", "kein", "keine", "weder", "nie"),
+    ),
+    Language(
+        "Russian", ("ответом", "ответ"),
+        ("это", "равен", "равно", "является", "будет", "составляет", "—", "–", "-", ""),
+        ("правильный вариант", "верный вариант", "вариант"), ("вариант", "под буквой", "буква", "пункт"),
+        ("если", "неправильный", "неверный"), ("не", "ни", "нет"),
+    ),
+    Language(
+        "Portuguese", ("respostas", "resposta"), ("é", "são", "será", "seria"),
+        ("opção correta", "alternativa correta", "opcao correta", "opção certa"),
+        ("a opção", "opção", "opcao", "a letra", "letra", "a alternativa", "alternativa", "a", "o"),
+        ("se a", "incorreta", "errada"), ("não", "nao", "nem", "nunca"),
+    ),
+    Language(
+        "Italian", ("risposta", "risposte"), ("è", "e'", "e’", "é", "sono", "sarebbe", "sarà"),
+        ("opzione corretta", "scelta corretta", "opzione giusta"),
+        ("l'opzione", "l’opzione", "opzione", "la lettera", "lettera", "la", "il"), ("se la", "sbagliata", "errata"),
+        ("non", "né", "mai"),
+    ),
+    Language(
+        "Arabic", ("الجواب", "الإجابة", "الاجابة", "إجابة", "جواب"), ("هو", "هي", "يساوي", "تساوي", "ليس", "ليست", ""),
+        ("الخيار الصحيح", "الاختيار الصحيح"), ("الخيار", "الحرف", "هو", "هي"),
+        ("إذا كان", "إذا كانت", "الخاطئة", "الخاطئ"), ("ليس", "ليست", "لا", "غير"),
+    ),
+    Language(
+        "Hindi", ("उत्तर", "जवाब"), ("है", "होगा", ""), ("सही विकल्प",), ("विकल्प", "है"), ("यदि", "अगर", "गलत", "ग़लत"),
+        ("नहीं",), ("नहीं",),
+    ),
+    Language("Dutch", ("antwoord",), ("is", "luidt"), ("juiste optie", "juiste keuze"), ("optie", "letter", "de"),
+             ("als het", "foute", "verkeerde"), ("niet", "geen")),
+    Language("Polish", ("odpowiedź", "odpowiedzią"), ("to", "jest", "brzmi"), ("poprawna opcja",), ("opcja", "litera"),
+             ("jeśli", "błędna"), ("nie", "ani")),
+    Language("Turkish", ("cevabı", "cevap", "yanıt"), ("şudur", ""), ("doğru seçenek", "doğru şık"), ("seçenek", "şık"),
+             ("eğer", "yanlış"), (), ("değil",)),
+    Language("Vietnamese", ("đáp án", "câu trả lời", "đáp số"), ("là",), ("phương án đúng",), ("phương án", "lựa chọn"),
+             ("nếu", "sai"), ("không",)),
+    Language("Indonesian", ("jawabannya", "jawaban"), ("adalah", "ialah", "bukan"), ("pilihan yang benar",),
+             ("opsi", "pilihan"),
+             ("jika", "salah"), ("bukan", "tidak")),
+    Language("Ukrainian", ("відповідь",), ("це", "є", "дорівнює", "—", "–", "-", ""), ("правильний варіант",),
+             ("варіант",), ("якщо", "неправильна"), ("не", "ні")),
+    Language("Persian", ("پاسخ", "جواب"), ("برابر است با", "برابر با", ""), ("گزینه صحیح", "گزینه درست"), ("گزینه",),
+             ("اگر", "غلط"), (), ("نیست",)),
+    Language("Hebrew", ("התשובה", "תשובה"), ("היא", "הוא", "אינה", "אינו", ""), ("האפשרות הנכונה",),
+             ("אפשרות",), ("אם", "השגויה"),
+             ("לא", "אינה", "אינו")),
+    Language("Greek", ("απάντηση",), ("είναι",), ("σωστή επιλογή",), ("επιλογή", "το", "η"), ("αν η", "λάθος"),
+             ("δεν", "όχι")),
+    Language("Thai", ("คำตอบ",), ("คือ", "เป็น", "ไม่ใช่"), ("ตัวเลือกที่ถูกต้อง", "ข้อที่ถูกต้อง"),
+             ("ข้อ", "ตัวเลือก"), ("ถ้า", "ผิด"), ("ไม่",),
+             spaced=False),
+    Language("Bengali", ("উত্তর",), ("হল", "হলো", "হবে", ""), ("সঠিক বিকল্প",), ("বিকল্প",), ("যদি", "ভুল"), (),
+             ("নয়", "না")),
+)  # fmt: skip
+_LATIN = tuple(one for one in LANGUAGES if any(noun.isascii() for noun in one.nouns))
+
+
+class Announcement(NamedTuple):
+    """The place of an announcement's words, where its value begins, and what makes it none."""
+
+    start: int
+    end: int
+    language: Language
+    supposed: bool = False
+
+
+def find_announcements(text: str, *, options: bool = False) -> list[Announcement]:
+    """The announcements of a text in order, with those of an option if these are asked for. The time is linear."""
+    lowered = text.lower()
+    found = []
+    for language in _LATIN if text.isascii() else LANGUAGES:
+        words = language.nouns + language.options if options else language.nouns
+        if any(word in lowered for word in words):
+            matches = list(_compile(language, options).finditer(text))[-MAX_ANNOUNCED:]
+            found += [Announcement(one.start(), one.end(), language, _supposed(text, one, language)) for one in matches]
+    supposed = {one.end for one in found if one.supposed}  # languages share words
+    found = list({one.end: one._replace(supposed=one.end in supposed) for one in found}.values())
+    return sorted(found)[-MAX_ANNOUNCED:]
+
+
+def is_negated(language: Language, before: str, after: str) -> bool:
+    """Whether the words around a value say in this language that it is not the answer."""
+    return _holds(before, language.negations, language.spaced) or any(one in after[:NEAR] for one in language.denials)
+
+
+def _supposed(text: str, found: re.Match[str], language: Language) -> bool:
+    before = text[max(0, found.start() - NEAR) : found.start()].rstrip().lower()
+    between = found["between"].lower()
+    said = between + found["link"].lower()
+    return before.endswith(language.supposed) or _holds(said, language.supposed + language.negations, language.spaced)
+
+
+def _holds(text: str, words: tuple[str, ...], spaced: bool) -> bool:
+    if not spaced:
+        return any(one in text for one in words)
+    said = text.lower().replace(",", " ").split()
+    return any(one in said or (" " in one and one in text.lower()) for one in words)
+
+
+def strip_lead(language: Language, piece: str) -> str:
+    """What follows an announcement without the words before an option's letter."""
+    return _leads(language).sub("", piece, count=1)
+
+
+def _alternatives(words: tuple[str, ...]) -> str:
+    return "|".join(re.escape(one) for one in sorted(words, key=len, reverse=True) if one) or "(?!)"
+
+
+@cache
+def _leads(language: Language) -> re.Pattern[str]:
+    space = r"\s{1,3}" if language.spaced else r"\s{0,3}"
+    return re.compile(rf"(?:(?:{_alternatives(language.leads)}){space}){{1,3}}", re.IGNORECASE)
+
+
+@cache
+def _compile(language: Language, options: bool) -> re.Pattern[str]:
+    nouns = _alternatives(language.nouns + language.options if options else language.nouns)
+    links = _alternatives(language.links)
+    if language.spaced:
+        # Korean sets its particles without a space.
+        linked = rf"(?:\s{{1,3}}|(?<=[가-힣]))(?:{links})(?![^\W\d_])"
+        direct = r"|\s{1,3}(?=[-$*(\\\d]|(?-i:[A-Z])(?![a-z]))" if "" in language.links else ""
+        begin, between = r"(?<![A-Za-z])", r"(?:\s[^\W\d_]{1,20}){0,3}?"
+        link = rf"\s{{0,3}}[:=→]|{linked}{direct}"
+    else:
+        begin, between = "", f"{LETTER}{{0,6}}?"
+        direct = r"|(?=[*(]{0,2}(?:\d|(?-i:[A-Z])(?![A-Za-z])))" if "" in language.links else ""
+        link = rf"\s{{0,3}}(?:[:=→]|{links}{direct})"
+    return re.compile(
+        rf"{begin}(?:{nouns})(?P<between>{between})[\"'*_`)]{{0,3}}(?P<link>{link})[\s:,=*_]{{0,6}}", re.IGNORECASE
+    )

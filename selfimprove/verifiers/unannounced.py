@@ -1,0 +1,239 @@
+"""The answer of a text that announces none: its first line, its last line, its last formula or its last number."""
+
+import re
+
+from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_around
+from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
+from selfimprove.verifiers.reading import (
+    BOLD,
+    CHOICE,
+    IN_TEXT,
+    MATH,
+    MAX_ANSWER,
+    MONEY,
+    Statement,
+    is_cut_off,
+    is_formula,
+    last_side,
+    read_last_display,
+    side_of,
+)
+
+_ASIDE = re.compile(r"(?<=[A-Za-z\d*])\s\([^()\n]{1,80}\)[\s.*]*$")  # what is only explained at the end
+_GROUPS = re.compile(r"(?<![\d.,/])\d{1,3}(?: \d{3})* $", re.ASCII)
+_LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
+# A line that begins with a sign or a word for the answer and has nothing else but a value.
+_SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
+_LABEL = re.compile(
+    r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply"
+    r"|correct))[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)"
+    r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
+    re.MULTILINE,
+)
+_EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
+_FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
+_OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
+_NAMED = re.compile(r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])")
+_CONCLUDES = re.compile(
+    r"\b(?:so|therefore|thus|hence|total|altogether|finally|final|result|gives|answer)\b|=", re.IGNORECASE
+)
+_PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
+
+# What follows explains the number of the main clause, or is a circumstance of it: `42, which is 2 more than 40`,
+# `It costs $42 for 3 tickets`.
+_EXPLAINS = re.compile(r",\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)")
+_CIRCUMSTANCE = re.compile(
+    r"\b(?:for|from|after|with|among|in|by|before|out of)\s(?:\w{2,15}ing\s)?"
+    r"(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
+)
+_OBJECT = re.compile(
+    r"\b(?:is|are|was|were|costs?|pays?|paid|has|have|had|gets?|got|earns?|earned|needs?|takes?|took|spends?|spent|weighs?"
+    r"|saves?|saved|makes?|made|owes?|receives?|received)\s(?:(?:only|about|exactly|now|still|a|total|of)\s){0,3}[$€£]?\s?$"
+)
+_SENTENCE = re.compile(r"[.!?]\s")
+
+
+def _alone(line: str) -> str:
+    """The value that is all that a line says, without its marks; or nothing."""
+    plain = line.strip(" \t.*_`#>").strip()
+    if not plain or len(plain) > 120:
+        return ""
+    if read_number(plain):
+        return plain
+    mathematical = is_formula(plain) and any(one.isdigit() or one == "\\" for one in plain)
+    return plain if mathematical and not CHOICE.search(plain) else ""
+
+
+def _value(said: str, whole: bool) -> str:
+    inside = MATH.fullmatch(said)
+    return side_of(inside[1], whole) if inside else said if whole else last_side(said, [])
+
+
+def read_label(text: str, whole: bool) -> Statement | None:
+    """The answer after a sign or a letter that stands for it at the beginning of a line: `A: 18`, `∴ 42`, `=> 42`.
+
+    A sign with which a calculation goes on counts on the last line only.
+    """
+    last = None
+    for found in _LABEL.finditer(text):
+        if found["name"] or not text[found.end() :].strip():
+            last = found if _alone(found["said"]) else last
+    if last is None or (last["name"] and last["name"].startswith("A") and _OTHER_OPTION.search(text)):
+        return None
+    said = _value(_alone(last["said"]), whole)
+    return Statement(said, last.start("said"), last.end("said"))
+
+
+def _read_first(text: str, whole: bool) -> Statement | None:
+    """The value that is all that the first line says, where prose follows that concludes on no other."""
+    sentence = _FIRST_SENTENCE.match(text)
+    line, _, rest = text.lstrip().partition("\n")
+    if sentence and _alone(sentence[1]):
+        line, rest = sentence[1], "\n" + text[sentence.end() :]
+    plain = rest.lstrip("\n ")
+    if not plain:
+        return None
+    marked = line.strip()[:1] in ("*", "#", "$", "\\")
+    said = _alone(line)
+    follows = rest.startswith("\n") or marked or _PROSE.match(plain)
+    last = text.rstrip().rsplit("\n", 1)[-1]
+    if not said or not follows or _alone(last) or ("=" in said and not marked):
+        return None
+    start = text.index(line)
+    first = Statement(_value(said, whole), start, start + len(line), announced=False)
+    value = read_number(first.text)
+    numbers = [read_number(one[0].strip()) for one in find_numbers(last)]
+    if not _CONCLUDES.search(last) or not numbers or value in numbers:
+        return first
+    return first._replace(doubt=Doubt(unclear=f"{line.strip()} … {last[-40:]}")) if marked else None
+
+
+def read_end(text: str, whole: bool) -> Statement | None:
+    """What a text without an announcement says first, or else at its end; none where it was cut off before."""
+    short = text.strip()
+    if len(short) <= MAX_ANSWER and read_number(short):
+        return Statement(short.rstrip("."), 0, len(text), announced=False)
+    plain = clean(text).rstrip()
+    line = plain.rsplit("\n", 1)[-1].strip()
+    if is_cut_off(line):
+        return None
+    found = _read_first(plain, whole) or read_last_display(plain, whole)
+    if found:
+        return found
+    line = _EMOJI.sub("", line)
+    named = _NAMED.match(line)
+    if named and "=" not in line and _alone(line[named.end() :]):
+        line = line[named.end() :]
+    if 0 < len(line) <= MAX_ANSWER and is_formula(line) and not CHOICE.search(line):
+        said = _value(line.strip(" .*#`_"), whole)
+        return Statement(said, len(text) - len(line), len(text), announced=False)
+    return _read_running(plain, whole)
+
+
+def _read_running(plain: str, whole: bool) -> Statement | None:
+    """The last formula of a text, or the last number that is not denied."""
+    numbers = find_numbers(plain)
+    end = end_of_number(plain, numbers[-1].end()) if numbers else 0
+    formula = _last_formula(plain)
+    if formula and formula.end >= end:
+        said = side_of(formula.text, whole)
+        return formula._replace(text=said, doubt=CERTAIN if whole else _doubt_formula(plain, formula, said))
+    for number in reversed(_candidates(plain, numbers)):
+        first = plain.rfind("\n", 0, number.start()) + 1
+        last = plain.find("\n", number.end())
+        line, begin = plain[first : last if last >= 0 else len(plain)], number.start() - first
+        if is_denied(line[max(0, begin - 40) : begin]):
+            continue
+        end = end_of_number(plain, number.end())
+        start = number.start()
+        groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
+        start = groups.start() if groups else start  # `5 600` is one number
+        doubt = look_around(line, start - first, end - first)
+        return Statement(plain[start:end].strip(), start, end, announced=False, doubt=doubt)
+    if not numbers:
+        return None
+    last_line = plain.rsplit("\n", 1)[-1]
+    return Statement(
+        numbers[-1][0], len(plain), len(plain), announced=False, doubt=Doubt(hedge=last_line[-60:].strip())
+    )
+
+
+def _candidates(plain: str, numbers: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The numbers up to the one that the last line ends its main clause on: the last one in bold, if there is one, and
+    else the last one outside of what is only explained, or is a circumstance of it."""
+    begin = plain.rfind("\n") + 1
+    bold = [one for one in BOLD.finditer(plain, begin) if find_numbers(one[1])]
+    if bold:  # people and models set the answer in bold
+        places = [one for one in numbers if bold[-1].start() < one.start() < bold[-1].end()]
+        return places[:1] or numbers
+    if numbers and (aside := _ASIDE.search(plain, begin)) and aside.start() < numbers[-1].start():
+        outside = [one for one in numbers if one.start() < aside.start()]
+        if outside and "\n" not in plain[outside[-1].end() : aside.start()]:
+            return outside
+    return numbers[: len(numbers) - _count_after_clause(plain, [one for one in numbers if one.start() >= begin], begin)]
+
+
+def _count_after_clause(plain: str, numbers: list[re.Match[str]], begin: int) -> int:
+    """How many numbers at the end of the last line stand after its main clause."""
+    ends = [one.end() for one in _SENTENCE.finditer(plain, begin)]
+    begin = ends[-1] if ends else begin
+    inside = [one for one in numbers if one.start() >= begin]
+    if len(inside) < 2:
+        return 0
+    explains = _EXPLAINS.search(plain, inside[0].end())
+    kept = [one for one in inside if not explains or one.start() < explains.start()]
+    if explains and ("=" in plain[explains.end() :] or not _has_object(plain, kept, begin)):
+        kept = inside[:]
+    while len(kept) > 1 and _is_circumstance(plain, kept[-1], begin) and _has_object(plain, kept[:-1], begin):
+        kept.pop()
+    return len(inside) - len(kept)
+
+
+def _is_circumstance(plain: str, number: re.Match[str], begin: int) -> bool:
+    """Whether a count of something follows a preposition, and nothing is computed after it."""
+    before = plain[max(begin, number.start() - 40) : number.start()]
+    counts = number[0].isdigit() and re.match(r"\s[a-z]{2,}", plain[number.end() : number.end() + 3])
+    return bool(counts and _CIRCUMSTANCE.search(before) and "=" not in plain[number.end() :])
+
+
+def _has_object(plain: str, numbers: list[re.Match[str]], begin: int) -> bool:
+    """Whether a number is what the verb of the clause says."""
+    before = plain[max(begin, numbers[-1].start() - 40) : numbers[-1].start()]
+    return _OBJECT.search(before) is not None
+
+
+def _doubt_formula(plain: str, formula: Statement, said: str) -> Doubt:
+    """What the line makes of its last formula."""
+    said = said.strip("$ ").rpartition("=")[2].strip()
+    if read_number(said) is None:
+        return CERTAIN
+    first = plain.rfind("\n", 0, formula.start) + 1
+    before = plain[first : formula.start]
+    if is_denied(before[-40:]):
+        return Doubt(hedge=" ".join(plain[first : formula.end].split())[-60:])
+    return look_around(f"{before}{said}", len(before), len(before) + len(said))
+
+
+def _last_formula(plain: str) -> Statement | None:
+    """The last formula of a text: between its marks, or words with LaTeX in them that stand side by side."""
+    marked = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])]
+    found = Statement(marked[-1][1], marked[-1].start(1), marked[-1].end(1), announced=False) if marked else None
+    begin = max(0, len(plain) - MAX_ANSWER)
+    words = list(re.finditer(r"(?:\\(?:text|mathrm|mbox)\{[^{}]{0,80}\}|\S)+", plain[begin:]))
+    last = next((at for at in range(len(words) - 1, -1, -1) if "\\" in words[at][0] or "{" in words[at][0]), None)
+    if last is None or "$" in words[last][0]:
+        return found
+    first = end = last
+    while first > 0 and _is_mathematical(words[first - 1][0]):
+        first -= 1
+    while end + 1 < len(words) and _is_mathematical(words[end + 1][0]):
+        end += 1
+    start, stop = begin + words[first].start(), begin + words[end].end()
+    if found and found.end >= stop:
+        return found
+    return Statement(plain[start:stop].rstrip(".,"), start, stop, announced=False)
+
+
+def _is_mathematical(word: str) -> bool:
+    return not _LETTERS.search(re.sub(r"\\[A-Za-z]+", "", IN_TEXT.sub("", word)))
