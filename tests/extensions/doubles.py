@@ -23,10 +23,10 @@ class DoublesTask(TaskSettings):
 
 
 def load(settings: DoublesTask) -> PoolTask:
-    problems = [
-        Problem(question=f"{one}+{one}=", answer=str(2 * one), task="doubles", level=len(str(one)), group=str(len(str(one))))
-        for one in range(1, settings.largest + 1)
-    ]  # fmt: skip
+    problems = []
+    for one in range(1, settings.largest + 1):
+        size, question = len(str(one)), f"{one}+{one}="
+        problems.append(Problem(question=question, answer=str(2 * one), task="doubles", level=size, group=str(size)))
     train, test = split_pool(problems, settings.held_out)
     return PoolTask("doubles", train, test, verifier=VerifierSettings(name="math"))
 
