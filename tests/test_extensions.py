@@ -1,5 +1,7 @@
 """What others add by one file: a stage, a task, a verifier, an engine, a trainer, a reward; each example is run."""
 
+import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -145,7 +147,10 @@ def test_what_new_writes_works_with_its_test(what: str, tmp_path: Path, monkeypa
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_own.py"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0 and " passed" in ran.stdout, ran.stdout
-    for style in (["check"], ["format", "--check", "--line-length", "120"]):
+    for style in (
+        ["check", "--select", "E,F,W,B,UP", "--line-length", "120"],
+        ["format", "--check", "--line-length", "120"],
+    ):
         ruff = Path(sys.executable).with_name("ruff")
         checked = subprocess.run([ruff, *style, "."], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout
@@ -168,3 +173,63 @@ def test_new_writes_over_nothing(
     assert run_command("new", *given) == 2
     assert capsys.readouterr().err == f"selfimprove: {NEW[given]}\n"
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+ACME = """
+from selfimprove.records import Rationale, Record
+from selfimprove.settings import Settings
+from selfimprove.stages.base import Stage, declare
+
+class Praise(Record):
+    kind = "praise"
+
+class PraiseSettings(Settings):
+    \"\"\"Praise each text.\"\"\"
+
+def praise(part, desk):
+    return [Praise(parents=(one.id,)) for one in desk.read(Rationale)]
+
+declare(Stage(name="NAME", version=1, settings=PraiseSettings, writes=Praise, run=praise, needs=(Rationale,),
+              reads=lambda round: round.every(Rationale)))
+"""
+FLOW = "flow=[frontier, generate, verify, acme-praise, select, sft, evaluate, promote]"
+PACKAGES = {
+    "found": (ACME.replace("NAME", "acme-praise"), 0, "acme 1.2 sha256:"),
+    "wrong prefix": (
+        ACME.replace("NAME", "praise"), 2, "the stage 'praise' of the extension 'acme' must be called 'acme-…'",
+    ),
+    "an import that fails": (
+        "import nothing_of_this_name", 2, "the package of the extension 'acme' cannot be loaded (ModuleNotFoundError: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PACKAGES)
+def test_an_installed_package_is_found_by_its_entry_point(case: str, tmp_path: Path) -> None:
+    text, code, said = PACKAGES[case]
+    (tmp_path / "acme_improve.py").write_text(text)
+    told = tmp_path / "acme-1.2.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.2\n")
+    (told / "entry_points.txt").write_text("[selfimprove]\nacme = acme_improve\n")
+    command = [sys.executable, "-m", "selfimprove.cli"]
+    where = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "cwd": tmp_path}
+    listed = subprocess.run([*command, "extensions"], capture_output=True, text=True, timeout=60, **where)
+    assert (listed.returncode, said in listed.stdout + listed.stderr) == (code, True), listed
+    if code:
+        assert listed.stderr.count("\n") == 1
+        return
+    assert listed.stdout.endswith(" an installed package\n  stage: acme-praise\n")
+    plan = [*command, "plan", "arithmetic", "--set", FLOW, "--set", "repair=null", "--set", "rationalize=null"]
+    planned = subprocess.run(plan, capture_output=True, text=True, timeout=60, **where)
+    assert planned.returncode == 0 and "acme-praise" in planned.stdout, planned.stderr
+
+
+def test_what_is_loaded_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("extensions") == 0
+    assert capsys.readouterr().out.startswith("none: ")
+    assert run_command("extensions", *imports("brevity", "doubles")) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    digest = hashlib.sha256((EXTENSIONS / "brevity.py").read_bytes()).hexdigest()
+    assert first == f"brevity.py sha256:{digest[:12]} {EXTENSIONS / 'brevity.py'}"
+    assert lines[:2] == ["  stage: grade", "  reward: brevity"] and lines[3:] == ["  task: doubles"]

@@ -26,6 +26,18 @@ from selfimprove.store import RunFolder
 from selfimprove.tasks.addition import parse_addition, write_rationale
 
 import_file(str(Path(__file__).with_name("NAME.py")))
+RECIPE = {
+    "name": "tiny",
+    "rounds": 1,
+    "train": {"name": "arithmetic", "max_digits": 2, "seed_total_digits": 3, "held_out": 2},
+    "stages": {
+        "frontier": {"problems": 4},
+        "generate": {"samples": 2},
+        "NAME": {"keep": 1},
+        "sft": {"steps": 2, "batch_size": 2},
+    },
+    "flow": ["frontier", "generate", "verify", "NAME", "sft", "evaluate"],
+}
 
 
 def solve(prompt: str, seed: int) -> str:
@@ -35,19 +47,7 @@ def solve(prompt: str, seed: int) -> str:
 
 def test_a_run_with_it(tmp_path: Path) -> None:
     build_model(Build(hidden_size=32, intermediate_size=64, layers=1, heads=1), tmp_path / "model", 1)
-    recipe = load_recipe({
-        "name": "tiny",
-        "rounds": 1,
-        "model": {"path": tmp_path / "model", "device": "cpu"},
-        "train": {"name": "arithmetic", "max_digits": 2, "seed_total_digits": 3, "held_out": 2},
-        "stages": {
-            "frontier": {"problems": 4},
-            "generate": {"samples": 2},
-            "NAME": {"keep": 1},
-            "sft": {"steps": 2, "batch_size": 2},
-        },
-        "flow": ["frontier", "generate", "verify", "NAME", "sft", "evaluate"],
-    })
+    recipe = load_recipe({**RECIPE, "model": {"path": tmp_path / "model", "device": "cpu"}})
     folder = RunFolder(tmp_path / "run")
     run_loop(recipe, folder, load=lambda checkpoint, session: ScriptedEngine(solve))
     decisions = folder.stage(1, "NAME").read(Decision)

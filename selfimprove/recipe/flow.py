@@ -112,7 +112,7 @@ def _check_settings(document: Document, named: dict[str, str]) -> None:
     """Settings of stages that do not run are a mistake, and not silence."""
     stages, known = document.data.get("stages"), known_stages()
     sections = {section for declared in named.values() for section in known[declared].sections}
-    for name in stages if isinstance(stages, dict) else ():
+    for name in [name for name in stages if stages[name] is not None] if isinstance(stages, dict) else ():
         known_elsewhere = name in known and known[name].when != "first"
         if known_elsewhere and name not in named and name not in sections:
             where = document.where(("stages", name))
