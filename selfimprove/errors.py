@@ -51,3 +51,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""
+
+
+def not_known(noun: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, with the nearest one; where none is near, it may be of a file not imported."""
+    suggestion = suggest(name, known)
+    if suggestion.startswith("; did you mean"):
+        return f"unknown {noun} '{name}'{suggestion}"
+    return f"the {noun} '{name}' is not known; --import the file that declares it{suggestion}"

@@ -154,7 +154,10 @@ BROKEN = {
         HEAD + "    scope: {tasks: [gsm9k]}",
         "{}:5: unknown task 'gsm9k'; did you mean 'gsm8k'?",
     ),
-    "a task unlike any": (HEAD + "    scope: {tasks: [painting]}", f"{{}}:5: unknown task 'painting'; known: {TASKS}"),
+    "a task unlike any": (
+        HEAD + "    scope: {tasks: [painting]}",
+        f"{{}}:5: the task 'painting' is not known; --import the file that declares it; known: {TASKS}",
+    ),
     "no regular expression": (
         HEAD + "    check: {name: pattern, regex: '(a'}",
         "{}:5: 'regex' is not a regular expression: missing ) at position 2",

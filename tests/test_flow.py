@@ -56,7 +56,7 @@ def test_one_stage_runs_twice_under_two_names(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "frontier, gnerate, verify": "small.yaml:{line}: unknown stage 'gnerate' in the flow; did you mean 'generate'?",
+    "frontier, gnerate, verify": "small.yaml:{line}: unknown stage 'gnerate'; did you mean 'generate'?",
     "frontier, verify, generate, select, sft, evaluate, promote": "small.yaml:{line}: 'verify' reads what 'generate' "
     "writes, which stands after it; move 'generate' before it",
     "frontier, generate, select, sft, evaluate, promote": "small.yaml:{line}: the stage 'select' needs the stage "

@@ -182,7 +182,7 @@ UNHASHED = [
     "model.device",
     "train.path",
     "prompt.exemplars",
-    *(f"engine.{name}" for name in ("name", "batch_size", "threads", "canary")),
+    *(f"engine.{name}" for name in ("name", "batch_size", "threads", "canary", "options")),
     *(f"engine.vllm.{name}" for name in VllmSettings.model_fields),
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from selfimprove.records import (
     ID_LENGTH,
+    KINDS,
     Decision,
     Evaluation,
     Frontier,
@@ -25,6 +27,8 @@ from selfimprove.records import (
     digest,
     replace_surrogates,
 )
+from selfimprove.settings import added
+from selfimprove.store.parts import read_part, write_part
 
 PROBLEM = make_problem()
 
@@ -214,3 +218,42 @@ def test_records_survive_json() -> None:
     rationale = make_rationale(PROBLEM, "7é\n#3", answer=None)
     again = Rationale.model_validate(json.loads(rationale.model_dump_json()))
     assert again == rationale and again.id == rationale.id
+
+
+def test_a_field_that_came_later_keeps_the_ids_and_the_files_of_before(tmp_path: Path) -> None:
+    def before() -> type[Record]:
+        class Tried(Record):
+            kind: ClassVar[str] = "tried"
+            value: float
+
+        return Tried
+
+    def after() -> type[Record]:
+        class Tried(Record):
+            kind: ClassVar[str] = "tried"
+            value: float
+            unit: str = added("points")
+
+        Tried.__qualname__ = old.__qualname__
+        return Tried
+
+    old = before()
+    written = old(parents=("a",), value=1.5)
+    write_part(tmp_path / "tried-00000.parquet", old, [written])
+    KINDS.pop("tried")
+    new = after()
+    try:
+        assert new(parents=("a",), value=1.5).id == written.id != new(parents=("a",), value=1.5, unit="percent").id
+        (read,) = read_part(tmp_path / "tried-00000.parquet", new)
+        assert (read.id, read.unit) == (written.id, "points")  # type: ignore[attr-defined]
+        write_part(tmp_path / "tried-00001.parquet", new, [new(parents=("a",), value=1.5, unit="percent")])
+        assert read_part(tmp_path / "tried-00001.parquet", new)[0].unit == "percent"  # type: ignore[attr-defined]
+    finally:
+        KINDS.pop("tried")
+
+
+@pytest.mark.parametrize("kind", ["Tried", "tried-again", "", "1st", "x" * 62])
+def test_a_kind_is_named_so_that_its_files_can_be(kind: str) -> None:
+    with pytest.raises(TypeError, match="is no name of a kind of records"):
+        type("Tried", (Record,), {"kind": kind, "__module__": __name__})
+    assert kind not in KINDS

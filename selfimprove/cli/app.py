@@ -307,6 +307,35 @@ def docs(
 
 
 @app.command()
+def extensions() -> None:
+    """List what installed packages and --import add: name, version, hash, and what each declares."""
+    from selfimprove.recipe.catalog import GROUP, declared_by, discover
+    from selfimprove.recipe.catalog import extensions as loaded
+
+    discover()
+    for one in loaded():
+        version = f" {one.version}" if one.version else ""
+        typer.echo(f"{one.name}{version} sha256:{one.hash[:12]} {one.path or 'an installed package'}")
+        for noun, names in declared_by(one).items():
+            typer.echo(f"  {noun}: {', '.join(names)}")
+    if not loaded():
+        typer.echo(f"none: no installed package has an entry point '{GROUP}', and nothing was named by --import FILE")
+
+
+@app.command()
+def new(
+    what: Annotated[str, typer.Argument(help="stage, task or verifier.")],
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+) -> None:
+    """Write a stage, task or verifier that works, NAME.py, and its test, into this folder."""
+    from selfimprove.cli.new import write_extension
+
+    for path in write_extension(what, name, Path()):
+        typer.echo(path)
+    typer.echo(f"its test: pytest test_{name}.py; in a run: selfimprove run RECIPE --import {name}.py")
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(help=RUN)],
     html: Annotated[

@@ -19,8 +19,9 @@ from selfimprove.constitution.model import (
     Use,
     VerifierCheck,
 )
-from selfimprove.errors import suggest
-from selfimprove.recipe.task_settings import Task, VerifierSettings
+from selfimprove.errors import not_known, suggest
+from selfimprove.recipe.catalog import known
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.recipe.yaml import Document, Location
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.verifiers.math import MathVerifier
@@ -38,7 +39,6 @@ PARTS = {
     "reasoning": (("question", "request"), ("first", "second", "reasoning")),
     "answer": ((), ("choice",)),
 }
-FAMILIES = sorted(variant.__metadata__[0].tag for variant in get_args(get_args(Task)[0]))
 
 Findings = Iterator[tuple[Location, str]]
 
@@ -99,8 +99,8 @@ def _part(name: str, template: str) -> Findings:
 def _scopes(constitution: Constitution) -> Findings:
     for place, principle in enumerate(constitution.principles):
         for at, task in enumerate(principle.scope.tasks):
-            if task.partition("/")[0] not in FAMILIES:
-                yield ("principles", place, "scope", "tasks", at), f"unknown task '{task}'{suggest(task, FAMILIES)}"
+            if task.partition("/")[0] not in known("task"):
+                yield ("principles", place, "scope", "tasks", at), not_known("task", task, known("task"))
 
 
 def _checks(constitution: Constitution) -> Findings:

@@ -1,5 +1,7 @@
 """Who writes text: one protocol, and an engine for each way to serve a checkpoint."""
 
+from collections.abc import Callable
+
 from selfimprove.engines.base import (
     Completion,
     Engine,
@@ -12,6 +14,7 @@ from selfimprove.engines.base import (
     check_installed,
 )
 from selfimprove.recipe import Model
+from selfimprove.recipe.catalog import find, register
 from selfimprove.recipe.engine_settings import EngineSettings
 
 __all__ = [
@@ -24,20 +27,30 @@ __all__ = [
     "Swapping",
     "Weights",
     "check_installed",
+    "declare_engine",
     "load_engine",
 ]
 
 
+Load = Callable[[EngineSettings, Model, Weights], Engine]
+
+
+def declare_engine(name: str, load: Load) -> None:
+    """Make an engine known; `load` starts it with a checkpoint, and finds what it is told in `EngineSettings.options`.
+
+    Raises RecipeError where another one is called so.
+    """
+    register("engine", name, load, load)
+
+
 def load_engine(settings: EngineSettings, model: Model, weights: Weights) -> Engine:
-    """Load an engine with a checkpoint; the imports are here because they take seconds."""
-    if settings.name == "vllm":
-        from selfimprove.engines.vllm import VllmEngine
+    """Load an engine with a checkpoint; raises EngineError."""
+    load: Load = find("engine", settings.name)
+    return load(settings, model, weights)
 
-        return VllmEngine(weights, settings=settings, model=model)
-    if settings.name == "server":
-        from selfimprove.engines.server import ServerEngine
 
-        return ServerEngine(weights, settings=settings, model=model)
+# The imports are inside because they take seconds.
+def _load_transformers(settings: EngineSettings, model: Model, weights: Weights) -> Engine:
     from selfimprove.engines.transformers import TransformersEngine
 
     return TransformersEngine(
@@ -49,3 +62,20 @@ def load_engine(settings: EngineSettings, model: Model, weights: Weights) -> Eng
         threads=settings.threads,
         chat=weights.chat,
     )
+
+
+def _load_vllm(settings: EngineSettings, model: Model, weights: Weights) -> Engine:
+    from selfimprove.engines.vllm import VllmEngine
+
+    return VllmEngine(weights, settings=settings, model=model)
+
+
+def _load_server(settings: EngineSettings, model: Model, weights: Weights) -> Engine:
+    from selfimprove.engines.server import ServerEngine
+
+    return ServerEngine(weights, settings=settings, model=model)
+
+
+declare_engine("transformers", _load_transformers)
+declare_engine("vllm", _load_vllm)
+declare_engine("server", _load_server)

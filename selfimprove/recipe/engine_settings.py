@@ -1,9 +1,10 @@
 """Who writes the text, and on which machines: none of these settings changes what a run is."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from selfimprove.recipe.catalog import Named
 from selfimprove.settings import Settings, Share, unhashed
 
 Size = Annotated[str, Field(pattern=r"^[0-9]+[KMG]$")]
@@ -36,7 +37,7 @@ class ServerSettings(Settings):
 class EngineSettings(Settings):
     """Who writes the text."""
 
-    name: Literal["transformers", "vllm", "server"] = unhashed(
+    name: Annotated[str, Named("engine", ("transformers", "vllm", "server"))] = unhashed(
         "transformers", "transformers and vllm work in this process, server asks OpenAI-compatible servers"
     )
     batch_size: PositiveInt = unhashed(64, "rows decoded together by transformers; vLLM decides by itself")
@@ -48,6 +49,7 @@ class EngineSettings(Settings):
     """Settings of the engine vllm."""
     server: ServerSettings = ServerSettings()
     """Settings of the engine server."""
+    options: dict[str, JsonValue] = unhashed({}, "settings of an engine that an extension declares")
 
 
 class Ray(Settings):

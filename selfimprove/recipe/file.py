@@ -45,7 +45,7 @@ def load_recipe(
     if not lenient:
         check_flow(document)
     _resolve_paths(document, folder)
-    loaded = validate(compose(document.data, lenient=lenient), document)
+    loaded = validate(compose(document.data, lenient=lenient), document, lenient=lenient)
     if not lenient:
         _check(loaded, document)
     return loaded

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfimprove.errors import RecipeError, suggest
+from selfimprove.errors import RecipeError, not_known, suggest
 from selfimprove.recipe import Recipe, flow_names
-from selfimprove.recipe.catalog import Declared, Mistake, known_stages
+from selfimprove.recipe.catalog import Declared, Mistake, known_stages, of_others
 from selfimprove.recipe.yaml import Document
 from selfimprove.settings import Settings
 
@@ -56,7 +56,7 @@ def flow_of(recipe: Recipe, *, lenient: bool = False) -> list[Step]:
             found.append(Step(name, UnknownStage(declared)))
             continue
         if declared not in known:
-            raise RecipeError(f"unknown stage '{declared}'{suggest(declared, known)}")
+            raise RecipeError(not_known("stage", declared, known))
         settings = getattr(recipe.stages, name, None) if known[declared].named else Settings()
         if settings is not None and known[declared].enabled(settings):
             found.append(Step(name, known[declared]))
@@ -98,7 +98,7 @@ def check_flow(document: Document) -> None:
                 raise RecipeError(f"{where}: '{name}' and '{declared}' name each other in a circle; name a stage")
             if declared in known:
                 raise RecipeError(f"{where}: the stage '{declared}' runs before round 1 by itself; leave it out here")
-            raise RecipeError(f"{where}: unknown stage '{declared}' in the flow{suggest(str(declared), nameable)}")
+            raise RecipeError(f"{where}: {not_known('stage', str(declared), nameable)}")
         if name != declared and name in known:
             raise RecipeError(f"{where}: '{name}' is the name of a stage; call the second '{declared}' something else")
         if name in named:
@@ -112,7 +112,7 @@ def _check_settings(document: Document, named: dict[str, str]) -> None:
     """Settings of stages that do not run are a mistake, and not silence."""
     stages, known = document.data.get("stages"), known_stages()
     sections = {section for declared in named.values() for section in known[declared].sections}
-    for name in stages if isinstance(stages, dict) else ():
+    for name in [name for name in stages if stages[name] is not None] if isinstance(stages, dict) else ():
         known_elsewhere = name in known and known[name].when != "first"
         if known_elsewhere and name not in named and name not in sections:
             where = document.where(("stages", name))
@@ -126,9 +126,8 @@ def check_needs(recipe: Recipe) -> Iterator[Mistake]:
     if recipe.model.build and not start.optional:
         builders = [stage.name for stage in known if stage.starts and stage.optional]
         yield Mistake(("stages",), f"a model built from nothing needs the stage {_either(builders)}")
-    for stage in known:
-        elsewhere = not stage.run.__module__.startswith("selfimprove.") and stage.when != "first"
-        if elsewhere and recipe.flow is None and getattr(recipe.stages, stage.name, None) is not None:
+    for stage in (stage for stage in known if stage.name in of_others("stage") and stage.when != "first"):
+        if recipe.flow is None and getattr(recipe.stages, stage.name, None) is not None:
             yield Mistake(("stages", stage.name), f"'{stage.name}' needs a 'flow' that says where in a round it stands")
     yield from _check_parts(recipe, flow)
     for at, step in enumerate(flow):

@@ -5,13 +5,14 @@ What a stage can be told stands in the stage's own file; `compose` puts these to
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
-from selfimprove.recipe.catalog import known_stages
+from selfimprove.recipe.catalog import known as known_of
+from selfimprove.recipe.catalog import known_stages, of_others
 from selfimprove.recipe.engine_settings import EngineSettings, Ray
-from selfimprove.recipe.task_settings import PromptsTask, Task
+from selfimprove.recipe.task_settings import PromptsTask, Task, TaskSettings, task_type
 from selfimprove.settings import Settings, Share, added, unhashed
 
 S = TypeVar("S", bound=Settings)
@@ -306,18 +307,35 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     stages = data.get("stages")
     if lenient and isinstance(stages, Mapping):
         fields |= {str(name): (Any, "plain") for name in stages if name not in fields}
-    return _compose(tuple((name, *field) for name, field in fields.items()))
+    tasks = tuple(settings for settings, _ in known_of("task").values()) if of_others("task") or lenient else ()
+    unknown = tuple(sorted(_families(data))) if lenient else ()
+    return _compose(tuple((name, *field) for name, field in fields.items()), tasks, unknown)
+
+
+def _families(data: Mapping[str, Any]) -> set[str]:
+    """The families of the tasks that a recipe names."""
+    others = data.get("evaluate_on")
+    tasks = [data.get("train"), *(others if isinstance(others, (list, tuple)) else ())]
+    return {str(one["name"]).partition("/")[0] for one in tasks if isinstance(one, Mapping) and "name" in one}
 
 
 Presence = Literal["needed", "default", "optional", "plain"]
 
 
 @lru_cache(maxsize=64)  # equal recipes are of one type
-def _compose(fields: tuple[tuple[str, Any, Presence], ...]) -> type[Recipe]:
+def _compose(
+    fields: tuple[tuple[str, Any, Presence], ...], tasks: tuple[type[TaskSettings], ...], unknown: tuple[str, ...]
+) -> type[Recipe]:
+    """`tasks` are the settings that a task may have, where they are others than those of this package."""
     made: type[Stages] = create_model(
         "Stages", __base__=Stages, __doc__=Stages.__doc__, **{name: _field(kind, there) for name, kind, there in fields}
     )
-    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, stages=(made, Field(default_factory=made)))
+    changed: dict[str, Any] = {"stages": (made, Field(default_factory=made))}
+    if tasks:
+        task, many, own = task_type(tasks, unknown), cast(Any, tuple), Recipe.model_fields
+        changed["train"] = (task, Field(..., description=own["train"].description))
+        changed["evaluate_on"] = (many[task, ...], Field((), description=own["evaluate_on"].description))
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **changed)
 
 
 def _field(kind: Any, there: Presence) -> Any:

@@ -1,12 +1,26 @@
 """The settings of tasks: where problems come from, and how their answers are compared."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import Discriminator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 
+from selfimprove.recipe.catalog import Named
 from selfimprove.settings import Settings, added, unhashed
 
-Comparison = Literal["math", "text", "choice", "judge"]
+Comparison = Annotated[str, Named("verifier", ("math", "text", "choice", "judge"))]
+"""Who compares answers that a file gives."""
 Mark = Annotated[str, Field(min_length=3, max_length=100)]
 Marks = tuple[Mark, Mark]
 THINKING: tuple[Marks, ...] = (
@@ -219,19 +233,28 @@ class ScoredTask(TaskSettings):
     """At most n problems, chosen by a hash of the prompt."""
 
 
+VERIFIERS = (
+    "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge",
+    "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
+)  # fmt: skip
+
+
 class VerifierSettings(Settings):
     """Which verifier judges, and how: all that a worker process must know to build it."""
 
-    name: Literal[
-        "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge",
-        "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
-    ]  # fmt: skip
+    name: Annotated[str, Named("verifier", VERIFIERS)]
     stated: bool = False
     """An answer counts only where it is announced: by `####`, a box or "the answer is"."""
     thinking: tuple[Marks, ...] = added(THINKING)
     """The marks between which a model thinks."""
     answers: Answers = Answers()
     gym: ReasoningGymTask | None = None
+
+
+class UnknownTask(TaskSettings):
+    """A task of another's run that nothing here declares."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def _family(value: Any) -> str | None:
@@ -253,3 +276,20 @@ Task = Annotated[
     | Annotated[ScoredTask, Tag("scored")],
     Discriminator(_family),
 ]
+
+
+def task_type(settings: Iterable[type[TaskSettings]], unknown: Iterable[str] = ()) -> Any:
+    """The type of a recipe's task: any of these settings, told apart by their families.
+
+    `unknown` are families that stand without being declared.
+    """
+    known = {one.family: one for one in settings}
+    known |= {family: _unknown_task(family) for family in unknown if family not in known}
+    return Annotated[Union[tuple(Annotated[one, Tag(family)] for family, one in known.items())], Discriminator(_family)]  # noqa: UP007
+
+
+@cache
+def _unknown_task(family: str) -> type[TaskSettings]:
+    return type(
+        "UnknownTask", (UnknownTask,), {"family": family, "__module__": __name__, "__doc__": UnknownTask.__doc__}
+    )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfimprove.errors import RecipeError, suggest
+from selfimprove.errors import RecipeError, not_known, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -158,10 +158,13 @@ def read_document(path: Path) -> Document:
     return Document(text, str(path))
 
 
-def validate(model: type[Model], document: Document) -> Model:
-    """Validate a document against a model; raises RecipeError for the first mistake, in the file's order."""
+def validate(model: type[Model], document: Document, *, lenient: bool = False) -> Model:
+    """Validate a document against a model; raises RecipeError for the first mistake, in the file's order.
+
+    `lenient` lets names stand that nothing here declares.
+    """
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(document.data, context={"lenient": lenient})
     except ValidationError as error:
         raise RecipeError(_mistakes(model, document, error, most=1)[0]) from None
 
@@ -196,9 +199,11 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
         expected = [text.strip(" '") for text in item["ctx"]["expected_tags"].split(",")]
         variants, _ = _walk(model, item["loc"])
         noun = re.findall("[A-Z][a-z0-9]*", variants[0].__name__)[-1].lower()  # the task of ArithmeticTask
-        return f"unknown {noun} '{tag}'{suggest(tag, expected)}"
+        return not_known(noun, tag, expected)
     if kind == "union_tag_not_found":
         return f"'{name}' needs a name"
+    if kind == "not_known":
+        return f"'{name}': {not_known(item['ctx']['noun'], str(item['input']), item['ctx']['known'])}"
     if kind == "literal_error":
         value = str(item["input"])
         expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]

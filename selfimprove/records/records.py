@@ -60,6 +60,8 @@ class Record(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]{0,60}", cls.kind):
+            raise TypeError(f"'{cls.kind}' is no name of a kind of records: small letters, digits and _, up to 61")
         there = KINDS.setdefault(cls.kind, cls)
         if (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(f"two kinds of records are called '{cls.kind}': {there.__module__} and {cls.__module__}")

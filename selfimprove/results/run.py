@@ -234,10 +234,12 @@ class Run:
         return Rows(self._folder, f"{kind} records", sql, lambda row: to_record(record, row) if record else row)
 
     def record(self, prefix: str) -> Any:
-        """The record whose id begins so; raises StoreError where it is none or several."""
+        """The record whose id begins so, a dictionary where its kind is not known here; raises StoreError where it is
+        none or several."""
         query = Query(self._folder)
         identity, kind = query.find(prefix)
-        return to_record(KINDS[kind], query.record(kind, identity))
+        row = query.record(kind, identity)
+        return to_record(KINDS[kind], row) if kind in KINDS else row
 
     def __repr__(self) -> str:
         rounds = self.rounds

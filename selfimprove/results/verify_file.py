@@ -11,11 +11,12 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from selfimprove.errors import VerifierError, suggest
+from selfimprove.errors import VerifierError, not_known
+from selfimprove.recipe.catalog import known as known_of
 from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.records import Outcome, Verdict, derive_seed
 from selfimprove.tasks.gym_data import open_data
-from selfimprove.verifiers import VERIFIERS, Verifier, make_verifier
+from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, JudgeVerifier, load_judge_prompt
 from selfimprove.verifiers.judging import ask_model, judge_pairs
 from selfimprove.verifiers.labelled import LabelledReport, classify_reason
@@ -68,11 +69,9 @@ def choose_verifier(
 ) -> Verifier:
     """The verifier of a name on the command line; raises VerifierError with the nearest one."""
     family = name.partition("/")[0]
-    known = [*VERIFIERS, "judge"]
+    known = [*known_of("verifier"), "judge"]
     if family not in known or (family == "reasoning_gym") != ("/" in name):
-        raise VerifierError(
-            f"unknown verifier '{name}'{suggest(name, [one for one in known if one != 'reasoning_gym'])}"
-        )
+        raise VerifierError(not_known("verifier", name, [one for one in known if one != "reasoning_gym"]))
     try:
         gym = ReasoningGymTask(name=name) if family == "reasoning_gym" else None
         settings = VerifierSettings.model_validate({"name": family, "stated": stated, "answers": compared, "gym": gym})

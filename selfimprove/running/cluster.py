@@ -17,7 +17,7 @@ from typing import Any
 
 from selfimprove import errors
 from selfimprove.errors import ClusterError, SelfImproveError
-from selfimprove.recipe.catalog import extensions, import_file
+from selfimprove.recipe.catalog import discover, extensions, import_file
 from selfimprove.recipe.engine_settings import Ray
 from selfimprove.recipe.file import parse_recipe
 from selfimprove.running.clock import Clock
@@ -200,7 +200,7 @@ def _dataset(job: Job, numbers: Sequence[int], workers: int, share: _Share) -> A
             str(job.session.folder.path.resolve()),
             (*job.stage.key, job.stage.main, job.stage.fingerprint),
             package_versions(),
-            [(one.path, one.hash) for one in extensions() if one.path],
+            [(one.path or one.name, one.hash) for one in extensions()],
         ),
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         batch_size=1,
@@ -213,10 +213,11 @@ class Worker:
     """Makes parts of one stage, in a process of its own on any machine that sees the run's folder."""
 
     def __init__(
-        self, recipe: str, run: str, stage: Stage, packages: dict[str, str], files: Sequence[tuple[str, str]] = ()
+        self, recipe: str, run: str, stage: Stage, packages: dict[str, str], extensions: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """`stage` is round, name, main kind and fingerprint; `files` are imported ones with their hashes."""
-        self.files = files
+        """`stage` is round, name, main kind and fingerprint; `extensions` are imported files and, by their names,
+        packages, each with its hash."""
+        self.extensions = extensions
         self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.here = f"the worker on {socket.gethostname()}"
         self.recipe, self.run, self.stage, self.packages = recipe, RunFolder(Path(run)), stage, packages
@@ -257,9 +258,11 @@ class Worker:
                     f"{self.here} has {name} {found} and this machine {self.packages[name]}; install the same packages "
                     f"on all machines"
                 )
-        for path, hash_ in self.files:
-            if import_file(path).hash != hash_:
-                raise ClusterError(f"{self.here} has another {path} than this machine; share the file")
+        discover()
+        packages = {one.name: one.hash for one in extensions()}
+        for name, expected in self.extensions:
+            if (packages[name] if name in packages else import_file(name).hash) != expected:
+                raise ClusterError(f"{self.here} has another {name} than this machine; share the file")
         session = Session(parse_recipe(self.recipe), self.run)
         round_, name, _, fingerprint = self.stage
         planned = session.plan[round_, name]

@@ -12,7 +12,7 @@ from typing import Any
 from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.catalog import extension_of
+from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
@@ -148,16 +148,15 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         seconds=Seconds(**{name: sum(_seconds(row, name) for row in usage) for name in Seconds.model_fields}),
         tokens=tokens,
         metrics=metrics,
-        packages={**{name: version(name) for name in PACKAGES}, **_extension(stage)},
+        packages={**{name: version(name) for name in PACKAGES}, **_extensions()},
         files=files,
         sizes=sizes,
     )
 
 
-def _extension(stage: PlannedStage) -> dict[str, str]:
-    """Where a stage comes from that is not this package's, with the hash of its file."""
-    found = extension_of(stage.declared)
-    return {found.name: f"{found.version} sha256:{found.hash}".strip()} if found else {}
+def _extensions() -> dict[str, str]:
+    """What was declared beside this package, with the hash of its file."""
+    return {one.name: f"{one.version} sha256:{one.hash}".strip() for one in extensions()}
 
 
 def _seconds(row: Usage, name: str) -> float:

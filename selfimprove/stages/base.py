@@ -10,7 +10,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model, Recipe
-from selfimprove.recipe.catalog import Mistake, register_stage
+from selfimprove.recipe.catalog import Mistake, register
 from selfimprove.recipe.flow import Step
 from selfimprove.records import Checkpoint, Example, Problem, Rationale, Record, Role
 from selfimprove.settings import Settings, hashed_settings
@@ -471,7 +471,7 @@ class Stage(Generic[S]):
 
 def declare(stage: Stage[Any]) -> Stage[Any]:
     """Make a stage known; raises RecipeError where its name is taken by another one."""
-    register_stage(stage)
+    register("stage", stage.name, stage, stage.run)
     return stage
 
 

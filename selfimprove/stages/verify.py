@@ -1,11 +1,12 @@
 """Give each rationale a verdict, and have a share of them judged twice."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
 from selfimprove.recipe import Answers
+from selfimprove.recipe.catalog import Named
 from selfimprove.recipe.task_settings import THINKING, Limits, Marks
 from selfimprove.records import CrossCheck, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
 from selfimprove.settings import Settings, added, unhashed
@@ -20,7 +21,7 @@ Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 class Second(Settings):
     """Another verifier that judges a share of what the first one judged; where they differ is kept and shown."""
 
-    verifier: Literal["math", "text", "choice", "math-verify", "judge"]
+    verifier: Annotated[str, Named("verifier", ("math", "text", "choice", "math-verify", "judge"))]
     """The verifier that is asked as well."""
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """The share of rationales that it judges, chosen by a hash."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic.fields import FieldInfo
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS
+from selfimprove.records import KINDS, Record
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import ROUND_NAME
@@ -25,7 +25,7 @@ MAX_DECODED = 128 << 20  # bytes that the rows of one part may take in memory, t
 MAX_GROUPS = 10_000
 ROWS_AT_ONCE = 16
 TOO_LARGE = "too large to be shown"
-PART = re.compile(r"^(?P<kind>[a-z]+)-\d{5}\.parquet$")
+PART = re.compile(r"^(?P<kind>[a-z][a-z0-9_]{0,60})-\d{5}\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def list_files(folder: RunFolder) -> Iterator[File]:
         for stage in _scan(round_.path):
             for entry in _scan(stage.path) if stage.is_dir(follow_symlinks=False) else ():
                 named = PART.match(entry.name)
-                if named is None or named["kind"] not in KINDS:
+                if named is None:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # taken away by --redo since it was listed
                     status = entry.stat(follow_symlinks=False)
@@ -97,8 +97,8 @@ def find_fault(file: File) -> str | None:
         return f"damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
     if footer.num_row_groups > MAX_GROUPS or (footer.num_columns and _is_too_large(footer, file)):
         return TOO_LARGE
-    expected = schema_of(KINDS[file.kind])
-    fields = KINDS[file.kind].model_fields
+    kind = KINDS.get(file.kind, Record)  # of one that is not known here, what all records have
+    expected, fields = schema_of(kind), kind.model_fields
     needed = ["id", "parents", *(name for name, field in fields.items() if field.is_required())]
     for name in needed:
         if name not in schema.names:

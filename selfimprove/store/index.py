@@ -21,14 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, hash_text
+from selfimprove.records import KINDS, Record, hash_text
 from selfimprove.records.files import hash_file_once
 from selfimprove.store.files import PLAIN, TOO_LARGE, File, find_fault, is_readable, list_files, measure
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
 
-VERSION = 4  # another version of the index is made anew
+VERSION = 5  # another version of the index is made anew
 MAX_SEARCHED = 100_000  # characters of one text that a search looks at
 MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a task's name
 MEMORY = "160MB"
@@ -320,13 +320,13 @@ class Index:
                 cursor.executemany("INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             sources = {
                 kind: _source(cursor, kind, [file for file in files if file.kind == kind and file.path not in errors])
-                for kind in KINDS
+                for kind in (*KINDS, *sorted({file.kind for file in files} - KINDS.keys()))
             }
             cursor.execute(
                 f"INSERT INTO problem SELECT key(id), id, {round_}, question[:2000], answer[:400], "
                 f'task[:{MAX_VALUE}], level, "group"[:{MAX_VALUE}], part FROM ({sources["problem"]})'
             )
-            for kind in (kind for kind in KINDS if kind not in (*APART, *UNLINKED)):
+            for kind in (kind for kind in sources if kind not in (*APART, *UNLINKED)):
                 cursor.execute(
                     f"INSERT INTO record SELECT key(id), id, '{kind}', {round_}, part FROM ({sources[kind]})"
                 )
@@ -395,7 +395,7 @@ def _source(cursor: duckdb.DuckDBPyConnection, kind: str, files: list[File]) -> 
     """A SELECT of a kind's records with their stage and their part's number; of none where there are no files."""
     empty = f"no_{kind}"
     extra = [pa.field("part", pa.int32()), pa.field("stage", pa.string())]
-    cursor.register(empty, pa.schema([*schema_of(KINDS[kind]), *extra]).empty_table())
+    cursor.register(empty, pa.schema([*schema_of(KINDS.get(kind, Record)), *extra]).empty_table())
     if not files:
         return f"SELECT * FROM {empty}"
     listed = ", ".join("'" + str(file.path).replace("'", "''") + "'" for file in files)

@@ -151,6 +151,15 @@ class Query:
         own = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()} & {"round", "stage"}
         return f"SELECT * EXCLUDE ({', '.join(['filename', *sorted(own)])}), {PLACE} FROM {read}"
 
+    def _others(self) -> list[str]:
+        """The kinds on disk that are not known here and whose rows have an id and parents, as all records do."""
+        found = []
+        for kind in self._parts().keys() - KINDS.keys():
+            columns = {row[0]: row[1] for row in self._run(f"DESCRIBE {self.select_kind(kind)}").fetchall()}
+            if (columns.get("id"), columns.get("parents")) == ("VARCHAR", "VARCHAR[]"):
+                found.append(kind)
+        return sorted(found)
+
     def _parts(self) -> dict[str, list[str]]:
         parts: dict[str, list[str]] = {}
         for file in sorted(self.folder.path.glob("round-[0-9]*/*/*.parquet")):
@@ -162,8 +171,11 @@ class Query:
     def find(self, prefix: str) -> tuple[str, str]:
         """The id and the kind of the record that a prefix names; raises StoreError where it is none or several."""
         plain = prefix.strip().lower()
-        union = " UNION ".join(f"SELECT id, '{kind}' AS kind FROM {kind} WHERE starts_with(id, ?)" for kind in KINDS)
-        rows = self.rows(f"SELECT * FROM ({union}) ORDER BY id LIMIT 6", *[plain] * len(KINDS))
+        kinds = [*KINDS, *self._others()]
+        union = " UNION ".join(
+            f"SELECT id, '{kind}' AS kind FROM ({self.select_kind(kind)}) WHERE starts_with(id, ?)" for kind in kinds
+        )
+        rows = self.rows(f"SELECT * FROM ({union}) ORDER BY id LIMIT 6", *[plain] * len(kinds))
         if not plain or not rows:
             raise StoreError(f"{self.folder.path}: no record's id begins with '{prefix}'")
         if len(rows) > 1:
@@ -173,12 +185,12 @@ class Query:
 
     def record(self, kind: str, identity: str) -> dict[str, Any]:
         """One record with the round and the stage that wrote it."""
-        return self.rows(f"SELECT * FROM {kind} WHERE id = ? LIMIT 1", identity)[0]
+        return self.rows(f"SELECT * FROM ({self.select_kind(kind)}) WHERE id = ? LIMIT 1", identity)[0]
 
     def nodes(self) -> Iterator[Node]:
         """All records as nodes of the lineage graph."""
-        for kind in KINDS:
-            for row in self._run(f"SELECT id, parents FROM {kind}").fetchall():
+        for kind in (*KINDS, *self._others()):
+            for row in self._run(f"SELECT id, parents FROM ({self.select_kind(kind)})").fetchall():
                 yield row[0], kind, tuple(row[1])
 
     def copy(self, sql: str, path: Path) -> int:

@@ -1,5 +1,9 @@
 """Where problems come from."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from selfimprove.recipe.catalog import find, register
 from selfimprove.recipe.task_settings import (
     ArithmeticTask,
     AsdivTask,
@@ -12,8 +16,8 @@ from selfimprove.recipe.task_settings import (
     ReasoningGymTask,
     ScoredTask,
     SvampTask,
+    TaskSettings,
 )
-from selfimprove.recipe.task_settings import Task as TaskSettings
 from selfimprove.tasks.arithmetic import Arithmetic
 from selfimprove.tasks.asdiv import load_asdiv
 from selfimprove.tasks.base import Task, check_disjoint
@@ -27,31 +31,34 @@ from selfimprove.tasks.reasoning_gym import load_reasoning_gym
 from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
-__all__ = ["Arithmetic", "Task", "check_disjoint", "load_task"]
+__all__ = ["Arithmetic", "Task", "check_disjoint", "declare_task", "load_task"]
+
+
+S = TypeVar("S", bound=TaskSettings)
+
+
+def declare_task(settings: type[S], load: Callable[[S], Task]) -> None:
+    """Make a task known by its settings' `family`, the part of its name before a slash; `load` makes its problems.
+
+    Raises RecipeError where another task is called so.
+    """
+    register("task", settings.family, (settings, load), load)
 
 
 def load_task(settings: TaskSettings) -> Task:
     """Load the problems of a task; raises TaskError."""
-    match settings:
-        case ArithmeticTask():
-            return Arithmetic(settings)
-        case Gsm8kTask():
-            return load_gsm8k(settings)
-        case SvampTask():
-            return load_svamp(settings)
-        case AsdivTask():
-            return load_asdiv(settings)
-        case CommonsenseqaTask():
-            return load_commonsenseqa(settings)
-        case MmluTask():
-            return load_mmlu(settings)
-        case BbhTask():
-            return load_bbh(settings)
-        case ReasoningGymTask():
-            return load_reasoning_gym(settings)
-        case JsonlTask():
-            return load_jsonl(settings)
-        case PromptsTask():
-            return load_prompts(settings)
-        case ScoredTask():
-            return load_scored(settings)
+    load: Callable[[TaskSettings], Task] = find("task", settings.family)[1]
+    return load(settings)
+
+
+declare_task(ArithmeticTask, Arithmetic)
+declare_task(Gsm8kTask, load_gsm8k)
+declare_task(SvampTask, load_svamp)
+declare_task(AsdivTask, load_asdiv)
+declare_task(CommonsenseqaTask, load_commonsenseqa)
+declare_task(MmluTask, load_mmlu)
+declare_task(BbhTask, load_bbh)
+declare_task(ReasoningGymTask, load_reasoning_gym)
+declare_task(JsonlTask, load_jsonl)
+declare_task(PromptsTask, load_prompts)
+declare_task(ScoredTask, load_scored)

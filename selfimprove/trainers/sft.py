@@ -1,21 +1,28 @@
 """SFT through TRL: pretokenized rows in, a folder of safetensors out, resumable at any step."""
 
+from collections.abc import Callable
 from typing import Any
 
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
-from selfimprove.trainers.job import Report, SftJob, TrainResult
+from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
 
 
 def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
     """Train and save to `job.output`, continuing from the newest whole checkpoint; raises TrainingError."""
+    return train_with(job, report, lambda tokenizer: tokenize_examples(job, tokenizer), make_sft_trainer(job))
 
-    def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+
+def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, Rows, Any], Any]:
+    """What makes TRL's SFT trainer of a model, a tokenizer, rows and an optimizer; `arguments` are further ones of its
+    configuration."""
+
+    def make(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
         from trl import SFTConfig, SFTTrainer
 
-        own = {"packing": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+        own = {"packing": False, "dataset_kwargs": {"skip_prepare_dataset": True}, **arguments}
         return SFTTrainer(
             model=model,
             args=make_arguments(SFTConfig, job, len(rows.data), **own),
@@ -24,10 +31,10 @@ def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
             optimizers=(optimizer, None),
         )
 
-    return train_with(job, report, lambda tokenizer: _tokenize(job, tokenizer), make_trainer)
+    return make
 
 
-def _tokenize(job: SftJob, tokenizer: Any) -> Rows:
+def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
     """Rows with input_ids and labels (-100 on the prompt), so that no text of a model becomes a special token."""
     import pyarrow.parquet as pq
     from datasets import Dataset

@@ -1,7 +1,8 @@
 """Who judges: a verifier gives each rationale a verdict that is correct, incorrect or undecided, with a reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from selfimprove.recipe.catalog import find, register
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.verifiers.addition import AdditionVerifier
 from selfimprove.verifiers.base import Verifier
@@ -12,19 +13,28 @@ from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.reference import MathVerifyVerifier
 from selfimprove.verifiers.text import TextVerifier
 
-__all__ = ["VERIFIERS", "Verifier", "make_verifier"]
+__all__ = ["Verifier", "declare_verifier", "make_verifier"]
 
-VERIFIERS: Mapping[str, Callable[[VerifierSettings], Verifier]] = {
-    "addition": AdditionVerifier,
-    "math": MathVerifier,
-    "text": TextVerifier,
-    "choice": ChoiceVerifier,
-    "math-verify": MathVerifyVerifier,
-    "reasoning_gym": GymVerifier,
-    **dict.fromkeys(FILTERS, HarnessVerifier),
-}
+
+def declare_verifier(name: str, make: Callable[[VerifierSettings], Verifier]) -> None:
+    """Make a verifier known; `make` builds it, also in the worker processes that judge what may hang.
+
+    Raises RecipeError where another one is called so.
+    """
+    register("verifier", name, make, make)
 
 
 def make_verifier(settings: VerifierSettings) -> Verifier:
     """The verifier that settings name, but for a judge, which needs a model (`judge`)."""
-    return VERIFIERS[settings.name](settings)
+    make: Callable[[VerifierSettings], Verifier] = find("verifier", settings.name)
+    return make(settings)
+
+
+declare_verifier("addition", AdditionVerifier)
+declare_verifier("math", MathVerifier)
+declare_verifier("text", TextVerifier)
+declare_verifier("choice", ChoiceVerifier)
+declare_verifier("math-verify", MathVerifyVerifier)
+declare_verifier("reasoning_gym", GymVerifier)
+for _name in FILTERS:
+    declare_verifier(_name, HarnessVerifier)

@@ -117,7 +117,7 @@ class Judging:
 
     def judge_by(self, name: str) -> Callable[[Pairs], Iterator[Verdict]]:
         """The verdicts of a verifier by its name, which extracts the answer in its own way."""
-        verifier = make_verifier(VerifierSettings(name=name))  # type: ignore[arg-type]
+        verifier = make_verifier(VerifierSettings(name=name))
 
         def extracted(problem: Problem, one: Rationale) -> Rationale:
             return one.model_copy(update={"answer": verifier.extract_answer(one.text, problem)})

@@ -1,8 +1,8 @@
 """The process that judges what may hang: it forks a child for each worker, holds it to its limits, and replaces it.
 
-Started by `pool` as `python -m selfimprove.verifiers.worker FD WORKERS LIMITS`. It has one thread, so forking is safe,
-and it imports sympy once, so a new child is there in milliseconds. Messages are JSON behind their length in four bytes:
-nothing that comes back from a child that parsed hostile text is more than data.
+Started by `workers` as `python -m selfimprove.verifiers.worker FD WORKERS LIMITS FILES`. It has one thread, so forking
+is safe, and it imports sympy once, so a new child is there in milliseconds. Messages are JSON behind their length in
+four bytes: nothing that comes back from a child that parsed hostile text is more than data.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NoReturn
 
+from selfimprove.recipe.catalog import discover, import_file
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Problem, Rationale
 from selfimprove.verifiers import make_verifier
@@ -285,6 +286,11 @@ def main() -> None:
     """Serve the pool whose end of a socket pair is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(sys.argv[1]))
+    for path in json.loads(sys.argv[4]):  # what others declare is there before a child is forked, and confined
+        if path:
+            import_file(path)
+        else:
+            discover()
     server = Server(parent, int(sys.argv[2]), Limits.model_validate_json(sys.argv[3]))
     try:
         server.run()

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import contextlib
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import VerifierError
+from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.task_settings import Limits
 from selfimprove.records import Problem, Rationale, Step, Verdict
 from selfimprove.verifiers.base import Verifier, make_verdict
@@ -152,7 +154,7 @@ class VerifierPool:
         command = [sys.executable, "-P", "-m", "selfimprove.verifiers.worker", str(theirs.fileno()), str(self.workers)]
         try:
             server = subprocess.Popen(
-                [*command, self.limits.model_dump_json()],
+                [*command, self.limits.model_dump_json(), json.dumps([one.path for one in extensions()])],
                 pass_fds=[theirs.fileno()], start_new_session=True, env={**os.environ, "PYTHONPATH": paths},
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
             )  # fmt: skip
