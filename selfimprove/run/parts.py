@@ -1,19 +1,21 @@
 """The parts of a stage: what is to be made, and who makes it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from selfimprove.records import Record
+from selfimprove.records import Problem, Record
 from selfimprove.run.clock import Clock
 from selfimprove.run.desk import StageDesk
 from selfimprove.run.plan import PlannedStage
 from selfimprove.run.session import Session
 from selfimprove.stages.base import arrange
 from selfimprove.store import StageFolder
+from selfimprove.store.rows import Rows
 
 Advance = Callable[[int], None]
+KEPT = 20_000  # records of a stage that are kept in memory once they are written
 
 
 @dataclass
@@ -77,12 +79,33 @@ class Sequential:
 
 def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance) -> FinishedPart:
     """Make the records of a part and write them; the part's usage is what the clock says since its last lap."""
-    declared, records = job.stage.declared, []
+    declared = job.stage.declared
     unit = declared.unit or declared.writes
-    for record in declared.run(part, job.desk):
-        records.append(record)
-        if isinstance(record, unit):
-            advance(1)
-    arranged = arrange(part, records)
-    counts = job.disk.write_part(job.stage.main, number, arranged)
-    return FinishedPart(number, {**job.clock.lap(), "counts": counts}, arranged)
+
+    def made() -> Iterator[Record]:
+        for record in declared.run(part, job.desk):
+            if isinstance(record, unit):
+                advance(1)
+            yield record
+
+    kept = Kept()
+    # Only what is written for problems comes in another order than theirs, and there is no more of it than of them.
+    in_order = isinstance(part, Rows) or not any(isinstance(item, Problem) for item in part)
+    records = made() if in_order else arrange(part, list(made()))
+    counts = job.disk.write_part(job.stage.main, number, kept.passing(records))
+    return FinishedPart(number, {**job.clock.lap(), "counts": counts}, kept.records)
+
+
+class Kept:
+    """What was made lately, as long as there is little of it: it need not be read back."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] | None = []
+
+    def passing(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if self.records is not None:
+                self.records.append(record)
+                if len(self.records) > KEPT:
+                    self.records = None
+            yield record

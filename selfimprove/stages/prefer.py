@@ -267,7 +267,7 @@ def pair(part: Sequence[Rationale], desk: Desk[Prefer]) -> Iterator[Record]:
     yield from prefer(
         part,
         problems=written.problems,
-        verdicts=written.verdicts,
+        verdicts={**{one.rationale: one for one in desk.read(Verdict)}, **written.earlier.verdicts},
         revisions=written.revisions,
         comparisons=compared,
         earlier=written.earlier.responses,

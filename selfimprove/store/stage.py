@@ -12,14 +12,15 @@ from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
 from selfimprove.store.parts import (
     PARTIAL,
+    PartFile,
     damaged,
     hash_file,
     named_errors,
     partial_of,
     read_part,
-    write_part,
     write_text,
 )
+from selfimprove.store.rows import Rows
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
@@ -97,7 +98,7 @@ class StageFolder:
         self.path = path
         self.fingerprint = fingerprint
         self.writer = writer
-        self._checked = False
+        self._checked: set[Path] = set()
 
     @property
     def name(self) -> str:
@@ -189,21 +190,27 @@ class StageFolder:
         return self.has_part(main, part) and not mine
 
     def write_part(self, main: str, part: int, records: Iterable[Record]) -> dict[str, int]:
-        """Write a part, a file a kind, the main kind last; gives the counts by kind."""
-        kinds: dict[str, list[Record]] = {}
-        for record in records:
-            kinds.setdefault(record.kind, []).append(record)
-        for kind in [*(kind for kind in kinds if kind != main), main]:
-            write_part(self.file(kind, part), KINDS[kind], kinds.get(kind, []), self.writer)
-        return {kind: len(found) for kind, found in kinds.items()}
+        """Write a part as its records come, a file a kind, the main kind last; gives the counts by kind."""
+        files = {main: PartFile(self.file(main, part), KINDS[main], self.writer)}
+        self._write(files, part, records)
+        return {kind: file.rows for kind, file in files.items() if file.rows}
 
     def keep(self, part: int, records: Iterable[Record]) -> None:
         """Write records of other kinds than the main one before their part is finished."""
-        kinds: dict[str, list[Record]] = {}
-        for record in records:
-            kinds.setdefault(record.kind, []).append(record)
-        for kind, found in kinds.items():
-            write_part(self.file(kind, part), KINDS[kind], found, self.writer)
+        self._write({}, part, records)
+
+    def _write(self, files: dict[str, PartFile], part: int, records: Iterable[Record]) -> None:
+        """Add each record to the file of its kind, and finish the first one of `files` last."""
+        try:
+            for record in records:
+                if record.kind not in files:
+                    files[record.kind] = PartFile(self.file(record.kind, part), KINDS[record.kind], self.writer)
+                files[record.kind].add(record)
+            for file in reversed(files.values()):
+                file.commit()
+        finally:
+            for file in files.values():
+                file.close()
 
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
         """Note what a part cost, so that a kill does not lose the account."""
@@ -251,8 +258,11 @@ class StageFolder:
 
     def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""
-        self._check_hashes()
-        return [record for file in self.files_of(kind) for record in read_part(file, kind)]
+        return [record for file in self.checked_files(kind) for record in read_part(file, kind)]
+
+    def rows(self, kind: type[AnyRecord]) -> Rows[AnyRecord]:
+        """The same, some at a time."""
+        return Rows(kind, self.checked_files(kind))
 
     def read_part(self, kind: type[AnyRecord], part: int) -> list[AnyRecord]:
         """The records of a kind in one finished part of a stage that is still open."""
@@ -261,10 +271,14 @@ class StageFolder:
     def files_of(self, kind: type[Record]) -> Sequence[Path]:
         return [file for file in self.files() if file.name.rsplit("-", 1)[0] == kind.kind]
 
-    def _check_hashes(self) -> None:
-        manifest = None if self._checked else self.manifest()
-        for name, expected in manifest.files.items() if manifest else ():
-            file = self.path / name
-            if file.suffix == ".parquet" and file.exists() and hash_file(file) != expected:
+    def checked_files(self, kind: type[Record]) -> Sequence[Path]:
+        """The parts of a kind; raises StoreError where one of a closed stage is not what was written."""
+        files = self.files_of(kind)
+        new = [file for file in files if file not in self._checked]
+        manifest = self.manifest() if new else None
+        for file in new if manifest else ():
+            expected = manifest.files.get(file.name) if manifest else None
+            if expected is not None and hash_file(file) != expected:
                 raise damaged(file, "its hash is not the one in stage.json")
-        self._checked = manifest is not None or self._checked
+            self._checked.add(file)
+        return files
