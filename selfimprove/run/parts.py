@@ -43,7 +43,7 @@ class Job:
         """What progress counts of a part."""
         return len(self.parts[number]) * self._per_item
 
-    @property
+    @cached_property
     def total(self) -> int:
         return sum(map(self.units, range(len(self.parts))))
 

@@ -37,7 +37,7 @@ def train(
         result = TrainResult.model_validate_json((job.output / RESULT).read_text())
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
-        _write_rows(job.examples, rows)
+        write_rows(job.examples, rows)
         session.slot.rest()
         result = _run(job, session)
         session.clock.model += result.seconds
@@ -57,7 +57,7 @@ def train(
     )
 
 
-def _write_rows(path: Path, rows: Trainable) -> None:
+def write_rows(path: Path, rows: Trainable) -> None:
     """Write what is trained on; what lies on disk goes there as it is."""
     if not isinstance(rows, Rows | Chosen):
         write_part(path, type(rows[0]), rows)

@@ -70,11 +70,11 @@ def select(
 ) -> Iterator[Decision | Example]:
     """Decide on each rationale, in order; a kept one is followed by its example.
 
-    `judged` are rationales with their verdicts, and is gone over more than once; `earlier` holds the examples that would be trained too, for duplicates; `shown` keeps
-    the exemplars or the trigger in the trained prompt. Samples come before rationalizations, so that a cap per
-    problem prefers what the model reached without the hint. `revisions`, by rationale, says which revised ones were
-    kept; of an open prompt only these are trained, the last one of each chain or all. `votes` decide on the samples of
-    problems without an answer.
+    `judged` are rationales with their verdicts, and is gone over more than once; `earlier` holds the examples that
+    would be trained too, for duplicates; `shown` keeps the exemplars or the trigger in the trained prompt. Samples come
+    before rationalizations, so that a cap per problem prefers what the model reached without the hint. `revisions`, by
+    rationale, says which revised ones were kept; of an open prompt only these are trained, the last one of each chain
+    or all. `votes` decide on the samples of problems without an answer.
     """
     render = prompts.render if shown else prompts.render_question
     seen = {fold(one.prompt, one.completion) for one in earlier}
@@ -195,10 +195,13 @@ class HintCheck:
         renders = (prompts.render, prompts.render_question)
         self._allowed = {fold(render(problem)) for problem in problems for render in renders}
         self.checked = self.hinted = 0
+        self._last, self._wrong = "", False  # the samples of a problem follow each other
 
     def see(self, example: Example) -> None:
+        if example.prompt is not self._last:
+            self._last, self._wrong = example.prompt, fold(example.prompt) not in self._allowed
         self.checked += 1
-        self.hinted += fold(example.prompt) not in self._allowed
+        self.hinted += self._wrong
 
 
 def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:

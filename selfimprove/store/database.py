@@ -7,12 +7,10 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY = "512MB"
-THREADS = 2
 _numbers = itertools.count()
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect(*, memory: str = "512MB", threads: int = 2) -> duckdb.DuckDBPyConnection:
     """A database in memory that spills into the folder for temporary files (TMPDIR)."""
     spill = Path(tempfile.gettempdir()) / f"selfimprove-{os.getpid()}-{next(_numbers)}"  # made when it is needed
-    return duckdb.connect(config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(spill)})
+    return duckdb.connect(config={"memory_limit": memory, "threads": threads, "temp_directory": str(spill)})

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from selfimprove.errors import StoreError
 from selfimprove.records import Rationale, Record, Verdict
 from selfimprove.store.database import connect
-from selfimprove.store.rows import AT_ONCE, Rows, pick_records, schema_of_kind
+from selfimprove.store.rows import Rows, pick_records, schema_of_kind
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -67,7 +67,7 @@ class Judged:
             ordered = database.sql(
                 f"SELECT r.place, {shown} FROM r JOIN v ON v.rationale = r.id ORDER BY r.place, v.place"
             )
-            for batch in ordered.to_arrow_reader(AT_ONCE):
+            for batch in ordered.to_arrow_reader(self.rationales.at_once):
                 places = batch.column(0).to_pylist()
                 yield from zip(places, pick_records(batch.select(columns), Verdict), strict=True)
 
@@ -95,7 +95,7 @@ class Chosen(Generic[AnyRecord]):
             database.register("e", _numbered(self.rows, ["id", *names], ["id", *names]))
             ordered = database.sql(f"SELECT o.place, {shown} FROM o JOIN e ON e.id = o.id ORDER BY o.place, e.place")
             last = -1
-            for batch in ordered.to_arrow_reader(AT_ONCE):
+            for batch in ordered.to_arrow_reader(self.rows.at_once):
                 found = batch.column(0).to_pylist()
                 first = [place != before for place, before in zip(found, [last, *found], strict=False)]
                 last = found[-1] if found else last

@@ -118,12 +118,12 @@ def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
 class PartFile:
     """A Parquet file of records of one kind that is there once `commit` has renamed it.
 
-    At most `BATCH` records wait in memory, so that a file may be larger than memory. Nothing is opened before the first
+    At most `batch` records wait in memory, so that a file may be larger than memory. Nothing is opened before the first
     of them are written.
     """
 
-    def __init__(self, path: Path, kind: type[Record], writer: str = "") -> None:
-        self.path, self.kind, self.rows = path, kind, 0
+    def __init__(self, path: Path, kind: type[Record], writer: str = "", *, batch: int = BATCH) -> None:
+        self.path, self.kind, self.batch, self.rows = path, kind, batch, 0
         self._partial, self._schema = partial_of(path, writer), schema_of(kind)
         self._waiting: list[Record] = []
         self._file: BinaryIO | None = None
@@ -131,7 +131,7 @@ class PartFile:
 
     def add(self, record: Record) -> None:
         self._waiting.append(record)
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= self.batch:
             self._flush()
 
     def add_batch(self, rows: pa.RecordBatch | pa.Table) -> None:

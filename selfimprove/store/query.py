@@ -1,5 +1,6 @@
 """Questions to a run's Parquet files, answered by DuckDB without loading them whole."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 from selfimprove.errors import StoreError
 from selfimprove.lineage import Node
 from selfimprove.records import KINDS
+from selfimprove.store.database import connect
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import ROUND_NAME, RunFolder
@@ -50,7 +52,7 @@ class Query:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.connection = duckdb.connect()
+        self.connection = connect(memory="2GB", threads=min(8, os.cpu_count() or 1))
         for statement in macros(folder):
             self._run(statement)
         for kind, record in KINDS.items():

@@ -26,9 +26,11 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
     Raises StoreError that names a damaged file.
     """
 
-    def __init__(self, kind: type[AnyRecord], files: Sequence[Path], start: int = 0, stop: int | None = None) -> None:
-        self.kind, self.files = kind, files
-        self._start, self._stop = start, stop
+    def __init__(self, kind: type[AnyRecord], files: Sequence[Path], *, at_once: int = AT_ONCE) -> None:
+        """At most `at_once` rows are in memory at a time."""
+        self.kind, self.files, self.at_once = kind, files, at_once
+        self._start = 0
+        self._stop: int | None = None
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -64,14 +66,9 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
         return next(iter(self._cut(place, place + 1)))
 
     def _cut(self, start: int, stop: int) -> "Rows[AnyRecord]":
-        cut = Rows(self.kind, self.files, self._start + start, self._start + stop)
-        cut._ends = self._ends
+        cut = Rows(self.kind, self.files, at_once=self.at_once)
+        cut._start, cut._stop, cut._ends = self._start + start, self._start + stop, self._ends
         return cut
-
-    def __add__(self, other: "Rows[AnyRecord]") -> "Rows[AnyRecord]":
-        if self._start or other._start or self._stop is not None or other._stop is not None:
-            raise ValueError("only whole files are joined")
-        return Rows(self.kind, [*self.files, *other.files])
 
     # --- some columns
 
@@ -121,9 +118,14 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
         at = bisect_right(self._ends, start)
         while at < len(self.files) and (before := self._ends[at - 1] if at else 0) < stop:
             path = self.files[at]
-            with named_damage(path):
-                for batch in _read(path, columns, max(0, start - before), min(stop, self._ends[at]) - before):
-                    yield path, self._complete(batch, columns) if columns else batch
+            batches = _read(path, columns, max(0, start - before), min(stop, self._ends[at]) - before, self.at_once)
+            while True:
+                with named_damage(path):  # around the reading alone: what the user of a row meets is not the file's
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    found = self._complete(batch, columns) if columns else batch
+                yield path, found
             at += 1
 
     def _complete(self, batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
@@ -152,15 +154,16 @@ def schema_of_kind(kind: type[Record]) -> pa.Schema:
     return _SCHEMAS[kind]
 
 
-def pick_records(batch: pa.RecordBatch, kind: type[AnyRecord]) -> list[AnyRecord]:
-    """Rows as records that have these columns alone."""
+def pick_records(batch: pa.RecordBatch, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
+    """Rows as records that have these columns alone; each is made when it is asked for, so that none outlives its use
+    and makes work for the garbage collector."""
     names = batch.schema.names
     annotations = [str if name == "id" else kind.model_fields[name].annotation for name in names]
     columns = [decode(one, of, read_in_part) for one, of in zip(batch.columns, annotations, strict=True)]
-    return [read_in_part(kind, dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+    return (read_in_part(kind, dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
 
 
-def _read(path: Path, columns: Sequence[str] | None, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+def _read(path: Path, columns: Sequence[str] | None, start: int, stop: int, at_once: int) -> Iterator[pa.RecordBatch]:
     """The rows of a file from `start` to before `stop`; row groups before them are not read."""
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         there = file.schema_arrow.names
@@ -169,7 +172,7 @@ def _read(path: Path, columns: Sequence[str] | None, start: int, stop: int) -> I
         ends = list(accumulate(sizes))
         groups = [at for at, end in enumerate(ends) if end > start and end - sizes[at] < stop]
         place = ends[groups[0]] - sizes[groups[0]] if groups else 0
-        for batch in file.iter_batches(AT_ONCE, row_groups=groups, columns=wanted, use_threads=False):
+        for batch in file.iter_batches(at_once, row_groups=groups, columns=wanted, use_threads=False):
             cut = batch.slice(max(0, start - place), max(0, min(stop - place, batch.num_rows) - max(0, start - place)))
             place += batch.num_rows
             if cut.num_rows:
