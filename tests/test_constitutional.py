@@ -397,7 +397,7 @@ def test_a_scorer_may_decide_without_an_answer() -> None:
     rationale = make_rationale(problem, "R+2")
     verdict = make_verdict(rationale, "correct")
     decisions = select(
-        [rationale], problems={problem.id: problem}, verdicts={rationale.id: verdict}, earlier=(),
+        [(rationale, verdict)], problems={problem.id: problem}, earlier=(),
         prompts=PromptFormat(Prompting()), shown=False, settings=Select(),
     )  # fmt: skip
     assert [type(one) for one in decisions] == [Decision, Example]

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 
-from selfimprove.records import Frontier, Outcome, Step
+from selfimprove.records import Frontier, Outcome, Step, by_id
 from selfimprove.stages.frontier import FrontierSettings, frontier, measure_yields
 
 LEVELS = {"1+1": 2, "1+2": 3, "2+1": 3, "2+2": 4}
@@ -182,5 +182,7 @@ def test_yields_count_decided_samples_by_group(require: str, expected: dict[str,
     guess = make_rationale(one, sample=len(table))
     step = Step(start=0, end=1, outcome="correct", reason="", unknown=("20",))
     verdicts.append(make_verdict(guess).model_copy(update={"steps": (step, step.model_copy(update={"needed": False}))}))
-    found_yields = measure_yields([one, other, third], [*rationales, guess], reversed(verdicts), require=require)
+    found_yields = measure_yields(
+        by_id([one, other, third]), zip([*rationales, guess], verdicts, strict=True), require=require
+    )
     assert found_yields == expected

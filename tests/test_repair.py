@@ -38,7 +38,7 @@ def test_the_longest_right_part_of_a_problem_is_taken() -> None:
     lines = RIGHT.split("\n")
     texts = ["\n".join([*lines[:at], "nothing", *lines[at + 1 :]]) for at in (1, 2, 0)]
     judged = [judge(text) for text in texts]
-    found = find_beginnings([one for one, _ in judged], {one.rationale: one for _, one in judged})
+    found = find_beginnings(judged)
     assert found[PROBLEM.id].text == "\n".join(lines[:2]) + "\n"
     assert found[PROBLEM.id].rationale == judged[1][0].id
 

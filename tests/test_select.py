@@ -8,7 +8,7 @@ from builders import make_problem, make_rationale, make_revised, make_verdict
 from selfimprove.prompting.prompts import Exemplar, PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Revision, Verdict, by_id
-from selfimprove.stages.select import Select, check_no_hint, select
+from selfimprove.stages.select import HintCheck, Select, select
 
 PROMPTS = PromptFormat(Prompting(question="{question}", hint="{answer}?{question}"))
 FEW_SHOT = PromptFormat(
@@ -46,9 +46,8 @@ def choose(
     """The decision's reason by rationale, and the examples."""
     records = list(
         select(
-            [rationale for rationale, _ in written],
+            written,
             problems=by_id([A, B, C, D, *OPEN]),
-            verdicts={rationale.id: verdict for rationale, verdict in written},
             earlier=earlier,
             prompts=prompts,
             shown=shown,
@@ -112,9 +111,8 @@ def test_an_example_comes_from_its_rationale_and_its_verdict() -> None:
 def test_every_decision_names_its_rationale_and_its_verdict() -> None:
     rationale, verdict = write(A, outcome="incorrect")
     records = select(
-        [rationale],
+        [(rationale, verdict)],
         problems=by_id([A]),
-        verdicts={rationale.id: verdict},
         earlier=(),
         prompts=PROMPTS,
         shown=False,
@@ -130,14 +128,21 @@ def test_every_decision_names_its_rationale_and_its_verdict() -> None:
 def test_the_trained_prompt_never_holds_the_hint(written: Written, shown: bool, prompt: str) -> None:
     _, (example,) = choose([written], prompts=FEW_SHOT, shown=shown)
     assert example.prompt == prompt
-    assert check_no_hint([example], FEW_SHOT, by_id([A])) == 0
+    assert count_hinted([example], [A]) == 0
+
+
+def count_hinted(examples: Iterable[Example], problems: Iterable[Problem]) -> int:
+    check = HintCheck(FEW_SHOT, problems)
+    for one in examples:
+        check.see(one)
+    return check.hinted
 
 
 def test_check_no_hint_counts_prompts_that_no_problem_has() -> None:
     prompts = [FEW_SHOT.render(A), FEW_SHOT.render_question(A), FEW_SHOT.render_hint(A), "1?1+0=", FEW_SHOT.render(B)]
     examples = [Example(prompt=one, completion="#", origin="rationalized", group="1+1") for one in prompts]
-    assert check_no_hint(examples, FEW_SHOT, by_id([A])) == 3
-    assert check_no_hint(examples, FEW_SHOT, by_id([A, B])) == 2
+    assert count_hinted(examples, [A]) == 3
+    assert count_hinted(examples, [A, B]) == 2
 
 
 def test_a_repeated_text_is_trained_once_for_each_problem() -> None:
@@ -234,9 +239,8 @@ def test_groups_are_hard_on_their_own_and_rationalizations_count_for_none() -> N
     easy = [write(other, str(number)) for number in range(8)]
     written = [*HARD, *easy, hinted(C, "x"), hinted(C, "y")]
     records = select(
-        [rationale for rationale, _ in written],
+        written,
         problems=by_id([A, B, C, other]),
-        verdicts={rationale.id: verdict for rationale, verdict in written},
         earlier=(),
         prompts=PROMPTS,
         shown=False,

@@ -128,13 +128,13 @@ def test_verify_judges_each_rationale_by_its_problems_verifier() -> None:
 )
 def test_a_problem_failed_if_all_its_samples_are_incorrect(outcomes: list[Outcome], failed: bool) -> None:
     rationales = [make_rationale(A, sample=at) for at in range(len(outcomes))]
-    verdicts = [make_verdict(*pair) for pair in zip(rationales, outcomes, strict=True)]
-    assert failed_problems([A, B], rationales, reversed(verdicts)) == ([A] if failed else [])
+    judged = [(one, make_verdict(one, outcome)) for one, outcome in zip(rationales, outcomes, strict=True)]
+    assert failed_problems([A, B], judged) == ([A] if failed else [])
 
 
 def test_a_problem_without_an_answer_cannot_be_rationalized() -> None:
     rationale = make_rationale(C)
-    assert failed_problems([C], [rationale], [make_verdict(rationale, "incorrect")]) == []
+    assert failed_problems([C], [(rationale, make_verdict(rationale, "incorrect"))]) == []
 
 
 def test_evaluate_counts_each_group_and_leaves_undecided_ones_out_of_n() -> None:

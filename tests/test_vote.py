@@ -112,9 +112,8 @@ def decide(samples: Sequence[Rationale], problems: Sequence[Problem] = (A, B), *
     found = list(vote(by_id(problems), samples, same=by_words))
     votes = Votes(found, samples, by_id(problems), MajorityVote(**settings))  # type: ignore[arg-type]
     records = select(
-        samples,
+        [(one, make_verdict(one, "undecided")) for one in samples],
         problems=by_id(problems),
-        verdicts={one.id: make_verdict(one, "undecided") for one in samples},
         earlier=(),
         prompts=PROMPTS,
         shown=False,
@@ -172,9 +171,8 @@ def test_a_cut_off_text_of_the_majority_is_not_trained() -> None:
 def test_without_the_setting_a_problem_without_an_answer_trains_nothing() -> None:
     samples = write(A, "3", "3", "3")
     records = select(
-        samples,
+        [(one, make_verdict(one, "undecided")) for one in samples],
         problems=by_id([A]),
-        verdicts={one.id: make_verdict(one, "undecided") for one in samples},
         earlier=(),
         prompts=PROMPTS,
         shown=False,

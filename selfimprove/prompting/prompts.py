@@ -125,14 +125,21 @@ class PromptFormat:
         """The part of the hint that stands in a text, or None: its words with this answer, or its opening words."""
         if problem.is_open:
             return None
-        whole = fill(self.settings.hint, {"question": "\0", "answer": problem.answer or ""})
-        plain = fill(self.settings.question, {"question": "\0"})
-        added = [part for part in _difference(whole, plain) if part]
-        open_ended = fill(self.settings.hint, {"question": "\0", "answer": "\1"})
-        openings = [piece.strip() for part in _difference(open_ended, plain) for piece in part.split("\1")]
-        markers = added + [piece for piece in openings if len(piece) >= MARKER_LENGTH]
         lowered = text.casefold()
-        return next((marker for marker in markers if marker.casefold() in lowered), None)
+        markers = _hint_markers(self.settings.hint, self.settings.question, problem.answer or "")
+        return next((marker for marker, folded in markers if folded in lowered), None)
+
+
+@lru_cache(maxsize=256)  # the samples of a problem follow each other
+def _hint_markers(hint: str, question: str, answer: str) -> list[tuple[str, str]]:
+    """What gives a hint away, with the same casefolded."""
+    whole = fill(hint, {"question": "\0", "answer": answer})
+    plain = fill(question, {"question": "\0"})
+    added = [part for part in _difference(whole, plain) if part]
+    open_ended = fill(hint, {"question": "\0", "answer": "\1"})
+    openings = [piece.strip() for part in _difference(open_ended, plain) for piece in part.split("\1")]
+    markers = added + [piece for piece in openings if len(piece) >= MARKER_LENGTH]
+    return [(marker, marker.casefold()) for marker in markers]
 
 
 def _difference(whole: str, plain: str) -> list[str]:

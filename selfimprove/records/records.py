@@ -71,9 +71,11 @@ class Record(BaseModel):
 
     @cached_property
     def id(self) -> str:
+        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=self._left_out() if self._added else None)}")
+
+    def _left_out(self) -> set[str] | None:
         fields = type(self).model_fields
-        left_out = {name for name in self._added if getattr(self, name) == fields[name].default}
-        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=left_out or None)}")
+        return {name for name in self._added if getattr(self, name) == fields[name].default} or None
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

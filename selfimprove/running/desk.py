@@ -16,8 +16,9 @@ from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.running.training import train
 from selfimprove.settings import Settings
-from selfimprove.stages.base import Key, Shared, Writer
+from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
+from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
@@ -80,6 +81,15 @@ class StageDesk:
         if self.disk.manifest() is None:
             return self.disk.read(kind)
         return self.session.read(self.stage.key, kind)
+
+    def scan(self, kind: type[AnyRecord], *names: str) -> Rows[AnyRecord]:
+        return self.scan_of(self.round, kind, *names)
+
+    def scan_of(self, round_: int, kind: type[AnyRecord], *names: str) -> Rows[AnyRecord]:
+        return join_rows(kind, (self.session.disk(key).rows(kind) for key in self._keys(round_, kind, names)))
+
+    def scan_written(self, kind: type[AnyRecord]) -> Rows[AnyRecord]:
+        return self.disk.rows(kind)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -177,9 +187,7 @@ class StageDesk:
     def import_models(self) -> None:
         self.session.import_models()
 
-    def train(
-        self, job: type[TrainingJob], rows: Sequence[Record], start: Checkpoint | None, **given: Any
-    ) -> Checkpoint:
+    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
         return train(self.stage, self.session, job, rows, start, given)
 
     # --- what it leaves behind

@@ -5,7 +5,7 @@
 A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -14,9 +14,10 @@ from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.flow import last_of_round
+from selfimprove.records import Record
 from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
-from selfimprove.running.parts import Job, PartRunner, Sequential
+from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
 from selfimprove.running.report import Report
 from selfimprove.running.reporting import Reports
@@ -91,7 +92,8 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
     numbers = range(len(job.parts))
     missing = [number for number in numbers if not disk.whole(stage.main, number)]
     there = set(numbers) - set(missing)
-    done, made = sum(map(job.units, there)), {}
+    done = sum(map(job.units, there))
+    made: dict[int, Sequence[Record]] = {}
 
     def advance(units: int) -> None:
         nonlocal done
@@ -102,12 +104,12 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
         for number in there:
             follow(number, None)
         for part in runner.make(job, missing, advance):
-            made[part.number] = part.records
+            if part.records is not None and sum(map(len, made.values())) + len(part.records) <= KEPT:
+                made[part.number] = part.records
             follow(part.number, part.records)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
-    records = [made.get(number) for number in numbers]
-    if None not in records:
-        session.remember(stage.key, [one for part in records for one in part or ()])
+    if len(made) == len(numbers):
+        session.remember(stage.key, [one for number in numbers for one in made[number]])
     manifest = disk.manifest()
     assert manifest is not None
     session.report.end(stage, manifest, stage.declared.say(job.desk))

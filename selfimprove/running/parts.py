@@ -1,19 +1,21 @@
 """The parts of a stage: what is to be made, and who makes it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from selfimprove.records import Record
+from selfimprove.records import Problem, Record
 from selfimprove.running.clock import Clock
 from selfimprove.running.desk import StageDesk
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.stages.base import arrange
 from selfimprove.store import StageFolder
+from selfimprove.store.rows import Rows
 
 Advance = Callable[[int], None]
+KEPT = 20_000  # records of a stage that are kept in memory once they are written
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Job:
         """What progress counts of a part."""
         return len(self.parts[number]) * self._per_item
 
-    @property
+    @cached_property
     def total(self) -> int:
         return sum(map(self.units, range(len(self.parts))))
 
@@ -77,18 +79,39 @@ class Sequential:
 
 def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, beside: bool = False) -> FinishedPart:
     """Make one part, note what it cost, and write it; what passes `beside` others on the clock is counted there."""
-    declared, records = job.stage.declared, []
+    declared = job.stage.declared
     unit = declared.unit or declared.writes
-    for record in declared.run(part, job.desk):
-        records.append(record)
-        if isinstance(record, unit):
-            advance(1)
-    arranged = arrange(part, records)
+
+    def made() -> Iterator[Record]:
+        for record in declared.run(part, job.desk):
+            if isinstance(record, unit):
+                advance(1)
+            yield record
+
+    kept = Kept()
+    # Only what is written for problems comes in another order than theirs, and there is no more of it than of them.
+    in_order = isinstance(part, Rows) or not any(isinstance(item, Problem) for item in part)
+    records = made() if in_order else arrange(part, list(made()))
     usage: dict[str, Any] = {}
 
     def note(counts: dict[str, int]) -> None:
         usage.update(job.clock.lap(), counts=counts)
         job.disk.add_usage(number, {**usage, "elapsed": 0.0} if beside else usage)
 
-    job.disk.write_part(job.stage.main, number, arranged, note)
-    return FinishedPart(number, usage, arranged)
+    job.disk.write_part(job.stage.main, number, kept.passing(records), note)
+    return FinishedPart(number, usage, kept.records)
+
+
+class Kept:
+    """What was made lately, as long as there is little of it: it need not be read back."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] | None = []
+
+    def passing(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if self.records is not None:
+                self.records.append(record)
+                if len(self.records) > KEPT:
+                    self.records = None
+            yield record

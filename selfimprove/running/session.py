@@ -18,7 +18,7 @@ from selfimprove.running.plan import Plan, PlannedStage, build_plan
 from selfimprove.running.report import Report, Silent
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
-from selfimprove.store import RunFolder
+from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine
@@ -49,6 +49,7 @@ class Session:
         self.plan: Plan = self.make_plan()
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
+        self._disks: dict[tuple[Key, str], StageFolder] = {}
 
     # --- the plan
 
@@ -123,9 +124,15 @@ class Session:
     def read(self, key: Key, kind: type[Any]) -> list[Any]:
         """A stage's records, read once."""
         if (key, kind) not in self._records:
-            stage = self.plan[key]
-            self._records[key, kind] = self.folder.stage(stage.round, stage.name, stage.fingerprint).read(kind)
+            self._records[key, kind] = self.disk(key).read(kind)
         return self._records[key, kind]
+
+    def disk(self, key: Key) -> StageFolder:
+        """A stage's folder, whose files are checked once."""
+        fingerprint = self.plan[key].fingerprint
+        if (key, fingerprint) not in self._disks:
+            self._disks[key, fingerprint] = self.folder.stage(*key, fingerprint)
+        return self._disks[key, fingerprint]
 
     def remember(self, key: Key, records: Sequence[Record]) -> None:
         """Keep a stage's records that were just written, which spares reading them back."""

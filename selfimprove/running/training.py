@@ -2,17 +2,20 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.models import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
-from selfimprove.records import Checkpoint, Record, derive_seed
+from selfimprove.records import Checkpoint, derive_seed
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
-from selfimprove.store.parts import write_part
+from selfimprove.stages.base import Trainable
+from selfimprove.store.join import Chosen
+from selfimprove.store.parts import PartFile, write_part
+from selfimprove.store.rows import Rows
 from selfimprove.store.stage import CHECKPOINT
 from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
@@ -24,7 +27,7 @@ def train(
     stage: PlannedStage,
     session: Session,
     kind: type[TrainingJob],
-    rows: Sequence[Record],
+    rows: Trainable,
     start: Checkpoint | None,
     given: Mapping[str, Any],
 ) -> Checkpoint:
@@ -38,7 +41,7 @@ def train(
             session.clock.count(trained=result.tokens)
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
-        write_part(job.examples, type(rows[0]), rows)
+        write_rows(job.examples, rows)
         session.slot.rest()
         result = _run(job, session)
         session.clock.model += result.seconds
@@ -49,13 +52,31 @@ def train(
     session.clock.metrics.update(told)
     base = start.base or start.path if start and job.settings.lora else None
     return Checkpoint(
-        parents=(*([start.id] if start else []), *dict.fromkeys(one.id for one in rows)),
+        parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
         path=str((disk.path / CHECKPOINT).relative_to(session.folder.path)),
         method=stage.declared.name,
         weights=hash_weights(Path(job.output)),
         base=base,
         role=stage.declared.trains or "policy",
     )
+
+
+def write_rows(path: Path, rows: Trainable) -> None:
+    """Write what is trained on; what lies on disk goes there as it is."""
+    if not isinstance(rows, Rows | Chosen):
+        write_part(path, type(rows[0]), rows)
+        return
+    file = PartFile(path, rows.kind)
+    try:
+        for batch in rows.batches():
+            file.add_batch(batch)
+        file.commit()
+    finally:
+        file.close()
+
+
+def _ids(rows: Trainable) -> Iterator[str]:
+    return rows.ids() if isinstance(rows, Rows | Chosen) else (one.id for one in rows)
 
 
 def _make_job(

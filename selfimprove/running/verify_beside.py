@@ -14,6 +14,7 @@ from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.store import StageFolder
 
+AHEAD = 16  # parts that wait in memory to be judged
 Follow = Callable[[int, Sequence[Record] | None], None]
 
 
@@ -84,7 +85,8 @@ class Follower:
 
     def follow(self, number: int, records: Sequence[Record] | None) -> None:
         """A part of `generate` is on disk."""
-        self._written.put((number, records))
+        behind = self._written.qsize() >= AHEAD  # then it is read from there
+        self._written.put((number, None if behind else records))
 
     def cpu_seconds(self) -> float:
         """CPU seconds of the thread so far."""

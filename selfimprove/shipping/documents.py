@@ -37,7 +37,11 @@ TOPICS = {
         ("screenshots", "tests/screenshots/README.md", "all pages of the viewer"),
         ("results", "tests/benchmarks/README.md", "what was measured, with command, commit and date"),
         ("python", "selfimprove/results/README.md", "runs, traces and verdicts from Python"),
-        ("extending", "selfimprove/stages/README.md", "a stage, task, verifier, engine, trainer or reward of one's own"),
+        (
+            "extending",
+            "selfimprove/stages/README.md",
+            "a stage, task, verifier, engine, trainer or reward of one's own",
+        ),
         ("guide", "selfimprove/README.md", "for contributors: the tree, the layers, the tests"),
     )
 }

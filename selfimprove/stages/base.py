@@ -15,6 +15,8 @@ from selfimprove.recipe.flow import Step
 from selfimprove.records import Checkpoint, Example, Problem, Rationale, Record, Role
 from selfimprove.settings import Settings, hashed_settings
 from selfimprove.store import Manifest
+from selfimprove.store.join import Chosen
+from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
@@ -26,6 +28,8 @@ T = TypeVar("T")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 Records: TypeAlias = Iterable[Record]
+Trainable: TypeAlias = Sequence[Record] | Chosen[Any]
+"""Rows in the order in which they are trained."""
 Shared = Literal["answer", "prompt", "open prompt", "model", "constitution", "judge"]
 SHOWN: tuple[Shared, ...] = ("answer", "prompt", "open prompt", "model")
 """What the text of a completion depends on besides a stage's own settings."""
@@ -139,6 +143,18 @@ class Desk(Protocol[S]):
         """What this stage itself wrote, once it is closed or in parts that are done."""
         ...
 
+    def scan(self, kind: type[AnyRecord], *names: str) -> Rows[AnyRecord]:
+        """What `read` gives, left on disk and read some at a time: for what grows with the samples of a round."""
+        ...
+
+    def scan_of(self, round_: int, kind: type[AnyRecord], *names: str) -> Rows[AnyRecord]:
+        """The same, of another round that this stage reads."""
+        ...
+
+    def scan_written(self, kind: type[AnyRecord]) -> Rows[AnyRecord]:
+        """The same, of this stage itself."""
+        ...
+
     @property
     def manifest(self) -> Manifest | None:
         """Of this stage, once it is closed."""
@@ -210,9 +226,7 @@ class Desk(Protocol[S]):
         """Import what loads models, on the imports' account."""
         ...
 
-    def train(
-        self, job: type[TrainingJob], rows: Sequence[Record], start: Checkpoint | None, **given: Any
-    ) -> Checkpoint:
+    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
         """Train on rows and give the new checkpoint, of the stage's own role; raises TrainingError.
 
         `given` are fields of the job; `settings` the stage's own without it, `model` the folder of `start`.

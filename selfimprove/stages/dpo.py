@@ -1,6 +1,7 @@
 """Train on preference pairs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any, Literal
 
 from pydantic import NonNegativeInt
@@ -30,14 +31,14 @@ class Dpo(PairTraining):
 
 def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
     """Train the round's checkpoint so far on pairs; where there are none, as nothing is wrong any more, keep it."""
-    settings, pairs, start = desk.settings, desk.read(Preference), desk.trained
+    settings, pairs, start = desk.settings, desk.scan(Preference), desk.trained
     if not pairs:
         desk.note("pairs", 0)
         yield start
         return
     first = desk.first_checkpoint
     reference = desk.weights(first) if settings.reference == "base" and first.id != start.id else None
-    measured = sorted(pairs, key=lambda one: one.id)[: settings.measure]
+    measured = nsmallest(settings.measure, pairs, key=lambda one: one.id)
     before = _score(measured, desk, start)
     held_to = _score(measured, desk, first) if reference else before
     trained = desk.train(DpoJob, pairs, start, reference=reference)

@@ -1,12 +1,17 @@
 """Wrong responses of earlier rounds that a round takes up once more."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from heapq import nsmallest
 from typing import Any
 
 from selfimprove.records import Problem, Rationale, Revision, Verdict, by_id, derive_seed
 from selfimprove.stages.base import Desk
 from selfimprove.stages.revise import Revise
+from selfimprove.store.join import Judged
+
+OF_RATIONALE = ("parents", "text", "finish")
 
 
 @dataclass(frozen=True)
@@ -21,33 +26,52 @@ class Earlier:
 def read_earlier(desk: Desk[Any]) -> Earlier:
     """The earlier responses that a round takes up: other ones in each round, each text once."""
     settings = desk.find(Revise)
-    found: dict[tuple[str, str], Rationale] = {}
-    problems: dict[str, Problem] = {}
-    verdicts: dict[str, Verdict] = {}
-    for before in range(1, desk.round) if settings and settings.earlier else ():
-        problems |= by_id(desk.read_of(before, Problem, "frontier"))
-        wrong = {one.rationale: one for one in desk.read_of(before, Verdict, "verify") if one.outcome == "incorrect"}
-        verdicts |= wrong
-        for one in desk.read_of(before, Rationale, "generate"):
-            if one.id in wrong and one.finish == "stop":
-                found.setdefault((one.problem, one.text), one)
-    order = sorted(found.values(), key=lambda one: derive_seed(desk.seed, "earlier", desk.round, one.id))
-    responses = order[: settings.earlier] if settings else []
+    if not settings or not settings.earlier or desk.round < 2:
+        return Earlier([], {}, {})
+    rounds = range(1, desk.round)
+    rationales = {one: desk.scan_of(one, Rationale, "generate") for one in rounds}
+    verdicts = {one: desk.scan_of(one, Verdict, "verify") for one in rounds}
+
+    def wrong() -> Iterator[str]:
+        """The wrong responses, of those with the same text the first one."""
+        seen: set[bytes] = set()
+        for one in rounds:
+            judged = Judged(rationales[one], verdicts[one], of_rationale=OF_RATIONALE, of_verdict=["outcome"],
+                            all_judged=False)  # fmt: skip
+            for response, verdict in judged:
+                if verdict.outcome != "incorrect" or response.finish != "stop":
+                    continue
+                if (text := fold(response.problem, response.text)) not in seen:
+                    seen.add(text)
+                    yield response.id
+
+    chosen = nsmallest(settings.earlier, wrong(), key=lambda one: derive_seed(desk.seed, "earlier", desk.round, one))
+    by = by_id(one for rows in rationales.values() for one in rows.find(set(chosen)))
+    responses = [by[one] for one in chosen]
+    asked = {one.problem for one in responses}
     return Earlier(
         responses,
-        {one.problem: problems[one.problem] for one in responses},
-        {one.id: verdicts[one.id] for one in responses},
+        by_id(one for before in rounds for one in desk.scan_of(before, Problem, "frontier").find(asked)),
+        {one.rationale: one for rows in verdicts.values() for one in rows.find(set(chosen), "parents")},
     )
+
+
+def fold(*texts: str) -> bytes:
+    """A hash that stands for texts where many are looked for."""
+    return blake2b("".join([f"{len(one)}:{one}" for one in texts]).encode(), digest_size=16).digest()
+
+
+def read_problems(desk: Desk[Any]) -> dict[str, Problem]:
+    """The problems of a round by id, unchecked."""
+    return by_id(desk.scan(Problem).pick(*Problem.model_fields))
 
 
 @dataclass(frozen=True)
 class Written:
     """All that a round wrote for training problems: what is looked at as a whole."""
 
-    rationales: list[Rationale]
+    judged: Judged
     problems: Mapping[str, Problem]
-    verdicts: Mapping[str, Verdict]
-    """By rationale."""
     revisions: Mapping[str, Revision]
     """By rationale."""
     earlier: Earlier
@@ -57,9 +81,8 @@ def read_written(desk: Desk[Any]) -> Written:
     """What the stages of this round wrote before this one, with what they took up of earlier rounds."""
     earlier = read_earlier(desk)
     return Written(
-        rationales=desk.read(Rationale),
-        problems={**desk.by_id(Problem), **earlier.problems},
-        verdicts={**{one.rationale: one for one in desk.read(Verdict)}, **earlier.verdicts},
+        judged=Judged(desk.scan(Rationale), desk.scan(Verdict)),
+        problems={**read_problems(desk), **earlier.problems},
         revisions={one.rationale: one for one in desk.read(Revision)},
         earlier=earlier,
     )

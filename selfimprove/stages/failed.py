@@ -9,6 +9,7 @@ from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.settings import Settings, hashed_settings
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round
 from selfimprove.stages.generate import Generate
+from selfimprove.store.join import Judged
 
 SAMPLES = ("frontier", "generate", "verify")
 
@@ -24,20 +25,18 @@ class Retry(Settings):
     """Problems in a part."""
 
 
-def failed_problems(
-    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict]
-) -> list[Problem]:
+def failed_problems(problems: Iterable[Problem], judged: Iterable[tuple[Rationale, Verdict]]) -> list[Problem]:
     """Problems with an answer that was tried and never reached; an undecided sample is no failure."""
-    outcomes = {verdict.rationale: verdict.outcome for verdict in verdicts}
-    tried: dict[str, set[str]] = {}
-    for rationale in rationales:
-        tried.setdefault(rationale.problem, set()).add(outcomes[rationale.id])
-    return [one for one in problems if one.answer is not None and tried.get(one.id) == {"incorrect"}]
+    failed: dict[str, bool] = {}
+    for rationale, verdict in judged:
+        failed[rationale.problem] = failed.get(rationale.problem, True) and verdict.outcome == "incorrect"
+    return [one for one in problems if one.answer is not None and failed.get(one.id)]
 
 
 def find_failed(desk: Desk[Any]) -> list[Problem]:
     """The problems on which all of a round's samples failed."""
-    return failed_problems(desk.read(Problem), desk.read(Rationale), desk.read(Verdict))
+    judged = Judged(desk.scan(Rationale), desk.scan(Verdict), of_rationale=["parents"], of_verdict=["outcome"])
+    return failed_problems(desk.read(Problem), judged)
 
 
 def some(problems: list[Problem], limit: int | None) -> list[Problem]:

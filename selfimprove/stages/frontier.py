@@ -11,7 +11,8 @@ from selfimprove.records import Frontier, Problem, Rationale, Record, Verdict, V
 from selfimprove.settings import Settings, Share, hashed_settings
 from selfimprove.stages.base import Desk, Round, Stage
 from selfimprove.stages.select import Select
-from selfimprove.stages.vote import Votes
+from selfimprove.stages.vote import NEEDED, Votes
+from selfimprove.store.join import Judged
 
 LAST = ("frontier", "generate", "verify")  # whose records of the last round say what was reached
 
@@ -58,14 +59,21 @@ def draw(_: Sequence[Any], desk: Desk[FrontierSettings]) -> Iterator[Record]:
 def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
     """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
     problems have none."""
-    problems = desk.read_of(round_, Problem, "frontier")
-    rationales = desk.read_of(round_, Rationale, "generate")
-    verdicts = desk.read_of(round_, Verdict, "verify")
-    yields = measure_yields(problems, rationales, verdicts, require=desk.other(Select).require)
-    settings = desk.other(Select).vote
+    problems = by_id(desk.scan_of(round_, Problem, "frontier").pick("group"))
+    rationales = desk.scan_of(round_, Rationale, "generate")
+    require, settings = desk.other(Select).require, desk.other(Select).vote
+    judged = Judged(
+        rationales,
+        desk.scan_of(round_, Verdict, "verify"),
+        of_rationale=["parents"],
+        of_verdict=["outcome"] if require == "answer" else ["outcome", "steps"],
+        all_judged=False,
+    )
+    yields = measure_yields(problems, judged, require=require)
     if settings is not None:
-        votes = Votes(desk.read_of(round_, Vote, "verify"), rationales, by_id(problems), settings)
-        for group, (attempts, passed) in votes.yields(rationales).items():
+        found = desk.scan_of(round_, Vote, "verify")
+        votes = Votes(found, rationales.pick(*NEEDED), problems, settings)
+        for group, (attempts, passed) in votes.yields(rationales.pick(*NEEDED)).items():
             before = yields.get(group, (0, 0))
             yields[group] = (before[0] + attempts, before[1] + passed)
     return yields
@@ -81,17 +89,15 @@ def mastered_groups(desk: Desk[Any]) -> set[str]:
 
 
 def measure_yields(
-    problems: Iterable[Problem], rationales: Iterable[Rationale], verdicts: Iterable[Verdict], *, require: str
+    problems: Mapping[str, Problem], judged: Iterable[tuple[Rationale, Verdict]], *, require: str
 ) -> dict[str, tuple[int, int]]:
     """Decided samples and passing ones by group; a wrong step passes only where just the answer is required."""
-    group_of = {problem.id: problem.group for problem in problems}
-    problem_of = {rationale.id: rationale.problem for rationale in rationales}
     attempts: Counter[str] = Counter()
     passed: Counter[str] = Counter()
-    for verdict in verdicts:
+    for rationale, verdict in judged:
         if verdict.outcome == "undecided":
             continue
-        group = group_of[problem_of[verdict.rationale]]
+        group = problems[rationale.problem].group
         attempts[group] += 1
         passed[group] += verdict.outcome == "correct" and (
             require == "answer" or not (verdict.wrong_reason or (require == "grounded" and verdict.ungrounded))
@@ -197,7 +203,7 @@ def _share_out(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 def say(desk: Desk[FrontierSettings]) -> str:
     states = [one.state for one in desk.written(Frontier)]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("mastered", "open", "closed"))
-    return f"{len(desk.written(Problem))} problems; groups: {counts}"
+    return f"{len(desk.scan_written(Problem))} problems; groups: {counts}"
 
 
 def depends(round_: Round[FrontierSettings]) -> dict[str, Any]:

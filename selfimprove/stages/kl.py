@@ -1,6 +1,7 @@
 """How far the policy has moved from the model before round 1: the KL divergence, estimated on its own samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 from math import sqrt
 from statistics import mean, stdev
 from typing import Any
@@ -8,17 +9,19 @@ from typing import Any
 from selfimprove.records import Checkpoint, Rationale
 from selfimprove.stages.base import Desk
 from selfimprove.stages.generate import Generate
+from selfimprove.store.rows import Rows
 
+NEEDED = ("parents", "prompt", "text", "origin", "round", "finish")
 KL = "KL from the base"  # in the manifest's metrics
 
 
-def measure_into(desk: Desk[Any], rationales: Sequence[Rationale]) -> None:
+def measure_into(desk: Desk[Any], rationales: Rows[Rationale]) -> None:
     """Note the estimate in the stage's manifest, if the recipe asks for one."""
     if desk.other(Generate).kl_samples:
-        desk.note(KL, measure_kl(desk, rationales))
+        desk.note(KL, measure_kl(desk, rationales.pick(*NEEDED)))
 
 
-def measure_kl(desk: Desk[Any], rationales: Sequence[Rationale]) -> dict[str, Any] | None:
+def measure_kl(desk: Desk[Any], rationales: Iterable[Rationale]) -> dict[str, Any] | None:
     """A Monte Carlo estimate of KL(policy || base) over texts that the policy sampled, in nats (Stiennon et al., 2020,
     section 3.4): the mean of log policy(text) - log base(text), with its standard error.
 
@@ -27,9 +30,9 @@ def measure_kl(desk: Desk[Any], rationales: Sequence[Rationale]) -> dict[str, An
     scored, chosen by their ids, which are hashes. None where there is nothing to score.
     """
     settings, stop = desk.other(Generate), desk.prompts.stop
-    written = [one for one in rationales if one.origin == "sampled" and one.round == desk.round]
-    whole = [one for one in written if len(one.parents) == 2 and one.finish != "too_long"]  # repairs go on from others
-    chosen = sorted(whole, key=lambda one: one.id)[: settings.kl_samples]
+    written = (one for one in rationales if one.origin == "sampled" and one.round == desk.round)
+    whole = (one for one in written if len(one.parents) == 2 and one.finish != "too_long")  # repairs go on from others
+    chosen = nsmallest(settings.kl_samples, whole, key=lambda one: one.id)
     if not chosen:
         return None
     # The end token was drawn too, unless a text was cut off or may have ended at a stop string.

@@ -25,9 +25,11 @@ from selfimprove.records import (
 from selfimprove.settings import Settings, unhashed
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
-from selfimprove.stages.earlier import read_written
+from selfimprove.stages.earlier import fold, read_written
 from selfimprove.stages.passes import why_not
 from selfimprove.stages.select import Select
+
+OF_RATIONALE = ("parents", "text", "origin", "finish")
 
 
 class HumanPairs(Settings):
@@ -257,9 +259,14 @@ def _pair(right: list[Rationale], wrong: list[Rationale]) -> list[tuple[Rational
     return [(right[at], wrong[(at + shift) % len(wrong)]) for shift in range(len(wrong)) for at in range(len(right))]
 
 
-def pair(part: Sequence[Rationale], desk: Desk[Prefer]) -> Iterator[Record]:
+def pair(_: Sequence[Any], desk: Desk[Prefer]) -> Iterator[Record]:
     """What a model compares, the pairs of a round, and those that people chose between."""
-    written, settings, select = read_written(desk), desk.settings, desk.other(Select)
+    written, settings = read_written(desk), desk.settings
+    select = desk.other(Select)
+    select = select.model_copy(update={"require": settings.require or select.require})
+    steps = ("steps",) if select.require != "answer" or settings.cut == "step" else ()
+    part = list(desk.scan(Rationale).pick(*OF_RATIONALE))
+    verdicts = {one.rationale: one for one in desk.scan(Verdict).pick("parents", "outcome", "reason", *steps)}
     compared: list[Comparison] = []
     if settings.feedback:
         compared = compare_responses(desk, settings.feedback, part, written.revisions, written.problems)
@@ -267,13 +274,13 @@ def pair(part: Sequence[Rationale], desk: Desk[Prefer]) -> Iterator[Record]:
     yield from prefer(
         part,
         problems=written.problems,
-        verdicts=written.verdicts,
+        verdicts={**verdicts, **written.earlier.verdicts},
         revisions=written.revisions,
         comparisons=compared,
         earlier=written.earlier.responses,
         prompts=desk.prompts,
         shown=desk.trains_shown,
-        require=select.model_copy(update={"require": settings.require or select.require}),
+        require=select,
         settings=settings,
     )
     yield from read_pairs(desk)
@@ -320,10 +327,15 @@ def depends(round_: Round[Prefer]) -> dict[str, Any]:
 
 def say(desk: Desk[Prefer]) -> str:
     """How many pairs of what, how often the chosen text is the shorter one, and how the comparisons came out."""
-    pairs, manifest = desk.written(Preference), desk.manifest
-    problems = len({one.prompt for one in pairs})
-    shorter = sum(len(one.chosen) < len(one.rejected) for one in pairs)
-    sources = Counter(one.source for one in pairs)
+    pairs, manifest = desk.scan_written(Preference), desk.manifest
+    prompts: set[bytes] = set()
+    sources: Counter[str] = Counter()
+    shorter = 0
+    for one in pairs.pick("prompt", "chosen", "rejected", "source"):
+        prompts.add(fold(one.prompt))
+        sources[one.source] += 1
+        shorter += len(one.chosen) < len(one.rejected)
+    problems = len(prompts)
     by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
     compared = describe_comparisons(manifest.metrics.get("comparisons")) if manifest else ""
     return f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
@@ -358,7 +370,7 @@ PREFER = Stage(
     also=(Problem, Comparison),
     reads=reads,
     needs=(Problem, Rationale, Verdict),
-    parts=lambda desk: [desk.read(Rationale)],
+    parts=lambda desk: [desk.scan(Rationale)],
     run=pair,
     uses=(*SHOWN, "constitution", "judge"),
     depends=depends,

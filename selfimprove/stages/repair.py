@@ -11,6 +11,7 @@ from selfimprove.stages.base import SHOWN, Desk, Stage, Writer, chunks
 from selfimprove.stages.failed import Retry, cost, depends, find_failed, sampled, some
 from selfimprove.stages.generate import Beginning, Generate, generate
 from selfimprove.stages.verify import judge_written, say
+from selfimprove.store.join import Judged
 
 
 class Repair(Retry):
@@ -28,11 +29,11 @@ def right_part(text: str, verdict: Verdict) -> str:
     return text[: min(starts)] if starts else ""
 
 
-def find_beginnings(rationales: Iterable[Rationale], verdicts: Mapping[str, Verdict]) -> dict[str, Beginning]:
-    """For each problem the longest right part of its samples; `verdicts` is by rationale."""
+def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]]) -> dict[str, Beginning]:
+    """For each problem the longest right part of its samples."""
     best: dict[str, Beginning] = {}
-    for rationale in rationales:
-        part = right_part(rationale.text, verdicts[rationale.id])
+    for rationale, verdict in judged:
+        part = right_part(rationale.text, verdict)
         if part and len(part) > len(best[rationale.problem].text if rationale.problem in best else ""):
             best[rationale.problem] = Beginning(rationale.id, part)
     return best
@@ -66,13 +67,15 @@ def repair(
 
 
 def beginnings_of(desk: Desk[Repair]) -> dict[str, Beginning]:
-    verdicts = {one.rationale: one for one in desk.read(Verdict)}
-    return find_beginnings(desk.read(Rationale), verdicts)
+    """Of the problems that are tried again."""
+    failed = {one.id for one in desk.once(find_failed)}
+    judged = Judged(desk.scan(Rationale), desk.scan(Verdict), of_rationale=["parents", "text"], of_verdict=["steps"])
+    return find_beginnings(pair for pair in judged if pair[0].problem in failed)
 
 
 def parts(desk: Desk[Repair]) -> list[Sequence[Any]]:
     begun = desk.once(beginnings_of)
-    failed = [one for one in find_failed(desk) if one.id in begun]
+    failed = [one for one in desk.once(find_failed) if one.id in begun]
     return chunks(some(failed, desk.settings.limit), desk.settings.part_size)
 
 

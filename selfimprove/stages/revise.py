@@ -24,6 +24,7 @@ from selfimprove.records import (
     Record,
     Revision,
     Verdict,
+    by_id,
     derive_seed,
     replace_surrogates,
 )
@@ -32,6 +33,7 @@ from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, Write
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.generate import Generate
+from selfimprove.store.join import Judged
 
 REVISE_VERSION = 3
 REASONS = {
@@ -300,17 +302,21 @@ class _Taken:
 def take(desk: Desk[Revise]) -> _Taken:
     from selfimprove.stages.earlier import read_earlier
 
-    settings, verdicts = desk.settings, {one.rationale: one for one in desk.read(Verdict)}
-    taken = [one for one in desk.read(Rationale) if one.sample < settings.per_problem and one.finish == "stop"]
-    if settings.of == "failed":
-        taken = [one for one in taken if verdicts[one.id].outcome != "correct"]
+    settings, rationales, verdicts = desk.settings, desk.scan(Rationale), desk.scan(Verdict)
+    taken = [
+        one.id
+        for one, verdict in Judged(rationales, verdicts, of_rationale=("sample", "finish"), of_verdict=("outcome",))
+        if one.sample < settings.per_problem
+        and one.finish == "stop"
+        and (settings.of != "failed" or verdict.outcome != "correct")
+    ]
     if settings.limit is not None:
-        taken = sorted(taken, key=lambda one: one.id)[: settings.limit]
-    earlier = read_earlier(desk)
+        taken = sorted(taken)[: settings.limit]
+    by, earlier = by_id(rationales.find(set(taken))), read_earlier(desk)
     return _Taken(
-        [*taken, *earlier.responses],
+        [*(by[one] for one in taken), *earlier.responses],
         {**desk.by_id(Problem), **earlier.problems},
-        {**verdicts, **earlier.verdicts},
+        {**{one.rationale: one for one in verdicts.find(set(taken), "parents")}, **earlier.verdicts},
     )
 
 

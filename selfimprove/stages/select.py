@@ -2,8 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import PositiveInt
 
@@ -17,13 +16,17 @@ from selfimprove.records import Critique, Decision, Example, Problem, Rationale,
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
-from selfimprove.stages.earlier import read_written
+from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.kl import KL, describe_kl, measure_into
 from selfimprove.stages.passes import why_not, why_not_steps
 from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach
-from selfimprove.stages.vote import MajorityVote, Votes
+from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
+from selfimprove.store.rows import Rows, join_rows
+
+Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
+OF_RATIONALE = ("parents", "text", "origin", "tokens", "finish")
 
 
 class Select(Settings):
@@ -54,10 +57,9 @@ class Select(Settings):
 
 
 def select(
-    rationales: Sequence[Rationale],
+    judged: Pairs,
     *,
     problems: Mapping[str, Problem],
-    verdicts: Mapping[str, Verdict],
     earlier: Iterable[Example],
     prompts: PromptFormat,
     shown: bool,
@@ -68,25 +70,24 @@ def select(
 ) -> Iterator[Decision | Example]:
     """Decide on each rationale, in order; a kept one is followed by its example.
 
-    `verdicts` is by rationale; `earlier` holds the examples that would be trained too, for duplicates; `shown` keeps
-    the exemplars or the trigger in the trained prompt. Samples come before rationalizations, so that a cap per
-    problem prefers what the model reached without the hint. `revisions`, by rationale, says which revised ones were
-    kept; of an open prompt only these are trained, the last one of each chain or all. `votes` decide on the samples of
-    problems without an answer.
+    `judged` are rationales with their verdicts, and is gone over more than once; `earlier` holds the examples that
+    would be trained too, for duplicates; `shown` keeps the exemplars or the trigger in the trained prompt. Samples come
+    before rationalizations, so that a cap per problem prefers what the model reached without the hint. `revisions`, by
+    rationale, says which revised ones were kept; of an open prompt only these are trained, the last one of each chain
+    or all. `votes` decide on the samples of problems without an answer.
     """
     render = prompts.render if shown else prompts.render_question
-    seen = {(one.prompt, one.completion) for one in earlier}
-    rendered: dict[str, str] = {}
+    seen = {fold(one.prompt, one.completion) for one in earlier}
+    rendered, prompt = "", ""  # the samples of a problem follow each other
     kept_of: Counter[str] = Counter()
     kept: Counter[str] = Counter()  # by origin
     became = revisions or {}
-    why_not_open = _OpenTexts(rationales, problems, became, all_revisions)
-    suspicious = _suspicious(rationales, problems, verdicts, settings)
-    for rationale in sorted(rationales, key=lambda one: one.origin == "rationalized"):
-        verdict, problem = verdicts[rationale.id], problems[rationale.problem]
-        if problem.id not in rendered:
-            rendered[problem.id] = render(problem)
-        prompt = rendered[problem.id]
+    why_not_open = _OpenTexts(judged, problems, became, all_revisions)
+    suspicious = _suspicious(judged, problems, settings)
+    for rationale, verdict in _hinted_last(judged):
+        problem = problems[rationale.problem]
+        if problem.id != rendered:
+            rendered, prompt = problem.id, render(problem)
         revision, why = became.get(rationale.id), "kept"
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
@@ -102,7 +103,7 @@ def select(
                 f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
                 f"in a group with a yield below {settings.hard_below:.0%}"
             )
-        if not reason and (prompt, rationale.text) in seen:
+        if not reason and (text := fold(prompt, rationale.text)) in seen:
             reason = "duplicate of an example that is trained already"
         if not reason and settings.per_problem is not None and kept_of[problem.id] >= settings.per_problem:
             reason = f"over the cap of {settings.per_problem} a problem"
@@ -114,7 +115,7 @@ def select(
                 reason = "over the cap on rationalized examples"
         yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
         if not reason:
-            seen.add((prompt, rationale.text))
+            seen.add(text)
             kept_of[problem.id] += 1
             kept[rationale.origin] += 1
             yield Example(
@@ -126,12 +127,24 @@ def select(
             )
 
 
+def _hinted_last(judged: Pairs) -> Iterator[tuple[Rationale, Verdict]]:
+    """Rationalizations after all others, else in order."""
+    hinted = 0
+    for pair in judged:
+        if pair[0].origin == "rationalized":
+            hinted += 1
+        else:
+            yield pair
+    if hinted:
+        yield from (pair for pair in judged if pair[0].origin == "rationalized")
+
+
 class _OpenTexts:
     """Why a response to an open prompt is not trained, or nothing."""
 
     def __init__(
         self,
-        rationales: Sequence[Rationale],
+        judged: Pairs,
         problems: Mapping[str, Problem],
         revisions: Mapping[str, Revision],
         all_revisions: bool,
@@ -139,7 +152,7 @@ class _OpenTexts:
         self.revisions = revisions
         self.superseded = set() if all_revisions else {one.response for one in revisions.values() if one.kept}
         texts: dict[str, list[str]] = defaultdict(list)
-        for one in rationales:
+        for one, _ in judged if revisions else ():
             if one.id in revisions and problems[one.problem].is_open:
                 texts[problems[one.problem].question].append(one.text)
         self.boilerplate = find_boilerplate(texts)
@@ -154,43 +167,53 @@ class _OpenTexts:
         return ""
 
 
-def _suspicious(
-    rationales: Sequence[Rationale],
-    problems: Mapping[str, Problem],
-    verdicts: Mapping[str, Verdict],
-    settings: Select,
-) -> set[str]:
+def _suspicious(judged: Pairs, problems: Mapping[str, Problem], settings: Select) -> set[str]:
     """Problems of groups with a low yield that are right too often to be more than a coincidence of a wrong rule."""
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    by_group: dict[str, list[bool]] = defaultdict(list)
-    for rationale in rationales:
-        if rationale.origin == "sampled" and verdicts[rationale.id].outcome != "undecided":
-            correct = verdicts[rationale.id].outcome == "correct"
-            outcomes[rationale.problem].append(correct)
-            by_group[problems[rationale.problem].group].append(correct)
-    hard = {group for group, found in by_group.items() if sum(found) / len(found) < settings.hard_below}
+    right: Counter[str] = Counter()  # by problem
+    decided: Counter[str] = Counter()
+    for rationale, verdict in judged if settings.hard_below else ():
+        if rationale.origin == "sampled" and verdict.outcome != "undecided":
+            decided[rationale.problem] += 1
+            right[rationale.problem] += verdict.outcome == "correct"
+    right_in: Counter[str] = Counter()  # by group
+    decided_in: Counter[str] = Counter()
+    for problem, count in decided.items():
+        decided_in[problems[problem].group] += count
+        right_in[problems[problem].group] += right[problem]
+    hard = {group for group, count in decided_in.items() if right_in[group] / count < settings.hard_below}
     return {
         problem
-        for problem, found in outcomes.items()
-        if problems[problem].group in hard and sum(found) / len(found) > settings.hard_share
+        for problem, count in decided.items()
+        if problems[problem].group in hard and right[problem] / count > settings.hard_share
     }
 
 
-def check_no_hint(examples: Iterable[Example], prompts: PromptFormat, problems: Mapping[str, Problem]) -> int:
-    """Count trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
-    allowed = {render(problem) for problem in problems.values() for render in (prompts.render, prompts.render_question)}
-    return sum(example.prompt not in allowed for example in examples)
+class HintCheck:
+    """Counts trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
+
+    def __init__(self, prompts: PromptFormat, problems: Iterable[Problem]) -> None:
+        renders = (prompts.render, prompts.render_question)
+        self._allowed = {fold(render(problem)) for problem in problems for render in renders}
+        self.checked = self.hinted = 0
+        self._last, self._wrong = "", False  # the samples of a problem follow each other
+
+    def see(self, example: Example) -> None:
+        if example.prompt is not self._last:
+            self._last, self._wrong = example.prompt, fold(example.prompt) not in self._allowed
+        self.checked += 1
+        self.hinted += self._wrong
 
 
-def choose(part: Sequence[Rationale], desk: Desk[Select]) -> Iterator[Record]:
+def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:
     """The decisions of a round, each kept rationale's example after it, and what is learned from right critiques."""
     written, revise, settings = read_written(desk), desk.find(Revise), desk.settings
-    examples = []
+    steps = () if settings.require == "answer" else ("steps",)
+    check = HintCheck(desk.prompts, written.problems.values())
+    pool = join_rows(Example, [read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)])
     for record in select(
-        part,
+        written.judged.pick(OF_RATIONALE, ("outcome", "reason", *steps)),
         problems=written.problems,
-        verdicts=written.verdicts,
-        earlier=chain(read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)),
+        earlier=pool.pick("prompt", "completion"),
         prompts=desk.prompts,
         shown=desk.trains_shown,
         settings=settings,
@@ -199,36 +222,43 @@ def choose(part: Sequence[Rationale], desk: Desk[Select]) -> Iterator[Record]:
         votes=read_votes(desk),
     ):
         if isinstance(record, Example):
-            examples.append(record)
+            check.see(record)
         yield record
     if revise and revise.lessons:
-        yield from teach(
-            [*part, *written.earlier.responses],
-            desk.read(Critique),
-            written.revisions.values(),
-            problems=written.problems,
-            verdicts=written.verdicts,
-            settings=settings,
-        )
-    hinted = check_no_hint(examples, desk.prompts, written.problems)
-    if hinted:
-        raise StoreError(f"{desk.title}: {hinted} examples hold a prompt with the hint; a fault of the program")
-    desk.note("prompts checked for hints", len(examples))
-    measure_into(desk, part)  # here, because the engine is closed for training next
+        yield from learn(desk, written, settings)
+    if check.hinted:
+        raise StoreError(f"{desk.title}: {check.hinted} examples hold a prompt with the hint; a fault of the program")
+    desk.note("prompts checked for hints", check.checked)
+    measure_into(desk, written.judged.rationales)  # here, because the engine is closed for training next
 
 
-def read_seeds(desk: Desk[Any]) -> list[Example]:
+def learn(desk: Desk[Select], written: Written, settings: Select) -> Iterator[Example]:
+    """What is learned from the critiques and revisions of a round."""
+    critiques, revisions, earlier = desk.read(Critique), written.revisions.values(), written.earlier
+    about = {one.response for one in critiques} | {name for one in revisions for name in one.parents[:2]}
+    verdicts = desk.scan(Verdict).find(about, "parents")
+    yield from teach(
+        [*desk.scan(Rationale).find(about), *earlier.responses],
+        critiques,
+        revisions,
+        problems=written.problems,
+        verdicts={**{one.rationale: one for one in verdicts}, **earlier.verdicts},
+        settings=settings,
+    )
+
+
+def read_seeds(desk: Desk[Any]) -> Rows[Example]:
     """The seed rationales that every round trains on, if the recipe mixes them in."""
-    return [] if desk.other(Select).sources == "samples" else desk.read_of(0, Example)
+    return Rows(Example, []) if desk.other(Select).sources == "samples" else desk.scan_of(0, Example)
 
 
-def read_pool(desk: Desk[Any], *, up_to: int) -> list[list[Example]]:
+def read_pool(desk: Desk[Any], *, up_to: int) -> list[Rows[Example]]:
     """The kept examples by round: the stage's own round's or all rounds', up to one."""
     settings = desk.other(Select)
     if settings.sources == "seed":
         return []
     first = 1 if settings.pool == "cumulative" else desk.round
-    return [desk.read_of(one, Example) for one in range(first, up_to + 1)]
+    return [desk.scan_of(one, Example) for one in range(first, up_to + 1)]
 
 
 def read_votes(desk: Desk[Any]) -> Votes | None:
@@ -236,8 +266,8 @@ def read_votes(desk: Desk[Any]) -> Votes | None:
     settings = desk.other(Select).vote
     if settings is None:
         return None
-    rationales = desk.read(Rationale, "generate")
-    return Votes(desk.read(Vote), rationales, desk.by_id(Problem), settings)
+    rationales = desk.scan(Rationale, "generate").pick(*NEEDED)
+    return Votes(desk.scan(Vote), rationales, read_problems(desk), settings)
 
 
 def pool_since(round_: Round[Any]) -> int:
@@ -262,9 +292,9 @@ def depends(round_: Round[Select]) -> dict[str, Any]:
 
 
 def say(desk: Desk[Select]) -> str:
-    manifest, decisions = desk.manifest, desk.written(Decision)
+    manifest, decisions = desk.manifest, desk.scan_written(Decision)
     moved = describe_kl(manifest.metrics.get(KL)) if manifest else ""
-    return f"{sum(one.kept for one in decisions)} kept of {len(decisions)}{moved}"
+    return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{moved}"
 
 
 def check(recipe: Recipe, settings: Select) -> Iterable[Mistake]:
@@ -285,7 +315,7 @@ SELECT = Stage(
     also=(Example,),
     reads=reads,
     needs=(Problem, Rationale, Verdict),
-    parts=lambda desk: [desk.read(Rationale)],
+    parts=lambda desk: [desk.scan(Rationale)],
     run=choose,
     uses=SHOWN,
     depends=depends,

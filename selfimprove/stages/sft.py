@@ -1,7 +1,6 @@
 """Train the round's checkpoint on what was kept."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any, Literal
 
 from pydantic import PositiveInt
@@ -10,12 +9,14 @@ from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.records import Checkpoint, Example, derive_seed
 from selfimprove.settings import Share
-from selfimprove.stages.balance import BALANCE_VERSION, balance
+from selfimprove.stages.balance import BALANCE_VERSION, Member, balance
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.frontier import LAST, FrontierSettings, mastered_groups
 from selfimprove.stages.select import Select, pool_since, read_pool, read_seeds
 from selfimprove.stages.teach import NO_CRITIQUE
 from selfimprove.stages.training import trained_rows
+from selfimprove.store.join import Chosen
+from selfimprove.store.rows import Rows, join_rows
 from selfimprove.trainers.job import SftJob
 
 
@@ -35,7 +36,7 @@ class Sft(Training):
 def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
     """Train from the base or from the best checkpoint so far."""
     settings, examples = desk.settings, trained_examples(desk)
-    if mastered_groups(desk) >= set(desk.task.levels):
+    if desk.once(mastered_groups) >= set(desk.task.levels):
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * settings.mastered_rate})
     if not examples:
         raise TrainingError(
@@ -46,23 +47,24 @@ def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
     yield desk.train(SftJob, examples, start, settings=settings)
 
 
-def trained_examples(desk: Desk[Any]) -> list[Example]:
+def trained_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
     """The rows that a round trains on."""
     settings, seeds = desk.other(Select), read_seeds(desk)
     pool = read_pool(desk, up_to=desk.round)
+    rows = join_rows(Example, [seeds, *pool])
     if settings.balance is None:
-        return [*seeds, *chain.from_iterable(pool)]
-    mastered = mastered_groups(desk)
+        return rows
+    mastered = desk.once(mastered_groups)
     chosen = balance(
-        pool,
-        seeds=seeds,
+        [[Member(one.id, one.group) for one in each.pick("group")] for each in pool],
+        seeds=seeds.pick("group"),
         # Right answers in which there is nothing to find are as plentiful as the right answers themselves.
         mastered=mastered | {f"{NO_CRITIQUE}{group}" for group in mastered},
         finished=mastered >= set(desk.task.levels),
         settings=settings.balance,
         seed=derive_seed(desk.seed, "balance", desk.round),
     )
-    return [*seeds, *chosen]
+    return Chosen(rows, [*seeds.ids(), *(one.id for one in chosen)])
 
 
 def reads(round_: Round[Sft]) -> list[Key]:

@@ -76,9 +76,10 @@ def cross_check(
         )
 
 
-def judge_part(rationales: Sequence[Rationale], desk: Desk[Verify]) -> Iterator[Record]:
+def judge_part(part: Sequence[Rationale], desk: Desk[Verify]) -> Iterator[Record]:
     """The verdicts of a part, a share of them cross-checked, and the votes on problems without an answer."""
     problems, judging, second = desk.by_id(Problem), desk.judging, desk.settings.second
+    rationales = list(part)
     verdicts = []
     for verdict in verify(rationales, problems=problems, judge=judging.judge):
         verdicts.append(verdict)
@@ -111,12 +112,15 @@ def judged_at_once(desk: Desk[Verify]) -> int:
 
 def say(desk: Desk[Any]) -> str:
     """How many are right, by which reasoning, and what a second verifier and the votes say."""
-    verdicts, second = desk.written(Verdict), desk.written(CrossCheck)
-    correct = sum(one.outcome == "correct" for one in verdicts)
-    wrong = sum(one.wrong_reason for one in verdicts)
-    undecided = sum(one.outcome == "undecided" for one in verdicts)
-    agrees = f"; {second[0].verifier} agrees on {sum(one.agrees for one in second)} of {len(second)}" if second else ""
-    votes = describe_votes(desk.written(Vote))
+    verdicts, second = desk.scan_written(Verdict), desk.scan_written(CrossCheck)
+    correct = wrong = undecided = 0
+    for one in verdicts.pick("outcome", "steps"):
+        correct += one.outcome == "correct"
+        wrong += one.wrong_reason
+        undecided += one.outcome == "undecided"
+    agree = sum(one.agrees for one in second.pick("first", "second"))
+    agrees = f"; {second[0].verifier} agrees on {agree} of {len(second)}" if second else ""
+    votes = describe_votes(desk.scan_written(Vote).pick("votes", "samples", "tie"))
     return (
         f"{correct} of {len(verdicts)} correct, {wrong} of them by a wrong step, {undecided} undecided{agrees}{votes}"
     )
@@ -134,7 +138,7 @@ VERIFY = Stage(
     also=(CrossCheck, Vote),
     reads=lambda round: [*round.every(Problem), *round.this("generate")],
     needs=(Problem, Rationale),
-    parts=lambda desk: chunks(desk.read(Rationale), judged_at_once(desk)),
+    parts=lambda desk: chunks(desk.scan(Rationale), judged_at_once(desk)),
     run=judge_part,
     depends=depends,
     optional=False,

@@ -1,10 +1,11 @@
 """Take the majority over several samples of a problem (self-consistency), and decide what it is good enough for."""
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import PositiveInt
 
@@ -12,6 +13,7 @@ from selfimprove.records import Problem, Rationale, Verdict, Vote
 from selfimprove.settings import Settings, Share
 
 VOTE_VERSION = 1
+NEEDED = ("parents", "origin", "finish", "tokens")  # of a rationale, to say what a vote lets in
 Same = Callable[[Sequence[tuple[Problem, Rationale, str]]], list[bool]]
 """Whether the answer of each rationale to its problem is the same as a given one."""
 
@@ -99,23 +101,35 @@ def count_shares(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict
     return shares
 
 
+class _Count(NamedTuple):
+    """What is remembered of a vote."""
+
+    votes: int
+    samples: int
+    tie: bool
+
+
 class Votes:
     """Which samples a majority lets in, and why not the others."""
 
     def __init__(
         self,
-        votes: Sequence[Vote],
-        rationales: Sequence[Rationale],
+        votes: Iterable[Vote],
+        rationales: Iterable[Rationale],
         problems: Mapping[str, Problem],
         settings: MajorityVote,
     ) -> None:
+        """Of the rationales `NEEDED` is looked at."""
         self.settings = settings
-        self._vote_of = {one.problem: one for one in votes}
-        self._agree = {name for one in votes for name in one.agreeing}
-        lengths: dict[str, list[int]] = defaultdict(list)
-        for one in rationales:
-            if one.origin == "sampled" and one.problem in self._vote_of:
-                lengths[problems[one.problem].group].append(one.tokens)
+        self._vote_of: dict[str, _Count] = {}
+        self._agree: set[str] = set()
+        for one in votes:
+            self._vote_of[one.problem] = _Count(one.votes, one.samples, one.tie)
+            self._agree.update(one.agreeing)
+        lengths: dict[str, array[int]] = defaultdict(lambda: array("q"))
+        for sample in rationales:
+            if sample.origin == "sampled" and sample.problem in self._vote_of:
+                lengths[problems[sample.problem].group].append(sample.tokens)
         measure = max if settings.against == "longest" else median
         self._length = {group: float(measure(found)) for group, found in lengths.items()}
         self._group_of = {one: problems[one].group for one in self._vote_of}
@@ -149,7 +163,7 @@ class Votes:
         found = self._vote_of[rationale.problem]
         return f"kept by vote: {found.votes} of {found.samples} samples agree"
 
-    def yields(self, rationales: Sequence[Rationale]) -> dict[str, tuple[int, int]]:
+    def yields(self, rationales: Iterable[Rationale]) -> dict[str, tuple[int, int]]:
         """Samples of voted problems and those that are let in, by group: what stands for a yield without answers."""
         found: dict[str, tuple[int, int]] = {}
         for one in rationales:
@@ -160,14 +174,20 @@ class Votes:
         return found
 
 
-def describe_votes(votes: Sequence[Vote]) -> str:
+def describe_votes(votes: Iterable[Vote]) -> str:
     """How the samples of problems without an answer voted."""
-    if not votes:
+    count = ties = unanswered = 0
+    agree = 0.0
+    for one in votes:
+        count += 1
+        agree += one.votes / one.samples
+        ties += one.tie
+        unanswered += not one.votes
+    if not count:
         return ""
-    agree = sum(one.votes / one.samples for one in votes) / len(votes)
     return (
-        f"; {len(votes)} problems without an answer: {agree:.0%} of their samples agree with the majority on average, "
-        f"{sum(one.tie for one in votes)} ties, {sum(not one.votes for one in votes)} without any answer"
+        f"; {count} problems without an answer: {agree / count:.0%} of their samples agree with the majority on "
+        f"average, {ties} ties, {unanswered} without any answer"
     )
 
 

@@ -8,25 +8,27 @@ import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
-import pyarrow.json as pj
 import pyarrow.parquet as pq
 from pydantic import BaseModel, TypeAdapter
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
 from selfimprove.records.files import sync_folder
+from selfimprove.store.columns import decode, encode, plain
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_MESSAGE = "{path}: no room left on the disk; free some and run the same command again, nothing is lost"
 PROBE = 1 << 20  # bytes; whoever cannot write as much has a full disk
 PARTIAL = ".partial"
+BATCH = 10_000  # records of one kind that wait to be written together
 
 
 @contextmanager
@@ -142,20 +144,92 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
-    """Records as an Arrow table, by way of JSON lines, which both sides write and read without Python objects."""
-    if not records:
-        return schema.empty_table()
-    lines = [f'{{"id":"{record.id}",{record.model_dump_json()[1:]}\n'.encode() for record in records]
-    # A block holds whole lines only where it is larger than the longest one.
-    read = pj.ReadOptions(use_threads=False, block_size=max(1 << 20, *(2 * len(line) for line in lines)))
-    parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    return pj.read_json(pa.BufferReader(b"".join(lines)), read_options=read, parse_options=parse)
+    """Records as an Arrow table, column by column."""
+    columns = [encode([getattr(one, field.name) for one in records], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def write_part(path: Path, kind: type[Record], records: Sequence[Record], writer: str = "") -> None:
+class PartFile:
+    """A Parquet file of records of one kind that is there once `commit` has renamed it.
+
+    At most `batch` records wait in memory, so that a file may be larger than memory. Nothing is opened before the first
+    of them are written.
+    """
+
+    def __init__(self, path: Path, kind: type[Record], writer: str = "", *, batch: int = BATCH) -> None:
+        self.path, self.kind, self.batch, self.rows = path, kind, batch, 0
+        self._partial, self._schema = partial_of(path, writer), schema_of(kind)
+        self._waiting: list[Record] = []
+        self._file: BinaryIO | None = None
+        self._parquet: pq.ParquetWriter | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows that were added."""
+        return self.rows + len(self._waiting)
+
+    def add(self, record: Record) -> None:
+        self._waiting.append(record)
+        if len(self._waiting) >= self.batch:
+            self._flush()
+
+    def add_batch(self, rows: pa.RecordBatch | pa.Table) -> None:
+        """Rows in the schema of the kind."""
+        self._flush()
+        self._write(pa.table(rows))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._write(to_table(self._waiting, self._schema))
+            self._waiting = []
+
+    def _write(self, table: pa.Table) -> None:
+        with self._named():
+            if self._parquet is None:
+                self._file = open(self._partial, "wb", opener=_open_own)
+                self._parquet = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+            self._parquet.write_table(table)
+        self.rows += table.num_rows
+
+    def commit(self) -> None:
+        """Write what waits, fsync, rename, fsync the folder."""
+        self._flush()
+        if self._parquet is None:
+            self._write(self._schema.empty_table())
+        assert self._parquet is not None and self._file is not None
+        with self._named():
+            self._parquet.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.rename(self.path)
+        with named_errors(self.path):
+            sync_folder(self.path.parent)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        with named_errors(self.path):
+            try:
+                yield
+            except OSError:
+                self._partial.unlink(missing_ok=True)
+                raise
+
+    def close(self) -> None:
+        """Let go of a file that will not be committed; nothing where it was."""
+        if self._file is not None:
+            self._file.close()
+
+
+def write_part(path: Path, kind: type[Record], records: Iterable[Record], writer: str = "") -> None:
     """Write records of one kind as a Parquet file."""
-    table = to_table(records, schema_of(kind))
-    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"), writer)
+    file = PartFile(path, kind, writer)
+    try:
+        for record in records:
+            file.add(record)
+        file.commit()
+    finally:
+        file.close()
 
 
 def count_rows(path: Path) -> int:
@@ -168,14 +242,38 @@ def count_rows(path: Path) -> int:
 
 def read_part(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
     """Read the records of a Parquet file; raises StoreError that names it where it is damaged."""
+    with named_damage(path):
+        table = pq.read_table(path, use_threads=False)
+        return [one for batch in table.to_batches() for one in to_records(batch, kind)]
+
+
+def to_records(rows: pa.RecordBatch, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """Rows as records, which are checked; their ids are read, and the file's own hash vouches for them."""
+    known = kind.model_fields
+    names = rows.schema.names
+    columns = [
+        decode(column, known[name].annotation if name in known else None, plain)
+        for name, column in zip(names, rows.columns, strict=True)
+    ]
+    ids = columns.pop(names.index("id"))
+    names = [name for name in names if name != "id"]
+    fields = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    records: list[AnyRecord] = _adapter(kind).validate_python(fields)
+    for record, identity in zip(records, ids, strict=True):
+        record.__dict__["id"] = identity
+    return records
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]
+
+
+@contextmanager
+def named_damage(path: Path) -> Iterator[None]:
+    """Turn what is wrong inside a file into one line that names it."""
     try:
-        rows = pq.read_table(path).to_pylist()
-        ids = [row.pop("id") for row in rows]
-        records: list[AnyRecord] = TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
-        for record, identity in zip(records, ids, strict=True):
-            # What a record's hash would give again; the file's own hash vouches for it.
-            record.__dict__["id"] = identity
-        return records
+        yield
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise damaged(path, reason) from None

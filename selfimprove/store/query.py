@@ -1,5 +1,6 @@
 """Questions to a run's Parquet files, answered by DuckDB without loading them whole."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS
 from selfimprove.records.lineage import Node
+from selfimprove.store.database import connect
 from selfimprove.store.files import PLAIN, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
@@ -71,7 +73,7 @@ class Query:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.connection = duckdb.connect()
+        self.connection = connect(memory="2GB", threads=min(8, os.cpu_count() or 1))
         for statement in macros(folder):
             self._run(statement)
         for stage in folder.stages():

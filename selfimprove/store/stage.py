@@ -15,14 +15,15 @@ from selfimprove.records import KINDS, Record, hash_text
 from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_regular, open_regular, read_bounded
 from selfimprove.store.parts import (
     PARTIAL,
+    PartFile,
     damaged,
     is_link,
     named_errors,
     partial_of,
     read_part,
-    write_part,
     write_text,
 )
+from selfimprove.store.rows import Rows
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
@@ -125,7 +126,7 @@ class StageFolder:
         self.path = path
         self.fingerprint = fingerprint
         self.writer = writer
-        self._checked = False
+        self._checked: set[Path] = set()
 
     @property
     def name(self) -> str:
@@ -234,29 +235,41 @@ class StageFolder:
     def write_part(
         self, main: str, part: int, records: Iterable[Record], before: Callable[[dict[str, int]], object] | None = None
     ) -> dict[str, int]:
-        """Write a part, a file a kind, the main kind last; gives the counts by kind.
+        """Write a part as its records come, a file a kind, the main kind last; gives the counts by kind.
 
         `before` is called with the counts just before the main kind's file, which finishes the part, has its name.
         """
-        kinds: dict[str, list[Record]] = {}
-        for record in records:
-            kinds.setdefault(record.kind, []).append(record)
-        counts = {kind: len(found) for kind, found in kinds.items()}
-        for kind in kinds:
-            if kind != main:
-                write_part(self.file(kind, part), KINDS[kind], kinds[kind], self.writer)
-        if before:
-            before(counts)
-        write_part(self.file(main, part), KINDS[main], kinds.get(main, []), self.writer)
-        return counts
+        files = {main: PartFile(self.file(main, part), KINDS[main], self.writer)}
+        self._write(files, part, records, before)
+        return {kind: file.rows for kind, file in files.items() if file.rows}
 
     def keep(self, part: int, records: Iterable[Record]) -> None:
         """Write records of other kinds than the main one before their part is finished."""
-        kinds: dict[str, list[Record]] = {}
-        for record in records:
-            kinds.setdefault(record.kind, []).append(record)
-        for kind, found in kinds.items():
-            write_part(self.file(kind, part), KINDS[kind], found, self.writer)
+        self._write({}, part, records)
+
+    def _write(
+        self,
+        files: dict[str, PartFile],
+        part: int,
+        records: Iterable[Record],
+        before: Callable[[dict[str, int]], object] | None = None,
+    ) -> None:
+        """Add each record to the file of its kind, and finish the first one of `files` last."""
+        try:
+            for record in records:
+                if record.kind not in files:
+                    files[record.kind] = PartFile(self.file(record.kind, part), KINDS[record.kind], self.writer)
+                files[record.kind].add(record)
+            *others, last = reversed(files.values()) if files else (None,)
+            for file in others:
+                file.commit()
+            if before:
+                before({kind: file.count for kind, file in files.items() if file.count})
+            if last:
+                last.commit()
+        finally:
+            for file in files.values():
+                file.close()
 
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
         """Note what a part cost: before the part is finished, so that a kill does not lose the account."""
@@ -303,8 +316,11 @@ class StageFolder:
 
     def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""
-        self.check_parts()
-        return [record for file in self.files_of(kind) for record in read_part(file, kind)]
+        return [record for file in self.checked_files(kind) for record in read_part(file, kind)]
+
+    def rows(self, kind: type[AnyRecord]) -> Rows[AnyRecord]:
+        """The same, some at a time."""
+        return Rows(kind, self.checked_files(kind))
 
     def read_part(self, kind: type[AnyRecord], part: int) -> list[AnyRecord]:
         """The records of a kind in one finished part of a stage that is still open."""
@@ -342,12 +358,28 @@ class StageFolder:
             raise damaged(file, reason)
 
     def check_parts(self) -> None:
-        """Raise StoreError where a part is not the one in the manifest; looks once."""
-        manifest = None if self._checked else self.manifest()
+        """Raise StoreError where a part is not the one in the manifest."""
+        manifest = self.manifest()
         for name, expected in manifest.files.items() if manifest else ():
             if name.endswith(".parquet"):
-                self._check_file(name, expected)
-        self._checked = manifest is not None or self._checked
+                self._check_part(name, expected)
+
+    def _check_part(self, name: str, expected: str) -> None:
+        """Check a part, once."""
+        if self.path / name not in self._checked:
+            self._check_file(name, expected)
+            self._checked.add(self.path / name)
+
+    def checked_files(self, kind: type[Record]) -> Sequence[Path]:
+        """The parts of a kind; raises StoreError where one of a closed stage is not what was written."""
+        files = self.files_of(kind)
+        new = [file for file in files if file not in self._checked]
+        manifest = self.manifest() if new else None
+        for file in new if manifest else ():
+            expected = manifest.files.get(file.name) if manifest else None
+            if expected is not None:
+                self._check_part(file.name, expected)
+        return files
 
 
 def _read_usage(path: Path) -> list[Usage]:
