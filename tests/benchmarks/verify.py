@@ -113,7 +113,7 @@ def latex(real: Real, rng: random.Random, count: int) -> list[Pair]:
 
 def hostile_mix(real: Real, rng: random.Random, count: int) -> list[Pair]:
     """Two hostile texts for each ordinary one."""
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
     from hostile import CORPUS
 
     ordinary = islice(number_pairs(real, rng), count // 3)

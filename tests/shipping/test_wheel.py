@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from make_docs import documents
+from places import REPOSITORY
 
 from selfimprove.shipping.documents import TOPICS
 
-ROOT = Path(__file__).parent.parent
+ROOT = REPOSITORY
 # Several commands in one process, because starting one takes longer than most of them.
 COMMANDS = """
 import contextlib, io, json, sys

@@ -1,6 +1,6 @@
 """The checker of reasoning on solutions that people wrote: GSM8K, ASDiv and the exemplars of this project.
 
-`python tests/test_steps_data.py GSM8K_FOLDER` lists what does not check.
+`python tests/verifiers/test_steps_data.py GSM8K_FOLDER` lists what does not check.
 """
 
 import json
@@ -13,11 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
 from selfimprove.verifiers.steps import Reasoning, check_steps
 
 ANNOTATION = re.compile(r"<<.*?>>")
-EXEMPLARS = Path(__file__).resolve().parent.parent / "policies" / "exemplars" / "word-problems.yaml"
+EXEMPLARS = REPOSITORY / "policies" / "exemplars" / "word-problems.yaml"
 
 
 @lru_cache(maxsize=1)

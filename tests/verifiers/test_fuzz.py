@@ -13,6 +13,7 @@ from builders import make_problem, make_rationale
 from hostile import CORPUS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import SUPPORT
 
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Verdict, replace_surrogates
@@ -156,7 +157,7 @@ def check_bytes(data: bytes) -> None:
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="the coverage-guided fuzzer atheris is not installed")
 def test_a_fuzzer_that_follows_coverage_finds_nothing(tmp_path: Path) -> None:
-    script, repository = tmp_path / "guided.py", Path(__file__).resolve().parent
+    script, repository = tmp_path / "guided.py", SUPPORT
     script.write_text(f"import sys\nsys.path.insert(0, {str(repository)!r})\n{GUIDED}")
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=90)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]

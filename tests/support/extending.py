@@ -13,7 +13,7 @@ from selfimprove.recipe import Build, catalog
 from selfimprove.records import KINDS
 from selfimprove.store import RunFolder
 
-EXTENSIONS = Path(__file__).parent / "extensions"
+EXTENSIONS = Path(__file__).resolve().parents[1] / "extensions"
 TINY = """
 name: tiny
 seed: 3

@@ -3,17 +3,17 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from statistics import mean
 
 import pytest
+from places import REPOSITORY
 
 from selfimprove.records import Evaluation
 from selfimprove.results.status import outside_model
 from selfimprove.running.figures import read_manifests
 from selfimprove.store import RunFolder
 
-ROOT = Path(__file__).parent.parent
+ROOT = REPOSITORY
 SEEN_TOTAL = 6
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from make_docs import documents
+from places import REPOSITORY
 
 from selfimprove.cli import main
 from selfimprove.recipe.file import load_recipe
 from selfimprove.recipe.yaml import read_document
 
-ROOT = Path(__file__).parent.parent
+ROOT = REPOSITORY
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in documents()}
 README = TEXTS["README.md"]
 

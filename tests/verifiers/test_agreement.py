@@ -4,10 +4,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from places import TESTS
 
 from selfimprove.records import Outcome
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = TESTS / "benchmarks"
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from places import TESTS
 from test_math import judge
 
 from selfimprove.recipe.task_settings import Answers
@@ -15,7 +15,7 @@ from selfimprove.verifiers.numbers import find_numbers, read_number, unwrap
 from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.symbolic import compare, find_length, settle
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = TESTS / "benchmarks"
 
 # (expected, answer)
 PLAIN_TEXT = [

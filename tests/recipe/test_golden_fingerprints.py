@@ -6,7 +6,7 @@ hash over all stages of the plan in order (round, name, version, main record, wh
 where the recipe is not valid with that change. After a deliberate change, which the commit's message names, it is
 written anew, with the reasons of all refusals on the terminal:
 
-    python tests/test_golden_fingerprints.py --write
+    python tests/recipe/test_golden_fingerprints.py --write
 """
 
 import hashlib

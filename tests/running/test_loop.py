@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import SUPPORT
 from small import record_ids, small_recipe, weight_hashes
 
 from selfimprove.errors import StoreError, TrainingError
@@ -18,7 +19,6 @@ from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 
-TESTS = Path(__file__).parent
 MOMENTS = (
     "round-00/problems/problem-00000.parquet",
     "round-00/warmup/training/checkpoint-2",
@@ -61,8 +61,8 @@ def environment() -> dict[str, str]:
 
 def test_a_run_killed_at_many_moments_ends_as_one_that_was_never_killed(whole: RunFolder, tmp_path: Path) -> None:
     killed = RunFolder(tmp_path / "small")
-    command = [sys.executable, str(TESTS / "kill_run.py"), str(killed.path), *MOMENTS]
-    done = subprocess.run(command, env=environment(), cwd=TESTS, capture_output=True, text=True, timeout=500)
+    command = [sys.executable, str(SUPPORT / "kill_run.py"), str(killed.path), *MOMENTS]
+    done = subprocess.run(command, env=environment(), cwd=SUPPORT, capture_output=True, text=True, timeout=500)
     results = [line.split()[0] for line in done.stdout.splitlines() if line.split()[0] in ("killed", "finished")]
     assert len(results) == len(MOMENTS) + 1, done.stdout + done.stderr
     assert results[-1] == "finished"

@@ -2,11 +2,11 @@
 
 import re
 from functools import cache
-from pathlib import Path
 
 import make_docs
 import pytest
 from fastapi.testclient import TestClient
+from places import REPOSITORY
 
 from selfimprove.cli import main
 from selfimprove.recipe import Recipe
@@ -16,7 +16,7 @@ from selfimprove.shipping.shipped import find_shipped
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.documents import MARKDOWN, pictures, to_html
 
-ROOT = Path(__file__).parent.parent
+ROOT = REPOSITORY
 PAGES = {str(path.relative_to(ROOT)): path for path in make_docs.documents()}
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 
 import psutil
 import torch
+from places import SUPPORT
 from small import record_ids, small_recipe, weight_hashes
 from tiny_models import make_adapter, make_gemma, make_llama
 
@@ -397,9 +398,9 @@ def test_a_fault_of_vllm_in_a_run_is_one_line_and_loses_no_row(whole: RunFolder,
 def test_a_run_killed_while_vllm_writes_loses_no_row_and_leaves_no_process(whole: RunFolder, tmp_path: Path) -> None:
     killed = RunFolder(tmp_path / "killed")
     moments = ("round-01/generate/rationale-00000.parquet", "round-02/generate/rationale-00001.parquet")
-    command = [sys.executable, str(Path(__file__).parent / "kill_run.py"), str(killed.path), "engine.name=vllm"]
+    command = [sys.executable, str(SUPPORT / "kill_run.py"), str(killed.path), "engine.name=vllm"]
     command += [*ALL_GREEDY, *moments]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=SUPPORT, capture_output=True, text=True, timeout=500)
     results = [line.split()[0] for line in done.stdout.splitlines()]
     assert results == ["killed", "killed", "finished"], done.stdout + done.stderr
     assert record_ids(killed) == record_ids(whole)

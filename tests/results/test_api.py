@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from places import REPOSITORY
 
 import selfimprove as si
 from selfimprove.recipe.file import load_recipe
@@ -24,7 +25,6 @@ from selfimprove.results import run as api
 from selfimprove.results.status import to_json
 from selfimprove.store import find_run
 
-REPOSITORY = Path(__file__).parent.parent
 PAGE = Path(api.__file__).with_name("README.md")
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 # In place of the recipe of five minutes, one of seconds that learns a little.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from builders import make_problem, make_rationale
+from places import SUPPORT
 
 from selfimprove.errors import VerifierError
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
@@ -344,7 +345,7 @@ def program() -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A program of its own that verifies without end, and the process of its pool."""
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, cwd=Path(__file__).resolve().parent,
+        start_new_session=True, cwd=SUPPORT,
     )  # fmt: skip
     assert started.stdout is not None
     line = started.stdout.readline()
@@ -426,7 +427,7 @@ def test_nothing_starts_before_it_is_needed() -> None:
             print("sympy" in sys.modules)
         """
     )
-    folder = Path(__file__).resolve().parent
+    folder = SUPPORT
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder)
     assert ran.stdout.splitlines() == ["correct incorrect incorrect correct [] 1", "False"], ran.stderr
 

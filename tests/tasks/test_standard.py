@@ -12,6 +12,7 @@ from typing import Any
 import harness_tasks as harness
 import pytest
 from builders import make_problem, make_rationale
+from places import REPOSITORY
 
 from selfimprove.cli.prompts import load_ask
 from selfimprove.engines.models import build_model
@@ -26,7 +27,7 @@ from selfimprove.tasks.standard import DrawnShots
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.harness import FILTERS
 
-DATA = Path(os.environ.get("SELFIMPROVE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+DATA = Path(os.environ.get("SELFIMPROVE_DATA", REPOSITORY.parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason=f"no public data in {DATA}")
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, max_positions=8192, alphabet=string.printable)
 
