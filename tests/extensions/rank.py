@@ -76,14 +76,21 @@ def best(samples: Sequence[Rationale], desk: Desk[Best]) -> Iterator[Record]:
                              rejected=order[-1].text, margin=1.0, source="rank", group=problem.group)  # fmt: skip
 
 
+def average(desk: Desk[Rank]) -> str:
+    ranked = desk.written(Ranked)
+    return f"{sum(one.value for one in ranked) / max(1, len(ranked)):.3f} on average"
+
+
 declare(Stage(
-    name="rank", version=1, settings=Rank, writes=Ranked, run=rank, uses=("prompt", "open prompt", "model"), asks="policy",
+    name="rank", version=1, settings=Rank, writes=Ranked, run=rank, asks="policy",
+    uses=("prompt", "open prompt", "model"),
     reads=lambda round: round.every(Problem, Rationale), needs=(Problem, Rationale),
     parts=lambda desk: chunks(desk.read(Rationale), desk.settings.part_size),
-    say=lambda desk: f"{sum(one.value for one in desk.written(Ranked)) / max(1, len(desk.written(Ranked))):.3f} on average",
+    say=average,
 ))  # fmt: skip
 declare(Stage(
-    name="best", version=1, settings=Best, writes=Decision, also=(Example, Preference), run=best, uses=("prompt", "open prompt"),
+    name="best", version=1, settings=Best, writes=Decision, also=(Example, Preference), run=best,
+    uses=("prompt", "open prompt"),
     reads=lambda round: round.every(Problem, Rationale, Verdict, Ranked), needs=(Rationale,),
     parts=lambda desk: [desk.read(Rationale)],
 ))  # fmt: skip
