@@ -1,6 +1,7 @@
 """Score every sample with a sequence classifier, and keep the best of each problem, or pair it with the worst."""
 
 from collections.abc import Iterator, Sequence
+from statistics import mean
 from typing import Any, ClassVar
 
 from pydantic import PositiveInt
@@ -76,21 +77,14 @@ def best(samples: Sequence[Rationale], desk: Desk[Best]) -> Iterator[Record]:
                              rejected=order[-1].text, margin=1.0, source="rank", group=problem.group)  # fmt: skip
 
 
-def average(desk: Desk[Rank]) -> str:
-    ranked = desk.written(Ranked)
-    return f"{sum(one.value for one in ranked) / max(1, len(ranked)):.3f} on average"
-
-
 declare(Stage(
-    name="rank", version=1, settings=Rank, writes=Ranked, run=rank, asks="policy",
-    uses=("prompt", "open prompt", "model"),
-    reads=lambda round: round.every(Problem, Rationale), needs=(Problem, Rationale),
+    name="rank", version=1, settings=Rank, writes=Ranked, run=rank, asks="policy", needs=(Problem, Rationale),
+    uses=("prompt", "open prompt", "model"), reads=lambda round: round.every(Problem, Rationale),
     parts=lambda desk: chunks(desk.read(Rationale), desk.settings.part_size),
-    say=average,
+    say=lambda desk: f"{mean([one.value for one in desk.written(Ranked)] or [0.0]):.3f} on average",
 ))  # fmt: skip
 declare(Stage(
-    name="best", version=1, settings=Best, writes=Decision, also=(Example, Preference), run=best,
-    uses=("prompt", "open prompt"),
-    reads=lambda round: round.every(Problem, Rationale, Verdict, Ranked), needs=(Rationale,),
+    name="best", version=1, settings=Best, writes=Decision, also=(Example, Preference), run=best, needs=(Rationale,),
+    uses=("prompt", "open prompt"), reads=lambda round: round.every(Problem, Rationale, Verdict, Ranked),
     parts=lambda desk: [desk.read(Rationale)],
 ))  # fmt: skip
