@@ -79,6 +79,7 @@ STAGES_TOGETHER = {
 # The viewer reads what a run left behind; it knows nothing of how it was made.
 VIEWER_MAY_IMPORT = {"recipe", "errors", "records", "shipping", "store", "constitution"}
 
+# Where a package may be imported: in a package of ours, or in one module.
 HOMES = {
     "trl": {"trainers"},
     "duckdb": {"store"},
@@ -96,8 +97,10 @@ HOMES = {
     "ray": {"running"},
     "fastapi": {"viewer"},
     "starlette": {"viewer"},
-    "jinja2": {"viewer"},
+    "jinja2": {"viewer", "prompting.chat_worker"},  # the second is a process of its own, which nothing imports
     "markupsafe": {"viewer"},
+    "markdown_it": {"viewer"},
+    "setuptools": {"shipping.build_wheel"},
     "uvicorn": {"viewer"},
     "matplotlib": {"viewer"},
     "trackio": {"trainers"},
@@ -166,7 +169,8 @@ def wrong_arrows(module: str, tree: ast.AST) -> list[str]:
 def homeless(module: str, tree: ast.AST) -> list[str]:
     """Packages that a module imports and that live elsewhere."""
     roots = {name.split(".")[0] for name in imports(tree)}
-    return sorted(f"{module} imports {name}" for name in roots & HOMES.keys() if unit_of(module) not in HOMES[name])
+    own = {module, unit_of(module)}
+    return sorted(f"{module} imports {name}" for name in roots & HOMES.keys() if not own & HOMES[name])
 
 
 def forbidden(module: str, tree: ast.AST) -> list[str]:
@@ -197,6 +201,8 @@ def test_every_module_has_a_row() -> None:
 
 @pytest.mark.parametrize("module", TREES)
 def test_arrows_point_upwards(module: str) -> None:
+    if module == "__init__":  # for those who check types; `test_an_import_loads_nothing_heavy` looks at the others
+        assert {unit_of(target) for target in own_imports(TREES[module])} == {"errors", "results"}
     assert wrong_arrows(module, TREES[module]) == []
 
 
@@ -272,6 +278,8 @@ def test_a_package_away_from_home_is_seen() -> None:
     tree = ast.parse("import networkx as nx\ndef f():\n    from trl.trainer import SFTTrainer")
     assert homeless("stages.sft", tree) == ["stages.sft imports networkx", "stages.sft imports trl"]
     assert homeless("trainers.sft", ast.parse("import trl")) == []
+    assert homeless("prompting.chat", ast.parse("import jinja2")) == ["prompting.chat imports jinja2"]
+    assert homeless("prompting.chat_worker", ast.parse("import jinja2")) == []
 
 
 def loaded_by(code: str) -> tuple[set[str], str]:
@@ -304,3 +312,24 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded, shown = loaded_by(HELP.format(arguments=arguments))
     assert "Usage: selfimprove" in shown and "selfimprove" in loaded
     assert loaded & HEAVY == set()
+
+
+def loads_of(tree: ast.AST) -> Iterator[ast.Call]:
+    """The calls that read a model's files through transformers or peft."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained":
+            yield node
+
+
+def test_models_are_read_in_one_place_and_their_code_is_never_run() -> None:
+    assert {module for module, tree in TREES.items() if any(loads_of(tree))} == {"engines.models"}
+    tree = TREES["engines.models"]
+    plain = next(
+        one for one in ast.walk(tree) if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "PLAIN"
+    )
+    assert ast.literal_eval(plain.value) == {"trust_remote_code": False}
+    for call in loads_of(tree):
+        name = ast.unparse(call.func)
+        passed = [ast.unparse(one.value) for one in call.keywords if one.arg is None]
+        # These two read settings and tensors alone, and take no such argument.
+        assert name.split(".")[0] in ("GenerationConfig", "PeftModel") or passed == ["PLAIN"], name

@@ -10,12 +10,12 @@ from selfimprove.doctor.subject import Subject, Use, read_subject
 from selfimprove.engines.models import load_model
 from selfimprove.errors import ModelError, RecipeError
 from selfimprove.prompting.chat import ChatTemplate
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Problem
 from selfimprove.records.printable import printable
 from selfimprove.running.session import Session
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.generate import Generate
-from selfimprove.stages.rationalize import Rationalize
 from selfimprove.stages.sft import Sft
 
 HELD_OUT, DRAWN, LONGEST = 2000, 8, 12  # problems that are looked through, drawn of a group, and rendered
@@ -78,7 +78,7 @@ def _measure_small(subject: Subject, session: Session) -> Likelihood | None:
 def make_use(session: Session) -> Use:
     """What a run does with its model; raises ModelError where a prompt cannot be written."""
     recipe = session.recipe
-    prompts, hint = session.prompts, recipe.find(Rationalize)
+    prompts = session.prompts
     problems = choose_problems(session)
     shown = [one for own in (prompts.exemplars, *prompts.own.values()) for one in own]
     more: list[str] = []
@@ -95,7 +95,7 @@ def make_use(session: Session) -> Use:
         longest=engine.vllm.max_length if engine.name == "vllm" else None,
         sft=recipe.find(Sft),
         trains=recipe.rounds > 0,
-        hints=bool(recipe.rounds and hint and hint.enabled),
+        hints=recipe.rounds > 0 and any(step.stage.hints for step in flow_of(recipe)),
         texts=tuple(prompts.exemplar_completion(one) for one in shown[:4]),
         more=tuple(more),
     )

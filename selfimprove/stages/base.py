@@ -444,6 +444,8 @@ class Stage(Generic[S]):
     """What its parts ask, and so where a cluster makes them: an engine, or the verifiers, which need no model."""
     asks_too: Callable[[Recipe], bool] = lambda recipe: False
     """Whether it asks a model as the settings are, although `asks` names none."""
+    hints: bool = False
+    """Whether its prompts show a problem's answer."""
     scores: Callable[[Recipe], Sequence[str]] = lambda recipe: ()
     """The settings for which it needs log-probabilities of given texts."""
     beside: str = ""

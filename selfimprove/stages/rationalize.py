@@ -77,6 +77,7 @@ RATIONALIZE = Stage(
     depends=depends,
     enabled=lambda settings: settings.enabled,
     asks="policy",
+    hints=True,
     per_item=lambda desk: desk.settings.samples,
     say=say,
     cost=cost,

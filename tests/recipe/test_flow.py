@@ -62,8 +62,8 @@ MISTAKES = {
     "frontier, generate, select, sft, evaluate, promote": "small.yaml:{line}: the stage 'select' needs the stage "
     "'verify' or 'repair' or 'rationalize' or 'revise'",
     "frontier, generate, verify, sft, evaluate, promote": "small.yaml:{line}: the stage 'sft' needs the stage 'select'",
-    "frontier, evaluate, select, sft, promote": "small.yaml:{line}: 'select' would take held-out texts of 'evaluate' for "
-    "training; they are kept apart",
+    "frontier, evaluate, select, sft, promote": "small.yaml:{line}: 'select' would take held-out texts of 'evaluate' "
+    "for training; they are kept apart",
     "frontier, generate, generate": "small.yaml:{line}: 'generate' stands in the flow twice; give the second a name: "
     "{{generate-again: generate}}",
     "frontier, {a: b}, {b: a}": "small.yaml:{line}: 'a' and 'b' name each other in a circle; name a stage",

@@ -64,7 +64,7 @@ def test_the_figures_of_a_round(tmp_path: Path) -> None:
     low, high = wilson(2, 4)
     wanted = {"eval/accuracy": 0.5, "eval/accuracy_low": low, "eval/accuracy_high": high, "eval/undecided": 0,
               "eval/arithmetic/level_2/accuracy": 0.5, "funnel/sampled": 4, "funnel/correct": 2, "funnel/kept": 2,
-              "funnel/revised": 1, "generate/pass_at_1": 0.5, "generate/pass_at_k": 0.5, "promotion/promoted": 1,
+              "funnel/revise_written": 1, "samples/pass_at_1": 0.5, "samples/pass_at_k": 0.5, "promotion/promoted": 1,
               "promotion/won": 1, "seconds/generate": 1.5, "tokens/generate_written": 10}  # fmt: skip
     assert {name: found[name] for name in wanted} == pytest.approx(wanted)
     assert "funnel/sampled" not in round_figures(run, 0)

@@ -171,7 +171,8 @@ def test_sympy_is_not_loaded_for_what_our_own_grammar_reads() -> None:
     import subprocess
 
     program = (
-        "import sys; from selfimprove.verifiers.symbolic import settle; from selfimprove.recipe.task_settings import Answers;"
+        "import sys; from selfimprove.verifiers.symbolic import settle;"
+        "from selfimprove.recipe.task_settings import Answers;"
         "assert settle(gold='3x^2+1', answer='1+3x^2', answers=Answers(), worker=False)[0] == 'correct';"
         "assert not {'sympy', 'math_verify', 'mpmath'} & set(sys.modules)"
     )
