@@ -86,8 +86,8 @@ class _Results(Generic[T]):
             raise errors.exceptions[0] from None
         finally:
             self._hand_over()
-            self.ended.set()
             with self._changed:
+                self.ended.set()
                 self._changed.notify()
 
     def _hand_over(self) -> None:
@@ -102,9 +102,11 @@ class _Results(Generic[T]):
                 while not self._ready and not self.ended.is_set():
                     self._changed.wait()
                 taken, self._ready = self._ready, []
+                # Under the lock, so that the loop is open: it is closed only after the end, which needs the lock too.
+                if taken and not self.ended.is_set():
+                    self._loop.call_soon_threadsafe(self._release, len(taken))
             if not taken:
                 return
-            self._loop.call_soon_threadsafe(self._release, len(taken))
             yield from taken
 
     def _release(self, count: int) -> None:

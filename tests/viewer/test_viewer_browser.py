@@ -316,6 +316,6 @@ def test_pages_can_be_read_without_javascript(browser: Any, site: tuple[str, Pat
     page = one.open("/runs/made/traces")
     assert page.locator("a.trace").count() > 5
     page.locator("a.trace").first.click()
-    assert page.locator("#rationale").is_visible()
+    page.locator("#rationale").wait_for()
     one.context.close()
     assert one.said == []
