@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from pydantic import PositiveInt
@@ -23,6 +24,7 @@ from selfimprove.stages.passes import why_not, why_not_steps
 from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
+from selfimprove.store.light import make
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
@@ -113,12 +115,13 @@ def select(
             hinted, cap = kept["rationalized"] + 1, settings.rationalized_cap
             if cap is not None and hinted > cap * (kept["sampled"] + hinted) + 1e-9:
                 reason = "over the cap on rationalized examples"
-        yield Decision(parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
+        yield make(Decision, parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
         if not reason:
             seen.add(text)
             kept_of[problem.id] += 1
             kept[rationale.origin] += 1
-            yield Example(
+            yield make(
+                Example,
                 parents=(rationale.id, verdict.id),
                 prompt=prompt,
                 completion=rationale.text,
@@ -192,14 +195,21 @@ class HintCheck:
     """Counts trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
 
     def __init__(self, prompts: PromptFormat, problems: Iterable[Problem]) -> None:
-        renders = (prompts.render, prompts.render_question)
-        self._allowed = {fold(render(problem)) for problem in problems for render in renders}
+        """`problems` is gone over again where a prompt is not a question alone."""
+        self._prompts, self._problems = prompts, problems
+        self._questions = {fold(prompts.render_question(problem)) for problem in problems}
         self.checked = self.hinted = 0
         self._last, self._wrong = "", False  # the samples of a problem follow each other
 
+    @cached_property
+    def _shown(self) -> set[bytes]:
+        return {fold(self._prompts.render(problem)) for problem in self._problems}
+
     def see(self, example: Example) -> None:
         if example.prompt is not self._last:
-            self._last, self._wrong = example.prompt, fold(example.prompt) not in self._allowed
+            prompt = fold(example.prompt)
+            self._last = example.prompt
+            self._wrong = prompt not in self._questions and prompt not in self._shown
         self.checked += 1
         self.hinted += self._wrong
 

@@ -12,12 +12,13 @@ from builders import make_problem, make_rationale, make_verdict
 from selfimprove.errors import StoreError
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting
-from selfimprove.records import Checkpoint, Example, Outcome, Problem, Rationale, Record, Verdict, by_id
+from selfimprove.records import Checkpoint, Decision, Example, Outcome, Problem, Rationale, Record, Verdict, by_id
 from selfimprove.stages.failed import failed_problems
 from selfimprove.stages.frontier import measure_yields
 from selfimprove.stages.repair import find_beginnings
 from selfimprove.stages.select import Select, select
 from selfimprove.store.join import Chosen, Judged
+from selfimprove.store.light import make
 from selfimprove.store.parts import PartFile, read_part, to_records
 from selfimprove.store.rows import Rows, join_rows
 
@@ -49,7 +50,8 @@ def make_round(count: int) -> tuple[list[Problem], list[Rationale], list[Verdict
         rationales.append(make_rationale(problem, text, sample=at % 4, origin=origin, finish=finish))
         outcomes: list[Outcome] = ["correct", "correct", "incorrect", "undecided"]
         steps = [rng.choice(outcomes[:3]) for _ in range(rng.randrange(4))]
-        verdicts.append(make_verdict(rationales[-1], rng.choice(outcomes), steps))
+        outcome: Outcome = "incorrect" if at // 4 % 3 == 0 else rng.choice(outcomes)
+        verdicts.append(make_verdict(rationales[-1], outcome, steps))
     rng.shuffle(verdicts)
     return problems, rationales, verdicts
 
@@ -174,3 +176,28 @@ def test_chosen_rows_come_in_their_order_and_as_often_as_they_are_named(tmp_path
     chosen = Chosen(rows, [one.id for one in order])
     assert [one for batch in chosen.batches() for one in to_records(batch, Example)] == order
     assert len(chosen) == 6 and list(chosen.ids()) == [one.id for one in order]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_record_made_without_checks_is_the_one_that_its_class_makes(text: str) -> None:
+    fields = {"parents": (text, "b"), "prompt": text, "completion": text, "origin": "sampled", "group": text}
+    made, known = make(Example, **fields), Example(**fields)  # type: ignore[arg-type]
+    assert made == known and made.id == known.id
+    assert made.model_dump_json() == known.model_dump_json()
+    for kept in (True, False):
+        decision = {"parents": (), "kept": kept, "reason": text}
+        assert make(Decision, **decision).id == Decision(**decision).id  # type: ignore[arg-type]
+
+
+def test_all_characters_are_written_as_pydantic_writes_them() -> None:
+    text = "".join(chr(code) for code in range(0x11000) if not 0xD800 <= code < 0xE000)
+    assert make(Decision, parents=(), kept=True, reason=text).id == Decision(kept=True, reason=text).id
+    with pytest.raises(UnicodeEncodeError):
+        make(Decision, parents=(), kept=True, reason="\ud800")  # which no file can hold
+
+
+def test_a_record_with_other_fields_is_not_made() -> None:
+    with pytest.raises(TypeError, match="a decision has the fields parents, kept, reason, in this order"):
+        make(Decision, kept=True, reason="")
+    with pytest.raises(TypeError, match="fields that came later"):
+        make(Checkpoint, path="", method="", weights="")
