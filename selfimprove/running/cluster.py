@@ -261,6 +261,9 @@ class Worker:
         discover()
         packages = {one.name: one.hash for one in extensions()}
         for name, expected in self.extensions:
+            if name not in packages and not Path(name).is_file():
+                how = "keep it in a folder that all machines share" if name.endswith(".py") else "install it there too"
+                raise ClusterError(f"{self.here} does not see {name}; {how}")
             if (packages[name] if name in packages else import_file(name).hash) != expected:
                 raise ClusterError(f"{self.here} has another {name} than this machine; share the file")
         session = Session(parse_recipe(self.recipe), self.run)

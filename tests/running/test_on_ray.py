@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extending import EXTENSIONS, TRAINED, forgotten_afterwards, imports, run_tiny, save_classifier, tiny_recipe
 from small import record_ids, small_recipe, weight_hashes
 
 from selfimprove import errors
@@ -95,6 +96,14 @@ def harm_lost_before(run: RunFolder) -> dict[str, Any]:
     return {}
 
 
+def harm_other_extension(run: RunFolder) -> dict[str, Any]:
+    return {"extensions": [(str(EXTENSIONS / "doubles.py"), "0" * 64)]}
+
+
+def harm_no_extension(run: RunFolder) -> dict[str, Any]:
+    return {"extensions": [(str(run.path / "mine.py"), "0" * 64)]}
+
+
 def harm_other_data(run: RunFolder) -> dict[str, Any]:
     held = run.recipe().model_copy(update={"train": run.recipe().train.model_copy(update={"held_out": 3})})
     return {"recipe": held.model_dump_json()}
@@ -107,6 +116,8 @@ def harm_other_data(run: RunFolder) -> dict[str, Any]:
         (harm_other_packages, r"the worker on .* has torch .* and this machine 0.1; install the same packages"),
         (harm_taken_over, r"round-01/generate: another run has taken the folder over"),
         (harm_lost_before, rf"round-01/generate: part 1 lost {TRIES} workers .*all finished parts are kept"),
+        (harm_other_extension, r"the worker on .* has another .*doubles.py than this machine; share the file"),
+        (harm_no_extension, r"the worker on .* does not see .*mine.py; keep it in a folder that all machines share"),
         (harm_other_data, r"the worker on .* reads other problems, exemplars or prompts than this machine"),
     ],
 )
@@ -114,7 +125,8 @@ def test_what_a_worker_cannot_do_comes_back_as_one_line(
     harm: Callable[[RunFolder], dict[str, Any]], message: str, opened: RunFolder, tmp_path: Path
 ) -> None:
     changed = harm(opened)
-    row = make_worker(opened, small_recipe(tmp_path, *ONE_ROUND), **changed)({"part": [1]})
+    with forgotten_afterwards():
+        row = make_worker(opened, small_recipe(tmp_path, *ONE_ROUND), **changed)({"part": [1]})
     kind, said = json.loads(row["error"][0])
     assert kind == "ClusterError"
     with pytest.raises(errors.ClusterError, match=message):
@@ -230,6 +242,29 @@ def test_a_run_by_two_workers_has_the_records_of_a_local_one_though_some_are_kil
     assert not list(run.path.glob("round-*/*/*.partial"))
     assert everything
     await_(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everything), "the end of all processes", 30)
+
+
+@pytest.mark.long
+def test_extensions_are_imported_by_the_workers(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    flow = ("frontier", "generate", "verify", "rank", "shortest", "grade", "neftune", "evaluate", "promote")
+    recipe = tiny_recipe(
+        tmp_path, flow, train="{name: doubles, largest: 40, held_out: 6}", rank=f"{{path: {tmp_path}/classifier}}",
+        verify="{second: {verifier: contains, share: 1}, part_size: 6, overlap: false}", neftune=f"{{{TRAINED}}}",
+        evaluate="{part_size: 3}",
+    )  # fmt: skip
+    save_classifier(tmp_path)
+    names = ("doubles", "contains", "rank", "shortest", "brevity", "neftune")
+    with forgotten_afterwards():
+        expected = record_ids(run_tiny(recipe, *names))
+    options = [*imports("adder", *names), "--on", "ray", "--workers", "2", "--set", "name=spread"]
+    command = [sys.executable, "-m", "selfimprove.cli", "run", str(recipe), "--runs", str(tmp_path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "spread")
+    assert record_ids(run) == expected
+    spread = {one.stage for stage in run.stages() if (one := stage.manifest()) and "ray" in one.metrics}
+    assert {"generate", "verify", "rank", "evaluate"} <= spread
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extending import TRAINED, forgotten_afterwards, imports, run_command, run_tiny, tiny_recipe
+from extending import TRAINED, forgotten_afterwards, imports, run_command, run_tiny, save_classifier, tiny_recipe
 from small import record_ids
 
 from selfimprove.records import KINDS, Checkpoint, Decision, Evaluation, Example, Preference, Rationale
@@ -25,19 +25,6 @@ FLOW = ("frontier", "generate", "rank", "best", "sft", "evaluate", "promote")
 def forget() -> Iterator[None]:
     with forgotten_afterwards():
         yield
-
-
-def save_classifier(folder: Path) -> Path:
-    """A sequence classifier of one label, as a reward model is one, beside the model whose tokenizer it has."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    torch.manual_seed(0)
-    config = AutoConfig.from_pretrained(folder / "model", num_labels=1, pad_token_id=tokenizer.pad_token_id or 0)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "classifier")
-    tokenizer.save_pretrained(folder / "classifier")
-    return folder / "classifier"
 
 
 def rank_recipe(folder: Path, rounds: int = 2) -> Path:

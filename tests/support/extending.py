@@ -69,6 +69,19 @@ def tiny_recipe(folder: Path, flow: Sequence[str], train: str = ARITHMETIC, roun
     return path
 
 
+def save_classifier(folder: Path) -> Path:
+    """A sequence classifier of one label, as a reward model is one, beside the model whose tokenizer it has."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder / "model", num_labels=1, pad_token_id=tokenizer.pad_token_id or 0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "classifier")
+    tokenizer.save_pretrained(folder / "classifier")
+    return folder / "classifier"
+
+
 def run_command(*arguments: object) -> int:
     """The exit code of the command line in this process."""
     with pytest.raises(SystemExit) as ended:
