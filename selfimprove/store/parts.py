@@ -186,7 +186,7 @@ class PartFile:
     def _write(self, table: pa.Table) -> None:
         with self._named():
             if self._parquet is None:
-                self._file = open(self._partial, "wb", opener=_open_own)
+                self._file = os.fdopen(_open_own(str(self._partial), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
                 self._parquet = pq.ParquetWriter(self._file, self._schema, compression="zstd")
             self._parquet.write_table(table)
         self.rows += table.num_rows
