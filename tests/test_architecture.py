@@ -238,7 +238,7 @@ def test_nothing_runs_code_from_data(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "found"),
     [
-        ("records.records", "from selfimprove.recipe import Recipe", ["records.records imports recipe"]),
+        ("records.text", "from selfimprove.recipe import Recipe", ["records.text imports recipe"]),
         (
             "tasks.base",
             "def f():\n    from selfimprove.verifiers.base import Verifier",

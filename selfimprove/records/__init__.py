@@ -1,36 +1,46 @@
 """Every kind of record that a run keeps, and what is computed from records alone."""
 
-from selfimprove.records.records import (
+from selfimprove.records.base import (
     ID_LENGTH,
     KINDS,
-    Action,
     AnyRecord,
-    Checkpoint,
-    Comparison,
-    Critique,
-    CrossCheck,
-    Decision,
-    Evaluation,
-    Example,
-    Frontier,
     Origin,
     Outcome,
-    Preference,
-    Problem,
-    Promotion,
-    Proposal,
-    Rationale,
     Record,
-    Revision,
     Role,
-    Step,
-    Verdict,
-    Vote,
     by_id,
     derive_seed,
     digest,
     hash_text,
     replace_surrogates,
+)
+from selfimprove.records.judged import (
+    Comparison,
+    Critique,
+    Revision,
+)
+from selfimprove.records.measured import (
+    Evaluation,
+    Promotion,
+)
+from selfimprove.records.problem import (
+    Action,
+    Frontier,
+    Problem,
+)
+from selfimprove.records.text import (
+    CrossCheck,
+    Proposal,
+    Rationale,
+    Step,
+    Verdict,
+    Vote,
+)
+from selfimprove.records.trained import (
+    Checkpoint,
+    Decision,
+    Example,
+    Preference,
 )
 
 __all__ = [

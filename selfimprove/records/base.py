@@ -1,0 +1,84 @@
+"""What a record is.
+
+Records are frozen, their ids are hashes of their content, and `parents` is the only place where
+provenance is stored: from any record the way back to the problem is a walk over `parents`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+ID_LENGTH = 20  # hex digits, 80 bits: a billion records collide with a chance under one in a million
+
+Outcome = Literal["correct", "incorrect", "undecided"]
+Origin = Literal["sampled", "rationalized", "revised"]
+Role = Literal["policy", "reward", "judge"]
+"""What a checkpoint is for. Only what a policy was trained on counts as trained."""
+KINDS: dict[str, type["Record"]] = {}
+"""Every kind of record that is known, by name."""
+
+
+def digest(*parts: object) -> str:
+    """Hash JSON-able values into a hex id of `ID_LENGTH` digits."""
+    return hash_text(json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True))
+
+
+def hash_text(text: str) -> str:
+    """Hash a text into a hex id of `ID_LENGTH` digits."""
+    return hashlib.blake2b(text.encode(), digest_size=ID_LENGTH // 2).hexdigest()
+
+
+def derive_seed(*parts: object) -> int:
+    """Derive a 63-bit seed from values, so that a sample's draw depends on what it is and not on when it ran."""
+    return int(digest(*parts)[:16], 16) >> 1
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 and so Parquet cannot hold, by U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+class Record(BaseModel):
+    """One row of a run; equal content means equal id.
+
+    A field that came later is declared by `added`: at its default it is left out of the id, so that older records keep
+    theirs. A kind of another package is registered by its class alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str]
+    _added: ClassVar[tuple[str, ...]] = ()
+
+    parents: tuple[str, ...] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]{0,60}", cls.kind):
+            raise TypeError(f"'{cls.kind}' is no name of a kind of records: small letters, digits and _, up to 61")
+        there = KINDS.setdefault(cls.kind, cls)
+        if (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"two kinds of records are called '{cls.kind}': {there.__module__} and {cls.__module__}")
+        KINDS[cls.kind] = cls
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        cls._added = tuple(name for name, extra in extras.items() if isinstance(extra, dict) and "hashed" in extra)
+
+    @cached_property
+    def id(self) -> str:
+        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=self._left_out() if self._added else None)}")
+
+    def _left_out(self) -> set[str] | None:
+        fields = type(self).model_fields
+        return {name for name in self._added if getattr(self, name) == fields[name].default} or None
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def by_id(records: Iterable[AnyRecord]) -> dict[str, AnyRecord]:
+    """Index records by their ids."""
+    return {record.id: record for record in records}

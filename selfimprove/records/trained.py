@@ -1,0 +1,70 @@
+"""What is trained, why, and what comes of it."""
+
+from typing import ClassVar
+
+from selfimprove.records.base import Record, Role
+from selfimprove.settings import added
+
+
+class Decision(Record):
+    """Why a rationale was kept for training or turned away; parents: rationale, verdict."""
+
+    kind: ClassVar[str] = "decision"
+    kept: bool
+    reason: str
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
+
+
+class Example(Record):
+    """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale.
+
+    `origin` is that of its rationale, or `seed`; `critique` and `revision` are rows that teach to criticise and to
+    revise: their prompts show a response. Stages of others may name an origin of their own.
+    """
+
+    kind: ClassVar[str] = "example"
+    prompt: str
+    completion: str
+    origin: str
+    group: str
+    """The group of its problem."""
+
+
+class Preference(Record):
+    """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
+
+    Parents: the chosen rationale and the rejected one, then what says so: their verdicts, the revision, comparisons.
+    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1.
+    """
+
+    kind: ClassVar[str] = "preference"
+    prompt: str
+    chosen: str
+    rejected: str
+    ends: bool = True
+    """Whether the texts end here, and are trained with the end token; not where they are cut out of longer ones."""
+    margin: float
+    source: str
+    """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2);
+    revision: a revised response over the original; feedback: a model compared the two (Constitutional AI, section 4);
+    file: people did; or the name of another stage that paired them."""
+    principle: str = ""
+    group: str
+    """The group of the problem."""
+
+
+class Checkpoint(Record):
+    """Weights on disk, relative to the run's folder or absolute; parents: the checkpoint before and the examples.
+
+    `method` is the stage's or the trainer's name for how they were made.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+    path: str
+    method: str
+    weights: str
+    base: str | None = None
+    role: Role = added("policy")
