@@ -149,7 +149,9 @@ class Library:
         """The runs by name."""
         if os.path.lexists(self.path / RECIPE):
             return {self.path.resolve().name: RunFolder(self.path)}
-        return {path.parent.name: RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{RECIPE}"))}
+        # A recipe that is a link to nothing is no reason to hide the run: what is wrong is said where it is read.
+        found = (path for path in sorted(self.path.glob("*")) if os.path.lexists(path / RECIPE))
+        return {path.name: RunFolder(path) for path in found}
 
     def folder(self, name: str) -> RunFolder:
         try:

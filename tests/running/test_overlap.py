@@ -76,13 +76,13 @@ def test_seconds_beside_generation_are_those_of_the_verification(tmp_path: Path)
     manifests = [manifest for stage in run.stages() if (manifest := stage.manifest())]
     [verify] = [one for one in manifests if one.stage == "verify"]
     rows = run.stage(1, "verify").usage()
-    [waited] = [at for at, row in enumerate(rows) if row["wall"] == 0]
+    [waited] = [at for at, row in enumerate(rows) if row.wall == 0]
     beside, rest = rows[:waited], rows[waited + 1 :]
-    assert beside and all(row["elapsed"] == 0 < row["wall"] for row in beside)
-    assert [row["part"] for row in (*beside, *rest)] == [0, 1, 2]
-    assert [sum(row["counts"].values()) for row in rows] == [*[10] * len(beside), 0, *[10] * (2 - len(beside)), 4]
+    assert beside and all(row.elapsed == 0 < row.wall for row in beside)
+    assert [row.part for row in (*beside, *rest)] == [0, 1, 2]
+    assert [sum(row.counts.values()) for row in rows] == [*[10] * len(beside), 0, *[10] * (2 - len(beside)), 4]
     assert verify.seconds.model == 0 and not verify.tokens
-    hidden = sum(row["wall"] for row in beside) - rows[waited]["elapsed"]
+    hidden = sum(row.wall for row in beside) - rows[waited].elapsed
     assert verify.seconds.wall - (verify.seconds.elapsed or 0.0) == pytest.approx(hidden)
     assert verified_beside(manifests) == pytest.approx(max(0.0, hidden))
     assert sum(one.seconds.elapsed or 0.0 for one in manifests) <= spent

@@ -19,6 +19,7 @@ from selfimprove.errors import StoreError, TaskError
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling
 from selfimprove.recipe.file import parse_recipe
+from selfimprove.recipe.recipe import compose
 from selfimprove.records import (
     Checkpoint,
     Comparison,
@@ -344,7 +345,7 @@ def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
     other = recipe.model_dump(mode="json")
     other["evaluate_on"] = [{"name": "scored/pairs", "path": str(tmp_path / "pairs.jsonl.gz")}]
     with pytest.raises(TaskError, match=r"pairs.jsonl.gz: a pair is held out too: '\\n\\nHuman: \d"):
-        Session(Recipe.model_validate(other), RunFolder(tmp_path / "run"))
+        Session(compose(other).model_validate(other), RunFolder(tmp_path / "run"))
 
 
 def test_a_plan_says_what_the_constitution_will_ask(tmp_path: Path) -> None:

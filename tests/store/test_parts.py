@@ -17,6 +17,7 @@ from builders import make_problem, make_rationale, make_verdict
 from selfimprove.errors import StoreError
 from selfimprove.records import (
     KINDS,
+    Action,
     Checkpoint,
     Comparison,
     Critique,
@@ -141,6 +142,7 @@ RECORDS: list[Record] = [
     Evaluation(task="t", level=1, group="g", n=3, correct=1, undecided=2, wrong_reason=1, low=0.1, high=1 / 3),
     Promotion(parents=("a", "b"), promoted=False, won=1, lost=2, p_value=1e-300, reason="é"),
     Frontier(round=1, task="t", level=1, group="g", attempts=0, correct=0, state="closed", draw=0, reason="no way"),
+    Action(parents=("a",), round=2, changes=("generate.temperature=1.0", "é"), rule="colder", reason="no way"),
 ]
 
 
