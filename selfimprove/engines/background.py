@@ -47,11 +47,13 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def close(self) -> None:
-        """End the loop and its thread."""
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """End what is under way, do `last` once nothing uses what it closes, and end the loop and its thread."""
         if self.loop.is_closed():
             return
         self.run(self._cancel())
+        if last:
+            self.run(last())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -320,8 +320,7 @@ class ServerEngine:
     def close(self) -> None:
         """Let go of the servers, and end those that were started here."""
         if self._background:
-            self._background.run(self._pool.close())
-            self._background.close()
+            self._background.close(self._pool.close)
             self._background = None
         if self._supervisor:
             self._supervisor.close()

@@ -181,7 +181,9 @@ def test_a_run_that_trains_shows_its_loss_so_far(tmp_path: Path) -> None:
         run_loop(recipe, run)
         manifest = run.stage(1, "sft").manifest()
         assert manifest is not None and not (run.stage(1, "sft").path / "training").exists()
-        assert set(manifest.sizes) == {"checkpoint-00000.parquet", "checkpoint/model.safetensors"}
+        names = ("config", "generation_config", "tokenizer", "tokenizer_config")
+        trained = {"checkpoint/model.safetensors", *(f"checkpoint/{name}.json" for name in names)}
+        assert set(manifest.sizes) == {"checkpoint-00000.parquet", *trained}
         page = get(site, "/runs/small").text
         assert "not done" not in page
         done = get(site, "/api/runs/small").json()
