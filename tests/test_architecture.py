@@ -43,7 +43,7 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 STAGES_MAY_IMPORT = (
     {"errors", "records", "records.stats", "settings", "recipe", "recipe.flow", "recipe.catalog", "recipe.yaml"}
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
-    | {"engines.models", "stages.base", "store", "trainers.job"}
+    | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
     | {f"constitution{part}" for part in ("", ".checks", ".model", ".transcript")}
 )
@@ -51,6 +51,7 @@ STAGES_MAY_IMPORT = (
 BASE_MAY_IMPORT = {
     "recipe.catalog", "constitution", "constitution.transcript", "engines", "recipe.flow", "verifiers.judging",
     "prompting.prompts", "recipe", "records", "settings", "store", "tasks", "tasks.standard", "trainers.job",
+    "store.join", "store.rows",
 }  # fmt: skip
 # Names of a package that holds more than a stage may touch: how a closed stage is described, and not its disk.
 STAGES_MAY_NAME = {"store": {"Manifest"}}

@@ -20,7 +20,7 @@ from selfimprove.trainers.common import count_steps
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
-from selfimprove.trainers.sft import _tokenize as tokenize_rows
+from selfimprove.trainers.sft import tokenize_examples as tokenize_rows
 from selfimprove.trainers.sft import train_sft
 
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)

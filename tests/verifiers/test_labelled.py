@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from selfimprove.summary import describe_evaluation
+from selfimprove.stages.evaluate import describe_evaluation
 from small import small_recipe
 from test_cli import call
 
