@@ -17,9 +17,8 @@ from places import SUPPORT
 
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Verdict, replace_surrogates
-from selfimprove.verifiers.answers import MAX_BOX
 from selfimprove.verifiers.choice import ChoiceVerifier
-from selfimprove.verifiers.math import MathVerifier
+from selfimprove.verifiers.math import MAX_ANSWER, MathVerifier
 from selfimprove.verifiers.numbers import MAX_DIGITS, read_number
 from selfimprove.verifiers.steps import check_steps
 
@@ -66,7 +65,7 @@ def judge(text: str, gold: str = "7") -> Verdict | None:
 def test_no_text_raises_or_is_slow(text: str) -> None:
     start = time.process_time()
     answer = MATH.extract_answer(text, make_problem())
-    assert answer != "" and len(answer or "") <= MAX_BOX
+    assert answer != "" and len(answer or "") <= MAX_ANSWER
     judge(text)
     for options, expected in ((OPTIONS, "B"), (OPTIONS[:2], "no"), ((), "no")):
         problem = make_problem("?", expected, options=options)
@@ -158,7 +157,9 @@ def check_bytes(data: bytes) -> None:
 @pytest.mark.skipif(find_spec("atheris") is None, reason="the coverage-guided fuzzer atheris is not installed")
 def test_a_fuzzer_that_follows_coverage_finds_nothing(tmp_path: Path) -> None:
     script, repository = tmp_path / "guided.py", SUPPORT
-    script.write_text(f"import sys\nsys.path.insert(0, {str(repository)!r})\n{GUIDED}")
+    script.write_text(
+        f"import sys\nsys.path[:0] = {[str(repository), str(Path(__file__).resolve().parent)]!r}\n{GUIDED}"
+    )
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=90)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     done = re.search(r"Done (\d+) runs", ran.stderr)

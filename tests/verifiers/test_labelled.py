@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from selfimprove.stages.evaluate import describe_evaluation
 from small import small_recipe
 from test_cli import call
 
@@ -16,6 +15,7 @@ from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.records.stats import wilson
 from selfimprove.results.status import print_status, to_json
 from selfimprove.running.loop import run_loop
+from selfimprove.stages.evaluate import describe_evaluation
 from selfimprove.store import RunFolder
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.labelled import measure_verifier, read_label

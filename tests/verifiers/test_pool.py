@@ -345,7 +345,7 @@ def program() -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A program of its own that verifies without end, and the process of its pool."""
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, cwd=SUPPORT,
+        start_new_session=True, cwd=Path(__file__).resolve().parent, env={**os.environ, "PYTHONPATH": str(SUPPORT)},
     )  # fmt: skip
     assert started.stdout is not None
     line = started.stdout.readline()
@@ -427,8 +427,8 @@ def test_nothing_starts_before_it_is_needed() -> None:
             print("sympy" in sys.modules)
         """
     )
-    folder = SUPPORT
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder)
+    folder, env = Path(__file__).resolve().parent, {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, env=env)
     assert ran.stdout.splitlines() == ["correct incorrect incorrect correct [] 1", "False"], ran.stderr
 
 
