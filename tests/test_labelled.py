@@ -10,15 +10,15 @@ from test_cli import call
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import VerifierError
-from selfimprove.verifiers.labelled import measure_verifier, read_label
-from selfimprove.running.loop import run_loop
+from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.records.stats import wilson
 from selfimprove.results.status import print_status, to_json
+from selfimprove.running.loop import run_loop
+from selfimprove.stages.evaluate import describe_evaluation
 from selfimprove.store import RunFolder
-from selfimprove.summary import describe_evaluation
-from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.verifiers import make_verifier
+from selfimprove.verifiers.labelled import measure_verifier, read_label
 
 ROWS: list[dict[str, object]] = [
     {"response": "The answer is 7.", "answer": "7", "ok": True},
