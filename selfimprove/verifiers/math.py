@@ -58,7 +58,7 @@ class MathVerifier:
             return None
         gold = problem.answer
         if self.plain and gold and gold.isdecimal() and (brief := BRIEF.fullmatch(text)):
-            return brief[1] or brief[3]
+            return brief[brief.lastindex or 0]
         text = prepare(text, self.settings.thinking)
         found = self._find(text, problem.answer or "0")
         if not found:
@@ -115,12 +115,12 @@ class MathVerifier:
         if (
             brief is None
             or complete("", rationale.prompt, self.settings.thinking)
-            or answer != (brief[1] or brief[3])
+            or answer != brief[brief.lastindex or 0]
             or rationale.finish == "too_long"
         ):
             return None
         shown = f"extracted '{answer}', expected '{gold}': "
-        if int(gold) == int(brief[2] or brief[4]):
+        if int(gold) == int(brief[(brief.lastindex or 0) + 1]):
             return "correct", shown + "equal as whole numbers"
         return "incorrect", shown + "not equal"
 

@@ -36,8 +36,15 @@ _SCALES = {
 }  # fmt: skip
 _ONE_UNIT = rf"(?!(?:{NO_UNIT})$|hundred|.{{1,4}}illion|thousand|per|pct|dozen)([a-z]{{3,40}})"
 _SIMPLE = re.compile(rf"(\$)?(\d{{1,18}})(?: {_ONE_UNIT})?", re.ASCII)
-# A text that is one whole number and hardly more: what most models answer in the end.
-BRIEF = re.compile(rf"(?:The answer is |#### ?)(\$?(\d{{1,18}}))\.?|(\$?(\d{{1,18}})(?: {_ONE_UNIT})?)", re.ASCII)
+# A text that is one whole number and hardly more: what most models answer in the end. Where it matches, the last group
+# is the number as written and the one inside of that its digits.
+_BRIEF_NUMBER = r"(\$?(\d{1,18}))"
+_IN_BOX = r"\\boxed\{((\d{1,18}))\}"
+BRIEF = re.compile(
+    rf"(?:The answer is |#### ?|A: |Answer: ){_BRIEF_NUMBER}\.?|(\$?(\d{{1,18}})(?: {_ONE_UNIT})?)"
+    rf"|(?:The answer is )?\*\*{_BRIEF_NUMBER}\*\*\.?|(?:The answer is )?(?:\${_IN_BOX}\$|{_IN_BOX})\.?",
+    re.ASCII,
+)
 _WHOLE = re.compile(
     rf"{_VALUE}(?P<scale>[kKMB]\b|\s(?:hundred|thousand|million|billion|trillion)\b)?"
     rf"(?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?(?P<space>\s?)(?P<unit>{_UNIT})?[.!]?",

@@ -113,7 +113,7 @@ def read_end(text: str, whole: bool) -> Statement | None:
     """What a text without an announcement says first, or else at its end; none where it was cut off before."""
     short = text.strip()
     if len(short) <= MAX_ANSWER and read_number(short):
-        return Statement(short.rstrip("."), 0, len(text), announced=False)
+        return Statement(short.rstrip(".").strip("*"), 0, len(text), announced=False)
     plain = clean(text).rstrip()
     line = plain.rsplit("\n", 1)[-1].strip()
     if is_cut_off(line):

@@ -166,7 +166,10 @@ BRIEF = [
     "The answer is 7.",
     "The answer is $7.", "The answer is 7 apples.", "the answer is 7", "#### 7", "####7", "#### 7.", "#### 07", "7.",
     "7\n",
-    "The answer is 7.\n", "7" * 18, "7" * 19, "7 percent", "7 per day", "７",
+    "The answer is 7.\n", "A: 7", "A: $7.", "A:7", "A: 7 apples", "Answer: 7", "**7**", "**$7**.", "** 7 **",
+    "\\boxed{7}",
+    "$\\boxed{7}$.", "$\\boxed{7}", "The answer is **7**.", "The answer is \\boxed{07}.", "The answer is $\\boxed{7}$",
+    "7" * 18, "7" * 19, "7 percent", "7 per day", "７",
 ]  # fmt: skip
 
 

@@ -448,3 +448,32 @@ def test_what_is_right_is_never_wrong(text: str) -> None:
 @pytest.mark.parametrize("text", NEVER_RIGHT)
 def test_what_is_wrong_is_never_right(text: str) -> None:
     assert "correct" not in [step.outcome for step in check_steps(text).steps]
+
+
+@pytest.mark.parametrize(
+    ("text", "outcomes"),
+    [
+        ("Two pens cost *2 x $0.25 = $0.50*.", ["correct"]),
+        ("Two pens cost *2 x $0.25 = $0.50*, so", ["correct"]),
+        ("They leave *50 - 10 = 40* people.", ["correct"]),
+        ("5 apples *3 = 16", ["incorrect"]),  # nothing closes it
+        ("5 apples * 3 = 16", ["incorrect"]),
+        ("2 *3 = 7", ["incorrect"]),
+        ("- **60 / 15 = 4** (15 minutes)", []),  # a bullet, and what may be 4 times 15
+        ("- **60 / 15 = 4**", ["correct"]),
+    ],
+)
+def test_a_star_beside_a_word_is_no_product(text: str, outcomes: list[str]) -> None:
+    assert [step.outcome for step in check_steps(text).steps] == outcomes
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("100/3 = 34", "incorrect"), ("100/3 = 33", "incorrect"), ("1000/3 = 333", "correct"),
+        ("1000/3 = 334", "incorrect"), ("10/3 = 3.3", "correct"), ("10/3 = 3.4", "incorrect"),
+        ("9.95 + 0.2 = 10.2", "incorrect"), ("101.3 + 200.4 = 302", "incorrect"), ("101.3 + 200.4 ≈ 302", "correct"),
+    ],
+)  # fmt: skip
+def test_only_products_and_quotients_are_rounded_unsaid(text: str, outcome: str) -> None:
+    assert [step.outcome for step in check_steps(text).steps] == [outcome]

@@ -13,6 +13,7 @@ from selfimprove.verifiers.reasoning.quantities import UNITS
 from selfimprove.verifiers.reasoning.sides import Chain, Side
 
 MIN_ROUNDED = 100  # of a whole number that `=` may round to
+_SCALING = frozenset("*/&|^")
 ROUNDED = "rounded to a whole number"
 FLOAT_DIGITS = 15  # that a floating-point number shows at least where it is not exact
 FLOAT_ERROR = Fraction(1, 10**14)
@@ -50,10 +51,11 @@ def values(side: Side, items: list[Item] | None = None) -> list[Fraction]:
     return found
 
 
-def rounds_to(exact: Fraction, stated: Quantity, written: str, approx: bool) -> bool:
+def rounds_to(exact: Fraction, stated: Quantity, written: str, approx: bool, *, scaled: bool = True) -> bool:
     """Whether a stated decimal is an exact value rounded half up or cut off.
 
-    With `=` only a decimal of two places may be cut off, and a whole number is rounded only where it is large.
+    With `=` only a decimal of two places may be cut off; a decimal of one is rounded only from a product or quotient
+    (`scaled`), as nobody rounds 9.95 + 0.2, and so is a whole number, if it is large.
     """
     plain = written.replace(",", "")
     decimals = shown = len(plain.partition(".")[2])
@@ -70,7 +72,7 @@ def rounds_to(exact: Fraction, stated: Quantity, written: str, approx: bool) -> 
         return abs(error) * 2 <= unit if error <= 0 else error < unit
     if decimals >= 2:
         return -unit <= 2 * error < unit or 0 <= error < unit
-    return (shown > 0 or abs(stated.value) >= MIN_ROUNDED) and -unit <= 2 * error < unit
+    return scaled and (shown > 0 or abs(stated.value) >= MIN_ROUNDED) and -unit <= 2 * error < unit
 
 
 def is_float(exact: Fraction, stated: Quantity, written: str) -> bool:
@@ -184,8 +186,8 @@ class ChainJudge:
             return (None, "", None) if last else (True, "running", None)
         if last and (remainder := self.remainder(left, right)) is not None:
             return (True, remainder[0], remainder[1]) if remainder[0] else (None, "", None)
-        if first and self.drop_bullet(left, rights):
-            return True, "", None
+        if first and self.drop_bullet(left, right, last=last):
+            return self.pair(left, right, sign, last=last, first=False)
         if first and self.labelled(left) & set(rights):
             return None, "", None
         if left.stop > left.last and left.items[1:-1] == ["|"]:
@@ -204,12 +206,14 @@ class ChainJudge:
                     return set(values(side, side.items[:place]))
         return set()
 
-    def drop_bullet(self, side: Side, rights: list[Fraction]) -> bool:
+    def drop_bullet(self, side: Side, other: Side, *, last: bool) -> bool:
         """Read a spaced sign in front of a first side as a bullet, if the claim is right so."""
         first, second = self.tokens[side.first], self.tokens[side.first + 1]
         if side.items[0] not in ("-", "+") or first.end == second.start:
             return False
-        if not set(values(side, side.items[1:])) & set(rights):
+        ends = [len(other.items), *(items for items, _ in other.cuts if last)]
+        rights = self.head(other).union(*(values(other, other.items[:end]) for end in ends))
+        if rights.isdisjoint(values(side, side.items[1:])):
             return False
         side.items, side.values, side.first = side.items[1:], None, side.first + 1
         return True
@@ -251,11 +255,12 @@ class ChainJudge:
             return ""
         if stated.items[0] == "-":
             exacts = [-value for value in exacts]
+        scaled = not _SCALING.isdisjoint(item for item in exact.items if isinstance(item, str))
         for value in exacts:
             for size in (number, number._replace(percent=False)):
                 if is_float(value, size, written):
                     return "rounded as floating-point numbers are"
-                if rounds_to(value, size, written, sign == "≈"):
+                if rounds_to(value, size, written, sign == "≈", scaled=scaled):
                     decimals = len(written.partition(".")[2])
                     return f"rounded to {decimals} decimal{'s' * (decimals != 1)}" if decimals else ROUNDED
         return ""

@@ -41,30 +41,38 @@ def drop_emphasis(text: str, tokens: Sequence[Token]) -> list[Token]:
     """The tokens without the stars of bold print, italics and bullets, which are no products and powers.
 
     A star is one of them where an operand is missing on one of its sides, and where it touches only one of them (two
-    stars), or is one of a pair beside a word (one star).
+    stars), or where it begins or ends italics beside a word (one star).
     """
     dropped: set[int] = set()
     opened = None
     for at, token in enumerate(tokens):
         if token.kind != "operator" or text[token.start] != "*":
             continue
-        double = token.end - token.start == 2
-        left = at > 0 and tokens[at - 1].end == token.start
-        right = at + 1 < len(tokens) and tokens[at + 1].start == token.end
+        left, right = _touches(text, tokens, at)
         before, after = at > 0 and tokens[at - 1].kind, at + 1 < len(tokens) and tokens[at + 1].kind
-        worded = "word" in (before, after)
         alone = before not in _ENDS or not _starts_operand(tokens, at + 1)
-        if double:
+        if token.end - token.start == 2:
             dropped |= {at} if alone or left != right else set()
             continue
-        pair: set[int] = {at, opened} if opened is not None and left and not right else set()
-        if alone or (pair and (worded or opened in dropped)):
-            dropped |= {at, *pair}
-        if right and not left and (alone or worded):
+        worded = "word" in (before, after)
+        begins, ends = right and not left, left and not right
+        if alone:
+            dropped.add(at)
+        if ends and opened is not None and (worded or alone or opened in dropped):
+            dropped |= {at, opened}
+        if begins and (alone or worded):
             opened = at
-        elif pair:
+        elif ends:
             opened = None
     return [token for at, token in enumerate(tokens) if at not in dropped] if dropped else list(tokens)
+
+
+def _touches(text: str, tokens: Sequence[Token], at: int) -> tuple[bool, bool]:
+    """Whether a star touches what stands before and after it; a stop, a comma or a bracket after it is not touched."""
+    token = tokens[at]
+    left = at > 0 and tokens[at - 1].end == token.start and tokens[at - 1].kind != "open"
+    right = at + 1 < len(tokens) and tokens[at + 1].start == token.end
+    return left, right and tokens[at + 1].kind != "close" and text[token.end] not in ".,;:!?"
 
 
 def _starts_operand(tokens: Sequence[Token], at: int) -> bool:
