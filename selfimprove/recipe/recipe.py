@@ -341,7 +341,7 @@ def _compose(
 def _field(kind: Any, there: Presence) -> Any:
     if there == "plain":
         return Any, None
-    said = " ".join((kind.__doc__ or "").split())
+    said = " ".join((kind.__doc__ or "").split()).rstrip(".")
     if there == "optional":
         return kind | None, Field(None, description=said)
     if any(one.is_required() for one in kind.model_fields.values()):

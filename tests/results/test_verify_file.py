@@ -42,7 +42,7 @@ def test_totals_reasons_steps_and_what_could_not_be_read(folder: Path) -> None:
     assert {one["reason"] for one in totals["reasons"]} >= {"equal as whole numbers", "equal as formulas", "not equal"}
     out = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert [(one["line"], one["sample"], one["outcome"]) for one in out] == [
-        (1, 0, "correct"), (1, 1, "incorrect"), (2, 0, "correct"), (3, 0, "undecided"), (6, 0, "correct"),
+        (1, 0, "correct"), (1, 1, "incorrect"), (2, 0, "correct"), (3, 0, "correct"), (6, 0, "correct"),
         (7, 0, "undecided"),
     ]  # fmt: skip
     assert out[0]["expected"] == "7" and out[0]["extracted"] == "7" and out[2]["reasoning"] == "incorrect"
