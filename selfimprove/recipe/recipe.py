@@ -330,7 +330,7 @@ def _compose(
     made: type[Stages] = create_model(
         "Stages", __base__=Stages, __doc__=Stages.__doc__, **{name: _field(kind, there) for name, kind, there in fields}
     )
-    changed: dict[str, Any] = {"stages": (made, Field(default_factory=made))}
+    changed: dict[str, Any] = {"stages": (made, Field(default_factory=made, description="What a round does"))}
     if tasks:
         task, many, own = task_type(tasks, unknown), cast(Any, tuple), Recipe.model_fields
         changed["train"] = (task, Field(..., description=own["train"].description))
