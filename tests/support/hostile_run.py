@@ -12,7 +12,7 @@ from builders import make_comparison, make_problem, make_rationale
 from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.constitution import Constitution, Principle, write_constitution
-from selfimprove.records import CrossCheck, Frontier, Promotion, Proposal, Record, Verdict, Vote
+from selfimprove.records import Action, CrossCheck, Frontier, Promotion, Proposal, Record, Verdict, Vote
 from selfimprove.records import Problem as P
 from selfimprove.records import Rationale as R
 from selfimprove.store import RunFolder
@@ -114,6 +114,8 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     write_stage(folder, 1, "promote", "promotion", [promoted], poison)
     drawn = Frontier(round=1, task="", level=2, group="", attempts=2, correct=1, state="open", draw=4, reason="")
     write_stage(folder, 1, "draw", "frontier", [drawn], poison)
+    action = Action(parents=(BASE.id,), round=1, changes=("generate.temperature=1.0",), rule="", reason="")
+    write_stage(folder, 1, "steer", "action", [action], poison)
 
 
 def _write_settings(folder: RunFolder, poison: Poison) -> None:
@@ -129,7 +131,7 @@ def _write_settings(folder: RunFolder, poison: Poison) -> None:
         manifest = json.loads(path.read_text())
         manifest |= {
             "hash": "", "settings": {poison.text(): poison.text()}, "packages": {poison.text(): "1"},
-            "tokens": {poison.text(): 10}, "counts": {poison.text(): 3},
+            "tokens": {poison.text(): 10}, "counts": {**manifest["counts"], poison.text(): 3},
             "metrics": {"curve": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], "rows": 3, "steps": 2},
         }  # fmt: skip
         if at % 3 == 0:
