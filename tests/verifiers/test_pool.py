@@ -18,7 +18,6 @@ import pytest
 from builders import make_problem, make_rationale
 from places import SUPPORT
 
-from places import SUPPORT
 from selfimprove.errors import VerifierError
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.records import Verdict
