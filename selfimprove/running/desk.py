@@ -12,7 +12,7 @@ from selfimprove.recipe import Model
 from selfimprove.recipe.flow import flow_of, trains_shown
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
-from selfimprove.running.plan import PlannedStage
+from selfimprove.running.plan import PlannedStage, ancestors
 from selfimprove.running.session import Session
 from selfimprove.running.training import train
 from selfimprove.settings import Settings
@@ -68,10 +68,15 @@ class StageDesk:
         return [one for key in self._keys(round_, kind, names) for one in self.session.read(key, kind)]
 
     def _keys(self, round_: int, kind: type[Record], names: Sequence[str]) -> list[Key]:
-        """The stages of a round that this one reads and that may have written a kind, in the order of the flow."""
+        """The stages of a round that this one reads and that may have written a kind, in the order of the flow.
+
+        Of an earlier round a stage is also shown where it is asked for by name and this one reads it through others,
+        as `select` does what `revise` took up: its fingerprint covers that too.
+        """
         place = {step.name: at for at, step in enumerate(flow_of(self.session.recipe))}
+        shown = ancestors(self.session.plan, self.stage.key) if names and round_ < self.round else self.stage.reads
         found = []
-        for key in sorted((one for one in self.stage.reads if one[0] == round_), key=lambda one: place[one[1]]):
+        for key in sorted((one for one in shown if one[0] == round_), key=lambda one: place[one[1]]):
             declared = self.session.plan[key].declared
             if kind in (declared.writes, *declared.also) and (not names or declared.name in names):
                 found.append(key)

@@ -88,6 +88,17 @@ def build_plan(
     return plan
 
 
+def ancestors(plan: "Plan", key: Key) -> set[Key]:
+    """What a stage was made from, directly or not."""
+    found: set[Key] = set()
+    left = list(plan[key].reads)
+    while left:
+        if (one := left.pop()) not in found:
+            found.add(one)
+            left.extend(plan[one].reads)
+    return found
+
+
 def descendants(plan: "Plan", keys: Iterable[Key]) -> set[Key]:
     """What was made from these stages, directly or not, and they themselves."""
     found = set(keys)
