@@ -98,7 +98,7 @@ def run(
         assert prompt.endswith(("\nCritique:", "\nRevision:"))
         return script if isinstance(script, str) else script(prompt)
 
-    writer = Writer(CutEngine(write, finish), CHECKPOINT, lambda _, text: text[-1:], (), round=2, seed=seed)
+    writer = Writer(CutEngine(write, finish), CHECKPOINT, lambda _, text, prompt: text[-1:], (), round=2, seed=seed)
     records = revise(
         responses,
         problems=by_id(problems),
