@@ -183,8 +183,8 @@ def pair_responses(
 
     for name, found in of_problem.items():
         pairs = [(one, other) for one, other in combinations(found, 2) if one.text.split() != other.text.split()]
-        related = [pair for pair in pairs if begins_with(pair[0]) == begins_with(pair[1])]
-        for first, second in [*related, *(pair for pair in pairs if pair not in related)][:limit]:
+        related = sorted(pairs, key=lambda pair: begins_with(pair[0]) != begins_with(pair[1]))  # stable
+        for first, second in related[:limit]:
             yield problems[name], first, second
 
 
