@@ -12,9 +12,9 @@ from test_cli import call
 ROWS: list[dict[str, object]] = [
     {"q": "I had 3 and got 4. How many?", "a": 7, "r": ["3 + 4 = 7. The answer is 7.", "3 + 4 = 8. The answer is 8."]},
     {"q": "I had 3 and got 4. How many?", "a": "so 7\n#### 7", "r": "3 + 4 = 8. The answer is 7."},
-    {"q": "How many?", "a": "seven", "r": "7"},
+    {"q": "Who?", "a": "the seventh of them", "r": "7"},
     {"q": "Half?", "a": "\\frac{\\sqrt{2}}{2}", "r": "$\\frac{1}{\\sqrt{2}}$"},
-    {"q": "Power?", "a": "7", "r": "The answer is $9^{9^{9}}$."},
+    {"q": "How far?", "a": "1234", "r": "The answer is 1.234."},
     {"q": "Bad", "a": "7", "r": 7},
 ]
 ARGUMENTS = ("--response", "r", "--answer", "a", "--question", "q")
@@ -39,7 +39,7 @@ def test_totals_reasons_steps_and_what_could_not_be_read(folder: Path) -> None:
     assert totals["outcomes"] == {"correct": 3, "incorrect": 1, "undecided": 2}
     assert totals["steps"] == {"correct": 1, "incorrect": 2} and totals["wrong_reason"] == 1
     assert totals["unreadable"] == {"not a JSON object": 1, "'r' is neither a text nor a list of texts": 1}
-    assert {one["reason"] for one in totals["reasons"]} >= {"equal as whole numbers", "equal by sympy", "not equal"}
+    assert {one["reason"] for one in totals["reasons"]} >= {"equal as whole numbers", "equal as formulas", "not equal"}
     out = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert [(one["line"], one["sample"], one["outcome"]) for one in out] == [
         (1, 0, "correct"), (1, 1, "incorrect"), (2, 0, "correct"), (3, 0, "undecided"), (6, 0, "correct"),
@@ -56,7 +56,7 @@ def test_tables_for_people(folder: Path) -> None:
     done = call("verify", "rows.jsonl", *ARGUMENTS, "--second", "math-verify", folder=folder)
     assert done.returncode == 0, done.stderr
     for shown in (
-        "correct", "42.9%", "Undecided", "a power of a power", "right answers by a wrong step: 1",
+        "correct", "42.9%", "Undecided", "may set off decimals or thousands", "right answers by a wrong step: 1",
         "Second verifier: agrees on", "Where they differ", "Not judged: 1 × not a JSON object", "(lines 4, 8)",
         "7 responses in",
     ):  # fmt: skip
