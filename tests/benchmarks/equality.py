@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from pairs import DATA, read_data, write
 
-from selfimprove.records import Problem, Rationale
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
+from selfimprove.records import Problem, Rationale
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.workers import VerifierPool
 
