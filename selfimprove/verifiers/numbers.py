@@ -17,7 +17,9 @@ _DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|[1-9]\d?(?:,\d{2})+,\d{3}(?!\d)|\d{
 _SPACED = r"[1-9]\d{0,2}(?:[ '’]\d{3})+(?!\d)(?:\.\d{1,60})?"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,60}})?|\.\d{{1,60}})"
 # 1.234,5 and 1.234.567 have one meaning; 1.234 and 3,14 have two (`read_otherwise`).
-_CONTINENTAL = r"[1-9]\d{0,2}(?:(?:\.\d{3})+,\d{1,60}|(?:\.\d{3}){2,}|(?: \d{3})+,\d{1,60})(?![\d.,])"
+_CONTINENTAL = (  # each repetition has a bound: an endless one would be tried anew from each of its groups
+    r"[1-9]\d{0,2}(?:(?:\.\d{3}){1,19},\d{1,60}|(?:\.\d{3}){2,19}|(?: \d{3}){1,19},\d{1,60})(?![\d.,])"
+)
 _POWER = r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?![\d.])|\s?[x×*]\s?10\^\{?(?P<power>[-+]?\d{1,3})\}?)"
 SIGN_OF_MONEY = "[$€£¥₹₽₩₺₫₱₦₴฿]"
 MONEY = rf"(?:(?:US|AU|CA|NZ|HK|SG|A|C|R)?{SIGN_OF_MONEY}|(?:Rs|INR|USD|EUR|GBP|CHF|JPY|CNY|RMB|AUD|CAD|BRL|Rp|RM)\.?)"

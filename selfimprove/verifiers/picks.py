@@ -150,8 +150,8 @@ class Piece(NamedTuple):
 
 def strip_marks(text: str, options: Options) -> str:
     """A text without the marks that only lay it out, but for those that stand in the options themselves."""
-    text = _HEADING.sub("", text)
     held = "".join(options.texts)
+    text = text if ">" in held or "#" in held else _HEADING.sub("", text)  # `> 95%` is no quotation
     for mark in "*`":
         text = text if mark in held else text.replace(mark, "")
     return _FRAME.sub(lambda one: one["inner"], text) if options.lettered and not set("_\"'") & set(held) else text

@@ -11,7 +11,8 @@ MAX_ANSWER = 300  # characters of an answer outside a box
 MAX_BLOCK = 2_000  # and of one in a box or in a display over several lines
 
 MATH = re.compile(
-    r"((?<!\\)\$\$?(?:[^$\n\\]|\\.){1,300}\$\$?|\\\((?:[^\\]|\\[^)]){1,300}\\\)|\\\[.{1,300}?\\\])", re.DOTALL
+    r"((?<!\\)\$\$?(?:[^$\n\\]|\\.){1,300}\$\$?|\\\((?:[^\\]|\\[^()]){1,300}\\\)|\\\[(?:(?!\\\[).){1,300}?\\\])",
+    re.DOTALL,
 )
 _ALONE = re.compile(r"[ \t]*(\$?\d{1,18})\.?[ \t]*", re.ASCII)
 MONEY = re.compile(r"\$\s?[\d.,]++(?=[^$\\=^]*[A-Za-z]{2})[^$\\=^]*+\$")  # two amounts, no formula

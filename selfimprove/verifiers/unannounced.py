@@ -75,9 +75,9 @@ def read_label(text: str, whole: bool) -> Statement | None:
 
     A sign with which a calculation goes on counts on the last line only.
     """
-    last = None
+    last, end = None, len(text.rstrip())
     for found in _LABEL.finditer(text):
-        if found["name"] or not text[found.end() :].strip():
+        if found["name"] or found.end() >= end:
             last = found if _alone(found["said"]) else last
     if last is None or (last["name"] and last["name"].startswith("A") and _OTHER_OPTION.search(text)):
         return None

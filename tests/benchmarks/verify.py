@@ -32,6 +32,7 @@ from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.verifiers.answers import _find_in_long, _find_in_short
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import read_number, squeeze
+from selfimprove.verifiers.reference import MathVerifyVerifier
 from selfimprove.verifiers.workers import Judged, VerifierPool
 
 PLAIN = ("{}", "The answer is {}.", "#### {}", "${}", "{} apples")
@@ -240,8 +241,8 @@ def table(found: dict[str, dict[str, list[Speed]]]) -> list[str]:
 
 
 def kill_a_worker(real: Real, workers: int = 2) -> str:
-    """Kill a worker while it judges formulas; what became of the verdicts."""
-    verifier = MathVerifier(VerifierSettings(name="math"))
+    """Kill a worker while it judges formulas by math-verify, which needs one for each; what became of the verdicts."""
+    verifier = MathVerifyVerifier(VerifierSettings(name="math-verify"))
     judged = [records(pair, verifier) for pair in latex(real, random.Random(7), 300)]
     before = set(descendants())
     with VerifierPool(workers=workers, limits=LIMITS) as pool:

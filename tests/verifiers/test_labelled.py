@@ -23,7 +23,7 @@ from selfimprove.verifiers.labelled import measure_verifier, read_label
 ROWS: list[dict[str, object]] = [
     {"response": "The answer is 7.", "answer": "7", "ok": True},
     {"response": ["The answer is 8.", "#### 7"], "answer": "7", "ok": ["wrong", 1]},
-    {"response": "$9^{9^{9}}$", "answer": "7", "ok": "incorrect"},
+    {"response": "1.234", "answer": "1234", "ok": "incorrect"},
     {"response": "The answer is 9.", "answer": "9", "ok": "no"},
     {"response": "The answer is 10.", "answer": "11", "ok": "Yes"},
     {"response": "The answer is 12.", "answer": "11", "ok": "correct"},
@@ -53,7 +53,7 @@ def test_the_command_states_agreement_errors_and_the_worst_kinds(tmp_path: Path)
     kinds = [(kind["error"], kind["reason"], kind["count"]) for kind in labelled["kinds"]]
     assert kinds == [
         ("false accept", "equal as whole numbers", 1), ("false reject", "not equal", 2),
-        ("undecided, wrong", "the answer holds a power of a power", 1),
+        ("undecided, wrong", "a comma or a point that may set off decimals or thousands", 1),
     ]  # fmt: skip
     assert labelled["kinds"][1]["examples"][0].startswith("line 5: extracted '10', expected '11'")
     assert found["unreadable"] == {"'ok' does not say of each response whether it is right": 2}

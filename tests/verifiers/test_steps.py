@@ -367,6 +367,7 @@ def test_hostile_texts_take_bounded_time(piece: str) -> None:
     assert len(reasoning.steps) <= 400
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "piece", ["*1* ", " *a", "\n= ", "\\\\ ", "& ", "a_{", "(1) ", "- * + ", "1. ", "\n \n", "a(1)="]
 )

@@ -1,0 +1,72 @@
+"""CPU time of what reads whole texts, by doubling them from 250 KB to 1 MB, on pieces that patterns begin with.
+
+    python tests/benchmarks/linear.py
+
+Verifiers refuse texts over 50,000 characters; here each part is called without that bound. Time that grows with the
+text has a factor of 4 from the first column to the last, one that grows with its square 16. It ends with status 1 where
+a part that takes over 0.2 s has a factor over 8.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+
+from selfimprove.recipe.task_settings import THINKING
+from selfimprove.verifiers.announcements import find_announcements
+from selfimprove.verifiers.answers import _find, prepare
+from selfimprove.verifiers.numbers import find_numbers
+from selfimprove.verifiers.reasoning.claims import find_claims
+from selfimprove.verifiers.text import extract_text
+from selfimprove.verifiers.thinking import strip_thinking
+
+SIZES = (250_000, 500_000, 1_000_000)
+PIECES = (
+    "1", "1 111 ", "1,000", "1.111", "1/", "$ ", "$1", "\\(", "\\[", "$$", "\\boxed{", "\\boxed{1} ", "{", '{"a":', "<",
+    "<think>", "</think>", "<answer>", "◁", "answer is ", "answer: 1=", "A: ",
+    "\nA: 1", "\n= ", "=> ", "∴ ", "**", "*1* ",
+    " *a", "```\n", "答案", "la respuesta ", "ответ ", "الجواب ", "1 or ", "wait 1 ", "####", "#### 1\n",
+    "\\\\ ", "& ", "(1) ",
+    " ", "\n", "a_{", "\\begin{align*}", "1 and ", "twenty ",
+)  # fmt: skip
+PARTS: dict[str, Callable[[str], object]] = {
+    "strip_thinking": lambda text: strip_thinking(text, THINKING),
+    "prepare": lambda text: prepare(text, THINKING),
+    "find_announcements": lambda text: find_announcements(text, options=True),
+    "find_statements": lambda text: _find(text, False, False),  # what is behind `find_statements`, which remembers
+    "find_numbers": find_numbers,
+    "extract_text": extract_text,
+    "find_claims": find_claims,
+}
+
+
+def seconds(part: Callable[[str], object], text: str) -> float:
+    found = []
+    for _ in range(2):  # what the machine does beside it only adds
+        started = time.process_time()
+        part(text)
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+def main() -> None:
+    gc.disable()  # a pass over millions of tokens is none of the part's work
+    slow = False
+    print(f"| part | piece | {' | '.join(f'{size:,}' for size in SIZES)} | factor |")
+    print("|---|---|---:|---:|---:|---:|")
+    for name, part in PARTS.items():
+        worst: tuple[float, str, list[float]] = (0.0, "", [])
+        for piece in PIECES:
+            found = [seconds(part, (piece * size)[:size]) for size in SIZES]
+            gc.collect()
+            slow |= found[-1] > 0.2 and found[-1] > 8 * found[0]
+            worst = max(worst, (found[-1], piece, found))
+        times = " | ".join(f"{one:.2f} s" for one in worst[2])
+        print(
+            f"| {name} | `{worst[1]!r}` (the slowest) | {times} | {worst[2][-1] / max(worst[2][0], 1e-9):.1f} |",
+            flush=True,
+        )
+    raise SystemExit(slow)
+
+
+if __name__ == "__main__":
+    main()
