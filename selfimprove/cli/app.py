@@ -1,5 +1,8 @@
 """The command line: commands only parse, call and print, and import what they need when they run."""
 
+import errno
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,11 +70,10 @@ def run(
     from contextlib import nullcontext
 
     from selfimprove.recipe.file import load_recipe
-    from selfimprove.records.console import SafeConsole
     from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status
     from selfimprove.running.loop import run_loop
-    from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
+    from selfimprove.running.progress import watching
     from selfimprove.store import RunFolder
 
     if on not in (None, "ray") or (workers and not on):
@@ -79,13 +81,8 @@ def run(
     changes = [*_overrides(set_, model, name), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
     folder = RunFolder(runs / loaded.name)
-    with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
-        report = Interruptible(shown)
-        try:
-            with _spread(loaded) if on else nullcontext() as runner:
-                run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
-        finally:
-            report.restore()
+    with watching(folder) as report, _spread(loaded) if on else nullcontext() as runner:
+        run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
     print_status(folder)
     check_judged(folder)
 
@@ -405,7 +402,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["selfimprove", *given])
+    runs = given[:1] in (["run"], ["evaluate"], ["prompts"])
+    if runs:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end a job: it says what Ctrl-C says
     code: int | None = None
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 (one that is closed is no mistake)
     try:
         given = _import_files(given)
         code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
@@ -415,10 +416,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error))
     except UsageError as error:  # type: ignore[misc]
         _fail(f"{error.format_message()} See: selfimprove --help")
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        sys.stdout = None
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _fail(f"what this command prints cannot be written: {error.strerror}")
     if code == INTERRUPTED:
-        runs = given[:1] in (["run"], ["evaluate"], ["prompts"])
         kept = f", all finished parts are kept; continue with: {command}" if runs else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from selfimprove.prompting.triggers import Trigger
     from selfimprove.recipe import Recipe
     from selfimprove.running.report import Report
+    from selfimprove.store import RunFolder
 
 app = typer.Typer(help="Ways to ask a model, compared on the same problems.")
 WORD_PROBLEMS = ("gsm8k", "svamp", "asdiv")  # the exemplars of the recipe `ask` are of their kind
@@ -73,14 +74,13 @@ def _choose_task(task: str, path: str | None, recipe: str) -> list[str]:
     return ["evaluate_on=[]", "open=null", *changes, *([f"train.path={json.dumps(path)}"] if path else [])]
 
 
-def watch(quiet: bool) -> "AbstractContextManager[Report | None]":
+def watch(quiet: bool, folder: "RunFolder | None" = None) -> "AbstractContextManager[Report | None]":
     """Who is told how far it is: nobody where plain data is printed."""
     if quiet:
         return nullcontext(None)
-    from selfimprove.records.console import SafeConsole
-    from selfimprove.running.progress import BarReport, LineReport, is_terminal
+    from selfimprove.running.progress import watching
 
-    return BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport())
+    return watching(folder)
 
 
 def read_triggers(file: str, own: list[str] | None) -> "list[Trigger]":
@@ -234,7 +234,7 @@ def evaluate(
     default = plain_name("evaluate", task, standard or "", str(samples) if samples > 1 else "")
     folder = RunFolder(runs / (name or default))
     loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more)
-    with watch(json_) as report:
+    with watch(json_, folder) as report:
         run_loop(loaded, folder, report=report)
     if json_:
         typer.echo(json.dumps(to_json(folder), indent=2))

@@ -1,9 +1,8 @@
 """`si.run` and `si.load`: a run from Python, its rounds and what was written in them."""
 
 import os
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -37,12 +36,13 @@ def run(
     """
     from selfimprove.recipe.file import load_recipe
     from selfimprove.running.loop import run_loop
+    from selfimprove.running.progress import watching
 
     if isinstance(settings.get("model"), (str, os.PathLike)):
         settings["model"] = {"build": None, "path": settings["model"]}
     loaded = load_recipe(recipe, settings)
     folder = RunFolder(Path(runs) / loaded.name)
-    with _watch(quiet) as report:
+    with nullcontext() if quiet else watching(folder) as report:
         run_loop(loaded, folder, report=report, redo=[redo] if isinstance(redo, str) else redo)
     return Run(folder)
 
@@ -54,26 +54,6 @@ def load(run: PathLike, *, runs: PathLike = "runs") -> "Run":
     shown as they lie there.
     """
     return Run(find_run(os.fspath(run), Path(runs)))
-
-
-@contextmanager
-def _watch(quiet: bool) -> Iterator[Any]:
-    """What tells of a run that goes on: bars on a terminal, lines in a notebook; Ctrl-C ends it between two events."""
-    from selfimprove.records.console import SafeConsole
-    from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
-
-    if quiet:
-        yield None
-        return
-    with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
-        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-            yield shown
-            return
-        report = Interruptible(shown)
-        try:
-            yield report
-        finally:
-            report.restore()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """What a person sees while a run goes on: bars on a terminal, one line an event elsewhere."""
 
+import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from rich.console import Console
@@ -17,9 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from selfimprove.errors import SelfImproveError
+from selfimprove.records.console import SafeConsole
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
-from selfimprove.store import Manifest
+from selfimprove.store import Manifest, RunFolder
 
 
 def describe_manifest(manifest: Manifest, summary: str) -> str:
@@ -34,6 +40,16 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
         parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")
     return ", ".join([*parts, summary] if summary else parts)
+
+
+def say(line: str) -> None:
+    """Print a line at once; a run goes on where nobody reads it any more, and the rest goes nowhere."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class LineReport:
@@ -52,10 +68,10 @@ class LineReport:
     def progress(self, done: int, total: int, note: str = "") -> None:
         if time.monotonic() - self._last >= self.EVERY:
             self._last = time.monotonic()
-            print(f"{self._stage}: {done} of {total}{', ' + note if note else ''}", flush=True)
+            say(f"{self._stage}: {done} of {total}{', ' + note if note else ''}")
 
     def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
-        print(describe_manifest(manifest, summary), flush=True)
+        say(describe_manifest(manifest, summary))
 
 
 class BarReport:
@@ -100,7 +116,7 @@ class BarReport:
 
 
 class Interruptible:
-    """A report that stops the run at the next event after Ctrl-C.
+    """A report that stops the run at the next event after Ctrl-C or SIGTERM.
 
     The exception that Python raises for Ctrl-C is lost where it falls into a library's clean-up code; the note that
     this handler takes is not.
@@ -109,7 +125,7 @@ class Interruptible:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._interrupted = False
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        self._before = {one: signal.signal(one, self._interrupt) for one in (signal.SIGINT, signal.SIGTERM)}
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
@@ -132,8 +148,46 @@ class Interruptible:
         self._report.end(stage, manifest, summary)
 
     def restore(self) -> None:
-        """Give Ctrl-C back to whoever had it."""
-        signal.signal(signal.SIGINT, self._before)
+        """Give both back to whoever had them."""
+        for one, before in self._before.items():
+            signal.signal(one, before)
+
+
+@contextmanager
+def watching(folder: RunFolder | None = None) -> Iterator[Report]:
+    """What tells of a run that goes on: bars on a terminal, lines elsewhere; Ctrl-C and SIGTERM end it between events.
+
+    A run in `folder` that goes on where it stopped says so at once.
+    """
+    where = where_it_is(folder) if folder else ""
+    if where:
+        say(where)
+    with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield shown
+            return
+        report = Interruptible(shown)
+        try:
+            yield report
+        finally:
+            report.restore()
+
+
+def where_it_is(folder: RunFolder) -> str:
+    """Where a run that was begun goes on, as far as its folder says; nothing where it was not begun."""
+    try:
+        stages = list(folder.stages())
+        done = [stage for stage in stages if stage.closed]
+    except SelfImproveError:  # damage is named where the stage is read
+        return ""
+    if not done:
+        return ""
+    line = f"{folder.path}: goes on; stages that are done: {len(done)}"
+    for stage in stages:
+        if stage not in done:
+            parts = len({file.stem.rsplit("-", 1)[1] for file in stage.files()})
+            line += f", parts of round {stage.key[0]} {stage.key[1]}: {parts}"
+    return line
 
 
 def is_terminal() -> bool:

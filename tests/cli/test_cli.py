@@ -21,6 +21,7 @@ from small import SMALL, record_ids, small_recipe
 from selfimprove.cli import main
 from selfimprove.records import Example
 from selfimprove.running.loop import run_loop
+from selfimprove.running.progress import watching
 from selfimprove.store import RunFolder
 from selfimprove.store.query import Query
 
@@ -77,6 +78,29 @@ def test_a_process_that_fails_says_so_in_one_line(folder: Path, arguments: Seque
     assert done.stderr.startswith("selfimprove: ")
 
 
+def test_an_output_that_is_closed_or_full_is_no_traceback(folder: Path) -> None:
+    """Closed before the start, and on a full disk."""
+    command = f"{sys.executable} -m selfimprove.cli"
+    for arguments, code, errors in (
+        ("status small >&-", 0, ""),
+        ("status small > /dev/full", 2, "selfimprove: what this command prints cannot be written: No space left"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {arguments}"], cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
+        assert done.returncode == code, (arguments, done.stderr)
+        assert done.stderr.startswith(errors) and done.stderr.count("\n") == bool(errors), arguments
+
+
+@pytest.mark.long  # it imports what trains
+def test_a_run_goes_on_when_its_reader_has_seen_enough(folder: Path, tmp_path: Path) -> None:
+    small_recipe(tmp_path)
+    command = f"set -o pipefail; {sys.executable} -m selfimprove.cli run small.yaml --set rounds=1 | true"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "finished" in call("status", "small", folder=tmp_path).stdout
+
+
 def test_run_prints_a_line_a_stage_and_the_status(folder: Path, tmp_path: Path) -> None:
     small_recipe(tmp_path)
     done = call("run", "small.yaml", "--set", "rounds=1", "--name", "printed", folder=tmp_path)
@@ -90,7 +114,18 @@ def test_run_prints_a_line_a_stage_and_the_status(folder: Path, tmp_path: Path) 
     assert not any(line.startswith("round 1 generate") for line in again.stdout.splitlines())
 
 
-def test_ctrl_c_names_the_command_that_continues(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_stop_a_run_at_its_next_event() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        with watching() as report:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt):  # also where a library lost the first one
+                report.progress(1, 2)
+        assert signal.getsignal(number) is before
+
+
+def test_sigterm_names_the_command_that_continues(folder: Path, tmp_path: Path) -> None:
     small_recipe(tmp_path)
     command = [sys.executable, "-m", "selfimprove.cli", "run", "small.yaml", "--set", "rounds=1"]
     process = subprocess.Popen(
@@ -100,12 +135,14 @@ def test_ctrl_c_names_the_command_that_continues(folder: Path, tmp_path: Path) -
     deadline = time.monotonic() + 120
     while not moment.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "continue with: selfimprove run small.yaml --set rounds=1" in errors
     assert "Traceback" not in errors
-    assert call(*command[3:], folder=tmp_path).returncode == 0
+    again = call(*command[3:], folder=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.startswith("runs/small: goes on; stages that are done: 1, parts of round 0 warmup: 0\n")
     ours, whole = record_ids(RunFolder(tmp_path / "runs/small")), record_ids(RunFolder(folder / "runs/small"))
     assert ours == {name: ids for name, ids in whole.items() if not name.startswith("round-02")}
 
