@@ -19,6 +19,7 @@ TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum (model|context) length|max_(model|seq)_len|too long|too many tokens",
     re.IGNORECASE,
 )
+ANSWERS = {"choices", "data", "results"}  # what a good answer holds one of
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -91,9 +92,12 @@ class Http:
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> Any:
         raw = await self._send(method, path, body, timeout)
         try:
-            return json.loads(raw) if raw.strip() else None
+            found = json.loads(raw) if raw.strip() else None
         except (ValueError, RecursionError):
             raise Failed("an answer that is not JSON") from None
+        if isinstance(found, dict) and found.get("error") and not found.keys() & ANSWERS:
+            self._refuse(read_code(found["error"]), raw, None)  # an error that calls itself a success
+        return found
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> bytes:
         assert self._session is not None
@@ -115,6 +119,10 @@ class Http:
         if status in (408, 409, 425) or status >= 500:
             raise Failed(message, status)
         raise Refused(status, message)
+
+    def quote(self, answer: Any) -> str:
+        """The beginning of an answer that makes no sense, as a message shows it."""
+        return self._hide(" ".join(json.dumps(answer, ensure_ascii=False).split()))
 
     def _hide(self, message: str) -> str:
         """Servers repeat the key in their messages."""
@@ -153,6 +161,12 @@ def read_message(raw: bytes) -> str:
         if isinstance(found, dict) and found.get(name):
             found = found[name]
     return " ".join(str(found).split())
+
+
+def read_code(error: Any) -> int:
+    """The status that an error names; 400, which is not asked again, where it names none."""
+    code = error.get("code") or error.get("status") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 400
 
 
 def read_seconds(after: str | None) -> float | None:

@@ -15,6 +15,7 @@ from selfimprove.errors import EngineError
 SAMPLING: dict[str, Any] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 EXTRAS: dict[str, Any] = {**SAMPLING, "return_token_ids": True}
 WRITTEN = 8  # tokens that a probe asks for
+REASONING = ("reasoning_content", "reasoning")  # where servers put what a model thinks
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,25 @@ class Abilities:
 
 
 def read_choice(answer: Any) -> dict[str, Any]:
-    """The one choice of an answer; raises one of pool.NONSENSE where there is none."""
-    choice = answer["choices"][0]
-    if not isinstance(choice["text"] if "text" in choice else choice["message"]["content"] or "", str):
+    """The one choice of an answer, with its `text`; raises one of pool.NONSENSE where there is none."""
+    choice = dict(answer["choices"][0])
+    if "text" not in choice:
+        choice["text"] = _read_message(choice["message"])
+    if not isinstance(choice["text"], str):
         raise TypeError("no text")
-    return dict(choice)
+    return choice
+
+
+def _read_message(message: dict[str, Any]) -> Any:
+    """The text of a chat's answer; what a server set apart as reasoning stands before it, between marks of thinking."""
+    content = message.get("content")
+    if isinstance(content, list):  # a list of parts
+        content = "".join(str(one["text"]) for one in content if one.get("type", "text") == "text")
+    thought = next((message[name] for name in REASONING if isinstance(message.get(name), str) and message[name]), "")
+    if not thought:
+        return content or ""
+    # Thinking that was cut off has no end: what follows it would be the answer.
+    return f"<think>\n{thought}\n</think>\n\n{content}" if content else f"<think>\n{thought}"
 
 
 def read_logprobs(choice: dict[str, Any]) -> list[float] | None:
@@ -113,7 +128,13 @@ class Probe:
             raise EngineError(f"{self._server.http.url}: serves no model '{wanted}' (engine.server.model), but {shown}")
         if not wanted and not names:
             raise EngineError(f"{self._server.http.url}: lists no models; name one with engine.server.model")
-        self._server.model = wanted or names[0]
+        whole = [name for name, one in zip(names, listed, strict=True) if not one.get("parent")]  # no adapters of it
+        if not wanted and len(whole) > 1:
+            shown = ", ".join(whole[:4]) + (" …" if len(whole) > 4 else "")
+            raise EngineError(
+                f"{self._server.http.url}: serves {len(whole)} models ({shown}); name one with engine.server.model"
+            )
+        self._server.model = wanted or (whole or names)[0]
         entry = listed[names.index(self._server.model)] if names else {}
         limit = entry.get("max_model_len")
         return limit if isinstance(limit, int) and limit > 0 else 1 << 30
@@ -139,8 +160,12 @@ class Probe:
                 reasons.append(str(refusal))
         if found is None:
             raise EngineError(f"{self._server.http.url}: takes none of this model's prompts as they are: {reasons[-1]}")
+        sampled = await self._sample(found)
+        if not any(sampled) and not found.ids:
+            await self._check_written(found)
         more = {
-            "seeds": await self._knows_seeds(found),
+            # Some servers answer everything from a cache, or sample nothing: then no seed is told from another.
+            "seeds": sampled[0] is not None and sampled[0] == sampled[1] and len(set(sampled)) > 1,
             "stops": await self._knows_stops(found),
             "scoring": await self._scores(found),
             "limit": limit,
@@ -175,12 +200,25 @@ class Probe:
             choice = read_choice(await self._ask(found.prompts, found.extras, **more))
         except Refused:
             return None
-        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+        return str(choice["text"])
 
-    async def _knows_seeds(self, found: Abilities) -> bool:
-        texts = [await self._text_of(found, temperature=1.0, seed=seed) for seed in (1, 1, 2, 3, 4)]
-        # Some servers answer everything from a cache, or sample nothing: then no seed is told from another.
-        return texts[0] is not None and texts[0] == texts[1] and len(set(texts)) > 1
+    async def _check_written(self, found: Abilities) -> None:
+        """Raise EngineError where a server writes tokens of which it shows no text."""
+        answers = [await self._ask(found.prompts, found.extras, temperature=one) for one in (0.0, 1.0, 1.0)]
+        choices = [read_choice(one) for one in answers]
+        counts = [(one.get("usage") or {}).get("completion_tokens") for one in answers]
+        # A model may end at once, which is one token.
+        if any(one["text"] for one in choices) or all(isinstance(one, int) and one <= 1 for one in counts):
+            return
+        shown = {name: value for name, value in choices[0].items() if name not in ("text", "logprobs", "index")}
+        raise EngineError(
+            f"{self._server.http.url}: every answer to a first question is an empty text: {str(shown)[:200]}; does it "
+            "think in secret, or in a field that is not known here? Have it serve the model without a reasoning parser"
+        )
+
+    async def _sample(self, found: Abilities) -> list[str | None]:
+        """What it writes by five seeds, of which the first two are the same."""
+        return [await self._text_of(found, temperature=1.0, seed=seed) for seed in (1, 1, 2, 3, 4)]
 
     async def _knows_stops(self, found: Abilities) -> bool:
         free = await self._text_of(found)

@@ -201,6 +201,8 @@ class ServerEngine:
         """One answer; raises one of pool.NONSENSE where it makes no sense."""
         choice = read_choice(answer)
         finish = choice.get("finish_reason")
+        if finish is not None and finish not in FINISHES:
+            raise ValueError(f"ended by {finish!r}")
         finish = None if finish is None else FINISHES[finish]
         ids = choice["token_ids"] if able.ids else None
         logprobs = read_logprobs(choice) if able.logprobs else None
@@ -211,7 +213,7 @@ class ServerEngine:
             text, tokens = decode_completion(self.tokenizer, ids, self._ends), len(ids)
             cut = decode_completion(self.tokenizer, ids, self._ends, stop)
         else:
-            text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
+            text = choice["text"]
             tokens = len(logprobs) if logprobs else self._count(answer, text)
             cut = cut_at_stop(text, stop)
         if logprobs is not None and len(logprobs) != tokens:

@@ -140,17 +140,20 @@ class Pool:
         while True:
             server = await self._take(failed_at or begun)
             server.busy += 1
+            answer: Any = None
             try:
-                answer = read(await server.http.post(path, {"model": server.model, **body}))
+                answer = await server.http.post(path, {"model": server.model, **body})
+                found = read(answer)
             except Busy as busy:
                 self._pause(server, busy)
                 trouble = str(busy)
             except (Failed, *NONSENSE) as failure:
-                trouble = "an answer that makes no sense" if isinstance(failure, NONSENSE) else str(failure)
+                nonsense = f"an answer that makes no sense: {server.http.quote(answer)}"
+                trouble = nonsense if isinstance(failure, NONSENSE) else str(failure)
                 self._blame(server, trouble)
             else:
                 self._praise(server)
-                return answer
+                return found
             finally:
                 server.busy -= 1
                 self._wake(1)
@@ -266,7 +269,8 @@ class Pool:
         try:
             await self._admit(server)
         except (Failed, Busy, *NONSENSE) as failure:
-            server.trouble = "an answer that makes no sense" if isinstance(failure, NONSENSE) else str(failure)
+            nonsense = f"an answer that makes no sense ({type(failure).__name__}: {failure})"
+            server.trouble = nonsense if isinstance(failure, NONSENSE) else str(failure)
             return
         if server.missed:
             self.say(f"{server.http.url} answers")

@@ -80,7 +80,7 @@ class Prompting(Settings):
     """Use only the first n exemplars; by default all."""
     answer: str = "{answer}"
     """How an exemplar states its answer, such as "The answer is {answer}."."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """A completion ends before any of these."""
     chat: Literal["auto", "never"] = "auto"
     """Use the tokenizer's chat template where it has one."""

@@ -208,6 +208,66 @@ def test_addresses_and_headers_are_read() -> None:
     assert read_message(b"<html>\xff") == "<html>\ufffd"
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_what_a_server_sets_apart_as_reasoning_is_thinking(field: str, model: Path, expected: list[Completion]) -> None:
+    """vLLM, SGLang, llama.cpp and hosted servers; of a text that was cut off while thinking there is no content."""
+    with stub(completions=False, reasoning=field) as server:
+        engine = make_engine(model, server.url)
+        plain = [one.text for one in expected[:6]]
+        assert [one.text for one in ask(engine, 6)] == [f"<think>\nSo {one}.\n</think>\n\n{one}" for one in plain]
+        server.set(answers=False)
+        assert [one.text for one in ask(engine, 6)] == [f"<think>\nSo {one}." for one in plain]
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"completions": False, "reasoning": "", "answers": False},
+            "every answer to a first question is an empty text: .*'finish_reason': 'stop'.*without a reasoning parser",
+        ),
+        ({"models": [["other", None]]}, r"serves 2 models \(stub, other\); name one with engine.server.model"),
+        (
+            {"faults": [{"kind": "error", "count": 99, "message": "no such user"}]},
+            "takes none of this model's prompts as they are: 400 no such user",
+        ),
+    ],
+    ids=["all empty", "two models", "an error that calls itself a success"],
+)
+def test_what_makes_a_server_useless_is_said_before_the_work(
+    settings: dict[str, Any], message: str, model: Path
+) -> None:
+    with stub(**settings) as server, pytest.raises(EngineError, match=message):
+        make_engine(model, server.url)
+
+
+def test_adapters_of_a_model_are_no_second_model(model: Path) -> None:
+    with stub(models=[["adapter", "stub"]]) as server:
+        engine = make_engine(model, server.url)
+        assert len(ask(engine, 2)) == 2
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"finish": "abort"}, r"an answer that makes no sense: .*\"finish_reason\": \"abort\""),
+        ({"faults": [{"kind": "error", "count": 10**9, "message": "out of memory", "code": 503}]}, "503 out of memory"),
+    ],
+    ids=["abort", "an error within a success"],
+)
+def test_a_server_s_own_reason_is_shown_where_it_is_given_up(
+    settings: dict[str, Any], message: str, model: Path
+) -> None:
+    with stub() as server:
+        engine = make_engine(model, server.url, patience=0.5)
+        server.set(**settings)
+        with pytest.raises(UnreachableError, match=message):
+            ask(engine, 4)
+        engine.close()
+
+
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 

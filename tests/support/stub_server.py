@@ -33,6 +33,10 @@ SETTINGS: dict[str, Any] = {
     "scores": "",  # other ones give other log-probabilities
     "faults": [],  # [{"kind": …, "after": n, "count": m}]: what becomes of the completions n to n + m
     "health": 200,
+    "models": [],  # more that it lists, with their parents
+    "reasoning": None,  # the field of a chat's message that holds what it writes before the answer; "": it is not shown
+    "answers": True,  # whether a chat's answer comes within the length
+    "finish": None,  # another reason why it ended than its own
 }
 counts: Counter[str] = Counter()
 asked: Counter[str] = Counter()  # by prompt and seed
@@ -87,6 +91,7 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
     text = decode(written)
     for mark in stops if SETTINGS["stops"] else ():
         text = text.split(mark)[0]
+    finish = SETTINGS["finish"] or finish
     choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
     extras = SETTINGS["extras"] is True
     if body.get("logprobs") is not None and SETTINGS["logprobs"]:
@@ -112,7 +117,12 @@ def chat(body: dict[str, Any]) -> dict[str, Any]:
     """The answer to a chat request: that to its last message as a prompt."""
     plain = {"model": body["model"], "prompt": body["messages"][-1]["content"], "logprobs": None}
     found = complete({**{name: body[name] for name in STANDARD & set(body)}, **plain})
-    message = {"role": "assistant", "content": found["choices"][0]["text"]}
+    text = found["choices"][0]["text"]
+    message = {"role": "assistant", "content": text}
+    if SETTINGS["reasoning"] is not None:
+        message = {"role": "assistant", "content": text if SETTINGS["answers"] else None, "reasoning_content": None}
+        if SETTINGS["reasoning"]:
+            message[SETTINGS["reasoning"]] = f"So {text}."
     choice = {"index": 0, "message": message, "finish_reason": found["choices"][0]["finish_reason"]}
     return {"choices": [choice], "usage": found["usage"]}
 
@@ -139,7 +149,8 @@ async def answer(path: str, headers: dict[str, str], body: Any) -> tuple[int, by
         return SETTINGS["health"], b"", {}
     if path == "/v1/models":
         length = {"max_model_len": SETTINGS["limit"]} if SETTINGS["extras"] is True and SETTINGS["limit"] else {}
-        return 200, json.dumps({"data": [{"id": SETTINGS["name"], **length}]}).encode(), {}
+        listed = [{"id": SETTINGS["name"], **length}, *({"id": one, "parent": by} for one, by in SETTINGS["models"])]
+        return 200, json.dumps({"data": listed}).encode(), {}
     if path == "/collective_rpc" and SETTINGS["weights"] is not None:
         return 200, json.dumps({"results": [call(body)]}).encode(), {}
     if path == "/reset_prefix_cache" and SETTINGS["weights"] is not None:
@@ -177,6 +188,8 @@ async def write(path: str, body: Any) -> tuple[int, bytes, dict[str, str]]:
         return 200, b'{"choices": [{"text": "12', {}
     if kind == "shape":
         return 200, b'{"choices": []}', {}
+    if kind == "error":
+        return 200, json.dumps({"error": {"message": made["message"], "code": made.get("code")}}).encode(), {}
     if kind == "slow":
         await asyncio.sleep(made["seconds"])
     if isinstance(kind, int):
