@@ -267,6 +267,10 @@ def serve(
     cache: Annotated[str | None, typer.Option(help="The key-value cache's size in place of that, such as 8G.")] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="The longest prompt and completion together.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each server.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="The environment variable that holds a key; only with one a run can give them new weights."),
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Start vLLM servers of a checkpoint on this machine, and keep them alive until Ctrl-C."""
@@ -275,7 +279,7 @@ def serve(
 
     vllm = {"gpus": gpus, "memory": memory, "cache": cache, "max_length": max_length}
     settings = read_settings({"threads": threads, "vllm": vllm})
-    serve_checkpoint(checkpoint, runs=runs, servers=servers, port=port, settings=settings, dtype=dtype)
+    serve_checkpoint(checkpoint, runs=runs, servers=servers, port=port, settings=settings, dtype=dtype, key=key)
 
 
 @app.command()

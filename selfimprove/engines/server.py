@@ -3,7 +3,7 @@
 Each sample is a request of its own with its own seed, so that none depends on the others; the n of the API is not used.
 """
 
-import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +23,7 @@ from selfimprove.engines.probe import (
     score_by_echo,
     score_by_prompt,
 )
+from selfimprove.engines.server_key import read_key
 from selfimprove.engines.server_weights import PROBE, Served, fits
 from selfimprove.engines.servers import Pace, Pool, Server
 from selfimprove.engines.supervisor import Supervisor
@@ -69,7 +70,7 @@ class ServerEngine:
     def _connect(self, settings: EngineSettings, model: Model, pace: Pace) -> Pool:
         """Find the servers, or start them, and what they can do."""
         key, patience = self._read_key(), self.settings.patience
-        self._urls = self._find_urls(settings, model)
+        self._urls = self._find_urls(settings, model, key)
         servers = [Server(Http(url, key, self.settings.timeout), self.settings.concurrency) for url in self._urls]
         pool = self._pool = Pool(servers, self._admit, patience=patience, pace=pace, lost=self._find_loss)
         self._background = Background()
@@ -85,20 +86,19 @@ class ServerEngine:
         return self._background
 
     def _read_key(self) -> str | None:
-        name = self.settings.key
-        if name is None:
-            return None
-        if not os.environ.get(name):
-            raise EngineError(f"engine.server.key: the environment variable {name} is not set; put the key into it")
-        return os.environ[name]
+        """The servers' key; those that are started here, and take new weights, have one in any case."""
+        if self.settings.key is not None:
+            return read_key(self.settings.key, "engine.server.key")
+        return secrets.token_urlsafe(24) if self.settings.start else None
 
-    def _find_urls(self, settings: EngineSettings, model: Model) -> Sequence[str]:
+    def _find_urls(self, settings: EngineSettings, model: Model, key: str | None) -> Sequence[str]:
         """The servers' addresses, once those that are started here answer."""
         if bool(self.settings.urls) == bool(self.settings.start):
             raise EngineError("engine.server: name servers with 'urls', or have some started here with 'start'")
         if self.settings.urls:
             return self.settings.urls
-        self._supervisor = Supervisor(self.weights, model=model, settings=settings, count=self.settings.start)
+        count = self.settings.start
+        self._supervisor = Supervisor(self.weights, model=model, settings=settings, count=count, key=key)
         self._supervisor.wait()
         return self._supervisor.urls
 

@@ -18,7 +18,7 @@ ADAPTERS = "selfimprove-"  # what the names of adapters begin with
 LOADING = 900.0  # seconds that a server may take to load weights
 CLEARING = 60.0  # seconds that the prefix cache may take to become free
 HOW = (
-    "start it with `selfimprove serve`, let the run start its own (engine.server.start), or start vLLM with "
+    "start it with `selfimprove serve --key`, let the run start its own (engine.server.start), or start vLLM with "
     "VLLM_SERVER_DEV_MODE=1 and --worker-extension-cls selfimprove.engines.server_worker.ServedWeights"
 )
 
@@ -32,6 +32,11 @@ def name_weights(weights: Weights) -> str:
     """What a server calls the whole model's weights; of an adapter those under it."""
     own = weights.hash if weights.base is None else ""
     return own or name_folder(full_folder(weights))
+
+
+def name_adapter(weights: Weights) -> str:
+    """What a server calls a LoRA adapter."""
+    return f"{ADAPTERS}{weights.hash}"
 
 
 def fits(old: Weights, new: Weights) -> bool:
@@ -115,7 +120,7 @@ class Served:
 
     async def _ensure_adapter(self, server: Server) -> None:
         """Load a LoRA adapter beside the model; requests name it, so none can be answered by another."""
-        name = f"{ADAPTERS}{self.weights.hash}"
+        name = name_adapter(self.weights)
         listed = [str(one["id"]) for one in (await server.http.get("/models"))["data"]]
         if name not in listed:
             try:

@@ -16,8 +16,9 @@ from selfimprove.engines import guard
 from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
 from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of
-from selfimprove.engines.models import read_longest
-from selfimprove.engines.server_weights import name_weights
+from selfimprove.engines.models import read_longest, resolve_folder
+from selfimprove.engines.server_key import developer_mode, without_developer_mode
+from selfimprove.engines.server_weights import name_adapter, name_weights
 from selfimprove.engines.server_worker import WEIGHTS
 from selfimprove.engines.vllm_start import choose_arguments
 from selfimprove.errors import EngineError, SelfImproveError
@@ -26,6 +27,7 @@ from selfimprove.recipe.engine_settings import EngineSettings
 
 NAME = "model"  # what the servers call what they serve
 EXTENSION = "selfimprove.engines.server_worker.ServedWeights"
+GUARD = "selfimprove.engines.server_key.NeedsKey"
 READY = 900.0  # seconds that a server may take to start: a large model is read from a slow disk
 POLL = 0.3
 TRIES = 3  # a server that ends so often in a row is given up
@@ -52,8 +54,9 @@ class Supervised:
 class Supervisor:
     """Keeps `count` vLLM servers of a checkpoint alive on ports of this machine from `port`, or on free ones.
 
-    `weights` is what a server is started with, also again: whoever swaps weights sets it. Raises EngineError where
-    vLLM is missing, a port is taken, or no server comes up.
+    `weights` is what a server is started with, also again: whoever swaps weights sets it. Only servers with a `key`,
+    which each request must bring, take other weights and can be sent to sleep. Raises EngineError where vLLM is
+    missing, a port is taken, or no server comes up.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Supervisor:
         settings: EngineSettings,
         count: int,
         port: int | None = None,
+        key: str | None = None,
         say: Callable[[str], None] = lambda message: print(f"selfimprove: {message}", file=sys.stderr, flush=True),
     ) -> None:
         check_installed("vllm")
         self.weights, self.model, self.settings, self.say = weights, model, settings, say
+        self._key = key
         self.adapter: Adapter | None = read_adapter(weights)
         self.logs = Path(tempfile.mkdtemp(prefix="selfimprove-servers-"))
         gpus = choose_gpus(model, count, settings.vllm.gpus)
@@ -125,7 +130,7 @@ class Supervisor:
         elif not one.ready and answers(one.port):
             # What a kernel does not know, such as heads of 16 or 24 on a CPU, is found by the first token only.
             body = {"model": NAME, "prompt": [0], "max_tokens": 1}
-            one.ready = ask(one.port, "/v1/completions", body, timeout=WRITING) is not None
+            one.ready = ask(one.port, "/v1/completions", body, timeout=WRITING, key=self._key) is not None
             one.started = time.monotonic()
 
     def _try_start(self, one: Supervised) -> None:
@@ -170,8 +175,8 @@ class Supervisor:
     def _learn_weights(self) -> None:
         """Find out what a run has given the servers meanwhile, so that one that is started again begins with it."""
         for one in self.servers:
-            if one.ready and self.adapter is None:
-                found = ask(one.port, "/collective_rpc", {"method": "served_weights"})
+            if one.ready and self.adapter is None and self._key:
+                found = ask(one.port, "/collective_rpc", {"method": "served_weights"}, key=self._key)
                 with suppress(TypeError, KeyError, IndexError):
                     served = found["results"][0]
                     if served["folder"] and served["weights"] not in ("", name_weights(self.weights)):
@@ -189,23 +194,25 @@ class Supervisor:
                 cpu=self.cpu,
                 adapter=self.adapter,
             ),
-            "worker_extension_cls": EXTENSION,
             "host": HOST,
             "port": one.port,
             "served_model_name": NAME,
             "uvicorn_log_level": "warning",
             "disable_uvicorn_access_log": True,
         }
+        if self._key:
+            arguments |= {"worker_extension_cls": EXTENSION, "middleware": GUARD}
+        elif self.adapter:
+            arguments["lora_modules"] = [f"{name_adapter(weights)}={resolve_folder(weights.path).resolve()}"]
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(arguments)]
 
     def _environment(self, one: Supervised, weights: Weights) -> dict[str, str]:
         package = str(Path(guard.__file__).parents[2])
         paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {
-            **os.environ,
+            **without_developer_mode(os.environ),
+            **developer_mode(self._key),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-            "VLLM_SERVER_DEV_MODE": "1",  # for calls to the workers: new weights, sleep
-            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             # An engine in this process says nothing; a server's log must say why it ended.
             "VLLM_CONFIGURE_LOGGING": "1",
             "VLLM_LOGGING_LEVEL": "INFO",

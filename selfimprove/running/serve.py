@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from selfimprove.engines import Weights
 from selfimprove.engines.canary import TOLERANCE
 from selfimprove.engines.models import ADAPTER, hash_weights, read_base, resolve_folder
+from selfimprove.engines.server_key import read_key
+from selfimprove.engines.server_weights import name_adapter
 from selfimprove.errors import EngineError, SelfImproveError, StoreError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
@@ -32,19 +34,30 @@ def read_settings(given: dict[str, Any]) -> EngineSettings:
 
 
 def serve(
-    target: str, *, runs: Path, servers: int | None, port: int, settings: EngineSettings, dtype: str | None
+    target: str,
+    *,
+    runs: Path,
+    servers: int | None,
+    port: int,
+    settings: EngineSettings,
+    dtype: str | None,
+    key: str | None = None,
 ) -> None:
-    """Serve a checkpoint or the best one of a run until told to stop; raises EngineError where no server can live."""
+    """Serve a checkpoint or the best one of a run until told to stop; raises EngineError where no server can live.
+
+    `key` names the environment variable of the servers' key; only with one runs can give them the weights of a round.
+    """
     from selfimprove.engines.supervisor import Supervisor
 
     signal.signal(signal.SIGTERM, _stop)
     weights, model = choose_weights(target, runs, dtype)
     count = servers or count_servers(model, settings.vllm)
-    supervisor = Supervisor(weights, model=model, settings=settings, count=count, port=port)
+    secret = read_key(key, "--key") if key else None
+    supervisor = Supervisor(weights, model=model, settings=settings, count=count, port=port, key=secret)
     try:
         print(f"starting {count} vLLM server{'s' if count > 1 else ''} of {weights.path} …", flush=True)
         supervisor.wait()
-        print(describe(supervisor.urls), flush=True)
+        print(describe(supervisor.urls, key, name_adapter(weights) if supervisor.adapter else None), flush=True)
         while not supervisor.lost:
             time.sleep(0.5)
         raise EngineError(f"{weights.path}: vLLM cannot serve it: {supervisor.lost}")
@@ -56,10 +69,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def describe(urls: Sequence[str]) -> str:
+def describe(urls: Sequence[str], key: str | None = None, adapter: str | None = None) -> str:
     """How the servers are reached and used."""
     lines = [f"serving on {' '.join(urls)}; Ctrl-C ends it"]
-    lines.append(f"for a run: --set 'engine={{name: server, server: {{urls: [{', '.join(urls)}]}}}}'")
+    if adapter and key is None:
+        lines.append(f"the adapter is the model '{adapter}'")
+    needs = f", key: {key}" if key else ""
+    lines.append(f"for a run: --set 'engine={{name: server, server: {{urls: [{', '.join(urls)}]{needs}}}}}'")
+    if key is None:
+        lines.append("they keep these weights: a run that trains needs servers with --key, or has its own started")
     return "\n".join(lines)
 
 

@@ -168,18 +168,24 @@ def wait_until(done: Callable[[], bool], seconds: float = 600) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_and_leaves_nothing_behind(
-    number: signal.Signals, models: dict[str, Path], tmp_path: Path
+    number: signal.Signals, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
+    monkeypatch.setenv("SERVERS_KEY", "s3cret")
     command = [sys.executable, "-m", "selfimprove.cli", "serve", str(models["tied 1"]), "--port", str(port)]
     log = tmp_path / "log.txt"
+    if number != signal.SIGINT:
+        command += ["--key", "SERVERS_KEY"]
     with log.open("w") as output:
         process = subprocess.Popen([*command, "--threads", "1", "--cache", "32M"], stdout=output, stderr=output)
     try:
         wait_until(lambda: "serving on" in log.read_text() or process.poll() is not None)
         assert f"urls: [http://127.0.0.1:{port}/v1]" in log.read_text()
+        assert ask(port, "/collective_rpc", {"method": "served_weights"}) is None  # no key, or no developer mode
         if number == signal.SIGTERM:  # the weights that a run gave it live on in a server that is started again
-            engine = make_engine(models["tied 1"], f"http://127.0.0.1:{port}", timeout=120, patience=600)
+            engine = make_engine(
+                models["tied 1"], f"http://127.0.0.1:{port}", key="SERVERS_KEY", timeout=120, patience=600
+            )
             assert engine.swap(weigh(models["tied 2"]))
             assert_same(engine, models["tied 2"])
             engine.close()
@@ -187,7 +193,7 @@ def test_the_command_serves_and_leaves_nothing_behind(
             os.kill(find_server(port).pid, signal.SIGKILL)
             wait_until(lambda: not answers(port))
             wait_until(lambda: answers(port))
-            found = ask(port, "/collective_rpc", {"method": "served_weights"})
+            found = ask(port, "/collective_rpc", {"method": "served_weights"}, key="s3cret")
             assert found == {"results": [{"weights": hash_weights(models["tied 2"]), "folder": ""}]}
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) >= 2
