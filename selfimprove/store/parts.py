@@ -174,9 +174,9 @@ class PartFile:
             self._flush()
 
     def add_batch(self, rows: pa.RecordBatch | pa.Table) -> None:
-        """Rows in the schema of the kind."""
+        """Rows in the schema of the kind, but for what DuckDB calls the items of lists, which differs by version."""
         self._flush()
-        self._write(pa.table(rows))
+        self._write(pa.table(rows).cast(self._schema))
 
     def _flush(self) -> None:
         if self._waiting:
