@@ -5,9 +5,10 @@ from typing import Any
 
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
+from selfimprove.trainers.tokens import CompletionTokens
 
 
 def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
@@ -39,15 +40,16 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
     import pyarrow.parquet as pq
     from datasets import Dataset
 
-    table = pq.read_table(job.examples, columns=["prompt", "completion"])
+    names = ["prompt", "completion", "token_ids", "sampled_tokens"]
+    table = pq.read_table(job.examples, columns=names)
     prompts: dict[str, list[int]] = {}
-    end = find_end(tokenizer, chat=job.chat)
+    completions = CompletionTokens(tokenizer, find_end(tokenizer, chat=job.chat))
     inputs, labels, left_out = [], [], 0
-    for prompt, completion in zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True):
+    for prompt, completion, *sampled in zip(*(table[name].to_pylist() for name in names), strict=True):
         if prompt not in prompts:
             prompts[prompt] = encode_prompt(tokenizer, prompt, chat=job.chat)
         ids = prompts[prompt]
-        target = encode_completion(tokenizer, completion, end)
+        target = completions.encode(completion, *sampled)
         if len(ids) + len(target) > job.settings.max_length:
             left_out += 1
             continue
@@ -58,4 +60,4 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
             f"{job.output}: none of {table.num_rows} rows to train on fits 'max_length: {job.settings.max_length}'"
         )
     data = Dataset.from_dict({"input_ids": inputs, "labels": labels})
-    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs))
+    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs), dict(completions.counts))
