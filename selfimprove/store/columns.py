@@ -40,7 +40,8 @@ def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
         found = [tuple(flat[start:end]) for start, end in pairwise(ends)]
         return found if not array.null_count else _without(found, lengths)
     if pa.types.is_int32(array.type) and not array.null_count:  # token ids, of which there are many
-        return array.to_numpy().tolist()
+        numbers: list[Any] = array.to_numpy().tolist()
+        return numbers
     values: list[Any] = array.to_pylist()
     if pa.types.is_struct(array.type):
         kind = _inner(annotation)

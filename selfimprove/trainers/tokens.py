@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selfimprove.prompting.prompts import encode_completion
@@ -10,6 +11,17 @@ SAMPLED = "as sampled"
 CHANGED = "as sampled, and not what their text gives"
 TEXT = "from the text of a sample"
 DIFFER = "from the text of a sample, and of another number"
+
+
+def read_rows(path: Path, needed: Sequence[str], known: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a job's file with the columns that they need, and those `known` that it has."""
+    import pyarrow.parquet as pq
+
+    there = pq.read_schema(path).names
+    rows: list[dict[str, Any]] = pq.read_table(
+        path, columns=[*needed, *(one for one in known if one in there)]
+    ).to_pylist()
+    return rows
 
 
 class CompletionTokens:
