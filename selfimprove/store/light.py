@@ -33,7 +33,7 @@ def make(kind: type[AnyRecord], **fields: Any) -> AnyRecord:
     names, writers, prefix = _shape(kind)
     if (*fields,) != names:
         raise TypeError(f"a {kind.kind} has the fields {', '.join(names)}, in this order")
-    written = [key + write(value) for (key, write), value in zip(writers, fields.values(), strict=True)]
+    written = [key + write(value) for (key, write), value in zip(writers, fields.values(), strict=True) if key]
     fields["id"] = hash_text(f"{prefix}{','.join(written)}}}")
     one = _new(kind)
     _set(one, "__dict__", fields)
@@ -52,7 +52,9 @@ def _shape(kind: type[Record]) -> Shape:
     if kind._added:
         raise TypeError(f"a {kind.kind} has fields that came later, and is made by its class")
     known = kind.model_fields
-    writers = [(f'"{name}":', _writer(field.annotation)) for name, field in known.items()]
+    writers = [
+        ("" if name in kind._unhashed else f'"{name}":', _writer(field.annotation)) for name, field in known.items()
+    ]
     return (*known,), writers, f"{kind.kind}\0{{"
 
 
