@@ -11,6 +11,7 @@ from selfimprove.records.base import (
     by_id,
     derive_seed,
     digest,
+    hash_bytes,
     hash_text,
     replace_surrogates,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "by_id",
     "derive_seed",
     "digest",
+    "hash_bytes",
     "hash_text",
     "replace_surrogates",
 ]
