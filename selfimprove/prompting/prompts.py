@@ -46,7 +46,13 @@ def load_exemplars(path: str | None, shots: int | None) -> tuple[Exemplar, ...]:
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Put values into a template in one pass, so that a value that looks like a field stays text."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+    return "".join([values.get(one, f"{{{one}}}") if at % 2 else one for at, one in enumerate(_pieces(template))])
+
+
+@lru_cache(maxsize=256)
+def _pieces(template: str) -> list[str]:
+    """Text and names of fields in turn."""
+    return re.split(r"\{(\w+)\}", template)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from selfimprove.records.base import (
     by_id,
     derive_seed,
     digest,
+    hash_bytes,
     hash_text,
     replace_surrogates,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "by_id",
     "derive_seed",
     "digest",
+    "hash_bytes",
     "hash_text",
     "replace_surrogates",
 ]

@@ -33,7 +33,12 @@ def digest(*parts: object) -> str:
 
 def hash_text(text: str) -> str:
     """Hash a text into a hex id of `ID_LENGTH` digits."""
-    return hashlib.blake2b(text.encode(), digest_size=ID_LENGTH // 2).hexdigest()
+    return hash_bytes(text.encode())
+
+
+def hash_bytes(data: bytes) -> str:
+    """Hash bytes into a hex id of `ID_LENGTH` digits."""
+    return hashlib.blake2b(data, digest_size=ID_LENGTH // 2).hexdigest()
 
 
 def derive_seed(*parts: object) -> int:

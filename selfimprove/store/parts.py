@@ -148,7 +148,9 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 def to_table(records: Sequence[Record], schema: pa.Schema) -> pa.Table:
     """Records as an Arrow table, column by column."""
-    columns = [encode([getattr(one, field.name) for one in records], field.type) for field in schema]
+    known = {"id": [one.id for one in records]}
+    rows = [vars(one) for one in records]
+    columns = [encode(known.get(field.name) or [row[field.name] for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
