@@ -12,12 +12,14 @@ from selfimprove.recipe import Model
 from selfimprove.recipe.flow import flow_of, trains_shown
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
+from selfimprove.running.journaled import JournaledEngine
 from selfimprove.running.plan import PlannedStage, ancestors
 from selfimprove.running.session import Session
 from selfimprove.running.training import train
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
+from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
@@ -39,6 +41,7 @@ class StageDesk:
         self.seed, self.run = stage.recipe.seed, session.folder.called
         self.folder: Path = self.disk.path
         self.trains_shown = trains_shown(stage.recipe)
+        self.journal: Journal | None = None  # of the part that is being made
         self._made: dict[Any, Any] = {}
 
     def other(self, kind: type[AnySettings]) -> AnySettings:
@@ -170,11 +173,15 @@ class StageDesk:
         return self.session.trained(self.stage.key)
 
     def engine(self, checkpoint: Checkpoint) -> Engine:
-        return self.session.engine(checkpoint)
+        return self._journaled(self.session.engine(checkpoint), checkpoint)
+
+    def _journaled(self, engine: Engine, checkpoint: Checkpoint) -> Engine:
+        journal = self.journal
+        return JournaledEngine(engine, checkpoint.id, journal, self.session.clock) if journal else engine
 
     def writer(self, checkpoint: Checkpoint) -> Writer:
         return Writer(
-            engine=EngineOf(checkpoint, self.session.slot),  # a part without problems loads none
+            engine=self._journaled(EngineOf(checkpoint, self.session.slot), checkpoint),  # loaded once it is asked
             checkpoint=checkpoint.id,
             extract_answer=self.judging.extract_answer,
             stop=self.prompts.stop,

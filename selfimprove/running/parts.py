@@ -14,6 +14,7 @@ from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.stages.base import arrange
 from selfimprove.store import StageFolder
+from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows
 
 Advance = Callable[[int], None]
@@ -91,6 +92,7 @@ def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, b
                 advance(1)
             yield record
 
+    journal = job.desk.journal = Journal(job.disk.path, number, job.disk.writer)
     kept = Kept()
     # Only what is written for problems comes in another order than theirs, and there is no more of it than of them.
     in_order = isinstance(part, Rows) or not any(isinstance(item, Problem) for item in part)
@@ -103,6 +105,7 @@ def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, b
 
     with nullcontext() if beside or declared.asks or declared.trains else collecting_rarely():
         job.disk.write_part(job.stage.main, number, kept.passing(records), note)
+    journal.clear()
     return FinishedPart(number, usage, kept.records)
 
 

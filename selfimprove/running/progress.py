@@ -26,6 +26,7 @@ from selfimprove.records.console import SafeConsole
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.journal import TEXTS, read_lines
 from selfimprove.trainers.tokens import describe_origins
 
 
@@ -190,6 +191,8 @@ def where_it_is(folder: RunFolder) -> str:
         if stage not in done:
             parts = len({file.stem.rsplit("-", 1)[1] for file in stage.files()})
             line += f", parts of round {stage.key[0]} {stage.key[1]}: {parts}"
+            if texts := sum(1 for file in stage.path.glob(TEXTS) for _ in read_lines(file)):
+                line += f", texts of the next one: {texts}"
     return line
 
 

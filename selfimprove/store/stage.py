@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record, hash_text
 from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_regular, open_regular, read_bounded
+from selfimprove.store.journal import TEXTS
 from selfimprove.store.parts import (
     PARTIAL,
     PartFile,
@@ -173,7 +174,8 @@ class StageFolder:
     @property
     def empty(self) -> bool:
         """Whether the stage was begun and nothing of it is worth keeping."""
-        return not ((self.path / MANIFEST).exists() or self.files() or any(self.path.glob("*/checkpoint-*")))
+        made = self.files() or any(self.path.glob("*/checkpoint-*")) or any(self.path.glob(TEXTS))
+        return not ((self.path / MANIFEST).exists() or made)
 
     @property
     def closed(self) -> bool:
@@ -298,6 +300,8 @@ class StageFolder:
                 )
         write_text(self.path / MANIFEST, seal_manifest(manifest))
         (self.path / OPEN).unlink(missing_ok=True)
+        for left in self.path.glob(TEXTS):  # of a process that was lost, whose part another one made
+            left.unlink(missing_ok=True)
 
     def underway(self) -> Underway | None:
         """How far the training of an open stage is; None where nothing of it lies there, or it cannot be read."""
