@@ -1,6 +1,5 @@
 """What a user can put right: each error is one line that says where, what, and what to do next."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -44,13 +43,89 @@ class StoreError(SelfImproveError):
     """A run on disk is locked, damaged, full, or belongs to another recipe."""
 
 
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "bs": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "grad_accum": "accumulate",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_steps": "steps",
+    "num_steps": "steps",
+    "lr_scheduler_type": "schedule",
+    "scheduler": "schedule",
+    "max_grad_norm": "clip",
+    "grad_clip": "clip",
+    "max_seq_length": "max_length",
+    "max_seq_len": "max_length",
+    "save_steps": "checkpoint_every",
+    "optim": "optimizer",
+    "wd": "weight_decay",
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "targets",
+    "max_new_tokens": "max_tokens",
+    "max_completion_length": "max_tokens",
+    "num_generations": "samples",
+    "num_samples": "samples",
+    "n": "samples",
+    "loss_type": "loss",
+    "model_name_or_path": "path",
+    "file": "path",
+    "torch_dtype": "dtype",
+    "precision": "dtype",
+    "iterations": "rounds",
+    "num_rounds": "rounds",
+    "test_size": "held_out",
+    "stop_sequences": "stop",
+    "backend": "engine",
+}
+"""What settings are called elsewhere (TRL, PEFT, transformers, vLLM), by the name that they have here."""
+LISTED = 40  # known names that a message lists
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known name is nearest, or list the known ones where they are few."""
+    """Say which known name is meant, or list the known ones where they are few."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(known)}" if 0 < len(known) <= 24 else ""
+        return f"; did you mean '{near}'?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= LISTED else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is sensibly meant: what others call by this name, one that begins so, or one that is a slip
+    away; None where none is."""
+    known, name = sorted(known), name[:100]
+    other = OTHER_NAMES.get(name)
+    if other in known:
+        return other
+    slips = {one: _slips(name, one) for one in known}
+    best = min(slips, key=lambda one: (slips[one], one), default=None)
+    if best is not None and slips[best] <= max(1, min(len(name), len(best)) // 4) and slips[best] < len(name):
+        return best
+    begun = [one for one in known if len(name) >= 3 and one.startswith(name)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _slips(name: str, other: str) -> int:
+    """Letters to add, leave out, change or swap with the next one (the optimal string alignment distance)."""
+    if abs(len(name) - len(other)) > len(name) // 4 + 1:
+        return len(name) + len(other)
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(name, 1):
+        last, before, row = before, row, [at]
+        for place, mine in enumerate(other, 1):
+            cost = min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (letter != mine))
+            if at > 1 and place > 1 and letter == other[place - 2] and name[at - 2] == mine:
+                cost = min(cost, last[place - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def not_known(noun: str, name: str, known: Iterable[str]) -> str:

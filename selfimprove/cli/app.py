@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    suggest_commands=False,
 )
 app.add_typer(cli_constitution.app, name="constitution")
 app.add_typer(cli_prompts.app, name="prompts")
@@ -419,7 +421,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SelfImproveError as error:
         _fail(str(error))
     except UsageError as error:  # type: ignore[misc]
-        _fail(f"{error.format_message()} See: selfimprove --help")
+        _fail(_describe_usage(error))
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
@@ -428,6 +430,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept = f", all finished parts are kept; continue with: {command}" if runs else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)
+
+
+INSTEAD = {
+    "recipes": "docs settings",
+    "settings": "docs settings",
+    "config": "schema",
+    "train": "run",
+    "resume": "run",
+    "continue": "run",
+    "eval": "evaluate",
+    "chat": "serve",
+    "results": "status",
+    "dashboard": "view",
+    "ui": "view",
+}
+"""What people type, and the command that does it."""
+
+
+def _describe_usage(error: Any) -> str:
+    """A mistake in the use of a command, with the command that is meant and whose help says more."""
+    context = error.ctx
+    said, path = error.format_message(), context.command_path if context else "selfimprove"
+    unknown = re.match(r"No such command '(.*?)'\.", said)
+    if unknown and context:
+        from selfimprove.errors import nearest
+
+        name = unknown[1]
+        meant = nearest(name, context.command.commands) or (INSTEAD.get(name) if path == "selfimprove" else None)
+        said = unknown[0] + (f" Did you mean '{meant}'?" if meant else "")
+    return f"{said} See: {path} --help"
 
 
 def _import_files(given: list[str]) -> list[str]:

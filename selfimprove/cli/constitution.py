@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="What a good answer is, in a file: check, show, compare and import constitutions.")
+app = typer.Typer(
+    suggest_commands=False, help="What a good answer is, in a file: check, show, compare and import constitutions."
+)
 NAMED = "A constitution file, or the name of one in policies/constitutions."
 
 

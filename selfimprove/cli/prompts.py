@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfimprove.running.report import Report
     from selfimprove.store import RunFolder
 
-app = typer.Typer(help="Ways to ask a model, compared on the same problems.")
+app = typer.Typer(suggest_commands=False, help="Ways to ask a model, compared on the same problems.")
 WORD_PROBLEMS = ("gsm8k", "svamp", "asdiv")  # the exemplars of the recipe `ask` are of their kind
 KOJIMA = "Therefore, the answer (arabic numerals) is"
 

@@ -12,7 +12,7 @@ from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
-from selfimprove.recipe.yaml import Document, dump, plain_data, read_document, validate
+from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
 from selfimprove.recipe.yaml import compose as compose_yaml
 
 STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
@@ -98,7 +98,9 @@ def _set_value(document: Document, key: str, value: Any, shown: str, name: str) 
     if parts[0] in stages:
         parts = ["stages", *parts]
     elif parts[0] not in Recipe.model_fields:
-        raise RecipeError(f"{name}: unknown key '{parts[0]}'{suggest(parts[0], [*Recipe.model_fields, *stages])}")
+        names = [*Recipe.model_fields, *stages]
+        more = elsewhere(compose(document.data), parts[0], names) if len(parts) == 1 else ""
+        raise RecipeError(f"{name}: unknown key '{parts[0]}'{more or suggest(parts[0], names)}")
     target: dict[str, Any] = document.data
     for part in parts[:-1]:
         if target.get(part) is None:

@@ -4,14 +4,14 @@ import numbers
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfimprove.errors import RecipeError, not_known, suggest
+from selfimprove.errors import OTHER_NAMES, RecipeError, nearest, not_known, suggest
 from selfimprove.recipe.json_text import check_characters, join_pairs, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -199,7 +199,8 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
     if kind == "extra_forbidden":
         parents, _ = _walk(model, item["loc"][:-1])
         known = parents[0].model_fields if parents else ()
-        return f"unknown key '{location[-1]}'{suggest(str(location[-1]), known)}"
+        key = str(location[-1])
+        return f"unknown key '{key}'{suggest(key, known)}{elsewhere(model, key, known)}"
     if kind == "missing":
         return f"'{name}' is missing"
     if kind == "union_tag_invalid":
@@ -209,16 +210,63 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
         noun = re.findall("[A-Z][a-z0-9]*", variants[0].__name__)[-1].lower()  # the task of ArithmeticTask
         return not_known(noun, tag, expected)
     if kind == "union_tag_not_found":
-        return f"'{name}' needs a name"
+        given = item["input"]
+        return f"'{name}' needs a name" + (
+            f"; did you mean '{name}.name: {given[:60]}'?" if isinstance(given, str) else ""
+        )
     if kind == "not_known":
         return f"'{name}': {not_known(item['ctx']['noun'], str(item['input']), item['ctx']['known'])}"
     if kind == "literal_error":
         value = str(item["input"])
         expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"'{name}' is '{value}'{suggest(value, expected)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return _describe_group(model, name, item)
+    if kind in ("tuple_type", "list_type"):
+        return _describe_list(model, name, item)
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = repr(item["input"])
     return f"'{name}' {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _describe_group(model: type[BaseModel], name: str, item: Any) -> str:
+    """That one value stands where settings should, with the setting that it is most likely of."""
+    groups, _ = _walk(model, item["loc"])
+    keys = list(groups[0].model_fields) if groups else []
+    shown = str(item["input"])[:60]
+    meant = next((key for key in ("path", "name") if key in keys), None)
+    if isinstance(item["input"], str) and meant:
+        return f"'{name}' is a group of settings; did you mean '{name}.{meant}: {shown}'?"
+    known = f", such as '{name}.{keys[0]}'" if keys else ""
+    return f"'{name}' is a group of settings{known}, and not {shown}"
+
+
+def _describe_list(model: type[BaseModel], name: str, item: Any) -> str:
+    """That one value stands where a list should, with that list."""
+    groups, _ = _walk(model, item["loc"])
+    given = item["input"]
+    if not isinstance(given, (str, int, float)) or len(str(given)) > 60:
+        return f"'{name}' is a list, such as [first, second], and not {str(given)[:60]}"
+    return f"'{name}' is a list; write {f'[{{name: {given}}}]' if groups else f'[{given}]'} and not {given}"
+
+
+def elsewhere(model: type[BaseModel], key: str, known: Iterable[str]) -> str:
+    """Where else there is a setting of an unknown key's name, if none of this group is meant."""
+    if nearest(key, known):
+        return ""
+    places = sorted(_places(model, OTHER_NAMES.get(key, key)), key=lambda one: not one.startswith("stages."))
+    found = [repr(name.removeprefix("stages.")) for name in places[:3]]
+    return f"; elsewhere there is {', '.join(found)}" if found else ""
+
+
+def _places(model: type[BaseModel], key: str, before: str = "", depth: int = 0) -> Iterator[str]:
+    """The settings of a name, two groups deep at most."""
+    for name, field in model.model_fields.items():
+        if name == key:
+            yield f"{before}{name}"
+        inner = _variants(field.annotation)
+        for group in inner if len(inner) == 1 and depth < 2 else ():
+            yield from _places(group, key, f"{before}{name}.", depth + 1)
 
 
 def _variants(annotation: Any) -> list[type[BaseModel]]:

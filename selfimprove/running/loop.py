@@ -10,12 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 from selfimprove.constitution import write_constitution
-from selfimprove.errors import StoreError
+from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Record
 from selfimprove.running.answer_check import check_answers, check_asked
+from selfimprove.running.changes import describe_changes
 from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
@@ -49,7 +50,7 @@ def run_loop(
     reports = Reports(recipe.report_to, folder)
     with folder:
         session = Session(recipe, folder, report=report, load=load)
-        for disk in prepare_redo(session.plan, folder, redo):
+        for disk in prepare_redo(session.plan, folder, redo, recipe):
             folder.discard(disk)
         session.plan = session.make_plan()  # what was decided by a stage that is gone now is decided anew
         folder.write_recipe(recipe)
@@ -168,9 +169,18 @@ def _seconds(row: Usage, name: str) -> float:
     return row.wall if name == "elapsed" and row.elapsed is None else float(getattr(row, name))
 
 
-def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str]) -> list[StageFolder]:
-    """The folders to discard; raises StoreError where the recipe changed and `redo` does not say `all`."""
+def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str], recipe: Recipe) -> list[StageFolder]:
+    """The folders to discard; raises StoreError where the recipe changed and `redo` does not say `all`, or names what
+    is no stage."""
     stages = list(plan.values())
+    known = {name for stage in stages for name in (stage.name, str(stage))}
+    for name in redo:
+        if name not in known and name != "all":
+            names = dict.fromkeys(stage.name for stage in stages)
+            raise StoreError(
+                f"--redo {name}: no such stage{suggest(name, known)}; name one such as 'sft' or 'round-02/sft', or "
+                f"'all'; the stages are {', '.join(names)}"
+            )
     begun = [stage for stage in stages if folder.stage(*stage.key).path.exists()]
     named = {stage.key for stage in begun if {stage.name, str(stage)} & set(redo)}
     again = descendants(plan, named)
@@ -187,13 +197,18 @@ def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str]) -> list[S
         again |= set(changed)
         again |= {disk.key for disk in folder.stages() if disk.key not in planned and disk.key[0] <= stages[-1].round}
     elif changed:
-        names = [str(stage) for stage in changed.values()]
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        raise StoreError(
-            f"{folder.path}: was made with another recipe or other data; {len(changed)} of its stages would have to "
-            f"be done again ({shown}); choose another --name, or discard them with --redo all"
-        )
-    unknown = set(redo) - {"all"} - {stage.name for stage in stages} - {str(stage) for stage in stages}
-    if unknown:
-        raise StoreError(f"--redo {min(unknown)}: no such stage; name one such as 'sft' or 'round-02/sft', or 'all'")
+        raise StoreError(f"{folder.path}: {describe_redo(list(changed.values()), folder, recipe)}")
     return [disk for disk in folder.stages() if disk.key in again]
+
+
+def describe_redo(changed: Sequence[PlannedStage], folder: RunFolder, recipe: Recipe) -> str:
+    """Which stages were made otherwise, what changed since, and what can be done."""
+    names = [str(stage) for stage in changed]
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    said, back = describe_changes(recipe, folder, changed)
+    many = f"{len(names)} of its stages would" if len(names) > 1 else "1 of its stages would"
+    return (
+        f"was made with another recipe or other data{f' ({said})' if said else ''}; {many} have to be done again "
+        f"({shown}); {f'go on as before with {back}, ' if back else ''}choose another --name, or discard them with "
+        f"--redo all"
+    )

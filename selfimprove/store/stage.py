@@ -171,6 +171,16 @@ class StageFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def opened_with(self) -> dict[str, Any]:
+        """The settings under which the stage was begun, as plain data; empty where they cannot be read."""
+        manifest = self.manifest()
+        if manifest:
+            return manifest.settings
+        try:
+            return dict(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
     @property
     def empty(self) -> bool:
         """Whether the stage was begun and nothing of it is worth keeping."""

@@ -269,8 +269,19 @@ MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     (("run", "words.yaml"), r"empty.jsonl: holds no problem"),
     (("run", "words.yaml", "--set", "train.path=words.jsonl"), r"/nowhere: no such model; give a folder"),
     (("run", "words.yaml", "--set", "train.path=words.jsonl", "--model", "/tmp"), r"no config.json in this folder"),
-    (("run", "small.yaml", "--set", "generate.samples=3"), r"runs/small: was made with another recipe .*--name"),
+    (
+        ("run", "small.yaml", "--set", "generate.samples=3"),
+        r"runs/small: was made with another recipe or other data \(generate\.samples was 2 and is 3\); \d+ of its stages "
+        r"would have to be done again \(round-01/generate, .*\); go on as before with --set generate\.samples=2, "
+        r"choose another --name, or discard them with --redo all",
+    ),
+    (("run", "small.yaml", "--set", "generate.samples=3", "--redo", "al"), r"--redo al: no such stage"),
     (("run", "small.yaml", "--redo", "stf"), r"--redo stf: no such stage"),
+    (("recipes",), r"No such command 'recipes'\. Did you mean 'docs settings'\? See: selfimprove --help"),
+    (("merge",), r"No such command 'merge'\. See: selfimprove --help"),
+    (("constitution", "chek"), r"No such command 'chek'\. Did you mean 'check'\? See: selfimprove constitution --help"),
+    (("constitution",), r"Missing command\. See: selfimprove constitution --help"),
+    (("show", "small"), r"Missing argument 'ID'\. See: selfimprove show --help"),
     (("status", "smal"), r"no run 'smal' in runs/; did you mean 'small'\?"),
     (("show", "small", "zzz"), r"no record's id begins with 'zzz'"),
     (("show", "small", ""), r"no record's id begins with ''"),

@@ -38,11 +38,11 @@ MISTAKES = [
     ("rounds: many", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
     ("rounds: 1.5", "{}:5: 'rounds' should be a valid integer, got a number with a fractional part, not 1.5"),
     ("rounds: " + "x" * 80, f"{{}}:5: 'rounds' {INTEGER}, not '{'x' * 56}..."),
-    ("evaluate_on: gsm8k", "{}:5: 'evaluate_on' should be a valid tuple, not 'gsm8k'"),
-    ("evaluate_on: 5", "{}:5: 'evaluate_on' should be a valid tuple, not 5"),
+    ("evaluate_on: gsm8k", "{}:5: 'evaluate_on' is a list; write [{name: gsm8k}] and not gsm8k"),
+    ("evaluate_on: 5", "{}:5: 'evaluate_on' is a list; write [{name: 5}] and not 5"),
     ("description: 2024-01-01", "{}:5: 'description' should be a valid string, not datetime.date(2024, 1, 1)"),
-    ("stages:", "{}:5: 'stages' should be a valid dictionary or instance of Stages, not None"),
-    ("stages: [sft]", "{}:5: 'stages' should be a valid dictionary or instance of Stages, not ['sft']"),
+    ("stages:", "{}:5: 'stages' is a group of settings, such as 'stages.warmup', and not None"),
+    ("stages: [sft]", "{}:5: 'stages' is a group of settings, such as 'stages.warmup', and not ['sft']"),
     # Out of range.
     ("seed: -1", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
     ("stages: {generate: {top_p: 0}}", "{}:5: 'stages.generate.top_p' should be greater than 0, not 0"),
@@ -209,8 +209,33 @@ OVERRIDES = [
     ("rounds=", "--set rounds=: 'rounds' should be a valid integer, not None"),
     ("rounds=many", f"--set rounds=many: 'rounds' {INTEGER}, not 'many'"),
     ("sft.batch_size=0", "--set sft.batch_size=0: 'stages.sft.batch_size' should be greater than 0, not 0"),
-    ("generate=3", "--set generate=3: 'stages.generate' should be a valid dictionary or instance of Generate, not 3"),
-    ("prompt.stop.0=x", "--set prompt.stop.0=x: 'prompt.stop' should be a valid tuple, not {'0': 'x'}"),
+    (
+        "generate=3",
+        "--set generate=3: 'stages.generate' is a group of settings, such as 'stages.generate.temperature', and not 3",
+    ),
+    (
+        "prompt.stop.0=x",
+        "--set prompt.stop.0=x: 'prompt.stop' is a list, such as [first, second], and not {'0': 'x'}",
+    ),
+    # What other programs call a setting, one value for a list or a group, a setting of another group.
+    ("sft.lr=1", "--set sft.lr=1: unknown key 'lr'; did you mean 'learning_rate'?"),
+    ("sft.lora.r=3", "--set sft.lora.r=3: unknown key 'r'; did you mean 'rank'?"),
+    ("report_to=wandb", "--set report_to=wandb: 'report_to' is a list; write [wandb] and not wandb"),
+    ("model=/path", "--set model=/path: 'model' is a group of settings; did you mean 'model.path: /path'?"),
+    ("train=svamp", "--set train=svamp: 'train' needs a name; did you mean 'train.name: svamp'?"),
+    (
+        "lr=1",
+        "--set lr: unknown key 'lr'; elsewhere there is 'warmup.learning_rate', 'sft.learning_rate', 'dpo.learning_rate'",
+    ),
+    (
+        "prompt.max_tokens=9",
+        "--set prompt.max_tokens=9: unknown key 'max_tokens'; known: answer, chat, cue, exemplars, hint, question, shots, "
+        "stop, style, trigger; elsewhere there is 'generate.max_tokens', 'critique.max_tokens', 'revise.max_tokens'",
+    ),
+    (
+        "dpo.loss=simpo",
+        "--set dpo.loss=simpo: 'stages.dpo.loss' is 'simpo'; known: hinge, ipo, robust, sigmoid, sigmoid_norm",
+    ),
     ("name.x=3", "--set name.x: 'name' is not a group of settings"),
     ("description=a: b: c", "--set description: 'a: b: c' is not a YAML value"),
     ("description=[", "--set description: '[' is not a YAML value"),
@@ -262,7 +287,11 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("svmp", ["svamp", "gsm8k"], "; did you mean 'svamp'?"),
         ("zzz", ["b", "a"], "; known: a, b"),
         ("zzz", [], ""),
-        ("zzz", [f"name{number}" for number in range(25)], ""),
+        ("zzz", [f"name{number}" for number in range(41)], ""),
+        # What merely shares letters is not meant.
+        ("simpo", ["ipo", "hinge"], "; known: hinge, ipo"),
+        ("recipes", ["traces", "run"], "; known: run, traces"),
+        ("temp", ["temperature", "top_p"], "; did you mean 'temperature'?"),
     ],
 )
 def test_suggest_names_the_nearest_or_lists_a_few(name: str, known: list[str], expected: str) -> None:
