@@ -58,4 +58,4 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
             f"{job.output}: none of {table.num_rows} rows to train on fits 'max_length: {job.settings.max_length}'"
         )
     data = Dataset.from_dict({"input_ids": inputs, "labels": labels})
-    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs))
+    return Rows(data, left_out)
