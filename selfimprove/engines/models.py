@@ -110,6 +110,9 @@ def _load_weights(folder: Path, dtype: str) -> Any:
             output_loading_info=True,
             **PLAIN,
         )
+    broken = next((name for name, one in loaded.named_parameters() if _holds(one, "isnan")), None)
+    if broken:
+        raise ModelError(f"{folder}: '{broken}' holds values that are no numbers (NaN); take other weights")
     missing = sorted(found.get("missing_keys") or ())
     if missing:
         more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
@@ -334,7 +337,8 @@ def resolve_folder(model: str) -> Path:
 
 
 def hash_weights(folder: Path) -> str:
-    """Hash the names, shapes and bytes of all tensors in a folder's safetensors files; raises ModelError.
+    """Hash the names, shapes and bytes of all tensors in a folder's safetensors files; raises ModelError, also where
+    one holds NaN.
 
     Files that are as they were when a process hashed them last are not read again.
     """
@@ -351,19 +355,48 @@ _HASHES: dict[tuple[Stamp, ...], str] = {}
 
 
 def _hash_tensors(files: Sequence[Path]) -> str:
+    result = hashlib.sha256()
+    for file, name, tensor in _read_tensors(files):
+        if _holds(tensor, "isnan"):
+            raise ModelError(
+                f"{file}: '{name}' holds values that are no numbers (NaN), and nothing can be computed with them; "
+                "take other weights"
+            )
+        tensor = tensor.contiguous()
+        result.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
+        result.update(tensor.view(-1).view(_uint8()).numpy().tobytes())
+    return result.hexdigest()[:32]
+
+
+def find_unusable(folder: Path) -> str | None:
+    """The first tensor in a folder's safetensors files that holds NaN or an infinite value; raises ModelError."""
+    return next(
+        (
+            name
+            for _, name, tensor in _read_tensors(sorted(folder.glob("*.safetensors")))
+            if _holds(tensor, "isnan") or _holds(tensor, "isinf")
+        ),
+        None,
+    )
+
+
+def _holds(tensor: Any, what: str) -> bool:
+    import torch
+
+    plain = tensor.dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    return plain and bool(getattr(torch, what)(tensor).any())
+
+
+def _read_tensors(files: Sequence[Path]) -> Iterator[tuple[Path, str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    result = hashlib.sha256()
     for file in files:
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in sorted(tensors.keys()):
-                    tensor = tensors.get_tensor(name).contiguous()
-                    result.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
-                    result.update(tensor.view(-1).view(_uint8()).numpy().tobytes())
+                    yield file, name, tensors.get_tensor(name)
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"{file}: its weights cannot be read ({_reason(error)})") from None
-    return result.hexdigest()[:32]
 
 
 def _uint8() -> Any:

@@ -91,6 +91,8 @@ def _texts(manifest: Manifest) -> int:
 
 def _rows_seen(manifest: Manifest) -> int:
     settings = manifest.settings
+    if manifest.metrics.get("sequences"):
+        return int(manifest.metrics["sequences"])
     steps = manifest.metrics["steps"] - manifest.metrics["resumed_from"]
     return int(steps * settings["batch_size"] * settings["accumulate"])
 

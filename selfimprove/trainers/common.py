@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,18 @@ from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.records.files import seal_folder, sync_folder
 from selfimprove.trainers.checkpoints import newest_checkpoint, seal_callback
-from selfimprove.trainers.job import (
-    CURVE,
-    RESULT,
-    Curve,
-    Point,
-    Report,
-    TrainingJob,
-    TrainResult,
-)
+from selfimprove.trainers.job import RESULT, Report, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
+from selfimprove.trainers.watch import Counter, check_saved, read_curve, watch_callback
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenized rows, how many were left out, and the tokens that pass through the model for one of them."""
+    """Tokenized rows, and how many were left out."""
 
     data: Any
     left_out: int
-    tokens: float
     origins: dict[str, int] = field(default_factory=dict)
     """Completions by where their tokens come from."""
 
@@ -67,14 +58,14 @@ def train_with(
     model, tokenizer = _load(job)
     rows = tokenize(tokenizer)
     reset_peak()
-    step_tokens = rows.tokens * job.settings.batch_size * job.settings.accumulate
     resume = newest_checkpoint(job.workspace)
     with reporting(job.reporting, job.workspace) as reports:
         trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
         _check_processes(trainer)
         trainer.remove_callback(PrinterCallback)
         reports.guard(trainer)
-        trainer.add_callback(_watch_callback(report, step_tokens, job.workspace))
+        counter = Counter(trainer.model)
+        trainer.add_callback(watch_callback(job, report, counter, count_processes()))
         trainer.add_callback(seal_callback(job.workspace))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
@@ -82,18 +73,19 @@ def train_with(
         raise TrainingError(f"{job.output}: training stopped at step {state.global_step} of {state.max_steps}")
     first = int(resume.name.rsplit("-", 1)[1]) if resume else 0
     seconds = time.perf_counter() - imported
-    tokens = round(step_tokens * (state.global_step - first))
+    sequences, tokens = counter.total(trainer.accelerator)
     result = TrainResult(
         steps=state.global_step,
         resumed_from=first,
         rows=len(rows.data),
         left_out=rows.left_out,
         origins=rows.origins,
+        sequences=sequences,
         tokens=tokens,
         seconds=seconds,
         import_seconds=imported - started,
         tokens_per_second=tokens / seconds,
-        curve=_curve(state),
+        curve=read_curve(state),
         trainable=sum(one.numel() for one in model.parameters() if one.requires_grad),
         processes=count_processes(),
         peaks=read_peak(),
@@ -101,23 +93,6 @@ def train_with(
     )
     _save(trainer, tokenizer, job, result)
     return result
-
-
-LOGGED = {  # TRL's names of what is kept of each logged step of DPO
-    "rewards/margins": "margin",
-    "rewards/accuracies": "accuracy",
-    "logps/chosen": "chosen log-probability",
-    "logps/rejected": "rejected log-probability",
-}
-
-
-def _curve(state: Any) -> list[Point]:
-    return [_point(one) for one in state.log_history if "loss" in one]
-
-
-def _point(logged: dict[str, float]) -> Point:
-    values = {name: logged[key] for key, name in LOGGED.items() if key in logged}
-    return Point(step=int(logged["step"]), loss=logged["loss"], learning_rate=logged["learning_rate"], values=values)
 
 
 def _load(job: TrainingJob) -> tuple[Any, Any]:
@@ -212,6 +187,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         fp16=job.dtype == "float16",
         logging_steps=max(1, steps // 20),
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # it would log the mean of the losses that are numbers
         save_strategy="steps",
         save_steps=settings.checkpoint_every or max(20, -(-steps // 5)),
         save_total_limit=2,
@@ -243,44 +219,6 @@ def _optimizer(model: Any, settings: Training) -> Any:
     )
 
 
-def _watch_callback(report: Report | None, step_tokens: float, workspace: Path) -> Any:
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.logged: dict[str, float] = {}
-            self.started, self.first = 0.0, 0
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.started, self.first = time.perf_counter(), state.global_step
-            # What a killed process logged after the checkpoint that training goes on from is trained again.
-            self.write_curve(state)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            names = {"loss": "loss", "learning_rate": "learning_rate", **LOGGED}
-            self.logged = {name: logs[key] for key, name in names.items() if logs and key in logs}
-            self.write_curve(state)
-
-        def write_curve(self, state: Any) -> None:
-            """The curve so far, for whoever looks at the run: a few dozen points, the file whole or not at all."""
-            if not state.is_world_process_zero:
-                return
-            partial = (workspace / CURVE).with_suffix(".partial")
-            with suppress(OSError):  # no reason to stop training
-                partial.write_text(Curve(steps=state.max_steps, curve=_curve(state)).model_dump_json())
-                partial.rename(workspace / CURVE)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if report:
-                speed = (state.global_step - self.first) * step_tokens / (time.perf_counter() - self.started)
-                report(state.global_step, state.max_steps, {**self.logged, "tokens per second": speed})
-            if state.global_step >= state.max_steps:
-                # Resuming from a checkpoint of the last step would train one step more than was asked for.
-                control.should_save = False
-
-    return Watch()
-
-
 def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -> None:
     """Write the weights under another name, then rename: the checkpoint exists whole or not at all.
 
@@ -297,6 +235,7 @@ def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -
     adapters = {"selected_adapters": ["default"]} if hasattr(trainer.model, "peft_config") else {}
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial, **state, **adapters)
     tokenizer.save_pretrained(partial)
+    check_saved(job, partial)
     (partial / RESULT).write_text(result.model_dump_json(indent=1))
     seal_folder(partial)
     partial.rename(job.output)

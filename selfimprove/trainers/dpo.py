@@ -106,7 +106,7 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
     columns: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     wrong: list[float] = []
     soft = job.settings.labels == "soft"
-    left_out = tokens = 0
+    left_out = 0
     for row in pairs:
         if row["prompt"] not in prompts:
             prompts[row["prompt"]] = encode_prompt(tokenizer, row["prompt"], chat=job.chat)
@@ -122,11 +122,9 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
         for name, found in zip(columns, (ids, chosen, rejected), strict=True):
             columns[name].append(found)
         wrong.append(min(MOST_WRONG, (1 - row["margin"]) / 2 if soft else job.settings.label_smoothing))
-        tokens += 2 * len(ids) + len(chosen) + len(rejected)
-    rows = len(columns["prompt_ids"])
-    if not rows:
+    if not wrong:
         raise TrainingError(
             f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {job.settings.max_length}'"
         )
     columns[WRONG] = wrong
-    return Rows(Dataset.from_dict(columns), left_out, tokens / rows, dict(texts.counts))
+    return Rows(Dataset.from_dict(columns), left_out, dict(texts.counts))

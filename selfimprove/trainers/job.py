@@ -12,6 +12,8 @@ from selfimprove.trainers.trackers import Destination
 RESULT = "training.json"
 PROGRESS = "progress.json"
 CURVE = "curve.json"
+REFUSAL = "refusal.txt"
+"""What a training child says where it cannot go on."""
 
 JOBS: dict[str, type["TrainingJob"]] = {}
 """Every kind of training job by its method."""
@@ -100,7 +102,10 @@ class TrainResult(BaseModel):
     left_out: int
     origins: dict[str, int] = {}
     """Completions by where their tokens come from."""
+    sequences: int = 0
+    """Rows that passed through the model, each of a pair's texts as one: what the last batch lacks is not counted."""
     tokens: int
+    """Of these, without padding."""
     seconds: float
     import_seconds: float
     tokens_per_second: float

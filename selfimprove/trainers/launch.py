@@ -13,7 +13,7 @@ from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import read_launch
 from selfimprove.trainers.checkpoints import newest_checkpoint
-from selfimprove.trainers.job import PROGRESS, RESULT, Report, TrainingJob, TrainResult
+from selfimprove.trainers.job import PROGRESS, REFUSAL, RESULT, Report, TrainingJob, TrainResult
 
 POLL = 0.2  # seconds
 GRACE = 20.0  # seconds
@@ -54,8 +54,9 @@ def launch_training(job: TrainingJob, report: Report | None = None) -> TrainResu
     started = time.perf_counter()
     job.workspace.mkdir(parents=True, exist_ok=True)
     description, log = job.workspace / "job.json", job.workspace / "log.txt"
-    progress = job.workspace / PROGRESS
+    progress, refusal = job.workspace / PROGRESS, job.workspace / REFUSAL
     progress.unlink(missing_ok=True)
+    refusal.unlink(missing_ok=True)
     newest_checkpoint(job.workspace)  # what is unsound is said here and not in the child's log
     description.write_text(job.model_dump_json(indent=1))
     command, processes = launch_command(job, description)
@@ -76,6 +77,8 @@ def launch_training(job: TrainingJob, report: Report | None = None) -> TrainResu
         finally:
             _end(child)
     if child.returncode or not (job.output / RESULT).exists():
+        if refusal.exists():
+            raise TrainingError(refusal.read_text())
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = lines[-1][:200] if lines else "no output"
         raise TrainingError(

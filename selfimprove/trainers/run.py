@@ -8,8 +8,9 @@ import threading
 import time
 from pathlib import Path
 
+from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.catalog import import_file
-from selfimprove.trainers.job import JOBS, PROGRESS, Report, TrainingJob, TrainResult
+from selfimprove.trainers.job import JOBS, PROGRESS, REFUSAL, Report, TrainingJob, TrainResult
 
 
 def run_job(job: TrainingJob, report: Report | None = None) -> TrainResult:
@@ -40,7 +41,11 @@ def main(path: str) -> None:
             partial.write_text(json.dumps([step, steps, logged]))
             partial.rename(progress)
 
-    run_job(job, report)
+    try:
+        run_job(job, report)
+    except SelfImproveError as error:  # one line for whoever waits for this process, instead of the end of its log
+        (job.workspace / REFUSAL).write_text(str(error))
+        raise
 
 
 def _watch_parent(parent: int) -> None:

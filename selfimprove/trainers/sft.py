@@ -59,4 +59,4 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
             f"{job.output}: none of {len(rows)} rows to train on fits 'max_length: {job.settings.max_length}'"
         )
     data = Dataset.from_dict({"input_ids": inputs, "labels": labels})
-    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs), dict(completions.counts))
+    return Rows(data, left_out, dict(completions.counts))

@@ -19,7 +19,7 @@ from selfimprove.recipe import Build, Lora
 from selfimprove.records.stats import dpo_loss
 from selfimprove.stages.dpo import Dpo
 from selfimprove.tasks.addition import write_rationale
-from selfimprove.trainers.dpo import train_dpo
+from selfimprove.trainers.dpo import _tokenize, train_dpo
 from selfimprove.trainers.job import RESULT, DpoJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 
@@ -142,6 +142,10 @@ def test_pairs_are_learned_and_the_curve_says_how(model: Path, tmp_path: Path) -
     assert last["chosen log-probability"] > first["chosen log-probability"] + 5  # by the likelihood beside the loss
     assert {"margin", "loss", "tokens per second"} <= set(seen[-1])
     assert result.rows == len(ROWS)
+    data = _tokenize(job, AutoTokenizer.from_pretrained(model)).data
+    pairs = zip(data["prompt_ids"], data["chosen_ids"], data["rejected_ids"], strict=True)
+    once = sum(2 * len(prompt) + len(chosen) + len(rejected) for prompt, chosen, rejected in pairs)
+    assert (result.tokens, result.sequences) == (4 * once, 4 * 2 * len(ROWS))  # 12 steps of 4 pairs; no reference
     assert TrainResult.model_validate_json((job.output / RESULT).read_text()) == result
 
 
@@ -193,8 +197,6 @@ def test_a_pair_with_a_text_that_is_too_long_is_left_out(model: Path, tmp_path: 
 
 
 def test_special_tokens_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
-    from selfimprove.trainers.dpo import _tokenize
-
     tokenizer = AutoTokenizer.from_pretrained(model)
     row = {"prompt": "1+1=", "chosen": tokenizer.eos_token, "rejected": "2", "margin": 1.0}
     rows = [{**row, "ends": ends} for ends in (True, False)]

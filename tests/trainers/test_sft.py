@@ -1,5 +1,6 @@
 """SFT through TRL: what is learned, what is left out, and that a resumed run is bit for bit the same."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import torch
 from harm import HARMS, Harm, flip
 from transformers import AutoModelForCausalLM
 
-from selfimprove.engines.models import build_model, hash_weights
-from selfimprove.errors import TrainingError
+from selfimprove.engines.models import build_model, find_unusable, hash_weights, load_model
+from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, Training
 from selfimprove.records.files import SEAL, seal_folder
 from selfimprove.tasks.addition import write_rationale
@@ -254,6 +255,52 @@ def test_a_chat_models_rows_end_as_its_template_ends_a_turn(model: Path, tmp_pat
     assert {one[-1] for one in plain["labels"]} == {tokenizer.eos_token_id}
 
 
+@pytest.mark.parametrize(
+    ("rows", "epochs", "passes"), [(1, 1.0, 1), (1, 3.0, 3), (10, 1.0, 1), (10, 2.0, 2)], ids=lambda one: str(one)
+)
+def test_tokens_are_those_of_real_rows(model: Path, tmp_path: Path, rows: int, epochs: float, passes: int) -> None:
+    """Neither padding nor what the last batch lacks is counted."""
+    from transformers import AutoTokenizer
+
+    job = make_job(model, tmp_path, quick(batch_size=8, epochs=epochs), steps=None, rows=rows)
+    said: list[float] = []
+    result = train_sft(job, lambda step, steps, logged: said.append(logged["tokens per second"]))
+    data = tokenize_rows(job, AutoTokenizer.from_pretrained(model)).data
+    assert result.tokens == passes * sum(map(len, data["input_ids"]))
+    assert result.sequences == passes * rows
+    assert 0 < result.tokens_per_second == pytest.approx(result.tokens / result.seconds)
+    assert all(said)
+
+
+def test_a_training_that_diverges_is_refused_in_one_line(model: Path, tmp_path: Path) -> None:
+    """Both where a loss says so and where only the last step, whose loss is not logged, broke the weights."""
+    job = make_job(model, tmp_path / "run", quick(learning_rate=1e30, clip=0.0))
+    with pytest.raises(TrainingError, match=r"diverged: the loss is nan at step \d of 6.*'learning_rate' \(1e\+30\)"):
+        train_sft(job)
+    assert not job.output.exists()
+    assert all(math.isfinite(one.loss) for one in read_curve(job).curve)
+    last = make_job(model, tmp_path / "last", quick(learning_rate=1e39, clip=0.0), steps=1)
+    with pytest.raises(TrainingError, match="the trained weights hold values that are no finite numbers"):
+        train_sft(last)
+    assert not last.output.exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused_before_they_are_used(
+    model: Path, tmp_path: Path, value: float
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        network.model.norm.weight[3] = value
+    network.save_pretrained(folder)
+    assert find_unusable(model) is None and find_unusable(folder) == "model.norm.weight"
+    if math.isnan(value):
+        for use in (hash_weights, lambda one: load_model(one, base=None, dtype="float32", device="cpu")):
+            with pytest.raises(ModelError, match=r"'model.norm.weight' holds values that are no numbers \(NaN\)"):
+                use(folder)
+
+
 def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
     result = train_sft(make_job(model, tmp_path / "some", quick(max_length=38), rows=20))
     assert 0 < result.left_out < 20
@@ -316,7 +363,11 @@ def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) ->
 
 
 @pytest.mark.long
-def test_a_child_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
-    job = make_job(tmp_path / "nowhere", tmp_path / "run", quick(launch="accelerate", launch_arguments=("--cpu",)))
+def test_a_child_that_refuses_says_why_and_one_that_breaks_where_its_log_is(model: Path, tmp_path: Path) -> None:
+    settings = quick(launch="accelerate", launch_arguments=("--cpu",))
+    with pytest.raises(TrainingError, match="nowhere: no such model"):
+        launch_training(make_job(tmp_path / "nowhere", tmp_path / "run", settings))
+    job = make_job(model, tmp_path / "run", settings)
+    job.examples.write_bytes(b"no table")
     with pytest.raises(TrainingError, match=r"ended with code 1 .*log\.txt"):
         launch_training(job)

@@ -1,0 +1,123 @@
+"""What is seen of a training while it goes on: tokens really trained, the curve, and losses that are no numbers."""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TrainingError
+from selfimprove.trainers.job import CURVE, Curve, Point, Report, TrainingJob
+
+LOGGED = {  # TRL's names of what is kept of each logged step of DPO
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "logps/chosen": "chosen log-probability",
+    "logps/rejected": "rejected log-probability",
+}
+
+
+class Counter:
+    """Counts what passes through a model with gradients: sequences, and their tokens without padding."""
+
+    def __init__(self, model: Any) -> None:
+        self.sequences = 0
+        self._tokens: Any = 0
+        model.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def _see(self, _: Any, values: Sequence[Any], named: dict[str, Any]) -> None:
+        import torch
+
+        if not torch.is_grad_enabled():
+            return  # a reference, or a measurement
+        ids = named.get("input_ids", values[0] if values else None)
+        if not isinstance(ids, torch.Tensor):
+            return
+        mask = named.get("attention_mask")
+        self.sequences += ids.shape[0]
+        seen = mask.sum() if isinstance(mask, torch.Tensor) and mask.shape == ids.shape else ids.numel()
+        self._tokens = self._tokens + seen  # stays on the device until it is asked for
+
+    @property
+    def tokens(self) -> int:
+        return int(self._tokens)
+
+    def total(self, accelerator: Any) -> tuple[int, int]:
+        """The sequences and tokens of all processes; each of them has to ask."""
+        import torch
+
+        mine = torch.tensor([self.sequences, self.tokens], device=accelerator.device)
+        sequences, tokens = accelerator.reduce(mine, "sum").tolist()
+        return sequences, tokens
+
+
+def read_curve(state: Any) -> list[Point]:
+    """The logged steps of a trainer's state so far."""
+    return [_point(one) for one in state.log_history if "loss" in one]
+
+
+def _point(logged: dict[str, float]) -> Point:
+    values = {name: logged[key] for key, name in LOGGED.items() if math.isfinite(logged.get(key, math.nan))}
+    return Point(step=int(logged["step"]), loss=logged["loss"], learning_rate=logged["learning_rate"], values=values)
+
+
+def diverged(job: TrainingJob, what: str) -> TrainingError:
+    """What to say of a training that no longer computes with numbers."""
+    settings = job.settings
+    lower = [f"'learning_rate' ({settings.learning_rate:g})"]
+    lower += [f"'clip' ({settings.clip:g})" if settings.clip else "'clip' (0 clips nothing: set it to 1)"]
+    wider = "; float16 overflows where bfloat16 and float32 do not" if job.dtype == "float16" else ""
+    return TrainingError(
+        f"{job.output}: the training diverged: {what}; nothing of it is kept; lower {' or '.join(lower)}{wider}"
+    )
+
+
+def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, processes: int) -> Any:
+    """A trainer's callback that writes the curve, reports each step, and raises TrainingError where a loss is NaN."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.logged: dict[str, float] = {}
+            self.started = 0.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.started = time.perf_counter()
+            # What a killed process logged after the checkpoint that training goes on from is trained again.
+            self.write_curve(state)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            loss = (logs or {}).get("loss")
+            if loss is not None and not math.isfinite(loss):
+                raise diverged(job, f"the loss is {loss} at step {state.global_step} of {state.max_steps}")
+            names = {"loss": "loss", "learning_rate": "learning_rate", **LOGGED}
+            self.logged = {name: logs[key] for key, name in names.items() if logs and key in logs}
+            self.write_curve(state)
+
+        def write_curve(self, state: Any) -> None:
+            """The curve so far, for whoever looks at the run: a few dozen points, the file whole or not at all."""
+            if not state.is_world_process_zero:
+                return
+            partial = (job.workspace / CURVE).with_suffix(".partial")
+            with suppress(OSError):  # no reason to stop training
+                partial.write_text(Curve(steps=state.max_steps, curve=read_curve(state)).model_dump_json())
+                partial.rename(job.workspace / CURVE)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if report:
+                speed = counter.tokens * processes / (time.perf_counter() - self.started)
+                report(state.global_step, state.max_steps, {**self.logged, "tokens per second": speed})
+            if state.global_step >= state.max_steps:
+                # Resuming from a checkpoint of the last step would train one step more than was asked for.
+                control.should_save = False
+
+    return Watch()
+
+
+def check_saved(job: TrainingJob, folder: Path) -> None:
+    """Raise TrainingError where weights that were just saved hold a value that is no number."""
+    from selfimprove.engines.models import find_unusable
+
+    if found := find_unusable(folder):
+        raise diverged(job, f"the trained weights hold values that are no finite numbers ('{found}')")
