@@ -153,7 +153,7 @@ class Query:
         if kind in KINDS:
             return f"SELECT * FROM {kind}"
         files = _literals(self._parts()[kind])
-        read = f"read_parquet({files}, filename = true, union_by_name = true)"
+        read = f"read_parquet({files}, filename = true, union_by_name = true, {PLAIN})"
         # What an unknown record says of its round or stage gives way to where it lies, as with the known ones.
         own = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()} & {"round", "stage"}
         return f"SELECT * EXCLUDE ({', '.join(['filename', *sorted(own)])}), {PLACE} FROM {read}"
