@@ -146,7 +146,7 @@ RECORDS: list[Record] = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"note"}))  # notes are files of their own
 def test_every_kind_of_record_survives_parquet(kind: str, tmp_path: Path) -> None:
     records = [one for one in RECORDS if one.kind == kind]
     assert records, f"RECORDS has no {kind}"
