@@ -138,20 +138,18 @@ def make_state(name: str, run: RunFolder, recipe: Recipe, readers: Readers, fold
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory, readers: Readers) -> dict[str, State]:
-    """A run that was ended while it sampled, one that was ended while it trained, and a finished one, each with what it
-    becomes."""
+    """A run that was ended while it trained, and a finished one, each with what it becomes."""
     folder = tmp_path_factory.mktemp("states")
     recipe, run = small_recipe(folder, *SETTINGS, text=CHAIN), RunFolder(folder / "run")
-    found = {}
-    for name, stage, after in (("sampling", "round-01/generate", 12), ("training", "round-01/sft", 5)):
-        with pytest.raises(Stopped):
-            run_loop(recipe, run, load=load_adder, report=StopAt(stage, after))
-        kept = RunFolder(Path(shutil.copytree(run.path, folder / name)))
-        found[name] = make_state(name, kept, recipe, readers, folder)
+    with pytest.raises(Stopped):
+        run_loop(recipe, run, load=load_adder, report=StopAt("round-01/sft", 5))
+    kept = RunFolder(Path(shutil.copytree(run.path, folder / "training")))
     run_loop(recipe, run, load=load_adder)
     further = recipe.model_copy(update={"rounds": 2})
-    found["finished"] = make_state("finished", run, further, readers, folder)
-    return found
+    return {
+        "training": make_state("training", kept, recipe, readers, folder),
+        "finished": make_state("finished", run, further, readers, folder),
+    }
 
 
 # --- cells ---------------------------------------------------------------------------------------------------------
@@ -240,7 +238,7 @@ SOME = (
     ("finished", "lock", put_folder),
     ("training", "round-01/select/example-00000.parquet", put_folder),
     ("training", "round-01/sft/training/checkpoint-4/optimizer.pt", flip),
-    ("sampling", "round-01/generate/usage.jsonl", empty),
+    ("training", "round-01/sft/open.json", empty),
 )
 
 
@@ -251,7 +249,7 @@ def test_some_harm_to_some_files(states: dict[str, State], readers: Readers) -> 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["sampling", "training", "finished"])
+@pytest.mark.parametrize("name", ["training", "finished"])
 def test_every_harm_to_every_kind_of_file(name: str, states: dict[str, State], readers: Readers) -> None:
     state, failed, outcomes, cells = states[name], [], Counter[str](), 0
     for file in files_of(state):
