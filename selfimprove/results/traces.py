@@ -95,6 +95,7 @@ def _export_notes(query: Query, out: Path) -> int:
     if out.suffix not in (".parquet", ".jsonl"):
         raise SelfImproveError(f"{out}: name a .parquet or a .jsonl file")
     notes = Notes(query.folder)
+    notes.check()
     marked = list(notes.marked(("good", "bad")))
     rows = query.rows(
         f"SELECT id, problem, prompt, text FROM ({TRACES}) WHERE id IN (SELECT unnest(?::VARCHAR[]))", marked

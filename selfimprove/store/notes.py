@@ -18,6 +18,7 @@ MARKS: tuple[str, ...] = get_args(Mark)
 MAX_COMMENT = 4000
 MAX_BY = 80
 MAX_FILE = 64 * 1024
+DAMAGED = "damaged (it is not the note that was written)"
 
 
 class Note(Record):
@@ -77,6 +78,16 @@ class Notes:
             known[path] = _read(path)
         self._read = known
         return sorted((note for note in known.values() if note), key=lambda one: (one.at, one.id))
+
+    def damaged(self) -> dict[str, str]:
+        """The files of notes that are not what was written, with the reason; they are left out."""
+        self.all()
+        return {str(path.relative_to(self.folder.path)): DAMAGED for path, note in self._read.items() if note is None}
+
+    def check(self) -> None:
+        """Raise StoreError that names a note which is not what was written."""
+        for name, reason in self.damaged().items():
+            raise StoreError(f"{self.folder.path / name}: {reason}; move it away, and it is left out")
 
     def current(self) -> dict[str, list[Note]]:
         """What holds now: the last note of each person on each trace, by trace."""

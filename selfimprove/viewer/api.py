@@ -72,7 +72,9 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "stages": [
             each.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for each in figures.manifests
         ],
-        "files": figures.problems | {row["path"]: row["error"] for row in read_parts(one.index)},
+        "files": figures.problems
+        | {row["path"]: row["error"] for row in read_parts(one.index)}
+        | one.notes.damaged(),
     }  # fmt: skip
 
 

@@ -178,9 +178,8 @@ class Library:
     def constitution(self, name: str) -> tuple[float, Constitution] | None:
         """When a run's constitution was written and what it says, or None where there is none or it cannot be read."""
         folder = self.folder(name)
-        path = folder.path / CONSTITUTION
         found: tuple[float, Constitution] | None = self._reread(
-            path, lambda: (path.lstat().st_mtime, load_constitution(folder.check_text(CONSTITUTION), alone=True))
+            folder.path / CONSTITUTION, lambda: read_constitution(folder)
         )
         return found
 
@@ -208,7 +207,7 @@ class Library:
 def _fingerprint(folder: RunFolder) -> Any:
     """What changes whenever a run's figures may."""
     stages = [stage.path for stage in folder.stages()]
-    found = [_stamp(path) for path in (folder.path / RECIPE, folder.path / "lock")]
+    found = [_stamp(path) for path in (folder.path / RECIPE, folder.path / CONSTITUTION, folder.path / "lock")]
     for stage in stages:
         closed = _stamp(stage / "stage.json")
         # The losses of an open stage, while it trains.
@@ -232,6 +231,14 @@ def _is_working(folder: RunFolder) -> bool:
         return folder.working() is not None
     except StoreError:
         return False
+
+
+def read_constitution(folder: RunFolder) -> tuple[float, Constitution] | None:
+    """When a run's constitution was written and what it says, None where there is none; raises SelfImproveError."""
+    path = folder.path / CONSTITUTION
+    if not os.path.lexists(path):
+        return None
+    return path.lstat().st_mtime, load_constitution(folder.check_text(CONSTITUTION), alone=True)
 
 
 def read_figures(folder: RunFolder) -> Figures:
@@ -260,7 +267,11 @@ def read_figures(folder: RunFolder) -> Figures:
     try:
         recipe = folder.recipe()
     except (SelfImproveError, OSError) as error:
-        recipe, problems["recipe.yaml"] = None, str(error)[:300]
+        recipe, problems[RECIPE] = None, str(error)[:300]
+    try:
+        read_constitution(folder)
+    except (SelfImproveError, OSError) as error:
+        problems[CONSTITUTION] = str(error)[:300]
     working = _is_working(folder)
     return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
                    underway)  # fmt: skip

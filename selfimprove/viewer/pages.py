@@ -39,7 +39,8 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
 def banner(run: Run, problems: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What is missing of a run at the moment: rounds that are being indexed, files that cannot be read."""
     broken = {str(row["path"]).removeprefix(f"{run.folder.path}/"): row["error"] for row in read_parts(run.index)}
-    return {"pending": list(run.index.pending), "broken": {**(problems or {}), **broken}, "error": run.error}
+    broken = {**(problems or {}), **broken, **run.notes.damaged()}
+    return {"pending": list(run.index.pending), "broken": broken, "error": run.error}
 
 
 @router.get("/")

@@ -11,6 +11,7 @@ import torch
 from tiny_models import make_adapter, make_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selfimprove.cli import main
 from selfimprove.engines import Request
 from selfimprove.engines.models import load_chat, load_model
 from selfimprove.engines.transformers import TransformersEngine
@@ -171,6 +172,16 @@ BROKEN_ADAPTERS: list[tuple[str, Damage, str]] = [
 ]  # fmt: skip
 
 
+def is_found_by_doctor(folder: Path, capsys: pytest.CaptureFixture[str]) -> bool:
+    """Whether `selfimprove doctor` says in one line that a folder cannot be read, or calls something wrong with it."""
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(folder)])
+    said = capsys.readouterr()
+    if ended.value.code == 2:
+        return said.err.startswith("selfimprove: ") and said.err.count("\n") == 1 and not said.out
+    return ended.value.code == 1 and "wrong" in said.out and not said.err
+
+
 def use(folder: Path) -> None:
     """All that a run does with a model before it samples."""
     load_chat(str(folder))
@@ -178,23 +189,29 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "message"), [one[1:] for one in BROKEN], ids=[one[0] for one in BROKEN])
-def test_a_broken_folder_is_one_line(damage: Damage, message: str, model: Path, tmp_path: Path) -> None:
+def test_a_broken_folder_is_one_line(
+    damage: Damage, message: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = copy_model(model, tmp_path)
     damage(folder)
     with pytest.raises(SelfImproveError) as caught:
         use(folder)
     assert message in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert is_found_by_doctor(folder, capsys)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"), [one[1:] for one in BROKEN_ADAPTERS], ids=[one[0] for one in BROKEN_ADAPTERS]
 )
-def test_a_broken_adapter_is_one_line(damage: Damage, message: str, adapter: Path, tmp_path: Path) -> None:
+def test_a_broken_adapter_is_one_line(
+    damage: Damage, message: str, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = copy_model(adapter, tmp_path)
     damage(folder)
     with pytest.raises(SelfImproveError) as caught:
         use(folder)
     assert message in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert is_found_by_doctor(folder, capsys)
 
 
 def far_token(folder: Path) -> None:

@@ -60,5 +60,6 @@ def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None
         for stage in reference.stages():
             before, after = stage.manifest(), run.stage(*stage.key).manifest()
             assert before and after
-            # What a kill took with it is counted as far as it was written, and never less than what was kept.
-            assert all(after.tokens.get(name, 0) >= count for name, count in before.tokens.items()), moments
+            # Parts that were made twice count twice; a training that went on counts what it did since.
+            least = {name: count if name != "trained" else 1 for name, count in before.tokens.items()}
+            assert all(after.tokens.get(name, 0) >= count for name, count in least.items()), moments

@@ -34,6 +34,12 @@ def link_away(file: Path) -> None:
     file.symlink_to("/etc/hostname")
 
 
+def put_folder(file: Path) -> None:
+    """A folder of the same name."""
+    file.unlink()
+    file.mkdir()
+
+
 def swap_with(other: Path) -> Harm:
     """The bytes of another file in its place."""
 
@@ -44,4 +50,4 @@ def swap_with(other: Path) -> Harm:
     return swap
 
 
-HARMS: tuple[Harm, ...] = (truncate, empty, zero, flip, link_away)
+HARMS: tuple[Harm, ...] = (truncate, empty, zero, flip, link_away, put_folder)
