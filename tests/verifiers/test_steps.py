@@ -360,7 +360,7 @@ PIECES = [
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)
 def test_steps_of_hostile_texts_take_time_that_grows_with_the_text(piece: str) -> None:
     assert grows_linearly(lambda text: check_steps(f"{text}1+1 = 2", text), piece, 8_000)
-    assert len(check_steps(repeat(piece, 49_000)).steps) <= 400
+    assert len(check_steps(repeat(piece, 8_000)).steps) <= 400
 
 
 MARKUP = ["*1* ", " *a", "\n= ", "\\\\ ", "& ", "a_{", "(1) ", "- * + ", "1. ", "\n \n", "a(1)="]
