@@ -132,6 +132,7 @@ LANGUAGES = (
              ("নয়", "না")),
 )  # fmt: skip
 _LATIN = tuple(one for one in LANGUAGES if any(noun.isascii() for noun in one.nouns))
+_ASCII_NOUNS = tuple(noun for one in _LATIN for noun in one.nouns if noun.isascii())
 
 
 class Announcement(NamedTuple):
@@ -146,8 +147,11 @@ class Announcement(NamedTuple):
 def find_announcements(text: str, *, options: bool = False) -> list[Announcement]:
     """The announcements of a text in order, with those of an option if these are asked for. The time is linear."""
     lowered = text.lower()
-    found = []
-    for language in _LATIN if text.isascii() else LANGUAGES:
+    found: list[Announcement] = []
+    ascii = text.isascii()
+    if ascii and not options and not any(noun in lowered for noun in _ASCII_NOUNS):
+        return found
+    for language in _LATIN if ascii else LANGUAGES:
         words = language.nouns + language.options if options else language.nouns
         if any(word in lowered for word in words):
             matches = list(_compile(language, options).finditer(text))[-MAX_ANNOUNCED:]

@@ -75,6 +75,7 @@ _NO_VALUE = re.compile(
 )
 
 
+_BEGINNING = re.compile("ans|(?=####)")  # of an announcement, in lower case
 _HINTS = ("answer", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
 
 
@@ -101,7 +102,7 @@ def _find(text: str, stated: bool, whole: bool) -> tuple[Statement, ...]:
     announced: list[Statement] = []
     if "####" in text:  # GSM8K's form closes a text, whatever it said before
         announced = [read_value(one[1], one.start(1), whole) for one in _last(_LINE, text) if one[1].strip()]
-        announced = announced or _stated_above(text, whole)
+        announced = announced or _stated_above(text, text.lower(), whole)
     else:
         announced = _announcements(text, whole)
     if framed or boxed:  # `the answer is \\boxed{7}` is one statement
@@ -143,9 +144,9 @@ def _announcements(text: str, whole: bool) -> list[Statement]:
     found = []
     lowered = text.lower()
     if lowered.startswith("ans") or any(one in lowered for one in _HINTS):
-        said = [one for one in _last(_SAID, text) if not _NO_VALUE.match(one["said"])]
+        said = [one for one in _matches(_SAID, text, lowered) if not _NO_VALUE.match(one["said"])]
         found += [_announce(text, one, whole) for one in said]
-        found += _stated_above(text, whole)
+        found += _stated_above(text, lowered, whole)
     foreign = [_announce_foreign(text, one, whole) for one in find_announcements(text)]
     return found + ([one for one in foreign if not one.doubt.unclear] or foreign[-1:])
 
@@ -177,10 +178,10 @@ def _announce_foreign(text: str, found: Announcement, whole: bool) -> Statement:
     return said._replace(text=plain)
 
 
-def _stated_above(text: str, whole: bool) -> list[Statement]:
+def _stated_above(text: str, lowered: str, whole: bool) -> list[Statement]:
     """Answers that stand alone on the line below their announcement, or in a display there."""
     found = []
-    for one in _last(_ABOVE, text):
+    for one in _matches(_ABOVE, text, lowered):
         start = one.start("said")
         display = read_display(text, start, whole)
         if display:
@@ -199,6 +200,19 @@ def _stated_above(text: str, whole: bool) -> list[Statement]:
         if short or (is_formula(plain) and "=" not in plain and not CHOICE.search(plain)):
             found.append(alone)
     return found
+
+
+def _matches(pattern: re.Pattern[str], text: str, lowered: str) -> list[re.Match[str]]:
+    """The last matches of a pattern that begins on "ans" or "####", which is tried only where one of them stands."""
+    if len(lowered) != len(text):  # a few letters of other scripts are longer in lower case
+        return _last(pattern, text)
+    found: list[re.Match[str]] = []
+    at = 0
+    for place in _BEGINNING.finditer(lowered):
+        if place.start() >= at and (one := pattern.match(text, place.start())):
+            found.append(one)
+            at = one.end()
+    return found[-MAX_ANSWERS:]
 
 
 def _last(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:

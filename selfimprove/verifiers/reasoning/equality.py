@@ -170,7 +170,7 @@ class ChainJudge:
         if not lefts or not rights:
             return None, "", None
         plain = not units_clash(left, right)
-        if plain and set(lefts) & set(rights):
+        if plain and _meet(lefts, rights):
             return True, "", None
         if self.scaled(left, right):
             return True, "", None
@@ -180,7 +180,7 @@ class ChainJudge:
         if note:
             return True, note, None
         for items, at in right.cuts if last else ():
-            if set(values(right, right.items[:items])) & set(lefts):
+            if _meet(values(right, right.items[:items]), lefts):
                 return True, "", self.tokens[at - 1].end
         if right.operators and self.head(right) & set(lefts):
             return (None, "", None) if last else (True, "running", None)
@@ -375,6 +375,11 @@ def units_clash(left: Side, right: Side) -> bool:
     ratios = {max(size, theirs[1]) / min(size, theirs[1]) for size in ours}
     products = {one * other for one, other in combinations(bare, 2)}
     return ratios.isdisjoint([*bare, *products, *(1 / one for one in bare if one)])
+
+
+def _meet(ones: list[Fraction], others: list[Fraction]) -> bool:
+    """Whether two short lists share a value; to compare fractions is cheaper than to hash them."""
+    return any(one == other for one in ones for other in others)
 
 
 def _kinds(side: Side) -> set[str]:

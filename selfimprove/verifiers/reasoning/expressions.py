@@ -65,7 +65,7 @@ class Token(NamedTuple):
     end: int
 
 
-_make_token = Token._make  # twice as fast as the constructor with its names
+_new = tuple.__new__  # several times as fast as the constructor with its names
 
 
 class Quantity(NamedTuple):
@@ -107,7 +107,7 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Token]:
             word = OPERATORS[word]
         elif kind == "nothing":
             continue
-        tokens.append(_make_token((kind, word, *found.span())))
+        tokens.append(_new(Token, (kind, word, *found.span())))
     return tokens
 
 

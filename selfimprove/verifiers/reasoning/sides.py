@@ -21,6 +21,9 @@ _DETERMINERS = {"the", "his", "her", "their", "its", "my", "our", "your", "those
 CLAUSES = {"because", "since", "so", "therefore", "thus", "then", "which", "hence", "if"}
 _PAIRS = {"sum": "+", "product": "*", "difference": "-"}
 _STARTS = {"number", "mixed", "open", "fraction", "text"}
+# What a side may begin with, for a look that costs next to nothing.
+_MAY_START = {*_STARTS, "money", "operator"}
+_WORDS_THAT_START = {*NUMBER_WORDS, *TIMES, *_PAIRS, *SHARES, "a", "the"}
 
 
 @dataclass(slots=True)
@@ -75,10 +78,10 @@ class SideReader:
 
     def chains(self) -> list[Chain]:
         """All that is said to be equal, from left to right."""
-        chains = []
-        at = 0
-        while at < self.size:
-            if not self.starts_operand(at, signs=self.free(at)):
+        chains: list[Chain] = []
+        at, end = 0, self.last_equality()
+        while at < end:
+            if not self.may_start(at) or not self.starts_operand(at, signs=self.free(at)):
                 at += 1
                 continue
             side, stop = self.read(at)
@@ -99,6 +102,18 @@ class SideReader:
                 # what follows an unreadable side may start inside of it
             at = max(stop, at + 1)
         return chains
+
+    def last_equality(self) -> int:
+        """The place of the last equals sign or word, behind which no chain begins."""
+        for at in range(self.size - 1, -1, -1):
+            kind = self.kinds[at]
+            if kind in ("equal", "approx") or (kind == "word" and self.tokens[at].text in EQUALITY):
+                return at
+        return 0
+
+    def may_start(self, at: int) -> bool:
+        kind = self.kinds[at]
+        return self.tokens[at].text in _WORDS_THAT_START if kind == "word" else kind in _MAY_START
 
     def is_call(self, at: int) -> bool:
         """Whether a bracket holds what a function is applied to, and nothing but its value follows: `f(2) =`."""

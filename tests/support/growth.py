@@ -1,0 +1,42 @@
+"""How CPU time grows with a text, measured so that a slow machine with other work on it gives the same answer."""
+
+import gc
+import time
+from collections.abc import Callable
+from functools import partial
+
+NOTHING = 0.01  # seconds; less than this is no growth that can be measured
+ROUNDS = 6
+
+
+def repeat(piece: str, size: int) -> str:
+    """A text of this many characters that repeats a piece."""
+    return (piece * (size // len(piece) + 1))[:size]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of one call, without garbage collection: a pass over all that a test run holds takes a second."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+    finally:
+        if collected:
+            gc.enable()
+
+
+def grows_linearly(work: Callable[[str], object], piece: str, size: int) -> bool:
+    """Whether `size` characters take under three times the CPU time of half as many; what is quadratic takes four.
+
+    Other work only adds time, so the least of what was measured in turn counts, and one good round is enough.
+    """
+    least = [float("inf"), float("inf")]
+    for one in range(ROUNDS):
+        for at, length in enumerate((size // 2, size)):
+            text = repeat(piece, length - one)  # another text each time: what was searched is remembered
+            least[at] = min(least[at], cpu_seconds(partial(work, text)))
+        if least[1] < 3 * least[0] + NOTHING:
+            return True
+    return False
