@@ -103,7 +103,7 @@ def choose_weights(target: str, runs: Path, dtype: str | None) -> tuple[Weights,
             f"{target}: neither a model's folder, nor a hub name 'owner/name', nor a run in {runs}/ (with a {RECIPE})"
         ) from None
     recipe, checkpoint = folder.recipe(), find_best(folder)
-    begun = folder.stage(0, "base").read(Checkpoint)
+    begun = [one for disk in folder.stages() if disk.key[0] == 0 for one in disk.read(Checkpoint)]
     check_weights(folder, checkpoint, begun[0] if begun else None)
     base = None if checkpoint.base is None else _locate(folder, checkpoint.base)
     weights = Weights(_locate(folder, checkpoint.path), base, hash=checkpoint.weights)

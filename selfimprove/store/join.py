@@ -1,17 +1,24 @@
 """Rows that belong together, brought into one order by DuckDB, which spills to disk where they do not fit memory."""
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby, islice
+from operator import itemgetter
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Rationale, Record, Verdict
 from selfimprove.store.database import connect
-from selfimprove.store.rows import Rows, pick_records, schema_of_kind
+from selfimprove.store.parts import to_records, to_table
+from selfimprove.store.rows import AT_ONCE, Rows, pick_records, schema_of_kind
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+OF_PARENT = ("problem", "rationale")
 
 
 class Judged:
@@ -58,7 +65,7 @@ class Judged:
             if found is not None:
                 yield rationale, found
             elif self.all_judged:
-                raise StoreError(f"no stage of this round has a verdict on the rationale {rationale.id}")
+                raise _not_judged(rationale.id)
 
     def _in_order(self) -> Iterator[tuple[int, Verdict]]:
         """The verdicts, each with the place of its rationale."""
@@ -67,7 +74,7 @@ class Judged:
         if self._side_by_side:
             yield from enumerate(self.verdicts.pick(*self._of_verdict))
             return
-        columns = [*dict.fromkeys(("id", *self._of_verdict))]
+        columns = _with_id(self._of_verdict)
         shown = ", ".join(f'v."{name}"' for name in columns)
         with connect() as database:
             database.register("r", _numbered(self.rationales, ["id"], ["id"]))
@@ -78,6 +85,34 @@ class Judged:
             for batch in ordered.to_arrow_reader(self.rationales.at_once):
                 places = batch.column(0).to_pylist()
                 yield from zip(places, pick_records(batch.select(columns), Verdict), strict=True)
+
+    def by_problem(self) -> Iterator[list[tuple[Rationale, Verdict]]]:
+        """The same problem by problem, in the order of their ids: those of one problem, in their order."""
+        texts, judged = _with_id(self._of_rationale), _with_id(self._of_verdict)
+        shown = ", ".join([*(f'r."{name}"' for name in texts), *(f'v."{name}"' for name in judged)])
+        with connect() as database:
+            database.register("r", _numbered(self.rationales, [*texts, "parents"], [*texts, "problem"]))
+            database.register("v", _numbered(self.verdicts, [*judged, "parents"], [*judged, "rationale"]))
+            ordered = database.sql(
+                f"SELECT r.place, r.problem, {shown} FROM r LEFT JOIN v ON v.rationale = r.id "
+                "ORDER BY r.problem, r.place, v.place"
+            )
+            rows = chain.from_iterable(
+                zip(
+                    batch.column(0).to_pylist(),
+                    batch.column(1).to_pylist(),
+                    pick_records(_cut_columns(batch, 2, texts), Rationale),
+                    pick_records(_cut_columns(batch, 2 + len(texts), judged), Verdict),
+                    strict=True,
+                )
+                for batch in ordered.to_arrow_reader(self.rationales.at_once)
+            )
+            for _, found in groupby(rows, key=itemgetter(1)):
+                last = {place: (rationale, verdict) for place, _, rationale, verdict in found}
+                lacking = [rationale.id for rationale, verdict in last.values() if verdict.id is None]
+                if lacking and self.all_judged:
+                    raise _not_judged(lacking[0])
+                yield [one for one in last.values() if one[1].id is not None]
 
     def _lie_side_by_side(self) -> bool:
         """Whether each rationale has one verdict, in the same order, as a verifier writes them."""
@@ -118,21 +153,60 @@ class Chosen(Generic[AnyRecord]):
                 yield batch.select(["id", *names]).filter(pa.array(first))
 
 
+def in_turn(
+    groups: Iterable[Sequence[AnyRecord]], kind: type[AnyRecord], *, limit: int | None = None
+) -> Iterator[AnyRecord]:
+    """The first record of each group, then the second of each, and so on, at most `limit`: more than fit memory."""
+    known = schema_of_kind(kind)
+    schema = pa.schema([pa.field("turn", pa.int64()), pa.field("place", pa.int64()), *known])
+    rows = ((turn, one) for group in groups for turn, one in enumerate(group))
+    with tempfile.TemporaryDirectory() as folder, connect() as database:
+        path, place = Path(folder) / "rows.parquet", 0
+        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+            while some := list(islice(rows, AT_ONCE)):
+                turns = pa.array([turn for turn, _ in some], pa.int64())
+                places = pa.array(range(place, place + len(some)), pa.int64())
+                columns = to_table([one for _, one in some], known).columns
+                file.write_table(pa.Table.from_arrays([turns, places, *columns], schema=schema))
+                place += len(some)
+        with pq.ParquetFile(path) as file:
+            database.register("t", pa.RecordBatchReader.from_batches(schema, file.iter_batches(AT_ONCE)))
+            shown = ", ".join(f'"{name}"' for name in known.names)
+            ordered = database.sql(
+                f"SELECT {shown} FROM t ORDER BY turn, place LIMIT {place if limit is None else limit}"
+            )
+            for batch in ordered.to_arrow_reader(AT_ONCE):
+                yield from to_records(batch, kind)
+
+
+def _not_judged(rationale: str) -> StoreError:
+    return StoreError(f"no stage of this round has a verdict on the rationale {rationale}")
+
+
+def _cut_columns(batch: pa.RecordBatch, start: int, names: Sequence[str]) -> pa.RecordBatch:
+    """Some columns by their place, with their names: those of two kinds may have the same ones."""
+    return pa.RecordBatch.from_arrays(batch.columns[start : start + len(names)], names=list(names))
+
+
+def _with_id(columns: Sequence[str]) -> list[str]:
+    return [*dict.fromkeys(("id", *columns))]
+
+
 def _numbered(rows: Rows[AnyRecord], columns: Sequence[str], names: Sequence[str]) -> pa.RecordBatchReader:
-    """Columns with the place of each row; of parents the first one."""
+    """Columns with the place of each row; of parents the first one, as `problem` or `rationale`."""
     known = schema_of_kind(rows.kind)
     fields = [
-        pa.field(name, pa.string() if name == "rationale" else known.field(column).type)
+        pa.field(name, pa.string() if name in OF_PARENT else known.field(column).type)
         for column, name in zip(columns, names, strict=True)
     ]
     schema = pa.schema([pa.field("place", pa.int64()), *fields])
 
     def read() -> Iterator[pa.RecordBatch]:
         place = 0
-        for batch in rows.batches(columns):
+        for batch in rows.batches([*dict.fromkeys(columns)]):
             arrays = [
-                pc.list_element(one, 0) if name == "rationale" else one
-                for one, name in zip(batch.columns, names, strict=True)
+                pc.list_element(batch.column(column), 0) if name in OF_PARENT else batch.column(column)
+                for column, name in zip(columns, names, strict=True)
             ]
             places = pa.array(range(place, place + batch.num_rows), pa.int64())
             place += batch.num_rows

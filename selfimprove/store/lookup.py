@@ -100,10 +100,15 @@ class Records:
         return self.read(identity, self.place(identity, kind))
 
     def checkpoint(self, identity: str) -> dict[str, Any]:
-        """Where a checkpoint lies and what it was trained by; of its parents, thousands of them, the number alone."""
-        columns = "path, method, weights, len(parents) AS parents"
+        """Where a checkpoint lies and what it was trained by; of its parents, thousands of them, the number alone and
+        whether the first one is the checkpoint that it continues, and not a row already."""
+        columns = "path, method, weights, len(parents) AS parents, parents[1] AS first"
         found = self.read(identity, self.place(identity, "checkpoint"), columns)
-        return found or {"path": "", "method": "", "weights": "", "parents": 0}
+        if not found:
+            return {"path": "", "method": "", "weights": "", "parents": 0, "continues": True}
+        first = found.pop("first")
+        known = self.kinds([first]).get(first, "checkpoint") if first else ""
+        return {**found, "continues": known == "checkpoint"}
 
     def trace(self, identity: str) -> dict[str, Any] | None:
         """A trace as the index holds it."""

@@ -82,7 +82,7 @@ def _trained(used: dict[str, Any], checkpoint: dict[str, Any], figures: Figures)
 
     A checkpoint's parents are the checkpoint before it, if there is one, and the different rows in training order.
     """
-    before = int(checkpoint["method"] != "warmup")
+    before = int(checkpoint["continues"])
     seen: dict[str, Any] = {"row": used["place"] - before, "different": max(0, checkpoint["parents"] - before)}
     manifest = next(
         (one for one in figures.manifests if (one.round, one.stage) == (used["round"], checkpoint["method"])), None

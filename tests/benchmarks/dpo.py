@@ -11,6 +11,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -65,12 +66,12 @@ def open_run(folder: Path) -> Session:
 def read_pairs(session: Session, round_: int, limit: int, cut: Any) -> list[Preference]:
     stages = ("generate", "repair")
     written = [one for name in stages for one in session.read((round_, name), Rationale)]
-    judged = [one for name in ("verify", "repair") for one in session.read((round_, name), Verdict)]
+    verdicts = {one.rationale: one for name in ("verify", "repair") for one in session.read((round_, name), Verdict)}
+    judged = sorted(((one, verdicts[one.id]) for one in written), key=lambda one: one[0].problem)
     return list(
         prefer(
-            written,
+            (list(some) for _, some in groupby(judged, key=lambda one: one[0].problem)),
             problems=by_id(session.read((round_, "frontier"), Problem)),
-            verdicts={one.rationale: one for one in judged},
             prompts=session.prompts,
             shown=False,
             require=session.recipe.stages.select,

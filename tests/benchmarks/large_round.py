@@ -1,11 +1,12 @@
 """A round of a million samples, from its verdicts to the rows that are trained: memory and CPU seconds.
 
-    python tests/benchmarks/large_round.py [--samples 1000000] [--require answer] [--balance] [--folder FOLDER]
+    python tests/benchmarks/large_round.py [--samples N] [--require answer] [--balance] [--pairs] [--folder FOLDER]
 
 The round is written by a run's own store: problems, four samples each of 150 to 450 characters, verdicts of three steps
 each, half of them right. Then a process of its own, whose peak of memory and CPU seconds are what the operating system
 says (`getrusage`), does what the one process of a run does between `verify` and the training: the stage `select`, the
-rows that `sft` trains, and the yields that the next round's frontier reads. Training itself is not part of it.
+rows that `sft` trains, and the yields that the next round's frontier reads; with --pairs the stage `prefer` as well.
+Training itself is not part of it.
 """
 
 import argparse
@@ -40,7 +41,7 @@ stages:
   frontier: {problems: 1000, policy: all}
   generate: {samples: 4}
   select: {require: %s, balance: %s}
-  sft: {}
+  sft: {}%s
 """
 WORDS = [
     "Each",
@@ -95,8 +96,9 @@ def make_sample(problem: str, at: int, prompt: str) -> tuple[Rationale, Verdict]
     )  # type: ignore[arg-type]
 
 
-def load(folder: Path, data: Path, require: str, balance: bool) -> Session:
-    (folder / "large.yaml").write_text(RECIPE % (data / "gsm8k", require, "{}" if balance else "null"))
+def load(folder: Path, data: Path, require: str, balance: bool, pairs: bool) -> Session:
+    after = "\n  prefer: {}\n  dpo: {}" if pairs else ""
+    (folder / "large.yaml").write_text(RECIPE % (data / "gsm8k", require, "{}" if balance else "null", after))
     return Session(load_recipe(str(folder / "large.yaml")), RunFolder(folder / "run"))
 
 
@@ -156,19 +158,25 @@ def measure(session: Session) -> None:
         })  # fmt: skip
 
     note("imports and plan", 0)
-    with session.folder:
-        stage = session.plan[1, "select"]
+
+    def run(name: str) -> int:
+        stage = session.plan[1, name]
         disk = session.folder.stage(*stage.key, stage.fingerprint)
         run_stage(stage, disk, session, Sequential())
         manifest = disk.manifest()
         assert manifest is not None
-        note("select", manifest.counts["decision"])
+        return manifest.counts[stage.main]
+
+    with session.folder:
+        note("select", run("select"))
         chosen = trained_examples(StageDesk(session.plan[1, "sft"], session))
         write_rows(session.folder.path / "examples.parquet", chosen)
         note("rows to train", len(tuple(dict.fromkeys(chosen.ids()))))
         with collecting_rarely():  # as while any part is made
             yields = read_yields(StageDesk(session.plan[2, "frontier"], session), 1)
         note("yields", sum(attempts for attempts, _ in yields.values()))
+        if (1, "prefer") in session.plan:
+            note("prefer", run("prefer"))
     print(json.dumps(rows))
 
 
@@ -177,6 +185,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--require", default="answer", choices=["answer", "steps", "grounded"])
     parser.add_argument("--balance", action="store_true", help="cap and repeat groups")
+    parser.add_argument("--pairs", action="store_true", help="the stage prefer too")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
     parser.add_argument("--folder", type=Path, help="keep the round here, or go on with the one that lies there")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
@@ -185,14 +194,15 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if options.measure:
-            measure(load(folder, options.data, options.require, options.balance))
+            measure(load(folder, options.data, options.require, options.balance, options.pairs))
             return
-        session = load(folder, options.data, options.require, options.balance)
+        session = load(folder, options.data, options.require, options.balance, options.pairs)
         if not (folder / "run").exists():
             with session.folder:
                 write_round(session, options.samples)
         command = [sys.executable, __file__, "--measure", "--folder", str(folder), "--require", options.require]
         command += ["--data", str(options.data), *(["--balance"] if options.balance else [])]
+        command += ["--pairs"] if options.pairs else []
         shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print("| step | rows | CPU s so far | s on the clock | peak GB |\n| --- | ---: | ---: | ---: | ---: |")
         for row in json.loads(shown.splitlines()[-1]):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from builders import (
     CHECKPOINT,
+    by_problem,
     make_comparison,
     make_constitution,
     make_problem,
@@ -106,9 +107,9 @@ def pair(
     problems = [OPEN, SUM, *OTHERS]
     return list(
         prefer(
-            rationales,
+            by_problem((one, judged[one.id]) for one in rationales),
             problems=by_id(problems),
-            verdicts=judged,
+            named=[(one, judged[one.id]) for one in rationales],
             prompts=PROMPTS,
             shown=False,
             require=Select(require=require),  # type: ignore[arg-type]
@@ -350,11 +351,12 @@ def test_a_revision_pair_says_where_it_is_from() -> None:
 
 def test_revision_pairs_can_be_left_out() -> None:
     rationales, verdicts, revisions = sums("incorrect", "correct")
-    problems, judged = by_id([SUM]), {one.rationale: one for one in verdicts}
+    judged = {one.rationale: one for one in verdicts}
+    pairs = [(one, judged[one.id]) for one in rationales]
     found = [
         list(
             prefer(
-                rationales, problems=problems, verdicts=judged, prompts=PROMPTS, shown=False, require=Select(),
+                by_problem(pairs), problems=by_id([SUM]), named=pairs, prompts=PROMPTS, shown=False, require=Select(),
                 settings=Prefer(revisions=revised), revisions={one.rationale: one for one in revisions},
             )
         )
@@ -441,10 +443,9 @@ def test_what_stands_in_revised_answers_to_problems_is_no_boilerplate() -> None:
     sums = [make_problem(f"{at}+1=", "1", task="jsonl") for at in range(3)]
     firsts = [make_rationale(one, "?") for one in (*sums, OPEN)]
     made = [make_revised(one, same) for one in firsts]
-    rationales = [*firsts, *(one for one, _ in made)]
+    judged = [(one, make_verdict(one, "undecided")) for one in [*firsts, *(one for one, _ in made)]]
     found = prefer(
-        rationales, problems=by_id([*sums, OPEN]), prompts=PROMPTS,
-        verdicts={one.id: make_verdict(one, "undecided") for one in rationales},
+        by_problem(judged), problems=by_id([*sums, OPEN]), named=judged, prompts=PROMPTS,
         shown=False, require=Select(), settings=Prefer(), revisions={one.id: two for one, two in made},
     )  # fmt: skip
     assert [one.prompt for one in found] == ["Q: How?"]

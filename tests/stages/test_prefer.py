@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import make_rationale, make_verdict
+from builders import by_problem, make_rationale, make_verdict
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import PROMPTS, A, B, Written, hinted, write
@@ -29,9 +29,8 @@ from selfimprove.tasks.addition import write_rationale
 def pair(written: list[Written], *, require: str = "answer", shown: bool = False, **settings: Any) -> list[Preference]:
     return list(
         prefer(
-            [rationale for rationale, _ in written],
+            by_problem(written),
             problems=by_id([A, B]),
-            verdicts={rationale.id: verdict for rationale, verdict in written},
             prompts=PROMPTS,
             shown=shown,
             require=Select(require=require),  # type: ignore[arg-type]

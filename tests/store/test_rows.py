@@ -7,17 +7,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from builders import make_problem, make_rationale, make_verdict
+from builders import by_problem, make_problem, make_rationale, make_verdict
 
 from selfimprove.errors import StoreError
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting
-from selfimprove.records import Checkpoint, Decision, Example, Outcome, Problem, Rationale, Record, Verdict, by_id
+from selfimprove.records import (
+    Checkpoint,
+    Decision,
+    Example,
+    Outcome,
+    Preference,
+    Problem,
+    Rationale,
+    Record,
+    Verdict,
+    by_id,
+)
 from selfimprove.stages.failed import failed_problems
 from selfimprove.stages.frontier import measure_yields
+from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.stages.repair import find_beginnings
 from selfimprove.stages.select import OF_RATIONALE, Select, select
-from selfimprove.store.join import Chosen, Judged
+from selfimprove.store.join import Chosen, Judged, in_turn
 from selfimprove.store.light import make
 from selfimprove.store.parts import PartFile, read_part, to_records
 from selfimprove.store.rows import Rows, join_rows
@@ -113,6 +125,38 @@ def test_what_looks_over_a_round_finds_the_same(tmp_path: Path, at_once: int) ->
     assert find_beginnings(steps) == find_beginnings(WHOLE) != {}
 
 
+@pytest.mark.parametrize("at_once", SOME[1:])
+@pytest.mark.parametrize("settings", [{}, {"limit": 100}, {"cut": "step", "per_problem": 2}], ids=str)
+def test_pairs_do_not_depend_on_how_much_is_read_at_once(
+    tmp_path: Path, at_once: int, settings: dict[str, Any]
+) -> None:
+    def pair(judged: Iterable[Sequence[tuple[Rationale, Verdict]]]) -> list[Preference]:
+        return list(
+            prefer(
+                judged,
+                problems=by_id(PROBLEMS),
+                prompts=PROMPTS,
+                shown=False,
+                require=Select(require="steps"),
+                settings=Prefer(**settings),
+            )
+        )
+
+    rows = store(tmp_path, at_once).pick(("parents", "text", "origin", "finish"), ("outcome", "reason", "steps"))
+    expected = pair(by_problem(WHOLE))
+    assert pair(rows.by_problem()) == expected
+    assert len(expected) > 20 and len({one.prompt for one in expected}) > 15
+
+
+def test_the_first_of_each_come_first() -> None:
+    groups = [[make_problem(f"{at}{place}") for place in range(at)] for at in (2, 0, 3, 1)]
+    turns = ["20", "30", "10", "21", "31", "32"]
+    assert [one.question for one in in_turn(groups, Problem)] == turns
+    for limit in (0, 4, 9):
+        assert [one.question for one in in_turn(groups, Problem, limit=limit)] == turns[:limit]
+    assert list(in_turn([], Problem)) == []
+
+
 def test_the_last_verdict_counts_and_a_missing_one_is_named(tmp_path: Path) -> None:
     one, other = RATIONALES[:2]
     files = [write(tmp_path / "rationale-0", [one, other])]
@@ -121,9 +165,13 @@ def test_the_last_verdict_counts_and_a_missing_one_is_named(tmp_path: Path) -> N
     judged = Judged(Rows(Rationale, files), found, of_verdict=["outcome"])
     assert [(each.id, verdict.outcome) for each, verdict in judged] == [(one.id, "incorrect"), (other.id, "correct")]
     lacking = Rows(Verdict, [write(tmp_path / "verdict-1", verdicts[1:2])])
-    with pytest.raises(StoreError, match=f"no stage of this round has a verdict on the rationale {one.id}"):
-        list(Judged(Rows(Rationale, files), lacking))
-    assert [each.id for each, _ in Judged(Rows(Rationale, files), lacking, all_judged=False)] == [other.id]
+    for read in (iter, Judged.by_problem):
+        with pytest.raises(StoreError, match=f"no stage of this round has a verdict on the rationale {one.id}"):
+            list(read(Judged(Rows(Rationale, files), lacking)))  # type: ignore[operator]
+    some = Judged(Rows(Rationale, files), lacking, of_rationale=["parents"], all_judged=False)
+    assert [each.id for each, _ in some] == [each.id for found in some.by_problem() for each, _ in found] == [other.id]
+    ((*both,),) = judged.by_problem()
+    assert [(each.id, verdict.outcome) for each, verdict in both] == [(one.id, "incorrect"), (other.id, "correct")]
 
 
 @pytest.mark.parametrize("at_once", SOME)

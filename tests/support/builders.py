@@ -1,6 +1,6 @@
 """Small records for tests: every field has a plain value that a test overrides where it matters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from selfimprove.constitution import Constitution, Principle
@@ -35,6 +35,14 @@ def make_rationale(problem: Problem, text: str = "#3", **fields: Any) -> Rationa
         "finish": "stop",
     }
     return Rationale(**plain | fields)
+
+
+def by_problem(judged: Iterable[tuple[Rationale, Verdict]]) -> list[list[tuple[Rationale, Verdict]]]:
+    """Judged rationales problem by problem, in the order of their ids."""
+    found: dict[str, list[tuple[Rationale, Verdict]]] = {}
+    for one in judged:
+        found.setdefault(one[0].problem, []).append(one)
+    return [found[name] for name in sorted(found)]
 
 
 def make_steps(outcomes: Sequence[Outcome]) -> tuple[Step, ...]:

@@ -280,6 +280,20 @@ def test_a_trained_trace_says_where_it_stood_and_how_often_it_was_seen(
         assert (later["row"], later["different"], later["round"], later["path"]) == (9, len(rows), 2, "there")
 
 
+def test_the_rows_of_a_stage_that_began_with_no_checkpoint_are_counted_from_the_first(tmp_path: Path) -> None:
+    run = write_run(tmp_path, TEXTS)
+    example = run.stage(1, "select").read(Example)[0]
+    other = Example(**example.model_dump() | {"prompt": "other"})
+    made = Checkpoint(parents=(other.id, example.id), path="there", method="start", weights="w")
+    write_stage(run, 1, "more", "example", [other])
+    write_stage(run, 0, "start", "checkpoint", [made])
+    with serving(tmp_path, tmp_path / "cache") as address:
+        children = get((address, tmp_path), f"/api/runs/made/traces/{example.parents[0]}").json()["children"]
+    (mine,) = (child for child in children if child["child"] == example.id)
+    (found,) = (one for one in mine["checkpoints"] if one["method"] == "start")
+    assert (found["row"], found["different"]) == (2, 2)
+
+
 @pytest.mark.parametrize(("rows", "batch_size", "accumulate", "steps"), [(10, 4, 1, 7), (12, 4, 2, 5), (10, 4, 2, 2)])
 def test_epochs_are_those_that_the_trainer_counts(
     rows: int, batch_size: int, accumulate: int, steps: int, model: Path, tmp_path: Path
