@@ -19,7 +19,8 @@ from selfimprove.trainers.job import DpoJob
 
 class Dpo(PairTraining):
     """Train on preference pairs (Rafailov et al., 2023), from the round's SFT checkpoint; without the stage `sft` from
-    the best checkpoint so far, which wrote the pairs (IRPO)."""
+    the best checkpoint so far, which wrote the pairs (IRPO). After an `sft` with `lora` its adapter is trained on,
+    whether `lora` is repeated here or not."""
 
     prompt: Literal["question", "shown"] = "question"
     """As in `sft`, whose setting counts if there is that stage."""
@@ -79,13 +80,14 @@ def describe_dpo(metrics: dict[str, Any]) -> str:
     if not metrics.get("pairs"):
         return "no pairs: the checkpoint is kept as it is"
     measured = metrics.get("measured")
+    where = f", on the adapter of '{metrics['adapter of']}'" if metrics.get("adapter of") else ""
     if not measured:
-        return f"{metrics['pairs']} pairs"
+        return f"{metrics['pairs']} pairs{where}"
     before, after = measured["before"], measured["after"]
     chosen, rejected = (f"{before[name]:.2f} to {after[name]:.2f}" for name in ("chosen", "rejected"))
     fell = "; WARNING: the chosen texts became less likely" if after["chosen"] < before["chosen"] else ""
     return (
-        f"{metrics['pairs']} pairs: log-probability of the chosen {chosen}, of the rejected {rejected}, "
+        f"{metrics['pairs']} pairs{where}: log-probability of the chosen {chosen}, of the rejected {rejected}, "
         f"loss {after['loss']:.3f}, {after['accuracy']:.0%} of the pairs with a margin above 0{fell}"
     )
 
