@@ -46,7 +46,13 @@ def load_exemplars(path: str | None, shots: int | None) -> tuple[Exemplar, ...]:
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Put values into a template in one pass, so that a value that looks like a field stays text."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+    return "".join([values.get(one, f"{{{one}}}") if at % 2 else one for at, one in enumerate(_pieces(template))])
+
+
+@lru_cache(maxsize=256)
+def _pieces(template: str) -> list[str]:
+    """Text and names of fields in turn."""
+    return re.split(r"\{(\w+)\}", template)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,16 @@ class PromptFormat:
         """The question alone, without exemplars or trigger: what SFT rows of `prompt: question` hold."""
         form = self._of(problem)
         return form._assemble([(form._block(form.settings.question, problem.question, problem.answer), None)])
+
+    def is_trained_as_shown(self, problem: Problem, shown: bool) -> bool:
+        """Whether rows hold the prompt that was sampled with: it is the question alone, or `shown` as it was."""
+        form = self._of(problem)
+        style = form.settings.style
+        return (
+            shown
+            or style == "zero-shot"
+            or (style != "zero-shot-cot" and not form.own.get(problem.task, form.exemplars))
+        )
 
     def render_verbatim(self, problem: Problem) -> str:
         """The question as it stands, as the user's turn where there is a chat template."""
@@ -231,6 +247,15 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], ends: Collection[int],
     specials = _find_specials(tokenizer)
     there = {specials[one] for one in written if one in specials}
     return neutralize_special_tokens(text, [*there]) if there else text
+
+
+def find_written(tokenizer: Any, ids: Sequence[int], ends: Collection[int], text: str) -> tuple[int, ...] | None:
+    """Of sampled tokens those whose text this is, as `decode_completion` gave it; None where it ends within a token, or
+    where a special token was broken up in it."""
+    written = list(ids[:-1] if ids and ids[-1] in ends else ids)
+    while len(said := str(tokenizer.decode(written, skip_special_tokens=False))) > len(text) and written:
+        written.pop()  # of a stop string, at which generation ends
+    return tuple(written) if said == text else None
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

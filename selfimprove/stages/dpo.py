@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from selfimprove.recipe import PairTraining, Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Preference
 from selfimprove.records.stats import dpo_loss
+from selfimprove.settings import added
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.training import trained_rows
@@ -26,15 +27,19 @@ class Dpo(PairTraining):
     """As in `sft`, whose setting counts if there is that stage."""
     reference: Literal["start", "base"] = "start"
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
+    fewest: PositiveInt = added(8)
+    """With fewer pairs nothing is trained in a round, and the checkpoint stays."""
     measure: NonNegativeInt = 200
     """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
 
 
 def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
-    """Train the round's checkpoint so far on pairs; where there are none, as nothing is wrong any more, keep it."""
+    """Train the round's checkpoint so far on pairs; where there are too few, as nothing is wrong any more, keep it."""
     settings, pairs, start = desk.settings, desk.scan(Preference), desk.trained
-    if not pairs:
-        desk.note("pairs", 0)
+    if len(pairs) < settings.fewest:
+        desk.note("pairs", len(pairs))
+        if pairs:
+            desk.note("too few pairs", settings.fewest)
         yield start
         return
     first = desk.first_checkpoint
@@ -79,6 +84,11 @@ def describe_dpo(metrics: dict[str, Any]) -> str:
     """What DPO did to its pairs, with a warning where it made the chosen texts less likely, its well-known failure."""
     if not metrics.get("pairs"):
         return "no pairs: the checkpoint is kept as it is"
+    if fewest := metrics.get("too few pairs"):
+        return (
+            f"WARNING: only {metrics['pairs']} pairs, fewer than 'fewest: {fewest}': nothing is trained, and the "
+            "checkpoint is kept as it is"
+        )
     measured = metrics.get("measured")
     where = f", on the adapter of '{metrics['adapter of']}'" if metrics.get("adapter of") else ""
     if not measured:

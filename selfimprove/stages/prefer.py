@@ -23,13 +23,14 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.as_sampled import tokens_of_pair
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
 from selfimprove.stages.earlier import fold, read_written
 from selfimprove.stages.passes import why_not
 from selfimprove.stages.select import Select
 
-OF_RATIONALE = ("parents", "text", "origin", "finish")
+OF_RATIONALE = ("parents", "text", "origin", "tokens", "finish", "token_ids")
 
 
 class HumanPairs(Settings):
@@ -98,6 +99,7 @@ def prefer(
         if key in done or right.text == wrong.text or len(pairs[problem.id]) == settings.per_problem:
             continue
         done.add(key)
+        extra |= tokens_of_pair(right, wrong, prompts.stop)
         pair = Preference(prompt=render(problem), chosen=right.text, rejected=wrong.text, group=problem.group, **extra)
         pairs[problem.id].append(pair)
     left_out = unfit if settings.revisions else became.keys()
@@ -124,6 +126,7 @@ def prefer(
                 margin=1.0,
                 source="verdicts",
                 group=problems[identity].group,
+                **(tokens_of_pair(right, wrong, prompts.stop) if settings.cut == "whole" else {}),
             )
             pairs[identity].append(pair)
     # By rank first, so that a limit takes the same number of every problem before it takes one more of any.

@@ -189,6 +189,7 @@ def _rewrite(
                 tokens=completion.tokens,
                 logprob=completion.logprob,
                 finish=completion.finish,
+                token_ids=completion.token_ids if text == completion.text else None,
             )
         )
     yield from written
@@ -291,7 +292,7 @@ def chain(
 
 
 def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
-    """What critiques and revisions end before: the next part of the transcript, and what the recipe says of any text."""
+    """What critiques and revisions end before: the next part of the transcript, and `prompt.stop`."""
     return tuple(dict.fromkeys([*desk.prompter.stop, *desk.prompts.settings.stop]))
 
 

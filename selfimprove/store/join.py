@@ -1,7 +1,6 @@
 """Rows that belong together, brought into one order by DuckDB, which spills to disk where they do not fit memory."""
 
 from collections.abc import Iterator, Sequence
-from operator import eq
 from typing import Generic, TypeVar
 
 import pyarrow as pa
@@ -84,8 +83,9 @@ class Judged:
         """Whether each rationale has one verdict, in the same order, as a verifier writes them."""
         if len(self.rationales) != len(self.verdicts):
             return False
-        judged = (parents[0] for parents in self.verdicts.values("parents"))
-        return all(map(eq, self.rationales.ids(), judged))
+        ids = pa.chunked_array([one.column(0) for one in self.rationales.batches(["id"])], pa.string())
+        parents = [pc.list_element(one.column(0), 0) for one in self.verdicts.batches(["parents"])]
+        return bool(ids.equals(pa.chunked_array(parents, pa.string())))
 
 
 class Chosen(Generic[AnyRecord]):

@@ -4,16 +4,13 @@ A record that is read in part is one of its class and has the columns that were 
 values that this program made itself, and has the id that `Record.id` would give it.
 """
 
-import typing
-from collections.abc import Callable
 from functools import lru_cache
-from json.encoder import encode_basestring
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from selfimprove.records import Record, hash_text
+from selfimprove.records import Record, hash_bytes
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -30,45 +27,23 @@ def read_in_part(kind: type[AnyModel], fields: dict[str, Any]) -> AnyModel:
 
 def make(kind: type[AnyRecord], **fields: Any) -> AnyRecord:
     """A whole record of all its fields, in their order and of the right types, unchecked."""
-    names, writers, prefix = _shape(kind)
+    names, there, unhashed, prefix = _shape(kind)
     if (*fields,) != names:
         raise TypeError(f"a {kind.kind} has the fields {', '.join(names)}, in this order")
-    written = [key + write(value) for (key, write), value in zip(writers, fields.values(), strict=True)]
-    fields["id"] = hash_text(f"{prefix}{','.join(written)}}}")
+    hashed = {name: value for name, value in fields.items() if name not in unhashed} if unhashed else fields
+    fields["id"] = hash_bytes(prefix + to_json(hashed))
     one = _new(kind)
     _set(one, "__dict__", fields)
-    _set(one, "__pydantic_fields_set__", set(names))
+    _set(one, "__pydantic_fields_set__", there)
     _set(one, "__pydantic_extra__", None)
     _set(one, "__pydantic_private__", None)
     return one
 
 
-Shape = tuple[tuple[str, ...], list[tuple[str, Callable[[Any], str]]], str]
-
-
 @lru_cache(maxsize=256)
-def _shape(kind: type[Record]) -> Shape:
-    """The fields of a kind, what writes each of them in JSON, and what an id's hash begins with."""
+def _shape(kind: type[Record]) -> tuple[tuple[str, ...], set[str], frozenset[str], bytes]:
+    """The fields of a kind, in order and as a set that all its records share; those that no id is made of; and what an
+    id's hash begins with."""
     if kind._added:
         raise TypeError(f"a {kind.kind} has fields that came later, and is made by its class")
-    known = kind.model_fields
-    writers = [(f'"{name}":', _writer(field.annotation)) for name, field in known.items()]
-    return (*known,), writers, f"{kind.kind}\0{{"
-
-
-def _writer(annotation: Any) -> Callable[[Any], str]:
-    """What writes values of a type as pydantic does in JSON."""
-    text = typing.get_origin(annotation) is Literal and all(isinstance(one, str) for one in typing.get_args(annotation))
-    if annotation is str or text:
-        return encode_basestring
-    if annotation is bool:
-        return lambda value: "true" if value else "false"
-    return _strings if annotation == tuple[str, ...] else _json
-
-
-def _strings(values: tuple[str, ...]) -> str:
-    return f"[{','.join([encode_basestring(one) for one in values])}]"
-
-
-def _json(value: Any) -> str:
-    return to_json(value).decode()
+    return (*kind.model_fields,), {*kind.model_fields}, kind._unhashed, f"{kind.kind}\0".encode()

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -160,7 +160,8 @@ def pick_records(batch: pa.RecordBatch, kind: type[AnyRecord]) -> Iterator[AnyRe
     names = batch.schema.names
     annotations = [str if name == "id" else kind.model_fields[name].annotation for name in names]
     columns = [decode(one, of, read_in_part) for one, of in zip(batch.columns, annotations, strict=True)]
-    return (read_in_part(kind, dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+    fields = map(dict, map(zip, repeat(names), zip(*columns, strict=True)))
+    return (read_in_part(kind, one) for one in fields)
 
 
 def _read(path: Path, columns: Sequence[str] | None, start: int, stop: int, at_once: int) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Rows:
 
     data: Any
     left_out: int
+    origins: dict[str, int] = field(default_factory=dict)
+    """Completions by where their tokens come from."""
 
 
 def train_with(
@@ -79,6 +81,7 @@ def train_with(
         rows=len(rows.data),
         left_out=rows.left_out,
         sequences=sequences,
+        origins=rows.origins,
         tokens=tokens,
         seconds=seconds,
         import_seconds=imported - started,

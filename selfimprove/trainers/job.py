@@ -57,14 +57,14 @@ class TrainingJob(BaseModel):
 
 
 class SftJob(TrainingJob):
-    """One SFT run; the rows have the columns prompt and completion."""
+    """One SFT run; the rows have the columns prompt and completion, and the other ones of an Example that it uses."""
 
     trainer: ClassVar[str] = "selfimprove.trainers.sft:train_sft"
     method: Literal["sft"] = "sft"
 
 
 class DpoJob(TrainingJob):
-    """One DPO run; the rows have the columns prompt, chosen and rejected.
+    """One DPO run; the rows have the columns of a Preference; those on tokens may be left out.
 
     `reference` is the model that the policy is held to; the one that it starts from without it (of an adapter on an
     untouched model that is the model itself).
@@ -100,6 +100,8 @@ class TrainResult(BaseModel):
     resumed_from: int
     rows: int
     left_out: int
+    origins: dict[str, int] = {}
+    """Completions by where their tokens come from."""
     sequences: int = 0
     """Rows that passed through the model, each of a pair's texts as one: what the last batch lacks is not counted."""
     tokens: int

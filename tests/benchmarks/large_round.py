@@ -22,7 +22,7 @@ from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale, Record, Step, Verdict, derive_seed
 from selfimprove.running.desk import StageDesk
 from selfimprove.running.loop import describe, run_stage
-from selfimprove.running.parts import Sequential
+from selfimprove.running.parts import Sequential, collecting_rarely
 from selfimprove.running.session import Session
 from selfimprove.running.training import write_rows
 from selfimprove.stages.frontier import read_yields
@@ -166,7 +166,8 @@ def measure(session: Session) -> None:
         chosen = trained_examples(StageDesk(session.plan[1, "sft"], session))
         write_rows(session.folder.path / "examples.parquet", chosen)
         note("rows to train", len(tuple(dict.fromkeys(chosen.ids()))))
-        yields = read_yields(StageDesk(session.plan[2, "frontier"], session), 1)
+        with collecting_rarely():  # as while any part is made
+            yields = read_yields(StageDesk(session.plan[2, "frontier"], session), 1)
         note("yields", sum(attempts for attempts, _ in yields.values()))
     print(json.dumps(rows))
 
