@@ -120,6 +120,19 @@ def _load_weights(folder: Path, dtype: str) -> Any:
     return loaded
 
 
+def build_skeleton(folder: Path) -> Any:
+    """A whole model's layers without its weights, on torch's meta device, or None where it cannot be built there."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder)
+    try:
+        with _reading(folder), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, **PLAIN)
+    except ModelError:
+        return None  # a few architectures compute with values while they are built
+
+
 def describe_quantisation(settings: Any) -> str:
     """What to say of quantised weights."""
     settings = settings if isinstance(settings, dict) else getattr(settings, "__dict__", {})

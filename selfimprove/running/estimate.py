@@ -16,6 +16,7 @@ from selfimprove.records.console import SafeConsole
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.flow_tree import draw_flow
 from selfimprove.running.plan import PlannedStage
+from selfimprove.running.rehearsal import check_training
 from selfimprove.running.session import Session
 from selfimprove.stages.base import Look, Sizes
 from selfimprove.stages.critique import CritiqueSettings
@@ -145,6 +146,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     """Print the stages of a run with what each would cost."""
     console = console or SafeConsole()
     session = Session(recipe, folder)
+    check_training(session)
     rates, sizes = measure(recipe, folder), measure_sizes(session)
     table = Table(
         title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False

@@ -21,6 +21,7 @@ from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
+from selfimprove.running.rehearsal import check_training
 from selfimprove.running.report import Report
 from selfimprove.running.reporting import Reports
 from selfimprove.running.session import Loader, Session
@@ -65,6 +66,7 @@ def run_loop(
                     if not examined:
                         check_answers(session)
                         check_start(session)
+                        check_training(session)
                         examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())

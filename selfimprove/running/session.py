@@ -202,8 +202,11 @@ class Session:
 
     def describe_weights(self, checkpoint: Checkpoint) -> Weights:
         """What an engine needs to know of a checkpoint."""
-        base = None if checkpoint.base is None else str(self.locate(checkpoint.base))
-        return Weights(self.weights(checkpoint), base, self.reads_chat(checkpoint), checkpoint.weights)
+        from selfimprove.engines.models import read_base, resolve_folder
+
+        path = self.weights(checkpoint)
+        base = read_base(resolve_folder(path)) if checkpoint.base is None else str(self.locate(checkpoint.base))
+        return Weights(path, base, self.reads_chat(checkpoint), checkpoint.weights)
 
     # --- the engine
 

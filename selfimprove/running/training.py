@@ -13,6 +13,7 @@ from selfimprove.records import Checkpoint, derive_seed
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.stages.base import Trainable
+from selfimprove.stages.training import adapter_before, with_adapter
 from selfimprove.store.join import Chosen
 from selfimprove.store.parts import PartFile, write_part
 from selfimprove.store.rows import Rows
@@ -50,6 +51,8 @@ def train(
     shutil.rmtree(job.workspace, ignore_errors=True)
     told = result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens", "peaks"})
     session.clock.metrics.update(told)
+    if (before := goes_on_with(stage, start)) and stage.own.lora is None:
+        session.clock.metrics["adapter of"] = before[0]
     base = start.base or start.path if start and job.settings.lora else None
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
@@ -88,10 +91,11 @@ def _make_job(
 ) -> TrainingJob:
     recipe, folder = stage.recipe, session.folder.stage(*stage.key).path
     settings: Training = given.get("settings", stage.own)
-    base = start.base or start.path if start and settings.lora else None
+    settings = with_adapter(settings, goes_on_with(stage, start))
+    given = {**given, "settings": settings}
+    base = (start.base or (start.path if settings.lora else None)) if start else None
     common: dict[str, Any] = {
         "model": session.weights(start) if start else None,
-        "settings": settings,
         "base": None if base is None else str(session.locate(base)),
         "examples": (folder / "training" / "examples.parquet").resolve(),
         "output": (folder / CHECKPOINT).resolve(),
@@ -105,6 +109,13 @@ def _make_job(
         "files": tuple(one.path for one in extensions() if one.path),
     }
     return kind(**{**common, **given})
+
+
+def goes_on_with(stage: PlannedStage, start: Checkpoint | None) -> tuple[str, Training] | None:
+    """The stage whose adapter a training goes on with, and its settings."""
+    if start is None or start.base is None or stage.declared.trains != "policy":
+        return None
+    return adapter_before(stage.recipe, stage.name)
 
 
 def _reporting(stage: PlannedStage, session: Session) -> Destination | None:

@@ -8,11 +8,12 @@ from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 
 def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
-    """The model that the recipe names, with the hash of its weights."""
-    from selfimprove.engines.models import hash_weights, resolve_folder
+    """The model that the recipe names, with the hash of its weights; of an adapter with the model under it."""
+    from selfimprove.engines.models import hash_weights, read_base, resolve_folder
 
     path = str(desk.model.path)
-    yield Checkpoint(path=path, method="base", weights=hash_weights(resolve_folder(path)))
+    folder = resolve_folder(path)
+    yield Checkpoint(path=path, method="base", weights=hash_weights(folder), base=read_base(folder))
 
 
 BASE = Stage(

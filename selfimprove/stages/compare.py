@@ -156,8 +156,17 @@ def compare_responses(
         seed=desk.seed,
     )
     length = {one.id: len(one.text) for one in rationales}
-    desk.note("comparisons", measure_comparisons(compared, length, settings.tie))
+    less = preferred_less(compared, settings.tie) & revisions.keys()
+    judged = {name for one in compared for name in one.parents[:2]} & revisions.keys()
+    found = {"revisions": len(judged), "revisions preferred less": len(less)} if judged else {}
+    desk.note("comparisons", {**measure_comparisons(compared, length, settings.tie), **found})
     return compared
+
+
+def preferred_less(compared: Sequence[Comparison], tie: float) -> set[str]:
+    """The rationales that lost a comparison by more than a tie."""
+    lost = (one for one in compared if abs(2 * one.preferred - 1) >= max(tie, 1e-9))
+    return {one.parents[1] if one.preferred > 0.5 else one.parents[0] for one in lost}
 
 
 def pair_responses(
@@ -216,8 +225,11 @@ def describe_comparisons(metrics: dict[str, Any] | None) -> str:
     if not metrics:
         return ""
     length = metrics["correlation with length"]
+    less = metrics.get("revisions preferred less")
+    worse = f"; {less} of {metrics['revisions']} revisions are preferred less than another response" if less else ""
+    trained = ", and trained all the same (see 'sft.preferred_less')" if less else ""
     return (
-        f"; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a probability of "
-        f"{metrics['for the first place']:.2f}, correlation with length "
+        f"{worse}{trained}; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a "
+        f"probability of {metrics['for the first place']:.2f}, correlation with length "
         f"{'unknown' if length is None else format(length, '.2f')}"
     )

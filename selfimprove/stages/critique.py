@@ -41,14 +41,15 @@ class Link:
 def criticise(
     links: Sequence[Link], *, writer: Writer, prompter: Prompter, sampling: Sampling, purpose: str = "critique"
 ) -> list[Critique]:
-    """The critiques of responses, in order (Constitutional AI, section 3.1)."""
+    """The critiques of responses, in order (Constitutional AI, section 3.1); a blank one finds nothing."""
     prompts = [prompter.critique(one.principle, one.problem.question, one.response.text) for one in links]
     found = []
     for link, prompt, (seed, completion) in zip(
         links, prompts, ask(links, prompts, writer=writer, sampling=sampling, purpose=purpose), strict=True
     ):
         text = replace_surrogates(completion.text).rstrip()
-        nothing = completion.finish == "too_long" or prompter.constitution.finds_nothing(text)
+        blank = completion.finish == "too_long" or not text.strip()
+        nothing = blank or prompter.constitution.finds_nothing(text)
         found.append(
             Critique(
                 parents=(link.response.id, writer.checkpoint),

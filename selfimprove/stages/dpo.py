@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from selfimprove.recipe import PairTraining, Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Preference
 from selfimprove.records.stats import dpo_loss
+from selfimprove.settings import added
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.training import trained_rows
@@ -19,21 +20,26 @@ from selfimprove.trainers.job import DpoJob
 
 class Dpo(PairTraining):
     """Train on preference pairs (Rafailov et al., 2023), from the round's SFT checkpoint; without the stage `sft` from
-    the best checkpoint so far, which wrote the pairs (IRPO)."""
+    the best checkpoint so far, which wrote the pairs (IRPO). After an `sft` with `lora` its adapter is trained on,
+    whether `lora` is repeated here or not."""
 
     prompt: Literal["question", "shown"] = "question"
     """As in `sft`, whose setting counts if there is that stage."""
     reference: Literal["start", "base"] = "start"
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
+    fewest: PositiveInt = added(8)
+    """With fewer pairs nothing is trained in a round, and the checkpoint stays."""
     measure: NonNegativeInt = 200
     """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
 
 
 def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
-    """Train the round's checkpoint so far on pairs; where there are none, as nothing is wrong any more, keep it."""
+    """Train the round's checkpoint so far on pairs; where there are too few, as nothing is wrong any more, keep it."""
     settings, pairs, start = desk.settings, desk.scan(Preference), desk.trained
-    if not pairs:
-        desk.note("pairs", 0)
+    if len(pairs) < settings.fewest:
+        desk.note("pairs", len(pairs))
+        if pairs:
+            desk.note("too few pairs", settings.fewest)
         yield start
         return
     first = desk.first_checkpoint
@@ -78,14 +84,20 @@ def describe_dpo(metrics: dict[str, Any]) -> str:
     """What DPO did to its pairs, with a warning where it made the chosen texts less likely, its well-known failure."""
     if not metrics.get("pairs"):
         return "no pairs: the checkpoint is kept as it is"
+    if fewest := metrics.get("too few pairs"):
+        return (
+            f"WARNING: only {metrics['pairs']} pairs, fewer than 'fewest: {fewest}': nothing is trained, and the "
+            "checkpoint is kept as it is"
+        )
     measured = metrics.get("measured")
+    where = f", on the adapter of '{metrics['adapter of']}'" if metrics.get("adapter of") else ""
     if not measured:
-        return f"{metrics['pairs']} pairs"
+        return f"{metrics['pairs']} pairs{where}"
     before, after = measured["before"], measured["after"]
     chosen, rejected = (f"{before[name]:.2f} to {after[name]:.2f}" for name in ("chosen", "rejected"))
     fell = "; WARNING: the chosen texts became less likely" if after["chosen"] < before["chosen"] else ""
     return (
-        f"{metrics['pairs']} pairs: log-probability of the chosen {chosen}, of the rejected {rejected}, "
+        f"{metrics['pairs']} pairs{where}: log-probability of the chosen {chosen}, of the rejected {rejected}, "
         f"loss {after['loss']:.3f}, {after['accuracy']:.0%} of the pairs with a margin above 0{fell}"
     )
 

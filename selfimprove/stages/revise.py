@@ -282,13 +282,18 @@ def chain(
         problems=problems,
         verdicts=verdicts,
         judge=desk.judging.judge,
-        writer=replace(desk.writer(checkpoint), stop=desk.prompter.stop),
+        writer=replace(desk.writer(checkpoint), stop=chain_stop(desk)),
         prompter=desk.prompter,
         critique=critique,
         settings=settings,
         purpose=purpose,
         blind=purpose == "evaluate",
     )
+
+
+def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
+    """What critiques and revisions end before: the next part of the transcript, and `prompt.stop`."""
+    return tuple(dict.fromkeys([*desk.prompter.stop, *desk.prompts.settings.stop]))
 
 
 @dataclass(frozen=True)
@@ -331,7 +336,9 @@ def say(desk: Desk[Revise]) -> str:
     critiques, revisions = desk.written(Critique), desk.written(Revision)
     found = sum(one.found for one in critiques)
     kept = sum(one.kept for one in revisions)
-    said = f"{found} of {len(critiques)} critiques found something; " if critiques else ""
+    blank = sum(not one.text.strip() for one in critiques)
+    empty = f" ({blank} are blank)" if blank else ""
+    said = f"{found} of {len(critiques)} critiques found something{empty}; " if critiques else ""
     marks = Counter(mark for one in revisions for mark in one.marks)
     seen = f" (seen in them: {', '.join(f'{mark} {count}' for mark, count in marks.most_common())})" if marks else ""
     return f"{said}{kept} of {len(revisions)} revisions kept{seen}"
@@ -339,7 +346,9 @@ def say(desk: Desk[Revise]) -> str:
 
 def by_constitution(round_: Round[Any]) -> dict[str, Any]:
     """What fingerprints hold of whatever criticises and revises."""
+    stop = round_.recipe.prompt.stop
     return {
+        **({"ends before": stop} if stop else {}),  # which once held for samples alone
         **round_.shared("constitution"),
         "critique": round_.hashed(CritiqueSettings),
         "revise": round_.hashed(Revise),

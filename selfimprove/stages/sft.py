@@ -1,23 +1,29 @@
 """Train the round's checkpoint on what was kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import PositiveInt
 
 from selfimprove.errors import TrainingError
-from selfimprove.recipe import Training
-from selfimprove.records import Checkpoint, Example, derive_seed
-from selfimprove.settings import Share
+from selfimprove.recipe import Recipe, Training
+from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import flow_of
+from selfimprove.records import Checkpoint, Comparison, Example, derive_seed
+from selfimprove.settings import Share, added
 from selfimprove.stages.balance import BALANCE_VERSION, Member, balance
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
+from selfimprove.stages.compare import preferred_less
 from selfimprove.stages.frontier import LAST, FrontierSettings, mastered_groups
+from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.select import Select, pool_since, read_pool, read_seeds
 from selfimprove.stages.teach import NO_CRITIQUE
 from selfimprove.stages.training import trained_rows
 from selfimprove.store.join import Chosen
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.trainers.job import SftJob
+
+TOO_FEW = "too few rows"
 
 
 class Sft(Training):
@@ -31,10 +37,16 @@ class Sft(Training):
     """question: rows hold the question alone; shown: with the exemplars or the trigger that the sample was given."""
     steps: PositiveInt | None = None
     """Optimizer steps; by default `epochs` decides."""
+    fewest: PositiveInt = added(8)
+    """With fewer rows nothing is trained in a round, and the checkpoint stays: a handful of texts, of which one may be
+    right by chance, is learned by heart."""
+    preferred_less: Literal["train", "leave out"] = added("train")
+    """leave out: revisions that `prefer.feedback` found worse than another response are not trained; needs a `flow`
+    with `prefer` before `sft`."""
 
 
 def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
-    """Train from the base or from the best checkpoint so far."""
+    """Train from the base or from the best checkpoint so far; too few rows leave what there is as it is."""
     settings, examples = desk.settings, trained_examples(desk)
     if desk.once(mastered_groups) >= set(desk.task.levels):
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * settings.mastered_rate})
@@ -43,12 +55,30 @@ def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
             f"{desk.title}: no rationale was kept, so there is nothing to train on; see why with: "
             f"selfimprove traces {desk.run} --round {desk.round}"
         )
+    if (rows := len(set(examples.ids()))) < settings.fewest:
+        desk.note(TOO_FEW, rows)
+        yield desk.trained
+        return
     start = desk.first_checkpoint if settings.start == "base" else desk.incumbent
     yield desk.train(SftJob, examples, start, settings=settings)
 
 
 def trained_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
     """The rows that a round trains on."""
+    found = balanced_examples(desk)
+    if desk.other(Sft).preferred_less == "train":
+        return found
+    rows, feedback = found if isinstance(found, Rows) else found.rows, desk.other(Prefer).feedback
+    first = 1 if desk.other(Select).pool == "cumulative" else desk.round
+    compared = [one for at in range(first, desk.round + 1) for one in desk.read_of(at, Comparison)]
+    worse = preferred_less(compared, feedback.tie if feedback else 0.0)
+    out = {one.id for one in rows.pick("parents", "origin") if one.origin == "revised" and one.parents[0] in worse}
+    desk.note("preferred less", len(out))
+    return Chosen(rows, [one for one in found.ids() if one not in out])
+
+
+def balanced_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
+    """All rows of a round's pool, by the caps of their groups."""
     settings, seeds = desk.other(Select), read_seeds(desk)
     pool = read_pool(desk, up_to=desk.round)
     rows = join_rows(Example, [seeds, *pool])
@@ -69,7 +99,9 @@ def trained_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
 
 def reads(round_: Round[Sft]) -> list[Key]:
     examples = [*round_.earlier_writers(Example, since=pool_since(round_)), *round_.every(Example)]
-    return [round_.start, round_.incumbent, *round_.this(*LAST), *examples]
+    if round_.settings.preferred_less == "leave out":
+        examples += [*round_.earlier_writers(Comparison, since=pool_since(round_)), *round_.every(Comparison)]
+    return [*dict.fromkeys([round_.start, round_.incumbent, *round_.this(*LAST), *examples])]
 
 
 def depends(round_: Round[Sft]) -> dict[str, Any]:
@@ -82,6 +114,34 @@ def depends(round_: Round[Sft]) -> dict[str, Any]:
         "mastered_at": round_.other(FrontierSettings).mastered_at,
         "version of balance": BALANCE_VERSION,
     }
+
+
+def say(desk: Desk[Sft]) -> str:
+    """Why nothing was trained, and what was left out."""
+    metrics = desk.manifest.metrics if desk.manifest else {}
+    found = (
+        [f"{metrics['preferred less']} revisions left out that are preferred less"]
+        if metrics.get("preferred less")
+        else []
+    )
+    if TOO_FEW in metrics:
+        found.append(
+            f"WARNING: only {metrics[TOO_FEW]} rows, fewer than '{desk.name}.fewest: {desk.settings.fewest}': nothing "
+            "is trained, and the checkpoint stays"
+        )
+    return ", ".join(found)
+
+
+def check(recipe: Recipe, settings: Sft) -> Iterable[Mistake]:
+    flow = [step.stage.name for step in flow_of(recipe)]
+    prefer = recipe.find(Prefer)
+    if settings.preferred_less == "leave out" and not (
+        prefer and prefer.feedback and "prefer" in flow and flow.index("prefer") < flow.index("sft")
+    ):
+        yield Mistake(
+            ("stages", "sft", "preferred_less"),
+            "'preferred_less: leave out' needs 'prefer.feedback', and a 'flow' with 'prefer' before 'sft'",
+        )
 
 
 def cost(look: Look[Sft]) -> Sequence[Cost]:
@@ -101,5 +161,7 @@ SFT = Stage(
     depends=depends,
     by_default=True,
     trains="policy",
+    say=say,
     cost=cost,
+    check=check,
 )

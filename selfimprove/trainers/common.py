@@ -13,6 +13,7 @@ from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.records.files import seal_folder, sync_folder
+from selfimprove.trainers.adapters import add_adapter, check_shape
 from selfimprove.trainers.checkpoints import newest_checkpoint, seal_callback
 from selfimprove.trainers.job import RESULT, Report, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import read_peak, reset_peak
@@ -60,7 +61,7 @@ def train_with(
     reset_peak()
     resume = newest_checkpoint(job.workspace)
     with reporting(job.reporting, job.workspace) as reports:
-        trainer = make_trainer(model, tokenizer, rows, _optimizer(model, job.settings))
+        trainer = make_trainer(model, tokenizer, rows, make_optimizer(model, job.settings))
         _check_processes(trainer)
         trainer.remove_callback(PrinterCallback)
         reports.guard(trainer)
@@ -79,8 +80,8 @@ def train_with(
         resumed_from=first,
         rows=len(rows.data),
         left_out=rows.left_out,
-        origins=rows.origins,
         sequences=sequences,
+        origins=rows.origins,
         tokens=tokens,
         seconds=seconds,
         import_seconds=imported - started,
@@ -96,30 +97,19 @@ def train_with(
 
 
 def _load(job: TrainingJob) -> tuple[Any, Any]:
-    """The model to train: with LoRA the base under its adapter, an earlier round's or a new one."""
+    """The model to train: all its weights, an adapter's merged into them, or an adapter on it, an old or a new one."""
     # Several processes put the model where each of them works, or spread it, themselves.
     device = "cpu" if job.device == "cpu" or count_processes() > 1 else "auto"
-    if job.settings.lora is None:
-        return load_model(job.model, base=job.base, dtype=job.dtype, device=device)
-    from peft import LoraConfig, get_peft_model
-
+    lora = job.settings.lora
+    if lora is None:
+        model, tokenizer = load_model(job.model, base=job.base, dtype=job.dtype, device=device)
+        return model.requires_grad_(), tokenizer  # of a merged adapter's base nothing would be trained
     base = job.base or job.model
     model, tokenizer = load_model(base, base=None, dtype=job.dtype, device=device)
     if (Path(job.model) / ADAPTER).is_file():
+        check_shape(job.model, lora)
         return apply_adapter(model, job.model, trainable=True), tokenizer
-    lora = job.settings.lora
-    import torch
-
-    torch.manual_seed(job.seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        task_type="CAUSAL_LM",
-    )
-    config.base_model_name_or_path = base
-    return get_peft_model(model, config), tokenizer
+    return add_adapter(model, lora, base=base, seed=job.seed), tokenizer
 
 
 def count_processes() -> int:
@@ -205,7 +195,8 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     return arguments
 
 
-def _optimizer(model: Any, settings: Training) -> Any:
+def make_optimizer(model: Any, settings: Training) -> Any:
+    """The optimizer of a training, or None where TRL is to make it."""
     if settings.optimizer == "adamw":
         return None  # TRL makes it, with its own rule for what is decayed
     from selfimprove.trainers.optimizers import MuonWithAdamW

@@ -36,10 +36,12 @@ from selfimprove.records.lineage import ancestors, build_graph
 from selfimprove.results.principle_report import print_report
 from selfimprove.results.show import print_record
 from selfimprove.results.status import print_status, to_json
+from selfimprove.running.desk import StageDesk
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.estimate import print_plan
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
+from selfimprove.stages.revise import chain_stop
 from selfimprove.stages.select import Select, select
 from selfimprove.store import RunFolder
 from selfimprove.store.principles import read_report
@@ -287,6 +289,17 @@ def test_one_round_mixes_problems_with_answers_and_open_prompts(tmp_path: Path) 
     evaluated = folder.stage(1, "evaluate").manifest().metrics["open prompts"]  # type: ignore[union-attr]
     assert (evaluated["responses"], evaluated["refusals"]) == (2, 0)
     assert "Answers to open prompts" in shown(print_status, folder)
+
+
+def test_what_the_recipe_ends_texts_by_ends_critiques_and_revisions_too(tmp_path: Path) -> None:
+    stops = {}
+    for given in ("[]", '["\\n\\n", "@@"]'):
+        session = Session(small_recipe(tmp_path, f"prompt.stop={given}", text=CHAIN), RunFolder(tmp_path / "run"))
+        stops[given] = chain_stop(StageDesk(session.plan[1, "revise"], session))
+        session.close()
+    plain, more = stops.values()
+    assert plain and "@@" not in plain
+    assert more == (*plain, *(one for one in ("\n\n", "@@") if one not in plain))
 
 
 def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ def run(
 KIND, THREE = make_constitution("kind"), make_constitution("kind", "brief", "true")
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n \n"])
+def test_a_blank_critique_found_nothing(blank: str) -> None:
+    chain = run(THREE, said=blank, revisions=3)
+    assert [one.found for one in chain.of(Critique)] == [False] * 3
+    assert not chain.of(Revision) and not chain.texts
+
+
 # --- a critique's line -----------------------------------------------------------------------------------------
 
 LINES = "2 + 2 = 4\n4 + 3 = 8\n#### 8"

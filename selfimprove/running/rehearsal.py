@@ -1,0 +1,90 @@
+"""What a training would be refused for, found before the first token is paid for: the same configuration, built on the
+shape of the model alone, and the length of a row."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import RecipeError, SelfImproveError
+from selfimprove.recipe import Training
+from selfimprove.records.printable import printable
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.session import Session
+from selfimprove.stages.dpo import Dpo
+from selfimprove.stages.training import adapter_before, differing_adapter, with_adapter
+
+MOST = 2000  # problems that the shortest question is looked for in
+
+
+def check_training(session: Session) -> None:
+    """Rehearse every training of a run that is still to come; raises RecipeError with what is wrong with the first.
+
+    A training that goes on with another's adapter without being told to is said.
+    """
+    model = session.recipe.model
+    coming = [one for one in session.plan.values() if one.round and isinstance(one.own, Training)]
+    coming = [one for one in coming if not session.folder.stage(*one.key, one.fingerprint).closed]
+    policy = [one.name for one in session.plan.values() if one.round and one.declared.trains == "policy"]
+    done: set[tuple[str, str]] = set()
+    for stage in coming:
+        before = adapter_before(stage.recipe, stage.name) if stage.declared.trains == "policy" else None
+        settings = with_adapter(stage.own, before)
+        key = (stage.name, settings.model_dump_json())
+        if key in done:
+            continue
+        done.add(key)
+        if why := differing_adapter(stage.recipe, stage.name, stage.own):
+            raise RecipeError(why)
+        if before and stage.own.lora is None:
+            _say_adapter(stage, before[0])
+        try:
+            if model.path and not model.build:
+                _rehearse(stage, settings, session, given=stage.name == policy[0])
+        except SelfImproveError as error:
+            raise RecipeError(f"'{stage.name}' could not be trained: {printable(str(error))}") from None
+
+
+def _say_adapter(stage: PlannedStage, before: str) -> None:
+    if isinstance(stage.own, Dpo) and stage.own.reference == "base":
+        raise RecipeError(
+            f"'{stage.name}' goes on with the adapter of '{before}', and 'reference: base' is not there for LoRA; "
+            f"leave '{stage.name}.reference' out"
+        )
+    print(f"selfimprove: '{stage.name}' has no 'lora', and goes on with the adapter of '{before}'", file=sys.stderr)
+
+
+def _rehearse(stage: PlannedStage, settings: Training, session: Session, *, given: bool) -> None:
+    """`given` says that the stage is the first of a round to train the policy, and so may train the model given."""
+    from selfimprove.engines.models import build_skeleton, find_whole, read_base, resolve_folder
+    from selfimprove.trainers.adapters import check_shape
+    from selfimprove.trainers.rehearse import rehearse
+
+    session.import_models()
+    folder = resolve_folder(str(session.recipe.model.path))
+    adapter = read_base(folder) is not None
+    if adapter and given and settings.lora:
+        check_shape(folder, settings.lora)
+    whole = find_whole(folder)
+    skeleton = build_skeleton(whole)
+    if skeleton is not None:
+        rehearse(skeleton, settings, base=str(whole))
+    _check_length(stage.name, settings, folder, session)
+
+
+def _check_length(name: str, settings: Training, folder: Path, session: Session) -> None:
+    """Not even the shortest of a task's questions leaves room for a token of an answer, and one for its end."""
+    from selfimprove.engines.models import read_tokenizer
+    from selfimprove.prompting.prompts import encode_prompt
+
+    problems = session.inputs.held_out[:MOST]
+    if not problems:
+        return
+    problem = min(problems, key=lambda one: (len(one.question), one.id))
+    tokenizer: Any = read_tokenizer(folder)
+    prompt = session.prompts.render_question(problem)
+    tokens = len(encode_prompt(tokenizer, prompt, chat=session.prompts.chat is not None))
+    if tokens + 2 > settings.max_length:
+        raise RecipeError(
+            f"'{name}.max_length: {settings.max_length}' leaves out every row: a short question has {tokens} tokens "
+            "without an answer"
+        )

@@ -1,0 +1,25 @@
+"""A training's configuration on the shape of a model, without its weights: what would be refused is refused at once."""
+
+from typing import Any
+
+from selfimprove.errors import TrainingError
+from selfimprove.recipe import Training
+from selfimprove.trainers.adapters import add_adapter
+from selfimprove.trainers.common import make_optimizer
+
+
+def rehearse(model: Any, settings: Training, *, base: str) -> None:
+    """Adapter, checkpointing of activations and optimizer as a training makes them; raises TrainingError.
+
+    `model` is on torch's meta device, and is changed; `base` is what it is called.
+    """
+    import torch
+
+    if settings.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", True):
+        raise TrainingError(f"'gradient_checkpointing' is not there for {type(model).__name__}; leave it out")
+    with torch.random.fork_rng(devices=[]):  # what is sampled next is none of a rehearsal's business
+        if settings.lora:
+            model = add_adapter(model, settings.lora, base=base, seed=0)
+        make_optimizer(model, settings)
+    if not any(one.requires_grad for one in model.parameters()):
+        raise TrainingError(f"{base}: nothing of it would be trained")

@@ -1,0 +1,79 @@
+"""What a training would refuse is said by `plan` and `run` before anything is sampled, in one line."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from small import small_recipe
+from tiny_models import make_adapter, make_llama
+
+from selfimprove.engines import Engine
+from selfimprove.errors import SelfImproveError
+from selfimprove.records import Checkpoint
+from selfimprove.running.estimate import print_plan
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
+from selfimprove.store import RunFolder
+
+ADAPTER = "model.path={adapter}"
+REFUSED = {
+    "layers that the model lacks": (
+        ["sft.lora={targets: [query_key_value]}"],
+        "'sft' .*'lora.targets': .* no layers called query_key_value; choose from down_proj, .*q_proj",
+    ),
+    "layers of dpo alone": (["dpo={lora: {targets: [w1, q_proj2]}}"], "'dpo' could not be trained: 'lora.targets'"),
+    "another rank in dpo": (
+        ["sft.lora={rank: 2}", "dpo={lora: {rank: 4}}"],
+        "'dpo.lora': it goes on with the adapter of 'sft', which has other settings .rank: 2.; write the same",
+    ),
+    "the base as the reference of an adapter": (
+        ["sft.lora={}", "dpo={reference: base}"],
+        "'dpo' goes on with the adapter of 'sft', and 'reference: base'",
+    ),
+    "another rank than the adapter given": (
+        [ADAPTER, "sft.lora={rank: 4, alpha: 8}"],
+        "is a LoRA adapter, .*write 'lora.rank: 2' instead of 4",
+    ),
+    "rows that cannot fit": (["sft.max_length=5"], "sft.max_length"),
+    "pairs that cannot fit": (["dpo={max_length: 5}"], "'dpo.max_length: 5' leaves out every row"),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    whole = make_llama(folder / "whole", layers=1)
+    return {"whole": whole, "adapter": make_adapter(folder / "adapter", whole)}
+
+
+def never(checkpoint: Checkpoint, session: Session) -> Engine:
+    raise AssertionError("an engine was loaded")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_training_would_refuse_is_said_before_the_first_token(
+    models: dict[str, Path], tmp_path: Path, case: str
+) -> None:
+    changes, said = REFUSED[case]
+    recipe = small_recipe(
+        tmp_path,
+        *("warmup=null", "model.build=null", f"model.path={models['whole']}", "rationalize=null"),
+        *(["prefer={}"] if "dpo" in "".join(changes) else []),
+        *("select.sources=samples", *(one.format(**models) if one == ADAPTER else one for one in changes)),
+    )
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(SelfImproveError, match=said) as refused:
+        print_plan(recipe, run, Console(quiet=True))
+    with pytest.raises(SelfImproveError, match=said):
+        run_loop(recipe, run, load=never)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_says_whose_adapter_is_trained_on(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("warmup=null", "model.build=null", f"model.path={models['adapter']}", "rationalize=null", "prefer={}")
+    lora = "{rank: 2, alpha: 8, targets: all-linear}"
+    recipe = small_recipe(tmp_path, *changes, "select.sources=samples", f"sft.lora={lora}", "dpo={beta: 0.1}")
+    print_plan(recipe, RunFolder(tmp_path / "run"), Console(quiet=True))
+    assert capsys.readouterr().err == "selfimprove: 'dpo' has no 'lora', and goes on with the adapter of 'sft'\n"
