@@ -65,6 +65,19 @@ def _differ(before: Any, now: Any, name: str, files: bool) -> Iterator[Change]:
         yield Change(name, NOT_THERE if before is None else before, NOT_THERE if now is None else now)
 
 
+def describe_redo(changed: Sequence[PlannedStage], folder: RunFolder, recipe: Recipe) -> str:
+    """Which stages were made otherwise, what changed since, and what can be done."""
+    names = [str(stage) for stage in changed]
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    said, back = describe_changes(recipe, folder, changed)
+    many = f"{len(names)} of its stages would" if len(names) > 1 else "1 of its stages would"
+    return (
+        f"was made with another recipe or other data{f' ({said})' if said else ''}; {many} have to be done again "
+        f"({shown}); {f'go on as before with {back}, ' if back else ''}choose another --name, or discard them with "
+        f"--redo all"
+    )
+
+
 def describe_changes(recipe: Recipe, folder: RunFolder, stages: Sequence[PlannedStage]) -> tuple[str, str]:
     """What changed since these stages were made, and how to go on as before; empty where it cannot be told."""
     try:
