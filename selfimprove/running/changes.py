@@ -44,7 +44,9 @@ def _show(value: Any) -> str:
         return NOT_THERE
     text = value if isinstance(value, str) and value.isprintable() and " " not in value and value else None
     text = text or json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if len(text) <= 60:
+        return text
+    return f"...{text[-57:]}" if "/" in text else f"{text[:57]}..."  # of a path its end says more
 
 
 def find_changes(before: Recipe, now: Recipe, *, files: bool = False) -> list[Change]:

@@ -257,7 +257,10 @@ def describe_total(recipe: Recipe, found: Sequence[Estimate], rates: Rates) -> s
         source = f" at the speed of run '{rates.source}'" if rates.source else ""
         return f"{tokens}, {show_times((seconds[0], seconds[1]))}{source}"
     rough = show_times((guess_seconds(recipe, low), guess_seconds(recipe, high)))
-    return f"{tokens}, roughly {rough} by the model's size and this machine's speed; nothing was measured yet with this model (a first round gives better figures)"
+    return (
+        f"{tokens}, roughly {rough} by the model's size and this machine's speed; nothing was measured yet with this "
+        f"model (a first round gives better figures)"
+    )
 
 
 def show_tokens(one: Estimate) -> str:

@@ -59,7 +59,8 @@ class Inputs:
         trained = sum(question_key(one.question) in seen.trained for one in drawn)
         self.seen = (
             f"{len(drawn):,} of {len(problems):,} problems were drawn for training by the run that made the model "
-            f"({', '.join(seen.runs)}), and rows of {trained:,} of them were kept: they are left out (--set evaluate.unseen=false asks them too)"
+            f"({', '.join(seen.runs)}), and rows of {trained:,} of them were kept: they are left out "
+            f"(--set evaluate.unseen=false asks them too)"
         )
         if len(drawn) == len(problems):
             raise TaskError(f"{self.seen}, and none is left")
