@@ -37,14 +37,19 @@ RUN = "A run's name under runs/, or its folder."
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as generate.samples=8.")
 ]
-ModelOption = Annotated[str | None, typer.Option(help="Start from this model: a folder or a hub name.")]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Start from this model: a folder, a hub name, a run or a round of it.")
+]
 NameOption = Annotated[str | None, typer.Option(help="The run's name; the recipe's own without it.")]
 Runs = Annotated[Path, typer.Option(help="The folder of runs.")]
 
 
-def _overrides(changes: list[str] | None, model: str | None, name: str | None) -> list[str]:
+def _overrides(changes: list[str] | None, model: str | None, name: str | None, runs: Path) -> list[str]:
     chosen = list(changes or [])
     if model:
+        from selfimprove.running.find_model import locate_model
+
+        model = locate_model(model, runs)
         chosen += ["model.build=null", f"model.path={_quote(model)}"]
     return chosen + ([f"name={_quote(name)}"] if name else [])
 
@@ -80,7 +85,7 @@ def run(
 
     if on not in (None, "ray") or (workers and not on):
         raise UsageError("--on takes 'ray', and --workers goes with it.")
-    changes = [*_overrides(set_, model, name), *([f"ray.workers={workers}"] if workers else [])]
+    changes = [*_overrides(set_, model, name, runs), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
     folder = RunFolder(runs / loaded.name)
     with watching(folder) as report, _spread(loaded) if on else nullcontext() as runner:
@@ -171,7 +176,7 @@ def plan(
     from selfimprove.running.estimate import print_plan
     from selfimprove.store import RunFolder
 
-    loaded = load_recipe(recipe, _overrides(set_, model, name))
+    loaded = load_recipe(recipe, _overrides(set_, model, name, runs))
     print_plan(loaded, RunFolder(runs / loaded.name))
 
 
@@ -260,7 +265,9 @@ def verify(
 
 @app.command()
 def serve(
-    checkpoint: Annotated[str, typer.Argument(help="A model's folder or hub name, or a run: its best checkpoint.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A model's folder or hub name, a run (its best checkpoint) or a round: mine/round-02.")
+    ],
     servers: Annotated[int | None, typer.Option(min=1, help="So many servers; one a GPU without it.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The first server's port on 127.0.0.1.")] = 8000,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; a run's own without it.")] = None,

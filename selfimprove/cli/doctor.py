@@ -1,6 +1,7 @@
 """The command `selfimprove doctor`."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ WRONG = 1  # the exit code where something is wrong
 
 
 def doctor(
-    model: Annotated[str, typer.Argument(help="A model's folder or hub name.")],
+    model: Annotated[str, typer.Argument(help="A model's folder or hub name, a run or a round of it.")],
     recipe: Annotated[str | None, typer.Argument(help="What it is to be used for: a recipe file or a name.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
@@ -21,6 +22,7 @@ def doctor(
         bool, typer.Option("--weights/--no-weights", help="Load the weights and measure a fixed text.")
     ] = True,
     json_: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
 ) -> None:
     """Look whether a model is whole and used as it was trained: its tokens, template, ends, lengths, precision.
 
@@ -30,7 +32,9 @@ def doctor(
     from selfimprove.doctor.likelihood import measure
     from selfimprove.doctor.show import print_findings, to_json
     from selfimprove.engines.models import load_model
+    from selfimprove.running.find_model import locate_model
 
+    model = locate_model(model, runs)
     use = _read_use(model, recipe, set_ or []) if recipe else None
     subject = read_subject(model)
     use = use or plain_use(subject.template)
@@ -48,7 +52,6 @@ def doctor(
 
 def _read_use(model: str, recipe: str, changes: list[str]) -> "Use":
     """What the recipe does with the model."""
-    from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from selfimprove.recipe.file import load_recipe

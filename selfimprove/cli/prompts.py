@@ -18,7 +18,10 @@ WORD_PROBLEMS = ("gsm8k", "svamp", "asdiv")  # the exemplars of the recipe `ask`
 KOJIMA = "Therefore, the answer (arabic numerals) is"
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="gsm8k, svamp, asdiv, arithmetic, mmlu/…, bbh/… …")]
-ModelName = Annotated[str | None, typer.Option("--model", help="A folder or a hub name; the recipe's own without it.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="A folder, a hub name, a run or a round of it; the recipe's own without it."),
+]
 DataPath = Annotated[str | None, typer.Option("--path", help="The task's data, where it is not loaded from the hub.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="The recipe whose prompt, engine and lengths count.")]
 Overrides = Annotated[
@@ -44,15 +47,19 @@ def load_ask(
     limit: int | None,
     name: str,
     more: list[str] | None = None,
+    *,
+    runs: Path = Path("runs"),
 ) -> "Recipe":
     """The recipe without rounds that asks a task's held-out problems; raises SelfImproveError."""
     from selfimprove.errors import RecipeError
     from selfimprove.recipe.file import load_recipe
+    from selfimprove.running.find_model import locate_model
 
     family = task.partition("/")[0]
     asked = ["rounds=0", f"name={json.dumps(name)}", *_choose_task(task, path, recipe)]
     if model:
-        asked += ["model.build=null", f"model.path={json.dumps(model)}", "warmup=null"]
+        model = locate_model(model, runs)
+        asked += ["model.build=null", f"model.path={json.dumps(model)}", "warmup=null", "evaluate.unseen=true"]
     if recipe == "ask" and family not in WORD_PROBLEMS:
         asked += ["prompt.exemplars=null", f"prompt.style={'few-shot-cot' if family == 'bbh' else 'zero-shot-cot'}"]
     if limit:
@@ -127,7 +134,7 @@ def compare(
     given = read_triggers(triggers, trigger)
     more = [f"evaluate.extract={json.dumps(KOJIMA)}"] if extract else []
     folder = RunFolder(runs / (name or plain_name("prompts", task)))
-    loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more)
+    loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more, runs=runs)
     own = loaded.train.family == "bbh" and bool(load_task(loaded.train).exemplars)  # the hub's copy has none
     shared, shown = SharedEngine(), loaded.prompt.exemplars is not None or own
     try:
@@ -186,7 +193,7 @@ def search(
     given = read_triggers(triggers, trigger)
     more = [f"evaluate.extract={json.dumps(KOJIMA)}"] if extract else []
     folder = RunFolder(runs / (name or plain_name("search", task)))
-    loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more)
+    loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more, runs=runs)
     shared = SharedEngine()
     try:
         with watch(json_) as report:
@@ -215,12 +222,19 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Answers a problem, of which the majority counts.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="Of several samples.")] = 0.7,
     limit: Limit = 200,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All problems of the task, those to train on too, and not --limit of them.")
+    ] = False,
     set_: Overrides = None,
     name: Name = None,
     runs: Runs = Path("runs"),
     json_: Json = False,
 ) -> None:
-    """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other."""
+    """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other.
+
+    Of a run's checkpoint, problems that it was trained on are left out, and counted; --set evaluate.unseen=false asks
+    them too.
+    """
     from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status, to_json
     from selfimprove.running.loop import run_loop
@@ -231,9 +245,11 @@ def evaluate(
         more += [f"evaluate.standard={json.dumps(standard)}", "prompt.chat=never"]
     if samples > 1:
         more += [f"evaluate.samples={samples}", f"evaluate.temperature={temperature}"]
+    if everything:
+        more.append("evaluate.everything=true")
     default = plain_name("evaluate", task, standard or "", str(samples) if samples > 1 else "")
     folder = RunFolder(runs / (name or default))
-    loaded = load_ask(task, model, path, recipe, set_, limit, folder.path.name, more)
+    loaded = load_ask(task, model, path, recipe, set_, None if everything else limit, folder.path.name, more, runs=runs)
     with watch(json_, folder) as report:
         run_loop(loaded, folder, report=report)
     if json_:

@@ -17,6 +17,7 @@ from selfimprove.running.figures import places_in_round, read_funnels, read_mani
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
+from selfimprove.store.stage import CUT_OFF
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:
@@ -116,7 +117,13 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
-        "stages": [one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}) for one in manifests],
+        "stages": [
+            {
+                **one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}),
+                CUT_OFF: one.metrics.get(CUT_OFF),
+            }
+            for one in manifests
+        ],
         "seconds": {
             "wall": wall,
             "elapsed": elapsed(manifests),
@@ -354,8 +361,15 @@ def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     return table
 
 
+def _cut_off(manifests: list[Manifest]) -> str:
+    """How many of a stage's texts ended at the longest length; empty where it writes none, or that was not counted."""
+    counted = [one for one in manifests if CUT_OFF in one.metrics]
+    texts = sum(one.counts.get("rationale", 0) for one in counted)
+    return f"{sum(one.metrics[CUT_OFF] for one in counted)} of {texts}" if texts else ""
+
+
 def _stages_table(manifests: list[Manifest]) -> Table:
-    columns = ("stage", "seconds", "in the\nmodel", "engine\nidle", "CPU\nseconds", "tokens", "tokens/s")
+    columns = ["stage", "seconds", "in the\nmodel", "engine\nidle", "CPU\nseconds", "tokens", "tokens/s", "cut off"]
     table = make_table("Time and tokens by stage", *columns, left=("stage",))
     for name in dict.fromkeys(one.stage for one in manifests):
         mine = [one for one in manifests if one.stage == name]
@@ -371,5 +385,6 @@ def _stages_table(manifests: list[Manifest]) -> Table:
             f"{sum(one.seconds.cpu for one in mine):.1f}",
             str(tokens) if tokens else "",
             f"{tokens / model:.0f}" if tokens and model else "",
+            _cut_off(mine),
         )
     return table

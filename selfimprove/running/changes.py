@@ -44,7 +44,9 @@ def _show(value: Any) -> str:
         return NOT_THERE
     text = value if isinstance(value, str) and value.isprintable() and " " not in value and value else None
     text = text or json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if len(text) <= 60:
+        return text
+    return f"...{text[-57:]}" if "/" in text else f"{text[:57]}..."  # of a path its end says more
 
 
 def find_changes(before: Recipe, now: Recipe, *, files: bool = False) -> list[Change]:
@@ -63,6 +65,19 @@ def _differ(before: Any, now: Any, name: str, files: bool) -> Iterator[Change]:
                 yield from _differ(getattr(before, key, None), getattr(now, key, None), inner, files)
     elif before != now:
         yield Change(name, NOT_THERE if before is None else before, NOT_THERE if now is None else now)
+
+
+def describe_redo(changed: Sequence[PlannedStage], folder: RunFolder, recipe: Recipe) -> str:
+    """Which stages were made otherwise, what changed since, and what can be done."""
+    names = [str(stage) for stage in changed]
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    said, back = describe_changes(recipe, folder, changed)
+    many = f"{len(names)} of its stages would" if len(names) > 1 else "1 of its stages would"
+    return (
+        f"was made with another recipe or other data{f' ({said})' if said else ''}; {many} have to be done again "
+        f"({shown}); {f'go on as before with {back}, ' if back else ''}choose another --name, or discard them with "
+        f"--redo all"
+    )
 
 
 def describe_changes(recipe: Recipe, folder: RunFolder, stages: Sequence[PlannedStage]) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 """What a run would do before it does it: stages to reuse and to do, with their tokens and time."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.records.console import SafeConsole
+from selfimprove.running.changes import describe_redo
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.flow_tree import draw_flow
-from selfimprove.running.plan import PlannedStage
+from selfimprove.running.plan import Plan, PlannedStage
 from selfimprove.running.rehearsal import check_training
+from selfimprove.running.remarks import find_remarks, pool_size
 from selfimprove.running.session import Session
-from selfimprove.stages.base import Look, Sizes
+from selfimprove.stages.base import Cost, Look, Sizes
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.frontier import FrontierSettings
 from selfimprove.stages.generate import Generate
@@ -26,12 +30,14 @@ from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.tasks import Task
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured, by this run or by another one of the same model; None where nothing was."""
+    """What was measured: by this run in earlier rounds, and by it or another run of the same model."""
 
+    stages: dict[str, Manifest]  # this run's own last closed manifest of each stage
     length: dict[str, float]  # tokens a completion, by stage
     written: float | None  # tokens a second
     trained: float | None
@@ -41,47 +47,86 @@ class Rates:
 
 @dataclass(frozen=True)
 class Estimate:
-    tokens: int
-    seconds: float | None
-    bound: bool  # tokens are an upper bound
+    """Tokens and seconds, from the least to the most that is to be expected; seconds are None where nothing was
+    measured."""
+
+    tokens: tuple[int, int]
+    seconds: tuple[float, float] | None
+    measured: bool
+    """Whether an earlier round did the same, and the range is one of chance and not of what is possible."""
 
 
-def measure(recipe: Recipe, folder: RunFolder) -> Rates:
-    """Rates from this run's closed stages, else from the newest run beside it with the same model and device."""
+OTHERWISE = "made with another recipe"
+SPREAD = 1.5  # how far one round may be from the next, to both sides
+SHORT = 16  # texts may be so much shorter than they may be at most
+ALIKE = ("samples", "part_size", "limit", "data", "pool", "sources")  # settings on which the length of a text hangs not
+
+
+def measure(recipe: Recipe, folder: RunFolder, plan: Plan) -> Rates:
+    """Rates from this run's closed stages, else from the newest run beside it with the same model and device.
+
+    Of another run only stages count that wrote for the same task by the same settings: others have other lengths.
+    """
     candidates = [folder]
     others = [RunFolder(path.parent) for path in folder.path.parent.glob("*/recipe.yaml") if path.parent != folder.path]
     candidates += sorted(others, key=lambda one: one.path.stat().st_mtime, reverse=True)[:10]
+    own: dict[str, Manifest] = {}
     for candidate in candidates:
         if not candidate.has_recipe():
             continue
         try:
-            same = candidate is folder or candidate.recipe().model == recipe.model
+            theirs = candidate.recipe()
+            same = candidate is folder or theirs.model == recipe.model
             manifests = read_manifests(candidate) if same else []
         except SelfImproveError:
             if candidate is folder:
                 raise
             continue  # another run that is damaged says nothing
+        if candidate is folder:
+            manifests = [one for one in manifests if _fits(one, plan)]
+            own = {one.stage: one for one in manifests}  # the last round's
         if any(one.tokens.get("written") for one in manifests):
-            return _rates(manifests, candidate.path.name)
-    return Rates({}, None, None, None, "")
+            alike = candidate is folder or _same_task(theirs, recipe)
+            return _rates(manifests, candidate.path.name, own, plan if alike else {})
+    return Rates(own, {}, None, None, None, "")
 
 
-def _rates(manifests: list[Manifest], source: str) -> Rates:
+def _same_task(one: Recipe, other: Recipe) -> bool:
+    return (one.train, one.open, one.evaluate_on) == (other.train, other.open, other.evaluate_on)
+
+
+def _fits(manifest: Manifest, plan: Plan) -> bool:
+    """Whether a closed stage is what the plan has in its place."""
+    planned = plan.get((manifest.round, manifest.stage))
+    return planned is not None and planned.fingerprint == manifest.fingerprint
+
+
+def _alike(manifest: Manifest, plan: Plan) -> bool:
+    """Whether a stage that the plan has wrote texts that are as long as its own will be."""
+    planned = next((one for one in plan.values() if one.name == manifest.stage), None)
+    if planned is None:
+        return False
+    now = json.loads(json.dumps(dict(planned.settings), default=str))
+    return all(now.get(key) == manifest.settings.get(key) for key in {*now, *manifest.settings} - {*ALIKE})
+
+
+def _rates(manifests: list[Manifest], source: str, own: dict[str, Manifest], plan: Plan) -> Rates:
     def rate(tokens: str) -> float | None:
         mine = [one for one in manifests if one.tokens.get(tokens)]
         seconds = sum(one.seconds.model for one in mine)
         return sum(one.tokens[tokens] for one in mine) / seconds if seconds else None
 
     length = {}
-    for name in dict.fromkeys(one.stage for one in manifests):
-        mine = [one for one in manifests if one.stage == name]
+    fitting = [one for one in manifests if _alike(one, plan)]
+    for name in dict.fromkeys(one.stage for one in fitting):
+        mine = [one for one in fitting if one.stage == name]
         tokens = sum(one.tokens.get("written", 0) for one in mine)
         count = sum(_texts(one) for one in mine)
         if tokens and count:
             length[name] = tokens / count
-    rows = [one for one in manifests if one.tokens.get("trained") and one.metrics.get("curve")]
+    rows = [one for one in fitting if one.tokens.get("trained") and one.metrics.get("curve")]
     row = rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    return Rates(length, rate("written"), rate("trained"), row, source)
+    return Rates(own, length, rate("written"), rate("trained"), row, source)
 
 
 def _texts(manifest: Manifest) -> int:
@@ -99,26 +144,58 @@ def _rows_seen(manifest: Manifest) -> int:
 
 
 def estimate(stage: PlannedStage, sizes: Sizes, rates: Rates) -> Estimate:
-    """The tokens and seconds of one stage; without a measurement tokens are the most there can be."""
-    tokens, seconds, bound = 0.0, 0.0, False
-    known = True
-    for one in stage.declared.cost(Look(stage.own, stage.recipe, sizes, stage.round)):
+    """The tokens and seconds of one stage: by what it took in an earlier round, else by lengths and speeds."""
+    before = rates.stages.get(stage.name)
+    if before is not None and (before.round or stage.declared.when == "always"):
+        return _as_before(stage, sizes, before)
+    low = high = fast = slow = 0.0
+    known, measured = True, True
+    for one in _cost(stage, sizes, stage.round):
         lengths = (rates.length.get(name) for name in (stage.name, stage.declared.name, *one.measured_as))
         length = rates.row if one.rows else next((found for found in lengths if found), None)
-        mine = (one.rows or one.texts) * (length or one.longest)
-        rate = rates.trained if one.rows else rates.written
-        tokens, bound = tokens + mine, bound or (length is None and mine > 0)
-        known, seconds = known and (rate is not None or not mine), seconds + (mine / rate if rate else 0.0)
-    return Estimate(round(tokens), seconds if known else None, bound)
+        count, rate = one.rows or one.texts, rates.trained if one.rows else rates.written
+        most = count * min(length * SPREAD if length else one.longest, one.longest or math.inf)
+        least = count * (length / SPREAD if length else one.longest / SHORT)
+        if one.upto:  # how many there will be hangs on what is right, and nothing may be left to do
+            least = 0.0
+        low, high = low + min(least, most), high + most
+        measured, known = measured and (length is not None or not most), known and (rate is not None or not most)
+        fast, slow = fast + (min(least, most) / rate if rate else 0.0), slow + (most / rate if rate else 0.0)
+    return Estimate((round(low), round(high)), (fast, slow * SPREAD) if known else None, measured)
+
+
+def _cost(stage: PlannedStage, sizes: Sizes, round_: int) -> Sequence[Cost]:
+    return stage.declared.cost(Look(stage.own, stage.recipe, sizes, round_))
+
+
+def _as_before(stage: PlannedStage, sizes: Sizes, before: Manifest) -> Estimate:
+    """As much as in an earlier round, by the growth of what there can be at most."""
+
+    def most(round_: int) -> float:
+        return sum((one.rows or one.texts) * one.longest for one in _cost(stage, sizes, round_))
+
+    there = most(before.round)
+    growth = most(stage.round) / there if there else 1.0
+    tokens = growth * sum(before.tokens.values())
+    took = before.seconds.wall if before.seconds.elapsed is None else before.seconds.elapsed
+    # What is imported once is not imported again.
+    seconds = growth * max(0.0, took - before.seconds.imports)
+    low, high = tokens / SPREAD, tokens * SPREAD
+    return Estimate((round(low), round(high)), (seconds / SPREAD, seconds * SPREAD), True)
 
 
 def measure_sizes(session: Session) -> Sizes:
-    """What a round of a run draws, keeps and evaluates, at most."""
+    """What a round of a run draws, keeps and evaluates, at most: never more problems than there are."""
     recipe = session.recipe
-    drawn = recipe.of(FrontierSettings).problems
-    open_ = recipe.open.draw if recipe.open else 0
+    drawn = _at_most(recipe.of(FrontierSettings).problems, session.inputs.task)
+    open_ = _at_most(recipe.open.draw, session.inputs.open_task) if recipe.open else 0
     each = recipe.of(Select).per_problem or recipe.of(Generate).samples
     return Sizes(problems=drawn + open_, held_out=len(session.inputs.held_out), open=open_, kept=float(drawn * each))
+
+
+def _at_most(asked: int, task: Task | None) -> int:
+    there = pool_size(task) if task else None
+    return asked if there is None else min(asked, there)
 
 
 def describe_chains(session: Session) -> str:
@@ -134,8 +211,8 @@ def describe_chains(session: Session) -> str:
     if recipe.find(CritiqueSettings) is None:
         kinds = f"{steps:,} direct revisions"
     feedback = prefer.feedback if prefer else None
-    prompts = recipe.of(FrontierSettings).problems if recipe.train.family == "prompts" else 0
-    prompts += recipe.open.draw if recipe.open else 0
+    sizes = measure_sizes(session)
+    prompts = sizes.problems if recipe.train.family == "prompts" else sizes.open
     pairs = prompts * feedback.per_problem if feedback else 0
     compared = f", {2 * pairs:,} comparisons" if pairs else ""
     read = f"; beside question and response a prompt for a critique has {max(lengths):,} characters" if lengths else ""
@@ -147,39 +224,63 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console = console or SafeConsole()
     session = Session(recipe, folder)
     check_training(session)
-    rates, sizes = measure(recipe, folder), measure_sizes(session)
+    rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session)
     table = Table(
         title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for name in ("stage", "state", "tokens", "time"):
         table.add_column(name, justify="left" if name in ("stage", "state") else "right")
-    tokens, seconds, known, bound = 0, 0.0, True, False
+    total: list[Estimate] = []
+    changed: list[PlannedStage] = []
     for stage in session.plan.values():
         state = describe_state(stage, folder)
         if state == "done":
             table.add_row(str(stage), state, "", "")
             continue
-        one = estimate(stage, sizes, rates)
-        tokens, bound = tokens + one.tokens, bound or one.bound
-        known, seconds = known and one.seconds is not None, seconds + (one.seconds or 0.0)
-        shown = f"{'at most ' if one.bound else ''}{one.tokens:,}" if one.tokens else ""
-        table.add_row(str(stage), state, shown, show_time(one.seconds) if one.tokens else "")
+        changed += [stage] if state == OTHERWISE else []
+        total.append(one := estimate(stage, sizes, rates))
+        takes = one.tokens[1] or (one.measured and one.seconds and one.seconds[1] >= 1)
+        shown = show_tokens(one) if one.tokens[1] else ""
+        table.add_row(str(stage), state, shown, show_times(one.seconds) if takes else "")
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
-    if chains := describe_chains(session):
-        console.print(chains, highlight=False, markup=False)
-    total = f"{'at most ' if bound else 'about '}{tokens:,} tokens"
-    if known:
+    lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
+    if changed:
+        lines.append(describe_redo(changed, folder, recipe))
+    for line in filter(None, lines):
+        console.print(line, highlight=False, markup=False)
+
+
+def describe_total(recipe: Recipe, found: Sequence[Estimate], rates: Rates) -> str:
+    """What all that is to do takes, from the least to the most that is to be expected."""
+    low, high = (sum(one.tokens[at] for one in found) for at in (0, 1))
+    whole = Estimate((low, high), None, all(one.measured for one in found))
+    tokens = f"{show_tokens(whole) if high else '0'} tokens"
+    if all(one.seconds is not None for one in found):
+        seconds = tuple(sum(one.seconds[at] for one in found if one.seconds) for at in (0, 1))
         source = f" at the speed of run '{rates.source}'" if rates.source else ""
-        console.print(f"{total}, {show_time(seconds)}{source}", highlight=False, markup=False)
-    else:
-        rough = guess_seconds(recipe, tokens)
-        console.print(
-            f"{total}, roughly {show_time(rough)} at most by the model's size and this machine's speed; "
-            f"nothing was measured yet with this model (a first round gives better figures)",
-            highlight=False,
-            markup=False,
-        )
+        return f"{tokens}, {show_times((seconds[0], seconds[1]))}{source}"
+    rough = show_times((guess_seconds(recipe, low), guess_seconds(recipe, high)))
+    return (
+        f"{tokens}, roughly {rough} by the model's size and this machine's speed; nothing was measured yet with this "
+        f"model (a first round gives better figures)"
+    )
+
+
+def show_tokens(one: Estimate) -> str:
+    """A range of tokens; the upper end alone where nothing of it was measured, and nothing may be left to do."""
+    low, high = one.tokens
+    if low == high:
+        return f"{high:,}"
+    return f"{low:,} to {high:,}" if low else f"at most {high:,}"
+
+
+def show_times(seconds: tuple[float, float] | None) -> str:
+    """A range of times."""
+    if seconds is None:
+        return "?"
+    low, high = show_time(seconds[0]), show_time(seconds[1])
+    return low if low == high else f"{low} to {high}"
 
 
 def describe_state(stage: PlannedStage, folder: RunFolder) -> str:
@@ -189,14 +290,12 @@ def describe_state(stage: PlannedStage, folder: RunFolder) -> str:
     if opened is None:
         return "to do"
     if opened != stage.fingerprint:
-        return "made with another recipe"
+        return OTHERWISE
     parts = sum(file.name.startswith(f"{stage.main}-") for file in disk.files())
     return "done" if disk.closed else f"to do, {parts} parts are there"
 
 
-def show_time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
+def show_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -12,10 +12,11 @@ from selfimprove.prompting.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.task_settings import ScoredTask
 from selfimprove.records import Problem, derive_seed, digest
+from selfimprove.running.seen import find_seen
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.prefer import Prefer
 from selfimprove.tasks import Task, check_disjoint, load_task
-from selfimprove.tasks.base import draw_evenly, question_key, take
+from selfimprove.tasks.base import PoolTask, draw_evenly, question_key, take
 from selfimprove.tasks.standard import Standard
 
 
@@ -25,6 +26,7 @@ class Inputs:
     def __init__(self, recipe: Recipe, run: Path | None = None) -> None:
         """`run` is the folder of the run, which keeps the time that a chat template is told."""
         self.recipe, self._run = recipe, run
+        self._left_out: list[str] = []
         self.exemplars = load_exemplars(recipe.prompt.exemplars, recipe.prompt.shots)
         apart = recipe.open_prompt
         self.open_exemplars = load_exemplars(apart.exemplars, apart.shots) if apart else ()
@@ -34,16 +36,37 @@ class Inputs:
             raise TaskError(f"task '{self.task.name}' has no problems to train on here; use it in 'evaluate_on'")
         self.open_task: Task | None = load_task(recipe.open) if recipe.open else None
         self.held_out_tasks: list[Task] = [load_task(one) for one in recipe.evaluate_on] or [self.task]
-        self.held_out: list[Problem] = take(
-            [one for task in self.held_out_tasks for one in task.held_out()], evaluate.limit
-        )
+        self.seen = ""
+        """What is left out of the evaluation because the model was trained on it, in words."""
+        given = [one for task in self.held_out_tasks for one in task.held_out()]
+        if evaluate.everything and isinstance(self.task, PoolTask):
+            given = [*given, *self.task.train()]
+        self.held_out: list[Problem] = take(self._unseen(given) if evaluate.unseen else given, evaluate.limit)
         if evaluate.training:  # a recipe without rounds, which trains on nothing
             self.held_out = draw_evenly(self.task, evaluate.training, derive_seed(recipe.seed, "training problems"))
-        else:
+        elif not evaluate.everything:
             check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
         self.standards = self._find_standards()
         self.constitution = load_constitution(recipe.constitution) if recipe.constitution else None
         self.pairs = self._load_pairs()
+
+    def _unseen(self, problems: list[Problem]) -> list[Problem]:
+        """The problems that the model was not trained on; raises TaskError where none is left."""
+        seen = find_seen(self.recipe.model.path)
+        drawn = [one for one in problems if question_key(one.question) in seen.drawn]
+        if not drawn:
+            return problems
+        trained = sum(question_key(one.question) in seen.trained for one in drawn)
+        self.seen = (
+            f"{len(drawn):,} of {len(problems):,} problems were drawn for training by the run that made the model "
+            f"({', '.join(seen.runs)}), and rows of {trained:,} of them were kept: they are left out "
+            f"(--set evaluate.unseen=false asks them too)"
+        )
+        if len(drawn) == len(problems):
+            raise TaskError(f"{self.seen}, and none is left")
+        left_out = {one.id for one in drawn}
+        self._left_out = sorted(left_out)
+        return [one for one in problems if one.id not in left_out]
 
     @property
     def tasks(self) -> list[Task]:
@@ -59,7 +82,8 @@ class Inputs:
             one.fingerprint([problem for problem in self.held_out if problem.task == name])
             for name, one in self.standards.items()
         ]
-        found = (tasks, exemplars, judges, *(one.id for one in self.pairs))
+        left_out = ["left out", self._left_out] if self._left_out else []
+        found = (tasks, exemplars, judges, *(one.id for one in self.pairs), *left_out)
         return digest(*found, *(["standards", standards] if standards else []))
 
     @cached_property

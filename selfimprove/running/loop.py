@@ -5,6 +5,7 @@
 A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts.
 """
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -14,21 +15,23 @@ from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Record
+from selfimprove.records import Rationale, Record
+from selfimprove.records.printable import printable
 from selfimprove.running.answer_check import check_answers, check_asked
-from selfimprove.running.changes import describe_changes
+from selfimprove.running.changes import describe_redo
 from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
 from selfimprove.running.rehearsal import check_training
+from selfimprove.running.remarks import find_remarks
 from selfimprove.running.report import Report
 from selfimprove.running.reporting import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.parts import count_rows, named_full_disk
-from selfimprove.store.stage import Seconds, Usage
+from selfimprove.store.stage import CUT_OFF, Seconds, Usage
 from selfimprove.trainers.peaks import Phase, join_phases
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
@@ -49,7 +52,7 @@ def run_loop(
     again, and `all` stands for every stage that the recipe changed.
     """
     reports = Reports(recipe.report_to, folder)
-    with folder:
+    with folder.dropped_if_in_vain(), folder:
         session = Session(recipe, folder, report=report, load=load)
         for disk in prepare_redo(session.plan, folder, redo, recipe):
             folder.discard(disk)
@@ -65,6 +68,8 @@ def run_loop(
                     session.check_start()
                     if not examined:
                         check_answers(session)
+                        for line in find_remarks(session.inputs):
+                            print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
                         check_start(session)
                         check_training(session)
                         examined = True
@@ -141,6 +146,8 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
         metrics.update(row.metrics)
     if served:
         metrics["weights served"] = served
+    if counts.get(Rationale.kind):
+        metrics[CUT_OFF] = sum(one.finish == "length" for one in disk.rows(Rationale).pick("finish"))
     if phases:
         metrics["phases"] = [one.model_dump() for one in join_phases(phases)]
     return Manifest(
@@ -201,16 +208,3 @@ def prepare_redo(plan: Plan, folder: RunFolder, redo: Collection[str], recipe: R
     elif changed:
         raise StoreError(f"{folder.path}: {describe_redo(list(changed.values()), folder, recipe)}")
     return [disk for disk in folder.stages() if disk.key in again]
-
-
-def describe_redo(changed: Sequence[PlannedStage], folder: RunFolder, recipe: Recipe) -> str:
-    """Which stages were made otherwise, what changed since, and what can be done."""
-    names = [str(stage) for stage in changed]
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    said, back = describe_changes(recipe, folder, changed)
-    many = f"{len(names)} of its stages would" if len(names) > 1 else "1 of its stages would"
-    return (
-        f"was made with another recipe or other data{f' ({said})' if said else ''}; {many} have to be done again "
-        f"({shown}); {f'go on as before with {back}, ' if back else ''}choose another --name, or discard them with "
-        f"--redo all"
-    )

@@ -27,7 +27,11 @@ from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.journal import TEXTS, read_lines
+from selfimprove.store.stage import CUT_OFF
 from selfimprove.trainers.tokens import describe_origins
+
+FEW_STEPS = 3
+"""Training steps from which nothing can be expected."""
 
 
 def describe_manifest(manifest: Manifest, summary: str) -> str:
@@ -37,12 +41,20 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
     written, trained = manifest.tokens.get("written", 0), manifest.tokens.get("trained", 0)
     if written or trained:
         parts.append(f"{written or trained} tokens {'written' if written else 'trained'}")
+    if cut := manifest.metrics.get(CUT_OFF):
+        parts.append(f"{cut} of {manifest.counts['rationale']} texts cut off at the longest length")
     if manifest.metrics.get("curve"):
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
         parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")
     if origins := describe_origins(manifest.metrics.get("origins")):
         parts.append(origins)
+    if 0 < (steps := manifest.metrics.get("steps", 0)) <= FEW_STEPS:
+        rows = manifest.metrics.get("rows", 0)
+        parts.append(
+            f"only {steps} {'step' if steps == 1 else 'steps'} on {rows} {'row' if rows == 1 else 'rows'}: too few to "
+            f"change what the model does"
+        )
     return ", ".join([*parts, summary] if summary else parts)
 
 

@@ -12,16 +12,15 @@ from pydantic import ValidationError
 
 from selfimprove.engines import Weights
 from selfimprove.engines.canary import TOLERANCE
-from selfimprove.engines.models import ADAPTER, hash_weights, read_base, resolve_folder
+from selfimprove.engines.models import hash_weights, read_base, resolve_folder
 from selfimprove.engines.server_key import read_key
 from selfimprove.engines.server_weights import name_adapter
-from selfimprove.errors import EngineError, SelfImproveError, StoreError
+from selfimprove.errors import EngineError, SelfImproveError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
-from selfimprove.records import Checkpoint, Promotion
-from selfimprove.store import RunFolder, find_run
+from selfimprove.running.find_model import find_checkpoint, is_model
+from selfimprove.store import RunFolder
 from selfimprove.store.run import RECIPE
-from selfimprove.store.weights import check_weights
 
 
 def read_settings(given: dict[str, Any]) -> EngineSettings:
@@ -91,20 +90,16 @@ def count_servers(model: Model, settings: VllmSettings) -> int:
 
 
 def choose_weights(target: str, runs: Path, dtype: str | None) -> tuple[Weights, Model]:
-    """The weights of a model's folder, a hub name, or the best checkpoint of a run; raises StoreError, ModelError."""
-    if (Path(target) / "config.json").is_file() or (Path(target) / ADAPTER).is_file():
-        return _describe(target, dtype)
-    try:
-        folder = find_run(target, runs)
-    except StoreError:
-        if target.count("/") == 1 and not Path(target).exists():
+    """The weights of a model's folder, a hub name, a run or a round of one; raises StoreError, ModelError."""
+    found = find_checkpoint(target, runs)
+    if found is None:
+        if is_model(Path(target)) or (target.count("/") == 1 and not Path(target).exists()):
             return _describe(target, dtype)
         raise SelfImproveError(
             f"{target}: neither a model's folder, nor a hub name 'owner/name', nor a run in {runs}/ (with a {RECIPE})"
-        ) from None
-    recipe, checkpoint = folder.recipe(), find_best(folder)
-    begun = [one for disk in folder.stages() if disk.key[0] == 0 for one in disk.read(Checkpoint)]
-    check_weights(folder, checkpoint, begun[0] if begun else None)
+        )
+    folder, checkpoint = found
+    recipe = folder.recipe()
     base = None if checkpoint.base is None else _locate(folder, checkpoint.base)
     weights = Weights(_locate(folder, checkpoint.path), base, hash=checkpoint.weights)
     return weights, recipe.model.model_copy(update={"build": None, "path": weights.path, **_chosen(dtype)})
@@ -125,21 +120,3 @@ def _describe(target: str, dtype: str | None) -> tuple[Weights, Model]:
 def _locate(folder: RunFolder, path: str) -> str:
     inside = folder.path / path
     return str(inside if inside.exists() else path)
-
-
-def find_best(folder: RunFolder) -> Checkpoint:
-    """The checkpoint that the last finished round kept, or the first one; raises StoreError where there is none."""
-    found: dict[str, Checkpoint] = {}
-    best: str | None = None
-    for stage in folder.stages():
-        if not stage.closed:
-            continue
-        for checkpoint in (one for one in stage.read(Checkpoint) if one.role == "policy"):
-            found[checkpoint.id] = checkpoint
-            best = best or checkpoint.id
-    for stage in folder.stages():
-        for promotion in stage.read(Promotion) if stage.closed else ():
-            best = promotion.checkpoint
-    if best is None:
-        raise StoreError(f"{folder.path}: this run has no checkpoint yet")
-    return found[best]

@@ -51,6 +51,8 @@ class Cost:
     longest: int = 0
     rows: float = 0
     measured_as: tuple[str, ...] = ()
+    upto: bool = False
+    """Whether there may be none: how many there are is only known once texts are judged."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def cost(look: Look[Dpo]) -> Sequence[Cost]:
     prefer, problems = look.recipe.find(Prefer) or Prefer(), look.sizes.problems
     pairs = problems * prefer.per_problem
     rows = trained_rows(look.settings, look.round, min(pairs, prefer.limit or pairs))
-    return [Cost(rows=2 * rows, longest=look.settings.max_length)]
+    return [Cost(rows=2 * rows, longest=look.settings.max_length, upto=look.settings.steps is None)]
 
 
 def check(recipe: Recipe, settings: Dpo) -> Iterable[Mistake]:

@@ -24,7 +24,7 @@ from selfimprove.records import (
     by_id,
 )
 from selfimprove.records.stats import sum_by_task, wilson
-from selfimprove.settings import Settings, added
+from selfimprove.settings import Settings, added, unhashed
 from selfimprove.stages.asking import Asking, counted, measure_votes
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
 from selfimprove.stages.generate import Generate
@@ -53,6 +53,13 @@ class Evaluate(Settings):
     """At most n held-out problems, chosen by a hash of the question; by default all."""
     training: PositiveInt | None = added(None)
     """Answer n training problems instead of the held-out ones, to choose a prompt by; for recipes without rounds."""
+    everything: bool = added(False)
+    """Answer all problems of the training task, those to train on too; for recipes without rounds."""
+    unseen: bool = unhashed(
+        False,
+        "leave out problems that the model was trained on, as the run tells whose checkpoint it is (what is left out "
+        "counts); `selfimprove evaluate --model` sets it",
+    )
     revise: bool = False
     """Criticise and revise every answer as well, to see what the model can correct; the accuracy is of the answers
     before it."""
@@ -278,6 +285,9 @@ def check(recipe: Recipe, settings: Evaluate) -> Iterable[Mistake]:
     if settings.training and (recipe.rounds or recipe.train.family == "scored"):
         said = "'evaluate.training' is for recipes without rounds: nothing would be held out"
         yield Mistake((*here, "training"), said)
+    if settings.everything and (recipe.rounds or settings.training or recipe.evaluate_on):
+        said = "'evaluate.everything' is for recipes without rounds, 'evaluate.training' and 'evaluate_on'"
+        yield Mistake((*here, "everything"), said)
     if settings.training and settings.standard:
         said = "'evaluate.standard' has prompts for held-out problems, not for training ones"
         yield Mistake((*here, "training"), said)

@@ -62,4 +62,4 @@ def cost(look: Look[Any]) -> Sequence[Cost]:
     """At most all problems of a round fail."""
     problems, settings = look.sizes.problems, look.settings
     texts = min(problems, settings.limit or problems) * settings.samples
-    return [Cost(texts=texts, longest=look.recipe.of(Generate).max_tokens, measured_as=("generate",))]
+    return [Cost(texts=texts, longest=look.recipe.of(Generate).max_tokens, measured_as=("generate",), upto=True)]

@@ -25,7 +25,10 @@ def say(desk: Desk[NoSettings]) -> str:
 
 def depends(round_: Round[NoSettings]) -> dict[str, Any]:
     evaluate = hashed_settings(round_.other(Evaluate))
-    return {"data": round_.data, **{name: evaluate[name] for name in ("limit", "training") if name in evaluate}}
+    return {
+        "data": round_.data,
+        **{name: evaluate[name] for name in ("limit", "training", "everything") if name in evaluate},
+    }
 
 
 PROBLEMS = Stage(

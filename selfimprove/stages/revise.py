@@ -376,7 +376,7 @@ def chain_steps(look: Look[Any]) -> tuple[int, int]:
 
 def cost(look: Look[Revise]) -> Sequence[Cost]:
     steps, longest = chain_steps(look)
-    return [Cost(texts=steps, longest=longest)]
+    return [Cost(texts=steps, longest=longest, upto=True)]
 
 
 def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:

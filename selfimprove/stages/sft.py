@@ -147,7 +147,7 @@ def check(recipe: Recipe, settings: Sft) -> Iterable[Mistake]:
 def cost(look: Look[Sft]) -> Sequence[Cost]:
     rounds = look.round if look.recipe.of(Select).pool == "cumulative" else 1
     rows = trained_rows(look.settings, look.round, look.sizes.kept * rounds)
-    return [Cost(rows=rows, longest=look.settings.max_length)]
+    return [Cost(rows=rows, longest=look.settings.max_length, upto=look.settings.steps is None)]
 
 
 SFT = Stage(

@@ -7,10 +7,11 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from selfimprove.errors import StoreError, suggest
+from selfimprove.errors import SelfImproveError, StoreError, UnreachableError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
@@ -26,6 +27,7 @@ MAX_TEXT = 2 << 20  # bytes
 SEALED = "# written by selfimprove; hash of what follows: "
 REWRITTEN = "continue the run with the same command, which writes it anew"
 CONSTITUTION = "constitution.yaml"
+GIVEN = ("problems", "base")  # stages that only write down what a run was given
 RUNS = Path("runs")
 
 
@@ -96,6 +98,19 @@ class RunFolder:
     def discard(self, stage: StageFolder) -> None:
         """Remove a stage that is to be done again."""
         shutil.rmtree(stage.path)
+
+    @contextmanager
+    def dropped_if_in_vain(self) -> Iterator[None]:
+        """Leave no folder behind where there was none and a mistake ends all before anything was made in it."""
+        new = not os.path.lexists(self.path)
+        try:
+            yield
+        except UnreachableError:  # goes on once a server answers
+            raise
+        except SelfImproveError:
+            if new and all(one.path.name in GIVEN for one in self.stages() if not one.empty):
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def __enter__(self) -> "RunFolder":
         """Take the run's lock; raises StoreError with the pid of the process that has it.

@@ -30,6 +30,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 MANIFEST = "stage.json"
 OPEN = "open.json"
 USAGE = "usage.jsonl"
+CUT_OFF = "cut off"  # among the metrics of a stage: texts that ended at the longest length
 CHECKPOINT = "checkpoint"
 ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
 MAX_MANIFEST = 16 << 20  # bytes; a stage of 100,000 parts has one of 15 MB

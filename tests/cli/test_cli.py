@@ -271,9 +271,9 @@ MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     (("run", "words.yaml", "--set", "train.path=words.jsonl", "--model", "/tmp"), r"no config.json in this folder"),
     (
         ("run", "small.yaml", "--set", "generate.samples=3"),
-        r"runs/small: was made with another recipe or other data \(generate\.samples was 2 and is 3\); \d+ of its stages "
-        r"would have to be done again \(round-01/generate, .*\); go on as before with --set generate\.samples=2, "
-        r"choose another --name, or discard them with --redo all",
+        r"runs/small: was made with another recipe or other data \(generate\.samples was 2 and is 3\); \d+ of its "
+        r"stages would have to be done again \(round-01/generate, .*\); go on as before with "
+        r"--set generate\.samples=2, choose another --name, or discard them with --redo all",
     ),
     (("run", "small.yaml", "--set", "generate.samples=3", "--redo", "al"), r"--redo al: no such stage"),
     (("run", "small.yaml", "--redo", "stf"), r"--redo stf: no such stage"),

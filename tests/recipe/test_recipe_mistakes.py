@@ -225,12 +225,14 @@ OVERRIDES = [
     ("train=svamp", "--set train=svamp: 'train' needs a name; did you mean 'train.name: svamp'?"),
     (
         "lr=1",
-        "--set lr: unknown key 'lr'; elsewhere there is 'warmup.learning_rate', 'sft.learning_rate', 'dpo.learning_rate'",
+        "--set lr: unknown key 'lr'; elsewhere there is 'warmup.learning_rate', 'sft.learning_rate', "
+        "'dpo.learning_rate'",
     ),
     (
         "prompt.max_tokens=9",
-        "--set prompt.max_tokens=9: unknown key 'max_tokens'; known: answer, chat, cue, exemplars, hint, question, shots, "
-        "stop, style, trigger; elsewhere there is 'generate.max_tokens', 'critique.max_tokens', 'revise.max_tokens'",
+        "--set prompt.max_tokens=9: unknown key 'max_tokens'; known: answer, chat, cue, exemplars, hint, question, "
+        "shots, stop, style, trigger; elsewhere there is 'generate.max_tokens', 'critique.max_tokens', "
+        "'revise.max_tokens'",
     ),
     (
         "dpo.loss=simpo",

@@ -1,0 +1,75 @@
+"""The model that a word names: a folder, a hub name, a run (its best checkpoint) or a round of a run."""
+
+import re
+from pathlib import Path
+
+from selfimprove.engines.models import ADAPTER
+from selfimprove.errors import StoreError
+from selfimprove.records import Checkpoint, Promotion
+from selfimprove.store import RunFolder, find_run
+from selfimprove.store.run import RECIPE
+from selfimprove.store.weights import check_weights, locate_weights
+
+ROUND = re.compile(r"(.+)/round-(\d{1,4})/?")
+
+
+def locate_model(target: str, runs: Path) -> str:
+    """The folder of weights that is meant, or what was given where it names no run; raises StoreError."""
+    found = find_checkpoint(target, runs)
+    return target if found is None else str(locate_weights(found[0], found[1].path))
+
+
+def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | None:
+    """The run and the checkpoint that `NAME`, `NAME/round-02` or their paths mean, its weights checked; None where it
+    names no run. Raises StoreError where a run has no such round or no checkpoint."""
+    if is_model(Path(target)):
+        return None
+    named = ROUND.fullmatch(target)
+    name, round_ = (named[1], int(named[2])) if named else (target.rstrip("/"), None)
+    if not any((path / RECIPE).is_file() for path in (runs / name, Path(name))):
+        return None
+    folder = find_run(name, runs)
+    checkpoint = find_best(folder) if round_ is None else find_of_round(folder, round_)
+    begun = [one for disk in folder.stages() if disk.key[0] == 0 for one in disk.read(Checkpoint)]
+    check_weights(folder, checkpoint, begun[0] if begun else None)
+    return folder, checkpoint
+
+
+def is_model(path: Path) -> bool:
+    """Whether a folder holds a model or an adapter."""
+    return (path / "config.json").is_file() or (path / ADAPTER).is_file()
+
+
+def find_of_round(folder: RunFolder, round_: int) -> Checkpoint:
+    """The policy that a round trained last, whether or not it was promoted; raises StoreError where it trained none."""
+    found: dict[int, Checkpoint] = {}
+    for stage in folder.stages():
+        if stage.closed:
+            mine = [one for one in stage.read(Checkpoint) if one.role == "policy"]
+            # The stages of a round are listed by name; the last one trained goes on from the others.
+            for one in mine:
+                before = found.get(stage.key[0])
+                if before is None or before.id in one.parents or one.id not in before.parents:
+                    found[stage.key[0]] = one
+    if round_ not in found:
+        known = ", ".join(f"round-{number:02d}" for number in sorted(found)) or "none"
+        raise StoreError(f"{folder.path}: round {round_} has no checkpoint; rounds that have one: {known}")
+    return found[round_]
+
+
+def find_best(folder: RunFolder) -> Checkpoint:
+    """The checkpoint that the last finished round kept, or the first one; raises StoreError where there is none."""
+    found: dict[str, Checkpoint] = {}
+    best: str | None = None
+    for stage in folder.stages():
+        if not stage.closed:
+            continue
+        for checkpoint in (one for one in stage.read(Checkpoint) if one.role == "policy"):
+            found[checkpoint.id] = checkpoint
+            best = best or checkpoint.id
+    for stage in folder.stages():
+        for promotion in stage.read(Promotion) if stage.closed else ():
+            best = promotion.checkpoint
+    if best is None:
+        raise StoreError(f"{folder.path}: this run has no checkpoint yet")
+    return found[best]
