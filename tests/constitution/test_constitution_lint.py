@@ -324,7 +324,7 @@ def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
         "transcript: {comparison: '{first}', foo: 1}\n"
         "critique: 'say {txt}'\n"
         "principles:\n"
-        "  - {id: a, text: Be nice., text: Be good., wieght: 2, critique: '{foo}', check: {name: pattern, regex: '(('}}\n"
+        "  - {id: a, text: Be nice., text: Be good., wieght: 2, critique: '{x}', check: {name: pattern, regex: '(('}}\n"
         "  - {id: b, uses: [nonsense, critique], text: Be kind., check: {name: length}}\n"
         "  - {id: c, weight: high, exemplars: [5]}\n"
         "  - nothing\n"
@@ -342,7 +342,7 @@ def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
         (6, "'critique' holds the unknown field {txt}"),
         (8, "'text' is set twice"),
         (8, "unknown key 'wieght'"),
-        (8, "'critique' holds the unknown field {foo}"),
+        (8, "'critique' holds the unknown field {x}"),
         (8, "'regex' is not a regular expression"),
         (9, "'principles.1.uses.0' is 'nonsense'"),
         (9, "has neither 'at_least' nor 'at_most'"),
