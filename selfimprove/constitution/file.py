@@ -4,13 +4,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe.policies import find_policy
-from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, read_document, validate
+from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, find_places, read_document, validate
 
 
 class ConstitutionFile(Constitution):
@@ -26,6 +24,7 @@ class ConstitutionFile(Constitution):
 
 OWN = ("name", "version", "description", "extends", "remove")  # never inherited
 MAX_DEPTH = 8
+MAX_PASSES = 20  # in which what is not valid is taken away, an outer part after an inner one
 
 
 def load_constitution(name: str | Path, *, alone: bool = False) -> Constitution:
@@ -53,37 +52,45 @@ def check_constitution(name: str | Path) -> tuple[Path, Constitution | None, lis
     except RecipeError as error:
         return path, None, [*mistakes, str(error)], []
     mistakes += find_mistakes(Constitution, document)
-    constitution, left_out = _validate_rest(document)
-    if constitution is None:
-        return path, None, mistakes, []
+    constitution, left_out = validate_rest(document)
     mistakes += find_errors(constitution, document, left_out)
     if mistakes:
         return path, None if left_out else constitution, list(dict.fromkeys(mistakes)), []
     return path, constitution, [], find_warnings(constitution, document)
 
 
-def _validate_rest(document: Document) -> tuple[Constitution | None, set[Location]]:
-    """The constitution with a stand-in for each principle that is not valid, whose places are given; None where more is
-    not valid than principles and keys that nobody knows."""
-    data = dict(document.data)
-    try:
-        return Constitution.model_validate(data), set()
-    except ValidationError as error:
-        places = [item["loc"] for item in error.errors()]
-        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
-    left_out: set[Location] = set()
-    data["principles"] = list(_principles(document))
-    for place in places:
-        if len(place) > 1 and place[0] == "principles" and isinstance(place[1], int):
-            left_out.add(place[:2])
-            data["principles"][place[1]] = {"id": f"unsound-{place[1]}", "text": str(place[1]), "uses": ["critique"]}
-        elif len(place) == 1 and place in unknown:
-            left_out.add(place)
-            del data[str(place[0])]
-    try:
-        return Constitution.model_validate(data), left_out
-    except ValidationError:
-        return None, left_out
+def validate_rest(document: Document) -> tuple[Constitution, set[Location]]:
+    """The constitution with a stand-in for all that is not valid, and the places of these."""
+    data, left_out = copy.deepcopy(document.data), set[Location]()
+    for _ in range(MAX_PASSES):
+        found = find_places(Constitution, data)
+        if not found:
+            return Constitution.model_validate(data), left_out
+        for place, missing in found:
+            left_out.add(_mend(data, place, missing=missing))
+    return Constitution(name="unnamed", principles=()), {()}
+
+
+def _mend(data: dict[str, Any], place: Location, *, missing: bool) -> Location:
+    """Take away what is not valid at a place, or put a stand-in where something is missing; the place that this is."""
+    above: list[Any] = [data]
+    for key in place[:-1]:
+        try:
+            above.append(above[-1][key])
+        except (KeyError, IndexError, TypeError):  # taken away already
+            return place
+    *_, parent = above
+    key, number = place[-1], next((one for one in place if isinstance(one, int)), 0)
+    if isinstance(parent, dict) and missing:
+        stand_in = {"principles": [], "id": f"principle-{number}", "name": "unnamed"}
+        parent[key] = stand_in.get(str(key), f"Stand-in {number}.")
+    elif isinstance(parent, dict):
+        parent.pop(key, None)
+    elif isinstance(parent, list) and len(place) == 2:  # a principle
+        parent[int(key)] = {}
+    else:  # one of a list: the others would move
+        return _mend(data, place[:-1], missing=False)
+    return place
 
 
 def write_constitution(constitution: Constitution, *, defaults: bool = True) -> str:
@@ -102,7 +109,7 @@ def read_constitution(
 
     Mistakes after which the rest can still be read are added to `mistakes`.
     """
-    document = read_document(path)
+    document = read_document(path, mistakes)
     mistakes += _find_doubled_ids(document)
     extended, removed = document.data.pop("extends", None), document.data.pop("remove", None)
     if extended is None:
@@ -112,10 +119,9 @@ def read_constitution(
     where = document.where(("extends",))
     if alone:
         raise RecipeError(f"{where}: the constitution of a run stands alone, and this one extends another file")
-    if not isinstance(extended, str):
-        raise RecipeError(f"{where}: 'extends' names one constitution, by path or by name, not {extended!r}")
-    beside = path.parent / extended
-    base_path = beside if beside.is_file() else _find(extended, where)
+    base_path = _find_base(path, extended, where, mistakes)
+    if base_path is None:
+        return _stand_alone(document)
     chain = (*below, path)
     if base_path.resolve() in {one.resolve() for one in chain} or len(chain) > MAX_DEPTH:
         names = " → ".join(str(one) for one in (*chain, base_path))
@@ -123,11 +129,25 @@ def read_constitution(
     return _merge(read_constitution(base_path, mistakes, chain), document, removed, mistakes)
 
 
-def _find(name: str, where: str) -> Path:
+def _find_base(path: Path, extended: Any, where: str, mistakes: list[str]) -> Path | None:
+    """The file that another one extends; None where there is no such file, which is added to the mistakes."""
+    if not isinstance(extended, str):
+        mistakes.append(f"{where}: 'extends' names one constitution, by path or by name, not {extended!r:.60}")
+        return None
+    beside = path.parent / extended
     try:
-        return find_policy("constitutions", name)
+        return beside if beside.is_file() else find_policy("constitutions", extended)
     except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from None
+        mistakes.append(f"{where}: {error}")
+        return None
+
+
+def _stand_alone(document: Document) -> Document:
+    """A file without the one that it extends: what it changes there has words, so that nothing else is missing."""
+    for place, principle in enumerate(_principles(document)):
+        if _id(principle) is not None:
+            principle.setdefault("text", f"Unknown {place}.")
+    return document
 
 
 def _principles(document: Document) -> list[Any]:

@@ -31,8 +31,9 @@ NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 class Document:
     """A parsed YAML file with the line of each key; raises RecipeError where it is not a mapping of unique keys."""
 
-    def __init__(self, text: str, source: str) -> None:
-        self.source = source
+    def __init__(self, text: str, source: str, mistakes: list[str] | None = None) -> None:
+        """With `mistakes` a key that is set twice is added to them and the last one counts."""
+        self.source, self._mistakes = source, mistakes
         self.lines: dict[Location, int] = {}
         self.sources: dict[Location, str] = {}  # of what was taken over from another file
         self.overridden: dict[Location, str] = {}
@@ -62,7 +63,7 @@ class Document:
                     raise RecipeError(f"{self.source}:{key.start_mark.line + 1}: a key must be a name such as 'rounds'")
                 inner = (*location, key.value)
                 if inner in self.lines:
-                    raise RecipeError(
+                    self._refuse(
                         f"{self.source}:{key.start_mark.line + 1}: '{key.value}' is set twice "
                         f"(first in line {self.lines[inner]})"
                     )
@@ -71,6 +72,11 @@ class Document:
         elif isinstance(node, yaml.SequenceNode):
             for number, value in enumerate(node.value):
                 self._index(value, (*location, number))
+
+    def _refuse(self, mistake: str) -> None:
+        if self._mistakes is None:
+            raise RecipeError(mistake)
+        self._mistakes.append(mistake)
 
     def where(self, location: Location) -> str:
         """Name the override, or the file and the line, of the innermost part of `location` that was given."""
@@ -152,8 +158,8 @@ def _count_values(node: yaml.Node, source: str, known: dict[int, int]) -> int:
     return count
 
 
-def read_document(path: Path) -> Document:
-    """Read a YAML file; raises RecipeError with the reason where it cannot be read."""
+def read_document(path: Path, mistakes: list[str] | None = None) -> Document:
+    """Read a YAML file, as `Document` does; raises RecipeError with the reason where it cannot be read."""
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -163,7 +169,7 @@ def read_document(path: Path) -> Document:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: not a UTF-8 text file") from None
-    return Document(text, str(path))
+    return Document(text, str(path), mistakes)
 
 
 def validate(model: type[Model], document: Document, *, lenient: bool = False) -> Model:
@@ -183,6 +189,15 @@ def find_mistakes(model: type[BaseModel], document: Document) -> list[str]:
         model.model_validate(document.data)
     except ValidationError as error:
         return _mistakes(model, document, error, most=MAX_MISTAKES)
+    return []
+
+
+def find_places(model: type[BaseModel], data: Any) -> list[tuple[Location, bool]]:
+    """Where plain data is not valid against a model, and whether something is missing there."""
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return [(_walk(model, item["loc"])[1], item["type"] == "missing") for item in error.errors()]
     return []
 
 

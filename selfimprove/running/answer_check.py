@@ -15,7 +15,7 @@ from selfimprove.tasks.base import PoolTask
 from selfimprove.verifiers import Verifier
 from selfimprove.verifiers.base import quote
 
-LOOKED_AT = 5_000  # expected answers of a task
+LOOKED_AT = 1_000  # expected answers of a task
 COMPARING = ("math", "text", "choice", "math-verify")  # what can say nothing of a problem without an answer
 
 
@@ -33,7 +33,7 @@ def check_answers(session: Session) -> None:
         if selects and selects.vote is None:
             _check_there(task, trained, trains=True)
         _check_there(task, held_out, trains=False)
-        said += [*task.remarks, *_check_readable(task, [*trained, *inputs.held_out], verifier)]
+        said += [*task.remarks, *_check_readable(task, [*inputs.held_out, *trained], verifier)]
     for line in dict.fromkeys(said):
         print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
 

@@ -311,3 +311,50 @@ def test_every_mistake_is_reported_in_one_pass(tmp_path: Path) -> None:
         assert any(f":{line}: " in one and said in one for one in found), (said, found)
     with pytest.raises(RecipeError, match="two principles have the id"):
         load_constitution(path)
+
+
+def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
+    """Whatever is wrong, what can still be looked at is: keys set twice, no such base, values of another type."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: nowhere\n"
+        "name: 5\n"
+        "name: six\n"
+        "version: [x]\n"
+        "transcript: {comparison: '{first}', foo: 1}\n"
+        "critique: 'say {txt}'\n"
+        "principles:\n"
+        "  - {id: a, text: Be nice., text: Be good., wieght: 2, critique: '{x}', check: {name: pattern, regex: '(('}}\n"
+        "  - {id: b, uses: [nonsense, critique], text: Be kind., check: {name: length}}\n"
+        "  - {id: c, weight: high, exemplars: [5]}\n"
+        "  - nothing\n"
+        "  - {text: Be kind., uses: [critique]}\n"
+        "comparisons: 5\n"
+    )
+    found = check_constitution(path)[2]
+    expected = (
+        (1, "no constitution 'nowhere'"),
+        (3, "'name' is set twice (first in line 2)"),
+        (4, "'version' should be a valid integer"),
+        (5, "unknown key 'foo'"),
+        (5, "'comparison' lacks {second}"),
+        (5, "'comparison' lacks {choice}"),
+        (6, "'critique' holds the unknown field {txt}"),
+        (8, "'text' is set twice"),
+        (8, "unknown key 'wieght'"),
+        (8, "'critique' holds the unknown field {x}"),
+        (8, "'regex' is not a regular expression"),
+        (9, "'principles.1.uses.0' is 'nonsense'"),
+        (9, "has neither 'at_least' nor 'at_most'"),
+        (10, "'principles.2.weight' should be a valid number"),
+        (10, "'principles.2.exemplars.0' should be"),
+        (11, "'principles.3' should be"),
+        (12, "'principles.4.id' is missing"),
+        (12, "says the same as 'b'"),
+        (13, "'comparisons' should be"),
+    )
+    for line, said in expected:
+        assert any(f":{line}: " in one and said in one for one in found), (said, found)
+    assert len(found) == len(expected)
+    path.write_text("[1]")
+    assert check_constitution(path)[2] == [f"{path}:1: expected a mapping of settings such as 'name: my-run'"]

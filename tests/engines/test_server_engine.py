@@ -17,6 +17,7 @@ from selfimprove.engines import Completion, Request, Weights
 from selfimprove.engines.http import Http, Refused, read_message, read_seconds, split_url
 from selfimprove.engines.local import choose_ports
 from selfimprove.engines.models import build_model
+from selfimprove.engines.probe import read_choice
 from selfimprove.errors import EngineError, UnreachableError
 from selfimprove.recipe import Build, Sampling
 
@@ -218,6 +219,19 @@ def test_what_a_server_sets_apart_as_reasoning_is_thinking(field: str, model: Pa
         server.set(answers=False)
         assert [one.text for one in ask(engine, 6)] == [f"<think>\nSo {one}." for one in plain]
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": None}, ""),
+        ({"content": "5", "reasoning": None, "reasoning_content": ""}, "5"),
+        ({"content": "", "reasoning": "So"}, "<think>\nSo"),
+        ({"content": [{"type": "text", "text": "4"}, {"type": "image_url"}, {"text": "5"}]}, "45"),
+    ],
+)
+def test_the_text_of_a_message_is_read_in_the_forms_that_servers_give_it(message: dict[str, Any], text: str) -> None:
+    assert read_choice({"choices": [{"message": message}]})["text"] == text
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ MISTAKES = [
     ("evaluate_on:\n  - path: x", "{}:6: 'evaluate_on.0' needs a name"),
     # Wrong types.
     ("rounds: many", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
+    ('prompt:\n  stop: ["x", ""]', "{}:6: 'prompt.stop.1' String should have at least 1 character, not ''"),
     ("rounds: 1.5", "{}:5: 'rounds' should be a valid integer, got a number with a fractional part, not 1.5"),
     ("rounds: " + "x" * 80, f"{{}}:5: 'rounds' {INTEGER}, not '{'x' * 56}..."),
     ("evaluate_on: gsm8k", "{}:5: 'evaluate_on' is a list; write [{name: gsm8k}] and not gsm8k"),

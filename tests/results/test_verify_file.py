@@ -149,3 +149,10 @@ def test_what_a_model_wrote_reaches_the_terminal_without_control_characters(fold
     (folder / "bad.jsonl").write_text(json.dumps({"response": "The answer is red\x1b[K\x07.", "answer": "7"}))
     done = call("verify", "bad.jsonl", folder=folder)
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout and "red" in done.stdout
+
+
+def test_responses_of_which_none_could_be_judged_are_no_success(folder: Path) -> None:
+    (folder / "open.jsonl").write_text('{"response": "5", "answer": null}\n{"response": "5", "answer": " "}\n')
+    done = call("verify", "open.jsonl", folder=folder)
+    assert (done.returncode, done.stderr) == (2, "selfimprove: open.jsonl: none of the 2 responses could be judged\n")
+    assert "undecided" in done.stdout  # the reasons are shown all the same
