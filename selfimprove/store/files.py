@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
+from selfimprove.records.files import is_folder
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import ROUND_NAME
@@ -85,6 +86,8 @@ def missing_files(folder: RunFolder) -> dict[str, str]:
         for name in manifest.sizes if manifest else ():
             if not os.path.lexists(stage.path / name):
                 found[f"{stage.name}/{name}"] = "missing"
+            elif is_folder(stage.path / name):
+                found[f"{stage.name}/{name}"] = "a folder in place of a file"
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record, hash_text
-from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_regular, open_regular, read_bounded
+from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, open_regular, read_bounded
 from selfimprove.store.journal import TEXTS
 from selfimprove.store.parts import (
     PARTIAL,
@@ -31,6 +31,7 @@ MANIFEST = "stage.json"
 OPEN = "open.json"
 USAGE = "usage.jsonl"
 CUT_OFF = "cut off"  # among the metrics of a stage: texts that ended at the longest length
+FILES = (".json", ".jsonl", ".parquet")  # what no folder's name ends in
 CHECKPOINT = "checkpoint"
 ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
 MAX_MANIFEST = 16 << 20  # bytes; a stage of 100,000 parts has one of 15 MB
@@ -214,6 +215,8 @@ class StageFolder:
         for one in (self.path.parent, self.path, *self.path.iterdir()):
             if one.is_symlink():
                 raise is_link(one)
+            if one.suffix in FILES and is_folder(one):
+                raise StoreError(f"{one}: is a folder in place of a file; move it away and run the same command again")
         self.sweep()
         if not (self.path / OPEN).exists():
             note = {"fingerprint": self.fingerprint, "settings": settings}

@@ -54,6 +54,9 @@ NAMES = (
 )  # fmt: skip
 
 
+OTHERS = "0" * 20  # the id of a record of a kind that is not known here
+
+
 def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What every command that reads says of a run, and what the viewer's index says."""
     out.mkdir()
@@ -63,14 +66,20 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         ("traces", "--kept"), ("traces", "--text", "2+1"), ("show", identity),
         *(("export", str(out / f"{what}.jsonl"), "--what", what) for what in ("sft", "dpo", "traces", "notes")),
         ("export", str(out / "sft.parquet")), ("export", str(out / "logs"), "--inspect", "--what", "traces"),
+        ("show", OTHERS), ("report", "--html", str(out / "report.html")),
     ]  # fmt: skip
     found = []
     for command in (*commands, ("constitution", "report", "--json")):
         first = command[:2] if command[0] == "constitution" else command[:1]
-        code, text = said(capsys, *first, str(run.path), *command[len(first) :])
+        named = ("arithmetic", "--runs", str(run.path.parent), "--name", run.path.name)
+        code, text = said(
+            capsys, *first, *(named if command == ("plan",) else (str(run.path),)), *command[len(first) :]
+        )
         assert code == 0, text
         found.append(re.sub(r"[\d.]+ MB", "", text).replace(str(out), ""))
     found += [path.read_text() for path in sorted(out.glob("*.jsonl"))]
+    report = (out / "report.html").read_text()
+    found.append(re.sub(r"<svg.*?</svg>|data:[^\"']*", "", report, flags=re.DOTALL))  # charts have ids of their own
     found.append(json.dumps(pq.read_table(out / "sft.parquet").to_pylist()))
     index = Index(run)
     index.refresh(force=True)
@@ -86,6 +95,8 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
 def plain(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = write_run(tmp_path_factory.mktemp("plain") / "runs", TEXTS, rounds=1)
     write_note(run, run.stage(1, "generate").read(Rationale)[0].id, "good", "", "me")
+    rows = {"id": [OTHERS], "parents": [[run.stage(1, "generate").read(Rationale)[0].id]], "seed": [5], "round": [7]}
+    pq.write_table(pa.table(rows), run.path / "round-01/generate/omen-00000.parquet")
     return run
 
 
