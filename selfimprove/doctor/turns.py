@@ -31,14 +31,17 @@ def turn(role: str, content: str) -> dict[str, str]:
 def _check_kept(template: ChatTemplate, use: Use) -> Finding:
     """Whether everything that the recipe's prompts hold is in them, and in order."""
     advice = "mend the template, or set 'prompt.chat' to never"
-    lost = {**template.lost}
+    lost, changed = {**template.lost}, {**template.changed}
     for prompts in (use.prompts, *use.prompts.formats.values()):
         if isinstance(prompts.chat, ChatTemplate):
             lost |= prompts.chat.lost
+            changed |= prompts.chat.changed
     if lost:
-        role, line = next(iter(lost.items()))
-        where = {"assistant": "an exemplar's answer", "user": "a question"}.get(role, f"a turn of '{role}'")
-        return Finding("template", "wrong", f"the chat template drops or moves text of {where}: {line[:60]!r}", advice)
+        text = f"the chat template drops or moves text of {_name_first(lost)}"
+        return Finding("template", "wrong", text, advice)
+    if changed:
+        text = f"the chat template changes characters of {_name_first(changed)}"
+        return Finding("template", "doubtful", text, advice)
     talk = [turn("user", USER), turn("assistant", MODEL), turn("user", AGAIN)]
     try:
         if find_lost(talk, template.render(talk)):
@@ -55,6 +58,12 @@ def _check_kept(template: ChatTemplate, use: Use) -> Finding:
             "template", "ok", "what the recipe's prompts hold is in them; reasoning in <think> would be dropped"
         )
     return Finding("template", "ok", "what the recipe's prompts hold is in them")
+
+
+def _name_first(lines: dict[str, str]) -> str:
+    role, line = next(iter(lines.items()))
+    where = {"assistant": "an exemplar's answer", "user": "a question"}.get(role, f"a turn of '{role}'")
+    return f"{where}: {line[:60]!r}"
 
 
 def _check_system(template: ChatTemplate) -> Finding:

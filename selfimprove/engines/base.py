@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from selfimprove.errors import EngineError
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 
 
@@ -67,7 +68,7 @@ class Engine(Protocol):
         """Yield each completion as it finishes, in any order."""
         ...
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         """Score (prompt, continuation) pairs, in order; `end` counts the end token too, as training does."""
         ...
 
@@ -129,7 +130,7 @@ class ScriptedEngine:
             text = self.write(request.prompt, request.seed)
             yield Completion(index, text, len(text) + 1, -0.1 * (len(text) + 1), "stop")
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return [Score(-0.1 * len(continuation), len(continuation)) for _, continuation in pairs]
 
     def close(self) -> None:

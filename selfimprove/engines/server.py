@@ -30,6 +30,7 @@ from selfimprove.engines.supervisor import Supervisor
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
+    Continuation,
     cut_at_stop,
     decode_completion,
     encode_completion,
@@ -244,7 +245,7 @@ class ServerEngine:
 
     # --- scores ----------------------------------------------------------------------------------------------------
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         assert self.abilities is not None
         self._wake()
         able = self.abilities

@@ -19,7 +19,13 @@ from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.engines.models import find_whole, keeps_state, load_model, read_config
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_written
+from selfimprove.prompting.prompts import (
+    Continuation,
+    decode_completion,
+    encode_completion,
+    encode_prompt,
+    find_written,
+)
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
@@ -245,7 +251,7 @@ class TransformersEngine:
         return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish, written)
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
         texts = [encode_completion(self.tokenizer, text, self.end) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]

@@ -16,7 +16,13 @@ from selfimprove.engines.models import find_tokenizer, read_longest, read_tokeni
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_written
+from selfimprove.prompting.prompts import (
+    Continuation,
+    decode_completion,
+    encode_completion,
+    encode_prompt,
+    find_written,
+)
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -167,7 +173,7 @@ class VllmEngine:
 
     # --- scoring ---------------------------------------------------------------------------------------------
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         prompts = {one: encode_prompt(self.tokenizer, one, chat=self.chat) for one in {prompt for prompt, _ in pairs}}
         texts = [encode_completion(self.tokenizer, text, self.end) for _, text in pairs]
         texts = texts if end else [ids[:-1] for ids in texts]

@@ -41,15 +41,21 @@ class ChatTemplate:
         self.unmarked = [one for one in self.specials if one not in find_marks(tokenizer)]
         self.lost: dict[str, str] = {}
         """By role: the first line of a message that was not in its prompt."""
+        self.changed: dict[str, str] = {}
+        """By role: the first line of which some characters were changed."""
         self._worker = _Worker(self.source, name)
 
     def __call__(self, messages: Messages) -> str:
         """The prompt for the turn that follows; raises ModelError where the last message is not in it."""
         clean = self.clean(messages)
         text = self.render(clean)
-        lost = find_lost(clean, text)
-        for at, line in lost:
-            self.lost.setdefault(clean[at]["role"], line)
+        lost = []
+        for at, line in find_lost(clean, text):
+            if is_changed(line, text):
+                self.changed.setdefault(clean[at]["role"], line)
+            else:
+                self.lost.setdefault(clean[at]["role"], line)
+                lost.append((at, line))
         mine = [line for at, line in lost if at == len(clean) - 1]
         if mine and len(mine) == len(_lines(clean[-1]["content"])):
             raise ModelError(
@@ -125,8 +131,12 @@ def load_template(tokenizer: Any, *, name: str, now: datetime | None = None) -> 
     """A tokenizer's chat template, or None where it has none; raises ModelError where it is broken."""
     if not getattr(tokenizer, "chat_template", None):
         return None
-    template = ChatTemplate(tokenizer, name=name, now=now)
-    template([{"role": "user", "content": USER}])
+    template, turns = ChatTemplate(tokenizer, name=name, now=now), [{"role": "user", "content": USER}]
+    if len({template(turns) for _ in range(4)}) > 1:
+        raise ModelError(
+            f"{name}: its chat template writes the same prompt in different ways, by chance; mend it, or set "
+            "'prompt.chat' to never"
+        )
     return template
 
 
@@ -195,6 +205,17 @@ def find_lost(messages: Messages, text: str) -> list[tuple[int, str]]:
             else:
                 at = found + len(line)
     return lost
+
+
+def is_changed(line: str, text: str) -> bool:
+    """Whether at least half of a line, word by word, is in a text that does not hold it as it is."""
+    folded, at, there = text.casefold(), 0, 0
+    words = line.casefold().split()
+    for word in words:
+        found = folded.find(word, at)
+        if found >= 0:
+            at, there = found + len(word), there + len(word)
+    return 2 * there >= sum(map(len, words))
 
 
 class _Worker:

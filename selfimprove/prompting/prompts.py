@@ -15,6 +15,8 @@ from selfimprove.recipe.yaml import read_document, validate
 from selfimprove.records import Problem
 
 Chat = Callable[[list[dict[str, str]]], str]
+Continuation = str | tuple[int, ...]
+"""What follows a prompt: a text, or tokens as they were sampled."""
 MARKER_LENGTH = 8  # a hint's opening words count as a leak on their own from this many characters
 
 
@@ -228,12 +230,12 @@ def encode_prompt(tokenizer: Any, prompt: str, *, chat: bool) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def encode_completion(tokenizer: Any, completion: str, end: int | None = None) -> list[int]:
+def encode_completion(tokenizer: Any, completion: Continuation, end: int | None = None) -> list[int]:
     """Token ids of a completion with the token that ends it, the tokenizer's end token without `end`.
 
     Special tokens written out in it are text, but for the marks by which a model tells its reasoning from its answer.
     """
-    ids = _encode_text(tokenizer, completion, first=False)
+    ids = _encode_text(tokenizer, completion, first=False) if isinstance(completion, str) else completion
     return [*ids, tokenizer.eos_token_id if end is None else end]
 
 

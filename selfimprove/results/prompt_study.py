@@ -8,6 +8,7 @@ from rich.console import Console
 
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError, suggest
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.prompting.triggers import Trigger
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
@@ -92,7 +93,7 @@ class _Kept:
     ) -> Iterator[Completion]:
         return iter(self.engine.generate(requests, sampling, stop))
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return self.engine.score(pairs, end=end)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """What a run reached: accuracy with intervals, the funnel from sampled to trained, time and tokens."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 from selfimprove.store.stage import CUT_OFF
+from selfimprove.trainers.tokens import describe_origins
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:
@@ -112,6 +114,11 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for one in manifests
             if "pairs" in one.metrics
         ],
+        "token origins": [
+            {"round": one.round, "stage": one.stage, **one.metrics["origins"]}
+            for one in manifests
+            if one.metrics.get("origins")
+        ],
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
         "open prompts": {
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
@@ -165,6 +172,11 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_open_table(manifests))
     if any("pairs" in one.metrics for one in manifests):
         console.print(_preferences_table(manifests))
+    origins: Counter[str] = Counter()
+    for one in manifests:
+        origins.update(one.metrics.get("origins", {}))
+    if said := describe_origins(origins):
+        console.print(f"trained, over all stages: {said}", highlight=False, markup=False)
     if manifests:
         console.print(_stages_table(manifests))
         outside, wall = outside_model(manifests)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from selfimprove.engines import Completion, Engine, Noting, Request, Score
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 from selfimprove.trainers.peaks import Phases
 
@@ -125,7 +126,7 @@ class ClockedEngine:
             self.clock.count(written=completion.tokens)
             yield completion
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         with self.clock.time_model():
             scores = self.engine.score(pairs, end=end)
         self._note()

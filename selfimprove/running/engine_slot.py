@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Checkpoint
@@ -132,7 +133,7 @@ class EngineOf:
     ) -> Iterator[Completion]:
         return self.slot.engine(self.checkpoint).generate(requests, sampling, stop)
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return self.slot.engine(self.checkpoint).score(pairs, end=end)
 
     def close(self) -> None:

@@ -10,6 +10,11 @@ def is_whole(rationale: Rationale) -> bool:
     return len(rationale.parents) == 2
 
 
+def is_sample(rationale: Rationale) -> bool:
+    """Whether a text was written for its problem's own prompt, without a hint."""
+    return rationale.origin == "sampled" and is_whole(rationale)
+
+
 def count_sampled(rationale: Rationale, stop: tuple[str, ...]) -> int | None:
     """How many tokens a text has by the engine's count, where that is all that is known of them.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import PairTraining, Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Preference
@@ -64,10 +65,16 @@ def _score(pairs: Sequence[Preference], desk: Desk[Any], checkpoint: Checkpoint)
     found: dict[str, tuple[float, float]] = {}
     for ends in (True, False):  # the first step of a text ends without an end token, a whole text with one
         some = [one for one in pairs if one.ends == ends]
-        texts = [(one.prompt, text) for one in some for text in (one.chosen, one.rejected)]
+        texts = [(one.prompt, text) for one in some for text in _texts(one)]
         scores = [one.logprob for one in engine.score(texts, end=ends)]
         found |= zip((one.id for one in some), zip(scores[::2], scores[1::2], strict=True), strict=True)
     return [found[one.id] for one in pairs]
+
+
+def _texts(pair: Preference) -> tuple[Continuation, Continuation]:
+    """Both texts of a pair, as the tokens that were sampled where they are known."""
+    chosen, rejected = pair.chosen_token_ids, pair.rejected_token_ids
+    return pair.chosen if chosen is None else chosen, pair.rejected if rejected is None else rejected
 
 
 def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, float]], beta: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from selfimprove.stages.base import Desk
 from selfimprove.stages.generate import Generate
 from selfimprove.store.rows import Rows
 
-NEEDED = ("parents", "prompt", "text", "origin", "round", "finish")
+NEEDED = ("parents", "prompt", "text", "origin", "round", "finish", "token_ids")
 KL = "KL from the base"  # in the manifest's metrics
 
 
@@ -72,7 +72,11 @@ def _score(
     found = {one.id: (0.0, 0) for one in texts if not one.text and one.id not in ended}  # nothing to score
     for end in (True, False):
         some = [one for one in texts if (one.id in ended) == end and (one.text or end)]
-        scores = engine.score([(one.prompt, one.text) for one in some], end=end) if some else []
+        scores = (
+            engine.score([(one.prompt, one.text if one.token_ids is None else one.token_ids) for one in some], end=end)
+            if some
+            else []
+        )
         found |= {one.id: (score.logprob, score.tokens) for one, score in zip(some, scores, strict=True)
                   if not score.too_long}  # fmt: skip
     return found

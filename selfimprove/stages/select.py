@@ -1,7 +1,7 @@
 """Turn rationales into SFT examples, with a reason for each one that is kept or turned away."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import trains_shown
 from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
-from selfimprove.stages.as_sampled import count_sampled, is_whole
+from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
@@ -29,6 +29,7 @@ from selfimprove.store.light import make
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
+OTHERWISE = "prompts that are written otherwise now"  # in the manifest's metrics
 OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "token_ids")
 
 
@@ -91,9 +92,7 @@ def select(
     for rationale, verdict in _hinted_last(judged):
         problem = problems[rationale.problem]
         if problem.id != rendered:
-            recorded = (
-                rationale.origin == "sampled" and is_whole(rationale) and prompts.is_trained_as_shown(problem, shown)
-            )
+            recorded = is_sample(rationale) and prompts.is_trained_as_shown(problem, shown)
             rendered, prompt = problem.id, rationale.prompt if recorded else render(problem)
         revision, why = became.get(rationale.id), "kept"
         if revision and not revision.kept:
@@ -199,33 +198,53 @@ def _suspicious(judged: Pairs, problems: Mapping[str, Problem], settings: Select
 
 
 class HintCheck:
-    """Counts trained prompts that are not exactly the unhinted prompt of a problem; a round with one must not train."""
+    """Counts trained prompts that are neither exactly the unhinted prompt of a problem nor one that a sample was given;
+    a round with one must not train.
 
-    def __init__(self, prompts: PromptFormat, problems: Iterable[Problem]) -> None:
-        """`problems` is gone over again where a prompt is not a question alone."""
-        self._prompts, self._problems = prompts, problems
+    `otherwise` counts those that a sample was given and that are written in another way now: the model's chat template
+    was changed since.
+    """
+
+    def __init__(
+        self, prompts: PromptFormat, problems: Iterable[Problem], sampled: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        """`problems` is gone over again where a prompt is not a question alone; `sampled` gives the prompts of samples
+        and is called where one is needed."""
+        self._prompts, self._problems, self._sampled = prompts, problems, sampled
         self._questions = {fold(prompts.render_question(problem)) for problem in problems}
-        self.checked = self.hinted = 0
-        self._last, self._wrong = "", False  # the samples of a problem follow each other
+        self.checked = self.hinted = self.otherwise = 0
+        self._last, self._wrong, self._other = "", False, False  # the samples of a problem follow each other
 
     @cached_property
     def _shown(self) -> set[bytes]:
         return {fold(self._prompts.render(problem)) for problem in self._problems}
 
+    @cached_property
+    def _given(self) -> set[bytes]:
+        return {fold(one) for one in self._sampled()}
+
     def see(self, example: Example) -> None:
         if example.prompt is not self._last:
             prompt = fold(example.prompt)
             self._last = example.prompt
-            self._wrong = prompt not in self._questions and prompt not in self._shown
+            unknown = prompt not in self._questions and prompt not in self._shown
+            self._other = unknown and prompt in self._given
+            self._wrong = unknown and not self._other
         self.checked += 1
         self.hinted += self._wrong
+        self.otherwise += self._other
 
 
 def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:
     """The decisions of a round, each kept rationale's example after it, and what is learned from right critiques."""
     written, revise, settings = read_written(desk), desk.find(Revise), desk.settings
     steps = () if settings.require == "answer" else ("steps",)
-    check = HintCheck(desk.prompts, written.problems.values())
+    given = written.judged.rationales
+    check = HintCheck(
+        desk.prompts,
+        written.problems.values(),
+        lambda: (one.prompt for one in given.pick("parents", "prompt", "origin") if is_sample(one)),
+    )
     pool = join_rows(Example, [read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)])
     for record in select(
         written.judged.pick(OF_RATIONALE, ("outcome", "reason", *steps)),
@@ -246,6 +265,8 @@ def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:
     if check.hinted:
         raise StoreError(f"{desk.title}: {check.hinted} examples hold a prompt with the hint; a fault of the program")
     desk.note("prompts checked for hints", check.checked)
+    if check.otherwise:
+        desk.note(OTHERWISE, check.otherwise)
     measure_into(desk, written.judged.rationales)  # here, because the engine is closed for training next
 
 
@@ -311,7 +332,11 @@ def depends(round_: Round[Select]) -> dict[str, Any]:
 def say(desk: Desk[Select]) -> str:
     manifest, decisions = desk.manifest, desk.scan_written(Decision)
     moved = describe_kl(manifest.metrics.get(KL)) if manifest else ""
-    return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{moved}"
+    changed = manifest.metrics.get(OTHERWISE, 0) if manifest else 0
+    said = (
+        f"; {changed} with a prompt that the model's chat template, changed since, writes otherwise" if changed else ""
+    )
+    return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{said}{moved}"
 
 
 def check(recipe: Recipe, settings: Select) -> Iterable[Mistake]:

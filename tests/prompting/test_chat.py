@@ -58,7 +58,9 @@ def tokenizer(model: Path) -> object:
     return AutoTokenizer.from_pretrained(model)
 
 
-def make_template(tokenizer: object, source: str, **given: object) -> ChatTemplate:
+def give(tokenizer: object, source: str) -> object:
+    """A tokenizer with another chat template."""
+
     class Given:
         chat_template = source
         special_tokens_map, all_special_tokens = tokenizer.special_tokens_map, tokenizer.all_special_tokens  # type: ignore[attr-defined]
@@ -66,7 +68,11 @@ def make_template(tokenizer: object, source: str, **given: object) -> ChatTempla
         def convert_tokens_to_ids(self, token: str) -> int:
             return int(tokenizer.convert_tokens_to_ids(token))  # type: ignore[attr-defined]
 
-    return ChatTemplate(Given(), name="mine", **given)  # type: ignore[arg-type]
+    return Given()
+
+
+def make_template(tokenizer: object, source: str, **given: object) -> ChatTemplate:
+    return ChatTemplate(give(tokenizer, source), name="mine", **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -92,9 +98,19 @@ def test_the_question_is_in_the_prompt_or_it_is_refused(tokenizer: object) -> No
     assert template(TALK[:1]) == "one"
     with pytest.raises(ModelError, match=r"leaves the question out of the prompt \('three'\)"):
         template(TALK)
-    changes = make_template(tokenizer, "{% for m in messages %}{{ m.content | replace('t', 'T') }}{% endfor %}")
-    assert changes([{"role": "user", "content": "one\nthree"}]) == "one\nThree"  # a part of it is there
-    assert changes.lost == {"user": "three"}
+    drops = make_template(tokenizer, "{% for m in messages %}{{ m.content | replace('t', '') }}{% endfor %}")
+    assert drops([{"role": "user", "content": "one\nthree"}]) == "one\nhree"  # a part of it is there
+    assert drops.lost == {"user": "three"} and not drops.changed
+    assert drops([{"role": "user", "content": "one of three or four"}]) == "one of hree or four"
+    assert drops.changed == {"user": "one of three or four"}
+    folds = make_template(tokenizer, "{{ messages[0].content | upper | replace('?', '.') }}")
+    assert folds([{"role": "user", "content": "what is it?"}]) == "WHAT IS IT." and not folds.lost
+
+
+def test_a_template_that_writes_by_chance_is_refused(tokenizer: object) -> None:
+    assert load_template(give(tokenizer, CHATML), name="mine")
+    with pytest.raises(ModelError, match="in different ways, by chance"):
+        load_template(give(tokenizer, "{{ range(99999) | random }}" + CHATML), name="mine")
 
 
 def test_the_clock_stands_still(tokenizer: object) -> None:

@@ -124,7 +124,7 @@ def test_every_decision_names_its_rationale_and_its_verdict() -> None:
 @pytest.mark.parametrize(
     ("shown", "prompt"), [(False, "Q: 1+0= A:"), (True, "Q: 2+2= A: 4\n\nQ: 1+0= A:")], ids=["question", "shown"]
 )
-@pytest.mark.parametrize("written", [write(A), hinted(A)], ids=["sampled", "rationalized"])
+@pytest.mark.parametrize("written", [write(A, prompt=FEW_SHOT.render(A)), hinted(A)], ids=["sampled", "rationalized"])
 def test_the_trained_prompt_never_holds_the_hint(written: Written, shown: bool, prompt: str) -> None:
     _, (example,) = choose([written], prompts=FEW_SHOT, shown=shown)
     assert example.prompt == prompt
@@ -136,6 +136,25 @@ def count_hinted(examples: Iterable[Example], problems: Iterable[Problem]) -> in
     for one in examples:
         check.see(one)
     return check.hinted
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shown", "expected"),
+    [(PROMPTS, False, "as it was"), (PROMPTS, True, "as it was"), (FEW_SHOT, True, "as it was"),
+     (FEW_SHOT, False, "Q: 1+0= A:")],
+)  # fmt: skip
+def test_a_sample_is_trained_with_the_prompt_that_it_was_given(
+    prompts: PromptFormat, shown: bool, expected: str
+) -> None:
+    """Also where prompts are written otherwise now, as by a chat template that was changed."""
+    written, taken = write(A, prompt="as it was"), hinted(B)
+    _, (example, other) = choose([written, taken], prompts=prompts, shown=shown)
+    assert example.prompt == expected
+    assert other.prompt == (prompts.render(B) if shown else prompts.render_question(B))
+    check = HintCheck(prompts, [A, B], lambda: [written[0].prompt])
+    for one in (example, other, example):
+        check.see(one)
+    assert (check.checked, check.hinted, check.otherwise) == (3, 0, 2 * (expected == "as it was"))
 
 
 def test_check_no_hint_counts_prompts_that_no_problem_has() -> None:

@@ -142,3 +142,13 @@ def test_what_was_sampled_is_what_is_trained(model: Path, tokenizer: Any, tmp_pa
     by = {one.id: one for one in written}
     for at, name in enumerate(("chosen", "rejected")):
         assert found[f"{name}_ids"] == [[*by[one.parents[at]].token_ids, EOS] for one in pairs]  # type: ignore[misc]
+
+
+def test_a_sample_is_scored_by_its_own_tokens(model: Path) -> None:
+    written = [one for one in sample(model) if one.finish == "stop" and one.token_ids is not None]
+    engine = TransformersEngine(model, device="cpu", threads=1)
+    scores = engine.score([(one.prompt, one.token_ids or ()) for one in written], end=True)
+    assert [one.tokens for one in scores] == [one.tokens for one in written]
+    assert [one.logprob for one in scores] == pytest.approx([one.logprob for one in written], abs=1e-4)
+    texts = engine.score([(one.prompt, one.text) for one in written], end=True)
+    assert [one.tokens for one in texts] != [one.tokens for one in scores]
