@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from extending import forgotten_afterwards
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_declared() -> Iterator[None]:
+    """What a test declares, a kind of record or a stage, is not known to those that follow in its process."""
+    with forgotten_afterwards():
+        yield
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def run(
 
     from selfimprove.recipe.file import load_recipe
     from selfimprove.records.console import SafeConsole
+    from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status
     from selfimprove.running.loop import run_loop
     from selfimprove.running.progress import BarReport, Interruptible, LineReport, is_terminal
@@ -86,6 +87,7 @@ def run(
         finally:
             report.restore()
     print_status(folder)
+    check_judged(folder)
 
 
 def _spread(recipe: "Recipe") -> "OnRay":
@@ -236,6 +238,7 @@ def verify(
     """Judge a file of responses: totals, reasons, what stayed undecided, and where two verifiers differ."""
     import json
 
+    from selfimprove.errors import VerifierError
     from selfimprove.results.verify_file import choose_verifier, judge_file
     from selfimprove.results.verify_report import print_totals, to_json
     from selfimprove.verifiers.response_file import Columns
@@ -252,6 +255,8 @@ def verify(
         typer.echo(json.dumps(to_json(totals), indent=2))
     else:
         print_totals(totals)
+    if totals.outcomes["undecided"] == totals.outcomes.total():
+        raise VerifierError(f"{file}: none of the {totals.outcomes.total()} responses could be judged")
 
 
 @app.command()
@@ -399,12 +404,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from selfimprove.errors import SelfImproveError, UnreachableError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["selfimprove", *given])
     code: int | None = None
     try:
         given = _import_files(given)
         code = app(given or ["--help"], prog_name="selfimprove", standalone_mode=False)
     except UnreachableError as error:
-        _fail(f"{error}; continue with: {shlex.join(['selfimprove', *given])}")
+        _fail(f"{error}; continue with: {command}")
     except SelfImproveError as error:
         _fail(str(error))
     except UsageError as error:  # type: ignore[misc]
@@ -412,7 +418,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         sys.stdout = None
     if code == INTERRUPTED:
-        command = shlex.join(["selfimprove", *given])
         runs = given[:1] in (["run"], ["evaluate"], ["prompts"])
         kept = f", all finished parts are kept; continue with: {command}" if runs else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)

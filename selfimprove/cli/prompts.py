@@ -145,7 +145,7 @@ def compare(
         typer.echo("few-shot and few-shot-cot were left out: this task has no exemplars (--set prompt.exemplars=FILE)")
     if against == "best":
         typer.echo("the reference was picked by these very figures: its own is too high, and the p-values are too low")
-    typer.echo(f"all that was written: selfimprove traces {folder.path.name}/{forms[0].name}")
+    typer.echo(f"all that was written: selfimprove traces {RunFolder(folder.path / forms[0].name).called}")
 
 
 @app.command()
@@ -221,6 +221,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other."""
+    from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status, to_json
     from selfimprove.running.loop import run_loop
     from selfimprove.store import RunFolder
@@ -239,3 +240,4 @@ def evaluate(
         typer.echo(json.dumps(to_json(folder), indent=2))
     else:
         print_status(folder)
+    check_judged(folder)

@@ -169,7 +169,7 @@ def check_stops(subject: Subject, use: Use) -> Iterator[Finding]:
 def check_texts(subject: Subject, use: Use) -> Iterator[Finding]:
     """What is trained is the text again as tokens: what a tokenizer changes on the way is trained changed."""
     tokenizer, end = subject.tokenizer, subject.end(use.chat)
-    texts = use.texts or (use.prompts.settings.answer.replace("{answer}", str(use.problems[0].answer)),)
+    texts = use.texts or (use.prompts.settings.answer.replace("{answer}", str(use.problems[0].answer or 1)),)
     for text in texts:
         ids = encode_completion(tokenizer, text, end)
         again = decode_completion(tokenizer, ids, [end])

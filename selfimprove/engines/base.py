@@ -34,6 +34,8 @@ class Completion:
 
     `tokens` counts the end token too; `logprob` sums the tokens' natural log-probabilities at temperature 1, None where
     a server does not tell them; `too_long` says that the prompt leaves no room, and that nothing was written.
+    `token_ids` are the tokens of `text` without the one that ended it, None where they are not known or where the text
+    was cut within one.
     """
 
     index: int
@@ -41,6 +43,7 @@ class Completion:
     tokens: int
     logprob: float | None
     finish: Literal["stop", "length", "too_long"]
+    token_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,13 @@ from selfimprove.engines.servers import Pace, Pool, Server
 from selfimprove.engines.supervisor import Supervisor
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import cut_at_stop, decode_completion, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import (
+    cut_at_stop,
+    decode_completion,
+    encode_completion,
+    encode_prompt,
+    find_written,
+)
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -203,13 +209,17 @@ class ServerEngine:
         finish = choice.get("finish_reason")
         finish = None if finish is None else FINISHES[finish]
         ids = choice["token_ids"] if able.ids else None
+        written = None
         logprobs = read_logprobs(choice) if able.logprobs else None
         if able.logprobs and logprobs is None:
             raise ValueError("no log-probabilities")
         if ids is not None:
+            if not all(type(one) is int and 0 <= one < 1 << 31 for one in ids):
+                raise ValueError("no token ids")
             # Decoded here, so that it is the same text as of an engine in this process.
             text, tokens = decode_completion(self.tokenizer, ids, self._ends), len(ids)
             cut = decode_completion(self.tokenizer, ids, self._ends, stop)
+            written = find_written(self.tokenizer, ids, self._ends, cut)
         else:
             text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
             tokens = len(logprobs) if logprobs else self._count(answer, text)
@@ -218,7 +228,7 @@ class ServerEngine:
             raise ValueError("not a log-probability for each token")
         finish = finish or ("length" if tokens >= most else "stop")  # some servers do not say it
         return Completion(
-            index, cut, tokens, None if logprobs is None else sum(logprobs), "stop" if cut != text else finish
+            index, cut, tokens, None if logprobs is None else sum(logprobs), "stop" if cut != text else finish, written
         )
 
     def _as_text(self, prompt: str) -> str:

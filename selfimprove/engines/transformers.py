@@ -19,7 +19,7 @@ from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.engines.models import find_whole, keeps_state, load_model, read_config
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_written
 from selfimprove.recipe import Sampling
 
 SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
@@ -241,7 +241,8 @@ class TransformersEngine:
     def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
         ids = rows.tokens[row, :count].tolist()
         text = decode_completion(self.tokenizer, ids, self.ends, stop)
-        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish)
+        written = find_written(self.tokenizer, ids, self.ends, text)
+        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish, written)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:

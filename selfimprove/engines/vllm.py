@@ -16,7 +16,7 @@ from selfimprove.engines.models import find_tokenizer, read_longest, read_tokeni
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_written
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -105,7 +105,8 @@ class VllmEngine:
             raise EngineError(f"{self.weights.path}: vLLM gave up on a prompt ('{written.finish_reason}')")
         ids = list(written.token_ids)
         text = decode_completion(self.tokenizer, ids, self.ends, stop)
-        return Completion(index, text, len(ids), float(written.cumulative_logprob), written.finish_reason)
+        own = find_written(self.tokenizer, ids, self.ends, text)
+        return Completion(index, text, len(ids), float(written.cumulative_logprob), written.finish_reason, own)
 
     def _sampling(self, **values: Any) -> Any:
         from vllm import SamplingParams

@@ -80,6 +80,16 @@ class PromptFormat:
         form = self._of(problem)
         return form._assemble([(form._block(form.settings.question, problem.question, problem.answer), None)])
 
+    def is_trained_as_shown(self, problem: Problem, shown: bool) -> bool:
+        """Whether rows hold the prompt that was sampled with: it is the question alone, or `shown` as it was."""
+        form = self._of(problem)
+        style = form.settings.style
+        return (
+            shown
+            or style == "zero-shot"
+            or (style != "zero-shot-cot" and not form.own.get(problem.task, form.exemplars))
+        )
+
     def render_verbatim(self, problem: Problem) -> str:
         """The question as it stands, as the user's turn where there is a chat template."""
         return self.chat([{"role": "user", "content": problem.question}]) if self.chat else problem.question
@@ -237,6 +247,15 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], ends: Collection[int],
     specials = _find_specials(tokenizer)
     there = {specials[one] for one in written if one in specials}
     return neutralize_special_tokens(text, [*there]) if there else text
+
+
+def find_written(tokenizer: Any, ids: Sequence[int], ends: Collection[int], text: str) -> tuple[int, ...] | None:
+    """Of sampled tokens those whose text this is, as `decode_completion` gave it; None where it ends within a token, or
+    where a special token was broken up in it."""
+    written = list(ids[:-1] if ids and ids[-1] in ends else ids)
+    while len(said := str(tokenizer.decode(written, skip_special_tokens=False))) > len(text) and written:
+        written.pop()  # of a stop string, at which generation ends
+    return tuple(written) if said == text else None
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -84,7 +84,9 @@ def _override(document: Document, override: str) -> None:
         raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
     try:
         _, value = compose_yaml(text, "--set")
-    except RecipeError:
+    except RecipeError as error:
+        if "half of a character" in str(error):
+            raise RecipeError(f"--set {key}: {text!r} is no Unicode text") from None
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
     _set_value(document, key, value, f"--set {override}", f"--set {key}")
 

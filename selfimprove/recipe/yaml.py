@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from selfimprove.errors import RecipeError, not_known, suggest
+from selfimprove.recipe.json_text import check_characters, join_pairs, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -44,7 +45,9 @@ class Document:
     @classmethod
     def from_data(cls, data: Mapping[str, Any], source: str) -> "Document":
         """A document of plain data, such as a dictionary; a mistake is then named by its key and not by a line."""
-        document = cls(dump(plain_data(data, source)), source)
+        plain = plain_data(data, source)
+        check_characters(plain, source)
+        document = cls(dump(plain), source)
         document.overridden = {at: ".".join(map(str, at)) for at in document.lines if at}
         document.lines = {}
         return document
@@ -84,7 +87,7 @@ class Document:
 
 
 def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes of a YAML text and the plain data that they stand for; raises RecipeError.
+    """The nodes of a YAML or JSON text and the plain data that they stand for; raises RecipeError.
 
     What a text could make of itself is bounded before anything is built: its size, how deeply it is nested, the values
     that its aliases stand for, and the length of its numbers.
@@ -92,6 +95,9 @@ def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
     if len(text) > MAX_BYTES:
         raise RecipeError(f"{source}: is too large ({len(text):,} characters, at most {MAX_BYTES:,} are read)")
     try:
+        check_characters(text, source)
+        said = read_json(text, source)
+        text = said[1] if said else join_pairs(text)
         _check_events(text, source)
         loader = Loader(text)
         try:
@@ -99,7 +105,9 @@ def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
             if node is None:
                 return None, None
             _count_values(node, source, {})
-            return node, loader.construct_document(node)
+            data = said[0] if said else loader.construct_document(node)
+            check_characters(data, source)  # escapes, where PyYAML's own parser reads them
+            return node, data
         finally:
             loader.dispose()
     except yaml.YAMLError as error:

@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 ID_LENGTH = 20  # hex digits, 80 bits: a billion records collide with a chance under one in a million
 
@@ -19,6 +19,9 @@ Outcome = Literal["correct", "incorrect", "undecided"]
 Origin = Literal["sampled", "rationalized", "revised"]
 Role = Literal["policy", "reward", "judge"]
 """What a checkpoint is for. Only what a policy was trained on counts as trained."""
+INT32 = "int32"  # marks integers that are stored in 32 bits
+TokenIds = tuple[Annotated[int, Field(ge=0, lt=1 << 31), INT32], ...]
+"""The tokens of a text, by their numbers in a model's vocabulary."""
 KINDS: dict[str, type["Record"]] = {}
 """Every kind of record that is known, by name."""
 
@@ -52,12 +55,14 @@ class Record(BaseModel):
     """One row of a run; equal content means equal id.
 
     A field that came later is declared by `added`: at its default it is left out of the id, so that older records keep
-    theirs. A kind of another package is registered by its class alone.
+    theirs. One that says no more than the others do, in another form, is declared by `unhashed` and is never in the id.
+    A kind of another package is registered by its class alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: ClassVar[str]
     _added: ClassVar[tuple[str, ...]] = ()
+    _unhashed: ClassVar[frozenset[str]] = frozenset()
 
     parents: tuple[str, ...] = ()
 
@@ -70,15 +75,21 @@ class Record(BaseModel):
             raise TypeError(f"two kinds of records are called '{cls.kind}': {there.__module__} and {cls.__module__}")
         KINDS[cls.kind] = cls
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
-        cls._added = tuple(name for name, extra in extras.items() if isinstance(extra, dict) and "hashed" in extra)
+        hashed = {
+            name: extra["hashed"] for name, extra in extras.items() if isinstance(extra, dict) and "hashed" in extra
+        }
+        cls._unhashed = frozenset(name for name, how in hashed.items() if how is False)
+        cls._added = tuple(name for name in hashed if name not in cls._unhashed)
 
     @cached_property
     def id(self) -> str:
-        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=self._left_out() if self._added else None)}")
+        return hash_text(f"{self.kind}\0{self.model_dump_json(exclude=self._left_out())}")
 
     def _left_out(self) -> set[str] | None:
+        if not self._added and not self._unhashed:
+            return None
         fields = type(self).model_fields
-        return {name for name in self._added if getattr(self, name) == fields[name].default} or None
+        return {*self._unhashed, *(name for name in self._added if getattr(self, name) == fields[name].default)} or None
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -2,7 +2,8 @@
 
 from typing import ClassVar, Literal
 
-from selfimprove.records.base import Outcome, Record
+from selfimprove.records.base import Outcome, Record, TokenIds
+from selfimprove.settings import unhashed
 
 
 class Critique(Record):
@@ -28,6 +29,7 @@ class Critique(Record):
     tokens: int
     logprob: float | None
     finish: Literal["stop", "length", "too_long"]
+    token_ids: TokenIds | None = unhashed(None, "the tokens of the text as they were sampled")
 
     @property
     def response(self) -> str:

@@ -4,7 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selfimprove.records.base import Origin, Outcome, Record
+from selfimprove.records.base import Origin, Outcome, Record, TokenIds
+from selfimprove.settings import unhashed
 
 
 class Rationale(Record):
@@ -13,6 +14,8 @@ class Rationale(Record):
 
     `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
     at temperature 1, None where a server did not tell them. `sample` numbers the samples of one problem in one stage.
+    `token_ids` are the tokens of `text` as they were sampled, without the one that ended it; None where they are not
+    known or are not just this text, as where it begins with an earlier one.
     """
 
     kind: ClassVar[str] = "rationale"
@@ -28,6 +31,7 @@ class Rationale(Record):
     tokens: int
     logprob: float | None
     finish: Literal["stop", "length", "too_long"]
+    token_ids: TokenIds | None = unhashed(None, "the tokens of the text as they were sampled")
 
     @property
     def problem(self) -> str:

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from selfimprove.records.base import Record, Role
-from selfimprove.settings import added
+from selfimprove.records.base import Record, Role, TokenIds
+from selfimprove.settings import added, unhashed
 
 
 class Decision(Record):
@@ -23,6 +23,9 @@ class Example(Record):
 
     `origin` is that of its rationale, or `seed`; `critique` and `revision` are rows that teach to criticise and to
     revise: their prompts show a response. Stages of others may name an origin of their own.
+
+    `token_ids` are those of a completion that is a sample as it was written. Where only its text is known,
+    `sampled_tokens` is how many the engine counted.
     """
 
     kind: ClassVar[str] = "example"
@@ -31,6 +34,8 @@ class Example(Record):
     origin: str
     group: str
     """The group of its problem."""
+    token_ids: TokenIds | None = unhashed(None, "the tokens of the completion as they were sampled")
+    sampled_tokens: int | None = unhashed(None, "the number of sampled tokens where they themselves are not known")
 
 
 class Preference(Record):
@@ -54,6 +59,10 @@ class Preference(Record):
     principle: str = ""
     group: str
     """The group of the problem."""
+    chosen_token_ids: TokenIds | None = unhashed(None, "the tokens of the chosen text as they were sampled")
+    rejected_token_ids: TokenIds | None = unhashed(None, "the tokens of the rejected text as they were sampled")
+    chosen_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")
+    rejected_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")
 
 
 class Checkpoint(Record):

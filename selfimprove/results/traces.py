@@ -15,7 +15,6 @@ from selfimprove.store.export import write_rows
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
-from selfimprove.store.run import RECIPE, RUNS
 
 CHOICES = {
     "outcome": ("correct", "incorrect", "undecided"),
@@ -55,9 +54,8 @@ def print_traces(query: Query, filters: Mapping[str, Any], limit: int, as_json: 
         console.print(_block(row), highlight=False, soft_wrap=True)
     found = query.count(**filters)
     shown = f"{limit} of {found} traces; --limit shows more" if found > limit else f"{found} traces"
-    path = query.folder.path
-    run = path.name if (RUNS / path.name / RECIPE).is_file() else str(path)  # one of several forms lies deeper
-    console.print(f"{shown}; a whole one: selfimprove show {run} ID", highlight=False, markup=False, soft_wrap=True)
+    more = f"a whole one: selfimprove show {query.folder.called} ID"
+    console.print(f"{shown}; {more}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _block(row: Mapping[str, Any]) -> Text:

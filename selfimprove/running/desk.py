@@ -36,7 +36,7 @@ class StageDesk:
         self.disk: StageFolder = session.folder.stage(*stage.key, stage.fingerprint)
         self.settings: Any = stage.own
         self.round, self.name, self.title = stage.round, stage.name, str(stage)
-        self.seed, self.run = stage.recipe.seed, session.folder.path.name
+        self.seed, self.run = stage.recipe.seed, session.folder.called
         self.folder: Path = self.disk.path
         self.trains_shown = trains_shown(stage.recipe)
         self._made: dict[Any, Any] = {}

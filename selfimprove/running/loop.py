@@ -15,6 +15,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Record
+from selfimprove.running.answer_check import check_answers, check_asked
 from selfimprove.running.clock import Clock
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
@@ -61,6 +62,7 @@ def run_loop(
                 if not disk.closed:
                     session.check_start()
                     if not examined:
+                        check_answers(session)
                         check_start(session)
                         examined = True
                     with named_full_disk(disk.path):
@@ -107,6 +109,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
             if part.records is not None and sum(map(len, made.values())) + len(part.records) <= KEPT:
                 made[part.number] = part.records
             follow(part.number, part.records)
+        check_asked(job)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
     if len(made) == len(numbers):
         session.remember(stage.key, [one for number in numbers for one in made[number]])

@@ -20,6 +20,7 @@ from rich.text import Text
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
 from selfimprove.store import Manifest
+from selfimprove.trainers.tokens import describe_origins
 
 
 def describe_manifest(manifest: Manifest, summary: str) -> str:
@@ -33,6 +34,8 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
         parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")
+    if origins := describe_origins(manifest.metrics.get("origins")):
+        parts.append(origins)
     return ", ".join([*parts, summary] if summary else parts)
 
 

@@ -118,8 +118,8 @@ class Reports:
         except (SelfImproveError, OSError):  # a damaged stage: it is not here that a run ends for it
             return
         if left:
-            run = self.folder.path.name
-            print(f"selfimprove: {left}; send it with: selfimprove report {run} --to TRACKER", file=sys.stderr)
+            command = f"selfimprove report {self.folder.called} --to TRACKER"
+            print(f"selfimprove: {left}; send it with: {command}", file=sys.stderr)
 
     def _missing(self) -> str:
         ledger, rounds = Ledger(self.folder.path), closed_rounds(self.folder)

@@ -109,7 +109,7 @@ class Desk(Protocol[S]):
 
     @property
     def run(self) -> str:
-        """The run's name."""
+        """What commands call the run."""
         ...
 
     def other(self, kind: type[AnySettings]) -> AnySettings:

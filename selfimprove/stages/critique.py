@@ -65,6 +65,7 @@ def criticise(
                 tokens=completion.tokens,
                 logprob=completion.logprob,
                 finish=completion.finish,
+                token_ids=completion.token_ids if text == completion.text else None,
             )
         )
     return found

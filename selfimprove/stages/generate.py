@@ -78,6 +78,7 @@ def generate(
             tokens=completion.tokens,
             logprob=completion.logprob,
             finish=completion.finish,
+            token_ids=None if given else completion.token_ids,
         )
 
 

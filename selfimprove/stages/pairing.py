@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from selfimprove.prompting.phrases import find_boilerplate
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.records import Comparison, Problem, Rationale, Revision, Verdict
+from selfimprove.stages.as_sampled import tokens_of_pair
 from selfimprove.stages.passes import Requirement, why_not
 
 JudgedTexts: TypeAlias = Sequence[tuple[Rationale, Verdict]]
@@ -111,7 +112,7 @@ class Pairing:
             key = frozenset((right.text, wrong.text))
             if key not in done and right.text != wrong.text:
                 done.add(key)
-                yield ("", right.text, wrong.text), source
+                yield ("", right.text, wrong.text), source | tokens_of_pair(right, wrong, self.prompts.stop)
         found: set[Texts] = set()
         verdicts = {one.id: verdict for one, verdict in judged}
         for right, wrong in pair_evenly(*self._part_by_verdict(problem, judged)):
@@ -121,7 +122,8 @@ class Pairing:
                 continue
             found.add(texts)
             parents = (right.id, wrong.id, *(one.id for one in judgements))
-            yield texts, {"parents": parents, "ends": not self.by_step, "margin": 1.0, "source": "verdicts"}
+            tokens = {} if self.by_step else tokens_of_pair(right, wrong, self.prompts.stop)
+            yield texts, {"parents": parents, "ends": not self.by_step, "margin": 1.0, "source": "verdicts", **tokens}
 
     def _part_by_verdict(self, problem: Problem, judged: JudgedTexts) -> tuple[list[Rationale], list[Rationale]]:
         """What may be chosen and what may be rejected by the verifier's word alone, each text once."""

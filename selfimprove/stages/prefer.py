@@ -29,7 +29,7 @@ from selfimprove.stages.pairing import Found, JudgedTexts, Pairing, Revised, fin
 from selfimprove.stages.select import Select
 from selfimprove.store.join import in_turn
 
-OF_RATIONALE = ("parents", "text", "origin", "finish")
+OF_RATIONALE = ("parents", "text", "origin", "tokens", "finish", "token_ids")
 
 
 class HumanPairs(Settings):

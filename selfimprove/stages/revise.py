@@ -189,6 +189,7 @@ def _rewrite(
                 tokens=completion.tokens,
                 logprob=completion.logprob,
                 finish=completion.finish,
+                token_ids=completion.token_ids if text == completion.text else None,
             )
         )
     yield from written

@@ -15,6 +15,7 @@ from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import trains_shown
 from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
+from selfimprove.stages.as_sampled import count_sampled, is_whole
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
@@ -28,7 +29,7 @@ from selfimprove.store.light import make
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
-OF_RATIONALE = ("parents", "text", "origin", "tokens", "finish")
+OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "token_ids")
 
 
 class Select(Settings):
@@ -79,6 +80,7 @@ def select(
     or all. `votes` decide on the samples of problems without an answer.
     """
     render = prompts.render if shown else prompts.render_question
+    stop = prompts.stop
     seen = {fold(one.prompt, one.completion) for one in earlier}
     rendered, prompt = "", ""  # the samples of a problem follow each other
     kept_of: Counter[str] = Counter()
@@ -89,7 +91,10 @@ def select(
     for rationale, verdict in _hinted_last(judged):
         problem = problems[rationale.problem]
         if problem.id != rendered:
-            rendered, prompt = problem.id, render(problem)
+            recorded = (
+                rationale.origin == "sampled" and is_whole(rationale) and prompts.is_trained_as_shown(problem, shown)
+            )
+            rendered, prompt = problem.id, rationale.prompt if recorded else render(problem)
         revision, why = became.get(rationale.id), "kept"
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
@@ -127,6 +132,8 @@ def select(
                 completion=rationale.text,
                 origin=rationale.origin,
                 group=problem.group,
+                token_ids=rationale.token_ids,
+                sampled_tokens=count_sampled(rationale, stop),
             )
 
 

@@ -36,6 +36,7 @@ def teach(
                 completion=critique.text,
                 origin="critique",
                 group=f"critique of {problem.group}" if critique.found else f"{NO_CRITIQUE}{problem.group}",
+                token_ids=critique.token_ids,
             )
     for revision in revisions:
         revised, response = by[revision.rationale], by[revision.response]
@@ -52,6 +53,7 @@ def teach(
             completion=revised.text,
             origin="revision",
             group=f"revision of {problems[revised.problem].group}",
+            token_ids=revised.token_ids,
         )
 
 

@@ -39,6 +39,9 @@ def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
         ends = accumulate((length or 0 for length in lengths), initial=0)
         found = [tuple(flat[start:end]) for start, end in pairwise(ends)]
         return found if not array.null_count else _without(found, lengths)
+    if pa.types.is_int32(array.type) and not array.null_count:  # token ids, of which there are many
+        numbers: list[Any] = array.to_numpy().tolist()
+        return numbers
     values: list[Any] = array.to_pylist()
     if pa.types.is_struct(array.type):
         kind = _inner(annotation)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
+from selfimprove.records.base import INT32
 from selfimprove.records.files import sync_folder
 from selfimprove.store.columns import decode, encode, plain
 
@@ -133,6 +134,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return pa.string()
+    if origin is typing.Annotated:
+        return pa.int32() if INT32 in arguments else _arrow_type(arguments[0])
     if origin in (typing.Union, types.UnionType):
         return _arrow_type(next(one for one in arguments if one is not type(None)))
     if origin is tuple:
@@ -176,9 +179,9 @@ class PartFile:
             self._flush()
 
     def add_batch(self, rows: pa.RecordBatch | pa.Table) -> None:
-        """Rows in the schema of the kind."""
+        """Rows in the schema of the kind, but for what DuckDB calls the items of lists, which differs by version."""
         self._flush()
-        self._write(pa.table(rows))
+        self._write(pa.table(rows).cast(self._schema))
 
     def _flush(self) -> None:
         if self._waiting:

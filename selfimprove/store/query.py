@@ -88,14 +88,14 @@ class Query:
             files = [str(file.path) for file in listed if file.kind == kind]
             if files:
                 self._run(
-                    f"CREATE VIEW {kind} AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} "
+                    f'CREATE VIEW "{kind}" AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} '
                     f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true, {PLAIN})"
                 )
             else:
                 extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
                 fields = [field for field in schema_of(record) if field.name != "round"]
                 self.connection.register(f"no_{kind}", pa.schema([*fields, *extra]).empty_table())
-                self._run(f"CREATE VIEW {kind} AS SELECT * FROM no_{kind}")
+                self._run(f'CREATE VIEW "{kind}" AS SELECT * FROM no_{kind}')
 
     def _own_round(self, kind: str) -> str:
         return ", round" if "round" in KINDS[kind].model_fields else ""
@@ -151,9 +151,9 @@ class Query:
     def select_kind(self, kind: str) -> str:
         """The SQL of all records of a kind on disk with the round and the stage that wrote them, known or not."""
         if kind in KINDS:
-            return f"SELECT * FROM {kind}"
+            return f'SELECT * FROM "{kind}"'
         files = _literals(self._parts()[kind])
-        read = f"read_parquet({files}, filename = true, union_by_name = true)"
+        read = f"read_parquet({files}, filename = true, union_by_name = true, {PLAIN})"
         # What an unknown record says of its round or stage gives way to where it lies, as with the known ones.
         own = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()} & {"round", "stage"}
         return f"SELECT * EXCLUDE ({', '.join(['filename', *sorted(own)])}), {PLACE} FROM {read}"

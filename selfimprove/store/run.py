@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[bytes] | None = None
+
+    @property
+    def called(self) -> str:
+        """What a command that is to be typed calls the run: its name where that is enough, else its path."""
+        inside = self.path.parts[len(RUNS.parts) :] if self.path.parts[: len(RUNS.parts)] == RUNS.parts else ()
+        return shlex.quote("/".join(inside) or str(self.path))
 
     def stage(self, round_: int, name: str, fingerprint: str = "") -> StageFolder:
         return StageFolder(self.path / f"round-{round_:02d}" / name, fingerprint)

@@ -84,8 +84,11 @@ class PoolTask:
         scored: bool = False,
         left_out: int = 0,
         standards: Mapping[str, Standard] | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
+        """`remarks` say what is odd about its files, in a line each."""
         self.name = name
+        self.remarks = tuple(remarks)
         self.standards: Mapping[str, Standard] = standards or {}
         self.scored, self.left_out = scored, left_out
         self.verifier = verifier

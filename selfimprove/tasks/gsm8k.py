@@ -9,6 +9,7 @@ from selfimprove.errors import TaskError
 from selfimprove.recipe.task_settings import Gsm8kTask
 from selfimprove.records import Problem
 from selfimprove.tasks.base import PoolTask, compare_as, load_hub, read_text, take
+from selfimprove.tasks.expected import read_expected
 from selfimprove.tasks.standard import gsm8k_standards
 
 MAX_LEVEL = 8
@@ -18,12 +19,13 @@ def _problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
     """Levels are the number of steps of the gold solution, 8 and more together."""
     problems = []
     for row in rows:
-        solution, _, answer = row["answer"].rpartition("####")
+        solution = row["answer"].rpartition("####")[0]
+        answer = read_expected(row["answer"])
         level = min(len(solution.strip().splitlines()), MAX_LEVEL)
         problems.append(
             Problem(
                 question=row["question"].strip(),
-                answer=answer.strip().replace(",", ""),
+                answer=answer and answer.replace(",", ""),
                 task="gsm8k",
                 level=level,
                 group=f"{level} steps" if level < MAX_LEVEL else f"{level}+ steps",

@@ -1,14 +1,18 @@
 """A user's own problems: a JSON object a line."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from selfimprove.errors import TaskError
 from selfimprove.recipe.task_settings import JsonlTask
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.tasks.base import PoolTask, compare_as, read_text, split_pool, take
+from selfimprove.tasks.base import PoolTask, compare_as, question_key, read_text, split_pool, take
+from selfimprove.tasks.expected import read_expected
 
 MAX_LEVEL = 1_000_000
+SHOWN = 3  # lines that a remark names
+Asked = tuple[str, tuple[str, ...]]  # a question, as question_key has it, and its options
 
 
 def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
@@ -31,7 +35,7 @@ def _problem(row: object, settings: JsonlTask, where: str) -> Problem:
     options = _options(row, settings, where)
     return Problem(
         question=replace_surrogates(question.strip()),
-        answer=None if answer is None else replace_surrogates(str(answer).strip()),
+        answer=read_expected(answer),
         task="jsonl",
         level=level,
         group=f"level {level}",
@@ -48,30 +52,59 @@ def _options(row: dict[str, object], settings: JsonlTask, where: str) -> tuple[s
     return tuple(replace_surrogates(str(one).strip()) for one in options)
 
 
-def _read(path: Path, settings: JsonlTask) -> list[Problem]:
-    problems = []
+def _read(path: Path, settings: JsonlTask) -> tuple[list[Problem], list[str]]:
+    """The problems of a file, of a question that stands in it more than once the first, and what is remarkable."""
+    lines: dict[Asked, int] = {}
+    problems: dict[Asked, Problem] = {}
+    others: list[str] = []
+    for number, row in _rows(path):
+        problem = _problem(row, settings, f"{path}:{number}")
+        key = question_key(problem.question), problem.options
+        first = problems.setdefault(key, problem)
+        if first.answer != problem.answer:
+            others.append(f"lines {lines[key]} and {number}: {_shown(first.answer)} and {_shown(problem.answer)}")
+        lines.setdefault(key, number)
+    if not problems:
+        raise TaskError(f"{path}: holds no problem")
+    return list(problems.values()), list(_remarks(path, problems, lines, others))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            yield number, json.loads(line)
         except (ValueError, RecursionError) as error:
             raise TaskError(f"{path}:{number}: not JSON ({error})") from None
-        problems.append(_problem(row, settings, f"{path}:{number}"))
-    if not problems:
-        raise TaskError(f"{path}: holds no problem")
-    return problems
+
+
+def _remarks(path: Path, problems: dict[Asked, Problem], lines: dict[Asked, int], others: list[str]) -> Iterator[str]:
+    empty = [lines[key] for key, one in problems.items() if one.answer is None]
+    if empty:
+        named = ", ".join(map(str, empty[:SHOWN])) + (" …" if len(empty) > SHOWN else "")
+        yield f"{path}: {len(empty)} of {len(problems)} problems have no answer (lines {named}) and stay undecided"
+    if others:
+        named = "; ".join(others[:SHOWN]) + (" …" if len(others) > SHOWN else "")
+        yield f"{path}: the same question has different answers ({named}); the first one counts"
+
+
+def _shown(answer: str | None) -> str:
+    return "no answer" if answer is None else repr(answer if len(answer) <= 40 else answer[:39] + "…")
 
 
 def load_jsonl(settings: JsonlTask) -> PoolTask:
     """Load problems from a file; raises TaskError with the file and the line."""
     if settings.path is None:
         raise TaskError("task 'jsonl': set 'path' to your file of questions and answers")
-    problems = _read(Path(settings.path), settings)
+    problems, remarks = _read(Path(settings.path), settings)
     if settings.evaluate_path:
-        train, test = problems, _read(Path(settings.evaluate_path), settings)[: settings.held_out]
+        held_out, more = _read(Path(settings.evaluate_path), settings)
+        train, test = problems, held_out[: settings.held_out]
+        remarks += more
     else:
         train, test = split_pool(problems, settings.held_out)
     if not train or not test:
         raise TaskError(f"{settings.path}: {len(problems)} problems are too few to train on some and hold others out")
-    return PoolTask("jsonl", take(train, settings.limit), test, verifier=compare_as(settings.compare, settings))
+    verifier = compare_as(settings.compare, settings)
+    return PoolTask("jsonl", take(train, settings.limit), test, verifier=verifier, remarks=remarks)

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Rows:
     data: Any
     left_out: int
     tokens: float
+    origins: dict[str, int] = field(default_factory=dict)
+    """Completions by where their tokens come from."""
 
 
 def train_with(
@@ -86,6 +88,7 @@ def train_with(
         resumed_from=first,
         rows=len(rows.data),
         left_out=rows.left_out,
+        origins=rows.origins,
         tokens=tokens,
         seconds=seconds,
         import_seconds=imported - started,

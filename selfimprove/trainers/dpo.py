@@ -8,10 +8,12 @@ from typing import Any
 from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
+from selfimprove.trainers.tokens import CompletionTokens, read_rows
 
+TEXTS = ("chosen", "rejected")
 WRONG = "wrong"  # the column with the probability that a pair's label is wrong
 MOST_WRONG = 0.499  # at a half the pair says nothing, and the formula divides by zero
 
@@ -95,21 +97,23 @@ def _make_collator(tokenizer: Any) -> Any:
 
 def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
     """Rows in TRL's columns of token ids; a pair of which one text is too long is left out whole."""
-    import pyarrow.parquet as pq
     from datasets import Dataset
 
-    table = pq.read_table(job.examples, columns=["prompt", "chosen", "rejected", "ends", "margin"])
+    sampled = [f"{name}_{what}" for name in TEXTS for what in ("token_ids", "sampled_tokens")]
+    pairs = read_rows(job.examples, ["prompt", *TEXTS, "ends", "margin"], sampled)
     prompts: dict[str, list[int]] = {}
-    end = find_end(tokenizer, chat=job.chat)
+    texts = CompletionTokens(tokenizer, find_end(tokenizer, chat=job.chat))
     columns: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     wrong: list[float] = []
     soft = job.settings.labels == "soft"
     left_out = tokens = 0
-    for row in table.to_pylist():
+    for row in pairs:
         if row["prompt"] not in prompts:
             prompts[row["prompt"]] = encode_prompt(tokenizer, row["prompt"], chat=job.chat)
         ids = prompts[row["prompt"]]
-        chosen, rejected = (encode_completion(tokenizer, row[name], end) for name in ("chosen", "rejected"))
+        chosen, rejected = (
+            texts.encode(row[name], row.get(f"{name}_token_ids"), row.get(f"{name}_sampled_tokens")) for name in TEXTS
+        )
         if not row["ends"]:
             chosen, rejected = chosen[:-1], rejected[:-1]
         if len(ids) + max(len(chosen), len(rejected)) > job.settings.max_length:
@@ -122,7 +126,7 @@ def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
     rows = len(columns["prompt_ids"])
     if not rows:
         raise TrainingError(
-            f"{job.output}: none of {table.num_rows} pairs to train on fits 'max_length: {job.settings.max_length}'"
+            f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {job.settings.max_length}'"
         )
     columns[WRONG] = wrong
-    return Rows(Dataset.from_dict(columns), left_out, tokens / rows)
+    return Rows(Dataset.from_dict(columns), left_out, tokens / rows, dict(texts.counts))

@@ -55,14 +55,14 @@ class TrainingJob(BaseModel):
 
 
 class SftJob(TrainingJob):
-    """One SFT run; the rows have the columns prompt and completion."""
+    """One SFT run; the rows have the columns prompt and completion, and the other ones of an Example that it uses."""
 
     trainer: ClassVar[str] = "selfimprove.trainers.sft:train_sft"
     method: Literal["sft"] = "sft"
 
 
 class DpoJob(TrainingJob):
-    """One DPO run; the rows have the columns prompt, chosen and rejected.
+    """One DPO run; the rows have the columns of a Preference; those on tokens may be left out.
 
     `reference` is the model that the policy is held to; the one that it starts from without it (of an adapter on an
     untouched model that is the model itself).
@@ -98,6 +98,8 @@ class TrainResult(BaseModel):
     resumed_from: int
     rows: int
     left_out: int
+    origins: dict[str, int] = {}
+    """Completions by where their tokens come from."""
     tokens: int
     seconds: float
     import_seconds: float

@@ -5,9 +5,10 @@ from typing import Any
 
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
-from selfimprove.prompting.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
+from selfimprove.trainers.tokens import CompletionTokens, read_rows
 
 
 def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
@@ -36,18 +37,18 @@ def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, 
 
 def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
     """Rows with input_ids and labels (-100 on the prompt), so that no text of a model becomes a special token."""
-    import pyarrow.parquet as pq
     from datasets import Dataset
 
-    table = pq.read_table(job.examples, columns=["prompt", "completion"])
+    rows = read_rows(job.examples, ["prompt", "completion"], ["token_ids", "sampled_tokens"])
     prompts: dict[str, list[int]] = {}
-    end = find_end(tokenizer, chat=job.chat)
+    completions = CompletionTokens(tokenizer, find_end(tokenizer, chat=job.chat))
     inputs, labels, left_out = [], [], 0
-    for prompt, completion in zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True):
+    for row in rows:
+        prompt = row["prompt"]
         if prompt not in prompts:
             prompts[prompt] = encode_prompt(tokenizer, prompt, chat=job.chat)
         ids = prompts[prompt]
-        target = encode_completion(tokenizer, completion, end)
+        target = completions.encode(row["completion"], row.get("token_ids"), row.get("sampled_tokens"))
         if len(ids) + len(target) > job.settings.max_length:
             left_out += 1
             continue
@@ -55,7 +56,7 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
         labels.append([-100] * len(ids) + target)
     if not inputs:
         raise TrainingError(
-            f"{job.output}: none of {table.num_rows} rows to train on fits 'max_length: {job.settings.max_length}'"
+            f"{job.output}: none of {len(rows)} rows to train on fits 'max_length: {job.settings.max_length}'"
         )
     data = Dataset.from_dict({"input_ids": inputs, "labels": labels})
-    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs))
+    return Rows(data, left_out, sum(map(len, inputs)) / len(inputs), dict(completions.counts))

@@ -35,7 +35,7 @@ def refuse(problem: Problem, rationale: Rationale, thinking: tuple[Marks, ...] =
     """The verdict that needs no look at the answer, or None: what cannot be judged is undecided, not incorrect."""
     if rationale.finish == "too_long":
         return "undecided", "the prompt was too long for the model, nothing was written"
-    if problem.answer is None:
+    if not (problem.answer or "").strip():
         return "undecided", "the problem has no answer to compare with"
     if len(rationale.text) > MAX_TEXT:
         return "undecided", f"the text has {len(rationale.text)} characters, over the limit of {MAX_TEXT}"

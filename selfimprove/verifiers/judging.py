@@ -96,6 +96,10 @@ class Judging:
         """Whether a model is asked for some of the verdicts."""
         return any(isinstance(one, JudgeVerifier) for one in (*self._verifiers.values(), *self._seconds.values()))
 
+    def verifier(self, task: str) -> Verifier:
+        """The verifier of a task, by the task's name."""
+        return self._verifiers[task]
+
     def extract_answer(self, problem: Problem, text: str, prompt: str = "") -> str | None:
         """The answer of a text, as the verifier of the problem's task reads it; a prompt may begin a block of thinking
         that the text goes on with."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfimprove.errors import VerifierError, suggest
 from selfimprove.records import Problem, Rationale, replace_surrogates
+from selfimprove.tasks.expected import read_expected
 from selfimprove.verifiers import Verifier
 from selfimprove.verifiers.labelled import read_label
 
@@ -129,10 +130,10 @@ def _read_row(
 
 
 def make_problem(answer: object, question: object = "", options: Iterable[object] = ()) -> Problem:
-    """The problem that responses from outside a run are judged by; of a solution in GSM8K's form the answer counts."""
+    """The problem that responses from outside a run are judged by; of a whole solution its answer counts."""
     return Problem(
         question=_text(question),
-        answer=None if answer is None else _gold(_text(answer)),
+        answer=read_expected(answer),
         task="file",
         options=tuple(map(_text, options)),
     )
@@ -157,8 +158,3 @@ def _read_labels(value: object, count: int) -> list[bool | None] | None:
 
 def _text(value: object) -> str:
     return replace_surrogates(value if isinstance(value, str) else json.dumps(value)).strip()
-
-
-def _gold(answer: str) -> str:
-    """The expected answer; of a whole solution in GSM8K's form what follows its `####`."""
-    return answer.rpartition("####")[2].strip()

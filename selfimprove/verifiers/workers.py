@@ -102,7 +102,7 @@ class VerifierPool:
             "settings": verifier.settings.model_dump(mode="json"),
             "problem": problem.model_dump(mode="json"),
             # The prompt may be long, and no verifier looks at it.
-            "rationale": {**rationale.model_dump(mode="json"), "prompt": ""},
+            "rationale": {**rationale.model_dump(mode="json", exclude={"token_ids"}), "prompt": ""},
         }
         places = self._places
         places.acquire()

@@ -19,7 +19,7 @@ from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings
 from selfimprove.viewer.controls import Control, choose_control
-from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
+from selfimprove.viewer.forms import Filtered, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Library, Run
 from selfimprove.viewer.views import compare_view, problem_view, trace_view
 
@@ -143,15 +143,14 @@ def traces(request: Request, name: str, asked: Filtered) -> HTMLResponse:
 
 
 @router.get("/runs/{name}/traces/{identity}")
-def trace(
-    request: Request, name: str, identity: Identity, asked: Filtered, at: int | None = Query(None, ge=0)
-) -> Response:
+def trace(request: Request, name: str, identity: Identity, wanted: FilteredTrace) -> Response:
     one = run_of(request, name)
     try:
         view = trace_view(one, identity, library_of(request).figures(name))
     except StoreError:
         found, kind = one.records.find(identity)  # a shortened id, or a record of another kind
         return RedirectResponse(found if kind == "rationale" else f"/runs/{quote(name)}/records/{found}", 303)
+    asked, at = wanted.listed, wanted.at
     before, after = one.search.neighbours(filters_of(one, asked), asked.order, at) if at is not None else (None, None)
     return render(request, "trace.html", title=f"Trace {identity[:10]}", run=name, view=view, asked=asked, at=at,
                   before=before, after=after, banner=banner(one), notes=one.notes.current().get(identity, []),

@@ -5,11 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from extending import EXTENSIONS, TRAINED, forgotten_afterwards, imports, run_command, run_tiny, tiny_recipe
+from extending import EXTENSIONS, TRAINED, imports, run_command, run_tiny, tiny_recipe
 
 import selfimprove
 from selfimprove.cli.new import read_example
@@ -27,12 +26,6 @@ from selfimprove.records import (
 
 ROUND = ("frontier", "generate", "verify", "select", "sft", "evaluate", "promote")
 LONGEST = {"rank": 90}  # lines; an example has 40 at most
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    with forgotten_afterwards():
-        yield
 
 
 @pytest.mark.parametrize("path", sorted(EXTENSIONS.glob("*.py")), ids=lambda path: path.stem)

@@ -5,26 +5,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from extending import TRAINED, forgotten_afterwards, imports, run_command, run_tiny, save_classifier, tiny_recipe
 from small import record_ids
 
-from selfimprove.records import KINDS, Checkpoint, Decision, Evaluation, Example, Preference, Rationale
+from selfimprove.records import KINDS, Checkpoint, Decision, Evaluation, Example, Preference, Rationale, Record
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Stage, declare
 from selfimprove.store import RunFolder
 from selfimprove.store.index import Index
+from selfimprove.store.query import Query
 from selfimprove.trainers.job import SftJob
 
 FLOW = ("frontier", "generate", "rank", "best", "sft", "evaluate", "promote")
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    with forgotten_afterwards():
-        yield
 
 
 def rank_recipe(folder: Path, rounds: int = 2) -> Path:
@@ -189,3 +184,11 @@ def test_what_a_reward_model_is_trained_on_is_not_trained(tmp_path: Path) -> Non
     index.close()
     evaluated = {one.parents[0] for one in folder.stage(1, "evaluate").read(Evaluation)}
     assert evaluated == {policy.id}
+
+
+def test_a_kind_may_be_called_like_a_word_of_sql(ranked: RunFolder) -> None:
+    class Left(Record):
+        kind: ClassVar[str] = "left"
+
+    query = Query(ranked)
+    assert query.count() > 0 and query.rows(f"SELECT count(*) AS n FROM ({query.select_kind('left')})") == [{"n": 0}]

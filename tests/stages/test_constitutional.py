@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
+from chain import CHAIN, Adder, load_adder
 from rich.console import Console
-from small import SMALL, record_ids, small_recipe
+from small import record_ids, small_recipe
 
 from selfimprove.constitution import load_constitution
 from selfimprove.engines import Engine, Request
-from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import StoreError, TaskError
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling
@@ -31,7 +31,6 @@ from selfimprove.records import (
     Rationale,
     Revision,
     Verdict,
-    derive_seed,
 )
 from selfimprove.records.lineage import ancestors, build_graph
 from selfimprove.results.principle_report import print_report
@@ -45,57 +44,7 @@ from selfimprove.stages.select import Select, select
 from selfimprove.store import RunFolder
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
-from selfimprove.tasks.addition import parse_addition, write_critique, write_flawed, write_rationale
-
-CHAIN = (
-    SMALL.replace("head_size: 32}", 'head_size: 32, alphabet: "0123456789+=#? \\n!x."}')
-    .replace("rounds: 2", "rounds: 1\nconstitution: self-correct")
-    .replace("  repair: {samples: 2, part_size: 5}\n", "")
-    .replace("  rationalize: {part_size: 5}\n", "  critique: {}\n  revise: {lessons: true, part_size: 5}\n")
-    .replace("hinted: 0.25", "critiques: 6")
-    .replace(
-        "  evaluate: {part_size: 6}",
-        "  prefer: {}\n  dpo: {steps: 2, batch_size: 2, learning_rate: 0.0001}\n"
-        "  evaluate: {part_size: 6, revise: true}",
-    )
-)
-
-
-class Adder(ScriptedEngine):
-    """Adds wrongly at first, finds its mistakes, and puts them right; it prefers short texts."""
-
-    def __init__(self) -> None:
-        super().__init__(self.write_text)
-
-    def write_text(self, prompt: str, seed: int) -> str:
-        question, equals, rest = prompt.partition("=")
-        operands = parse_addition(question + equals)
-        if operands is None:
-            return self.write_open(prompt, seed)
-        a, b = map(int, operands)
-        if not rest:
-            import random
-
-            wrong = derive_seed(question, seed) % 2
-            return write_flawed(a, b, random.Random(seed), 0.9) if wrong else write_rationale(a, b)
-        if "!" not in rest:  # the question stands again after the response
-            return write_critique(question + "=", rest.partition("?")[0], ".")
-        return write_rationale(a, b)
-
-    def write_open(self, prompt: str, seed: int) -> str:
-        if prompt.endswith("Critique:"):
-            return " It is long."
-        if prompt.endswith("Revision:"):
-            return f" Short {len(prompt)}."
-        return f" A long answer, number {seed % 1000}."
-
-    def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
-        return [Score(-float(len(prompt.split("(A)")[-1].split("(B)")[0 if "(A)" in text else -1])), 1)
-                for prompt, text in pairs]  # fmt: skip
-
-
-def load_adder(_: Checkpoint, __: Session) -> Engine:
-    return Adder()
+from selfimprove.tasks.addition import parse_addition
 
 
 @pytest.fixture(scope="module")

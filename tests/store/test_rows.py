@@ -28,7 +28,7 @@ from selfimprove.stages.failed import failed_problems
 from selfimprove.stages.frontier import measure_yields
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.stages.repair import find_beginnings
-from selfimprove.stages.select import Select, select
+from selfimprove.stages.select import OF_RATIONALE, Select, select
 from selfimprove.store.join import Chosen, Judged, in_turn
 from selfimprove.store.light import make
 from selfimprove.store.parts import PartFile, read_part, to_records
@@ -104,9 +104,7 @@ def decide(judged: Iterable[tuple[Rationale, Verdict]], problems: Iterable[Probl
 def test_decisions_do_not_depend_on_how_much_is_read_at_once(
     tmp_path: Path, at_once: int, settings: dict[str, Any]
 ) -> None:
-    rows = store(tmp_path, at_once).pick(
-        ("parents", "text", "origin", "tokens", "finish"), ("outcome", "reason", "steps")
-    )
+    rows = store(tmp_path, at_once).pick(OF_RATIONALE, ("outcome", "reason", "steps"))
     problems = Rows(Problem, [write(tmp_path / "problem-0", PROBLEMS)]).pick(*Problem.model_fields)
     expected = decide(WHOLE, PROBLEMS, **settings)
     assert len({one.reason for one in expected if one.kind == "decision"}) > 5  # type: ignore[attr-defined]
@@ -144,7 +142,7 @@ def test_pairs_do_not_depend_on_how_much_is_read_at_once(
             )
         )
 
-    rows = store(tmp_path, at_once).pick(("parents", "text", "origin", "finish"), ("outcome", "reason", "steps"))
+    rows = store(tmp_path, at_once).pick(OF_RATIONALE, ("outcome", "reason", "steps"))
     expected = pair(by_problem(WHOLE))
     assert pair(rows.by_problem()) == expected
     assert len(expected) > 20 and len({one.prompt for one in expected}) > 15
@@ -229,8 +227,10 @@ def test_chosen_rows_come_in_their_order_and_as_often_as_they_are_named(tmp_path
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_record_made_without_checks_is_the_one_that_its_class_makes(text: str) -> None:
     fields = {"parents": (text, "b"), "prompt": text, "completion": text, "origin": "sampled", "group": text}
+    without = Example(**fields)  # type: ignore[arg-type]
+    fields |= {"token_ids": (7, 300), "sampled_tokens": None}
     made, known = make(Example, **fields), Example(**fields)  # type: ignore[arg-type]
-    assert made == known and made.id == known.id
+    assert made == known and made.id == known.id == without.id
     assert made.model_dump_json() == known.model_dump_json()
     for kept in (True, False):
         decision = {"parents": (), "kept": kept, "reason": text}

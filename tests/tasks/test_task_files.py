@@ -16,6 +16,7 @@ from selfimprove.records import Problem
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, question_key
 from selfimprove.verifiers.numbers import read_number
+from selfimprove.verifiers.response_file import make_problem
 
 
 def write_rows(path: Path, rows: list[Any]) -> str:
@@ -103,6 +104,40 @@ def test_own_problems_are_read_as_they_are(tmp_path: Path) -> None:
     }  # fmt: skip
     assert isinstance(task, PoolTask)
     assert task.levels == {f"level {one.level}": one.level for one in task.train()}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (5, "5"), (7.5, "7.5"), (True, "true"), (" 5 ", "5"), (None, None), ("", None), (" \n", None), ("####", None),
+        ("Two and three.\n#### 1,234", "1,234"), ("#### 1\n#### 5", "5"), ("x\ud800", "x\ufffd"),
+        (r"So we get $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        (r"\boxed{5}", r"\boxed{5}"),
+        (r"$\boxed{5}$", r"$\boxed{5}$"),
+        (r"\boxed{1} or \boxed{2}", r"\boxed{1} or \boxed{2}"), (r"so \boxed{5", r"so \boxed{5"),
+        ("5 apples", "5 apples"),
+    ],
+)  # fmt: skip
+def test_an_expected_answer_is_read_in_one_way(written: Any, expected: str | None, tmp_path: Path) -> None:
+    """In a task's file as in a file of responses, and as `verify` reads it."""
+    path = write_rows(tmp_path / "own.jsonl", [{"question": "Q?", "answer": written}, *rows(3)])
+    (task,) = (one for one in every(load_task(JsonlTask(path=path))) if one.question == "Q?")
+    assert (task.answer, make_problem(written).answer) == (expected, expected)
+
+
+def test_what_is_odd_about_answers_is_remarked_with_its_lines(tmp_path: Path) -> None:
+    asked = [*rows(4), {"question": "how many is  1?", "answer": "7"}, {"question": "How many is 2?", "answer": "2"}]
+    path = write_rows(tmp_path / "own.jsonl", [*asked, {"question": "Q?", "answer": ""}])
+    both = load_task(JsonlTask(path=path, held_out=2))
+    assert isinstance(both, PoolTask)
+    assert both.remarks == (
+        f"{path}: 1 of 5 problems have no answer (lines 7) and stay undecided",
+        f"{path}: the same question has different answers (lines 2 and 5: '1' and '7'); the first one counts",
+    )
+    assert sorted(str(one.answer) for one in every(both)) == ["0", "1", "2", "3", "None"]
+    other = write_rows(tmp_path / "other.jsonl", [*asked[:2], asked[4]])
+    apart = load_task(JsonlTask(path=write_rows(tmp_path / "train.jsonl", rows(4)), evaluate_path=other))
+    assert isinstance(apart, PoolTask) and len(apart.held_out()) == 2 and f"{other}: the same" in apart.remarks[0]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ def program() -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A program of its own that verifies without end, and the process of its pool."""
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, cwd=SUPPORT, env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        start_new_session=True, cwd=Path(__file__).parent, env={**os.environ, "PYTHONPATH": str(SUPPORT)},
     )  # fmt: skip
     assert started.stdout is not None
     line = started.stdout.readline()
