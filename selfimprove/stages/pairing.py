@@ -122,8 +122,8 @@ class Pairing:
                 continue
             found.add(texts)
             parents = (right.id, wrong.id, *(one.id for one in judgements))
-            source = {"parents": parents, "ends": not self.by_step, "margin": 1.0, "source": "verdicts"}
-            yield texts, source if self.by_step else source | tokens_of_pair(right, wrong, self.prompts.stop)
+            tokens = {} if self.by_step else tokens_of_pair(right, wrong, self.prompts.stop)
+            yield texts, {"parents": parents, "ends": not self.by_step, "margin": 1.0, "source": "verdicts", **tokens}
 
     def _part_by_verdict(self, problem: Problem, judged: JudgedTexts) -> tuple[list[Rationale], list[Rationale]]:
         """What may be chosen and what may be rejected by the verifier's word alone, each text once."""

@@ -3,6 +3,7 @@
 from math import comb, sqrt
 
 import pytest
+from scipy.stats import binomtest
 
 from selfimprove.records.stats import mcnemar, wilson
 
@@ -17,6 +18,14 @@ Z = 1.959963984540054  # the normal distribution's 97.5% point
 )
 def test_wilson_is_what_is_worked_out_by_hand(correct: int, n: int, low: float, high: float) -> None:
     assert wilson(correct, n) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_wilson_is_scipys_to_the_last_digit() -> None:
+    """Its bounds stand in records, whose ids are hashes of all digits."""
+    for n in (1, 2, 3, 7, 50, 498, 1319):
+        for correct in {0, 1, n // 3, n // 2, n - 1, n}:
+            found = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+            assert wilson(correct, n) == (found.low, found.high)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64, 1319])

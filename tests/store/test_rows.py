@@ -142,7 +142,7 @@ def test_pairs_do_not_depend_on_how_much_is_read_at_once(
             )
         )
 
-    rows = store(tmp_path, at_once).pick(("parents", "text", "origin", "finish"), ("outcome", "reason", "steps"))
+    rows = store(tmp_path, at_once).pick(OF_RATIONALE, ("outcome", "reason", "steps"))
     expected = pair(by_problem(WHOLE))
     assert pair(rows.by_problem()) == expected
     assert len(expected) > 20 and len({one.prompt for one in expected}) > 15
