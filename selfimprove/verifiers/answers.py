@@ -49,7 +49,7 @@ _LINE = re.compile(r"####[ \t]*:?[ \t]*(?=([^\n#]{1,300}))")
 _NOUN = r"(?<![/\w])(?:answers?|ans(?![a-z]))(?:\*\*|[\"'`_*])?"
 _SAID = re.compile(
     rf"{_NOUN}\s{{0,3}}(?:(?:is|are|(?P<denied>(?:is|are|was|could|can|wo|would)(?:n't| not)(?: be)?"
-    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|[:=>→]"
+    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|:[-–—](?=\s)|[:=>→]"
     r"|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
     r"(?:\*\*)?[ \t]{0,3}(?=(?P<said>[^\n]{1,300}))",  # looked at and not taken: a second announcement may follow
     re.IGNORECASE,
@@ -70,12 +70,14 @@ _NO_ANNOUNCEMENT = re.compile(
 _NO_VALUE = re.compile(
     r"[\s*_]{0,4}(?:(?:indeed|also|thus|then|therefore|clearly|likely|probably|definitely)\s)?"
     r"(?:correct|right|reasonable|consistent|valid|verified|confirmed|accurate|plausible|sensible|as follows"
-    r"|(?:shown |given |stated )?(?:below|above)|in the (?:box|form)|obtained|found by|calculated|easy to)\b",
+    r"|(?:shown |given |stated )?(?:below|above)|in the (?:box|form)|obtained|found by|calculated|easy to)\b"
+    r"|[\s*_]{0,4}(?:therefore|thus|then|hence|simply)?\s?:[\s*_]{0,4}$",
     re.IGNORECASE,
 )
 
 
 _BEGINNING = re.compile("ans|(?=####)")  # of an announcement, in lower case
+_CLOSES, _END_OF_MATH = re.compile(r"\s{0,2}\}\s{0,2}(?!\})"), re.compile(r"\\[\])]|\$")
 _HINTS = ("answer", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
 
 
@@ -153,8 +155,10 @@ def _announcements(text: str, whole: bool) -> list[Statement]:
 
 def _announce(text: str, found: re.Match[str], whole: bool) -> Statement:
     """The statement after an announcement; one that denies it, or that only supposes it, is no answer."""
-    start = found.start("said")
-    said = read_display(text, start, whole) or read_value(found["said"], start, whole)
+    start, rest = found.start("said"), found["said"]
+    if closes := _CLOSES.match(rest):  # `\\text{Answer: } 7`
+        start, rest = start + closes.end(), _END_OF_MATH.split(rest[closes.end() :])[0]
+    said = read_display(text, start, whole) or read_value(rest, start, whole)
     before = _NO_ANNOUNCEMENT.search(text, max(0, found.start() - 60), found.start())
     if found["denied"] or before:
         shown = text[before.start() if before else found.start() : said.end]
@@ -187,7 +191,7 @@ def _stated_above(text: str, lowered: str, whole: bool) -> list[Statement]:
         if display:
             found.append(display)
             continue
-        line = one["said"].strip()
+        line = one["said"].strip().removeprefix("> ")  # a quotation, and no inequality
         if line.startswith(("$$", "\\[")):
             found.append(read_value(line, start, whole))
             continue

@@ -24,7 +24,8 @@ _PARTIAL = re.compile(
     r"|(?:or|and) (?:more|less|fewer|up|above|below|one half|one third|one quarter|a quarter|a third)\b"
     r"|(?:more|less|fewer|greater|higher|lower) than\b|(?:out of|of|per) \$?\d"
     r"|in \$?\d(?!\d{0,3} (?:second|minute|hour|day|week|month|year)s?\b)|(?:multiplied|divided) by\b"
-    r"|degrees below\b|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hR]\s?\d|->|=>|→|\?\s?\d)"
+    r"|degrees below\b|at (?:most|least)\b|(?:choose|mod|root|base|log|div)\s\d"
+    r"|(?:over|by)\s\d{1,9}\s*$|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hRCP]\s?\d|->|=>|→|\?\s?\d)"
 )
 # What announces a further value of the same thing.
 _CHOICE = re.compile(r"\b(?:or|to|maybe|possibly|perhaps|probably|either|alternatively)\b|[|–—]|/", re.IGNORECASE)
@@ -52,7 +53,8 @@ _REJECTED = re.compile(
 )
 _BOUND = re.compile(
     r"\b(?:more|less|greater|fewer|higher|lower|larger|smaller) than\b|\bat (?:least|most)\b|\b(?:up to|no more|no less"
-    r"|no fewer|between|minus|negative|anything but|except)\b|[<>≤≥≠±]|\\(?:leq?|geq?|neq?|pm)(?![a-z])",
+    r"|no fewer|between|minus|negative|anything but|except)\b|\b(?:over|under|above|below)\s{1,3}[$€£]?$"
+    r"|[<>≤≥≠±]|\\(?:leq?|geq?|neq?|pm)(?![a-z])",
     re.IGNORECASE,
 )
 _OPERATES = re.compile(

@@ -256,7 +256,7 @@ def _is_several(gold: str) -> bool:
 
 def _is_formula(text: str) -> bool:
     """Whether a text is mathematics; several formulas may be joined by words."""
-    plain = _NAME_OF_FUNCTION.sub("(", without_unit(_JOINED.sub(",", text)))
+    plain = _NAME_OF_FUNCTION.sub("(", without_unit(_JOINED.sub(",", text.strip("$ "))))
     return (
         is_formula(plain)
         or (any(sign in plain for sign in "=+*/^<>|√π∞≤≥±≠") and is_formula(f"{plain} 0"))

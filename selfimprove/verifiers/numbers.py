@@ -30,7 +30,7 @@ _VALUE = (
 )
 _UNIT = (
     rf"(?!(?:{NO_UNIT})\b|(?:times|of)\s\$?\d)(?:/\s?)?(?:[A-Za-z]{{2,}}|[mgshlLJNWVACF](?![A-Za-z])|°[CF]?|¢)"
-    rf"[A-Za-z°²³^/.' -]{{0,80}}\d?|{SIGN_OF_MONEY}|\([A-Za-z][A-Za-z ]{{1,60}}\)"
+    rf"[A-Za-z°²³^/.' -]{{0,80}}(?:(?<![ -])\d)?|{SIGN_OF_MONEY}|\([A-Za-z][A-Za-z ]{{1,60}}\)"
 )
 _SCALES = {
     "hundred": 100, "thousand": 10**3, "k": 10**3, "K": 10**3, "million": 10**6, "M": 10**6, "billion": 10**9,

@@ -120,11 +120,12 @@ _FIRST = re.compile(
     r"|(?P<weak>[B-HJ-Z])(?=\s)"
 )
 _MARK = re.compile(
-    r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|\.(?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
+    r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
     r"|\b(?:[Oo]ption|[Cc]hoice) ([A-Z])(?![\w'’])|^([A-Za-z])$"
-    r"|(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:is|would be|seems) (?:the |clearly |most )?(?:correct|right|best|answer)\b)"
+    r"|(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |clearly |most )?(?:correct|right|best|answer)\b"
+    r"|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|the (?:most|best) sense)\b))"
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be)"
-    r"|[→⇒]|=>),?\s([B-HJ-Z])(?=[\s.!]*$)"
+    r"|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
 )
 _ANYWHERE = re.compile(r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|\b[Oo]ption (A)\b")
 _LATER = re.compile(rf"[(\[]([A-Za-z])[)\]]|{JOIN}([A-Z])(?![\w'’])")

@@ -16,9 +16,9 @@ MATH = re.compile(
 )
 _ALONE = re.compile(r"[ \t]*(\$?\d{1,18})\.?[ \t]*", re.ASCII)
 MONEY = re.compile(r"\$\s?[\d.,]++(?=[^$\\=^]*[A-Za-z]{2})[^$\\=^]*+\$")  # two amounts, no formula
-_END = re.compile(r"(?:\.(?=\s|$)|[;!?](?=\s|$)|\.?\*\*)")
+_END = re.compile(r"(?:\.(?=\s|$)|[;!?](?=\s|$)|\.?\*\*(?!\d))")
 _GOES_ON = re.compile(  # a formula that only begins with a number
-    r"\s?(?:[+*/×÷^=]|\\(?:times|cdot|div|pi|sqrt|frac))\s?[\w$({\\√π]|\s?-\s?(?:[\d$({\\√π]|[A-Za-z](?![A-Za-z]))"
+    r"\*\*(?=\d)|\s?(?:[+*/×÷^=]|\\(?:times|cdot|div|pi|sqrt|frac))\s?[\w$({\\√π]|\s?-\s?(?:[\d$({\\√π]|[A-Za-z](?![A-Za-z]))"
     r"|\s[A-Za-z]{2,20}\s(?:[×*/+=]|\\times)\s|\s?[x·]\s?\d|[A-Za-zπ√]?[\^_({\\]|\s?[π√]"
     r"|\s(?:times|plus|minus|over|divided|multiplied)\b|\s?(?:pi|sqrt|log|sin|cos|tan)\b|\s?[xyz](?![A-Za-z])"
     r"|[A-Za-z]\s?[-+*=^]\s?[\dA-Za-z]"
@@ -168,7 +168,7 @@ def last_side(clause: str, numbers: list[re.Match[str]]) -> str:
     at = _last_equals(clause)
     left, right = clause[:at], clause[at + 1 :].strip()
     if at > 0 and right and not _VARIABLE.fullmatch(left) and not _VARIABLE.fullmatch(right) and not _is_term(left):
-        return right
+        return right.strip("*").strip()  # of **x = 7** and of x = **7** the marks are no part
     words = (_WORD.search(clause) or _FOREIGN.search(clause)) and not is_formula(clause)
     if words and "\\" not in clause and not read_number(clause) and not _NEGATED.search(clause):
         inside = [one[0].strip() for one in numbers if one.end() <= len(clause) + 1]

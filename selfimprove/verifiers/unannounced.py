@@ -2,7 +2,7 @@
 
 import re
 
-from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_around
+from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_after, look_around
 from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
 from selfimprove.verifiers.reading import (
     BOLD,
@@ -26,11 +26,12 @@ _LETTERS = re.compile(r"[A-Za-z]{2}|[.:;]$")
 _SIGNS = "∴✅✔✓☑🎯🏁👉➡⇒→➜"
 _LABEL = re.compile(
     r"^[ \t>#*_•-]{0,8}(?:(?P<name>(?:A|(?i:ans|final|(?:final )?(?:result|value|solution)|output|response|reply"
-    r"|correct))[*_]{0,2}\s?[:=][*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
+    r"|correct))[*_]{0,2}\s?(?::[-–—](?=\s)|[:=])[*_]{0,2}|A\.(?=\s)|[∴✅✔✓☑🎯🏁]\ufe0f?)"
     rf"|[{_SIGNS}]\ufe0f?|\$?\\(?:therefore|Rightarrow|implies)(?![a-z])|=>|->|==>|=|⟹|≈)"
     r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
     re.MULTILINE,
 )
+_IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
@@ -126,7 +127,7 @@ def read_end(text: str, whole: bool) -> Statement | None:
     if named and "=" not in line and _alone(line[named.end() :]):
         line = line[named.end() :]
     if 0 < len(line) <= MAX_ANSWER and is_formula(line) and not CHOICE.search(line):
-        said = _value(line.strip(" .*#`_"), whole)
+        said = _value(_IN_BOLD.sub(r"\1", line).strip(" .*#`_"), whole)
         return Statement(said, len(text) - len(line), len(text), announced=False)
     return _read_running(plain, whole)
 
@@ -150,6 +151,9 @@ def _read_running(plain: str, whole: bool) -> Statement | None:
         groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
         start = groups.start() if groups else start  # `5 600` is one number
         doubt = look_around(line, start - first, end - first)
+        bold = _bold_around(plain, start, first)
+        if bold and doubt == CERTAIN:
+            doubt = look_after(plain[: bold.end(1)], start, end, _number(plain[start:end]))
         return Statement(plain[start:end].strip(), start, end, announced=False, doubt=doubt)
     if not numbers:
         return None
@@ -157,6 +161,16 @@ def _read_running(plain: str, whole: bool) -> Statement | None:
     return Statement(
         numbers[-1][0], len(plain), len(plain), announced=False, doubt=Doubt(hedge=last_line[-60:].strip())
     )
+
+
+def _bold_around(plain: str, place: int, begin: int) -> re.Match[str] | None:
+    """The words in bold that a number on the last line stands in."""
+    return next((one for one in BOLD.finditer(plain, begin) if one.start() < place < one.end()), None)
+
+
+def _number(written: str) -> object:
+    read = read_number(written.strip())
+    return read.value if read else written
 
 
 def _candidates(plain: str, numbers: list[re.Match[str]]) -> list[re.Match[str]]:

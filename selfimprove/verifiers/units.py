@@ -6,7 +6,7 @@ import re
 NO_UNIT = (
     r"or|and|to|plus|minus|but|not|out|more|less|fewer|multiplied|divided|remainder|squared|cubed|factorial|pi|sqrt"
     r"|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
-    r"|mil|mn|bn|lakh|crore"
+    r"|mil|mn|bn|lakh|crore|choose|mod|root"
 )
 _SCALES = r"hundred|thousand|million|billion|trillion|dozen"
 # Short ones are known by name: any other two or three letters behind a number are a product.
@@ -21,7 +21,8 @@ SYMBOLS = set("mgshlLJNWVACFK")  # of one letter, where they stand upright behin
 _WORD = re.compile(r"[A-Za-z]+")
 _SHAPE = re.compile(r"[A-Za-z°²³^/.'() \d-]{1,100}")
 _NEVER = re.compile(
-    rf"\b(?:{NO_UNIT}|{_SCALES}|than|least|most|between|per cent|percent|of \d|times \d)\b", re.IGNORECASE
+    rf"\b(?:{NO_UNIT}|{_SCALES}|than|least|most|between|below|negative|per cent|percent|of \d|times \d)\b",
+    re.IGNORECASE,
 )
 
 
@@ -33,6 +34,8 @@ def is_unit(text: str) -> bool:
     return all(len(word) > 2 or word.lower() in SHORT or len(words) > 1 for word in words)
 
 
+# These say another number than the one before them, or only a bound of one: `5 degrees below zero`, `5 at most`.
+_OTHER = re.compile(r"\b(?:below|negative|minus|at (?:most|least))\b", re.IGNORECASE)
 _SINGLE = {"m", "g", "s", "h", "l", "L"}
 _LENGTHS = {"m", "mm", "cm", "dm", "km", "in", "ft", "yd", "mi"}
 _FIRST = re.compile(r"/?\s?\(?([A-Za-z]+|[^A-Za-z])(.?)")
@@ -40,6 +43,8 @@ _FIRST = re.compile(r"/?\s?\(?([A-Za-z]+|[^A-Za-z])(.?)")
 
 def is_unit_of_number(text: str, *, attached: bool) -> bool:
     """Whether letters behind a number are a unit: `7cm` and `7 km` have one, `4ac`, `4 bd` and `3s^2` are products."""
+    if _OTHER.search(text):
+        return False
     first = _FIRST.match(text)
     if first is None or not first[1].isalpha():
         return True

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/verify.py [--rounds 3] [--scale 1.0] [--data FOLDER]
 
-A verdict is extraction and comparison (and ours checks the steps too, math-verify does not). Rounds go A B A B, each
+A verdict is extraction and comparison (and ours checks the steps too, math-verify does not; "answers alone" leaves
+them out). Rounds go A B A B, each
 with texts that no round before had and with empty caches; the table shows medians. At the end one worker is killed in
 the middle of its work.
 """
@@ -153,6 +154,15 @@ def judge(pool: VerifierPool, judged: Sequence[Judged]) -> int:
     return len(list(pool.verify_all(judged)))
 
 
+def judge_answers(judged: Sequence[Judged]) -> int:
+    """Only what math-verify does as well: extraction and comparison, in this process, without the steps."""
+    for verifier, problem, rationale in judged:
+        assert isinstance(verifier, MathVerifier)
+        verifier.extract_answer(rationale.text, problem)
+        verifier._judge(problem, rationale, sympy=False)
+    return len(judged)
+
+
 def judge_directly(pairs: Sequence[Pair]) -> int:
     for pair in pairs:
         math_verify.verify(math_verify.parse(pair.gold), math_verify.parse(pair.text))
@@ -211,6 +221,8 @@ def run_rounds(real: Real, rounds: int, scale: float, kinds: Sequence[str]) -> d
             gc.collect()
             gc.freeze()  # as a run does: the collector need not look at what was imported again and again
             runs: dict[str, Callable[[], int]] = {name: partial(judge, pool, judged) for name, pool in pools.items()}
+            if kind == "whole solutions":
+                runs["answers alone"] = partial(judge_answers, judged)
             runs["math-verify"] = partial(directly, pairs)
             for name, run in runs.items():
                 found[kind].setdefault(name, []).append(measure(run))

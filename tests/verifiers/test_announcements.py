@@ -37,6 +37,8 @@ PLAIN_FORMS = [
     "The answer in dollars is {}", "Therefore, the final answer is therefore {}.", "My answer: {}",
     "The answer is: **{}**.", "The answer is \"{}\".", "the answer is\n\n{}", "The answer is {}! Hope that helps.",
     "The final answer is {}. I hope it is correct.", "We get {}. So our answer is correct.",
+    "### Answer\n> {}", "Answer:- {}", "Ans:- {}", "Result:- {}", "The answer is therefore:\n\n**{}**", "x = **{}**",
+    "**x = {}**",
     "The answer is {}.\n\nSo", "The answer is {}.\n\nWe", "It is {}.", "It is {}, which is what was asked.",
 ]  # fmt: skip
 JSON_FORMS = [
@@ -56,6 +58,7 @@ MARKED_FORMS = [
     "\\boxed{{{}}}\n\nLet me know if 2 more would help!",
     "\\boxed{{{}}} - that is all.", "\\boxed{{{}}}\\text{{ boxes}}",
     "The answer is $\\boxed{{{}}}$ because 3 were lost.",
+    "\\[ \\text{{Answer: }} {} \\]",
     "<answer>\\boxed{{{}}}</answer>", "<answer>The answer is {}.</answer>", "\\text{{\\boxed{{{}}}}}",
 ]  # fmt: skip
 # The answer comes first, and what explains it has other numbers.
@@ -87,12 +90,17 @@ LANGUAGE_FORMS = [
 
 def judge(verifier: Verifier, gold: str, text: str, options: tuple[str, ...] = (), prompt: str = "") -> Verdict:
     """The verdict where our own code gives it; what asks for sympy is not read as it should be."""
+    verdict = quick(verifier, gold, text, options, prompt)
+    assert verdict is not None, f"{text!r} goes to sympy"
+    return verdict
+
+
+def quick(verifier: Verifier, gold: str, text: str, options: tuple[str, ...] = (), prompt: str = "") -> Verdict | None:
+    """The verdict, or None where sympy is asked."""
     problem = make_problem("How many?", gold, options=options)
     answer = verifier.extract_answer(complete(text, prompt, THINKING), problem)
     rationale = make_rationale(problem, text, answer=answer, prompt=prompt)
-    verdict = verifier.quick(problem=problem, rationale=rationale)
-    assert verdict is not None, f"{text!r} goes to sympy as {answer!r}"
-    return verdict
+    return verifier.quick(problem=problem, rationale=rationale)
 
 
 def find_wrong(pairs: list[tuple[str, str, str]], verifier: Verifier, options: tuple[str, ...] = ()) -> list[str]:
@@ -151,6 +159,8 @@ def test_answers_are_read_in_the_languages_of_chat_models() -> None:
         ("35", '{"reasoning": "the answer is 35", "answer": 36}', "incorrect"),
         ("36", "<answer>35</answer><answer>36</answer>", "incorrect"),
         ("36", "A: 36\nB: 37\nC: 38", "incorrect"),
+        ("1000000", "The answer is 10**6.", "correct"),
+        ("100000", "The answer is 10**6.", "incorrect"),
     ],
 )
 def test_what_surrounds_an_answer_does_not_change_it(gold: str, text: str, outcome: str) -> None:
@@ -159,6 +169,20 @@ def test_what_surrounds_an_answer_does_not_change_it(gold: str, text: str, outco
         problem=problem, rationale=make_rationale(problem, text, answer=MATH.extract_answer(text, problem))
     )
     assert verdict.outcome == outcome, verdict.reason
+
+
+# Each begins with the number that is expected, and is another one, or two.
+NOT_THAT_NUMBER = [
+    "5 choose 2", "5 mod 3", "5 C 2", "5 over 2", "5 log 2", "5 div 2", "5 root 2", "5 base 7", "5 minus 2",
+    "5 less than 7", "5 and 6", "5 to 6", "5 or 6", "5 at most", "5 degrees below zero", "5P2", "5C2",
+]  # fmt: skip
+AROUND = ["The answer is {}", "#### {}", "\\boxed{{{}}}", "**{}**", "\\boxed{{\\text{{{}}}}}", "A: {}"]
+
+
+def test_a_number_that_words_make_another_one_of_is_not_accepted() -> None:
+    texts = [form.format(said) for form, said in product(AROUND, NOT_THAT_NUMBER)]
+    accepted = [text for text in texts if (found := quick(MATH, "5", text)) and found.outcome == "correct"]
+    assert accepted == []
 
 
 NOT_READ = [
@@ -226,6 +250,10 @@ ABOVE = ("the harbour", "Both A and D", "None of the above", "All of the above")
     ("options", "text", "found"),
     [
         (PLACES, "B. It can't be A or C.", "B"),
+        (PLACES, "B!", "B"),
+        (PLACES, "So B it is.", "B"),
+        (PLACES, "Among the options, B fits best.", "B"),
+        (PLACES, "B makes the most sense.", "B"),
         (PLACES, "(B) It isn't A, C or D.", "B"),
         (PLACES, "B, because A and C are closed on Sundays.", "B"),
         (PLACES, "A. harbour B. library C. market D. station", None),
