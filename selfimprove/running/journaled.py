@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
 from selfimprove.engines import Completion, Engine, Request, Score
+from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 from selfimprove.records import digest
 from selfimprove.running.clock import Clock
@@ -41,7 +42,7 @@ class JournaledEngine:
             self._journal.add(asked[index], asdict(completion))
             yield replace(completion, index=index)
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Score]:
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return self._engine.score(pairs, end=end)
 
     def close(self) -> None:
