@@ -229,8 +229,9 @@ def check_cell(state: State, name: str, harm: Harm, readers: Readers) -> Counter
         else:
             (run.path / name).unlink(missing_ok=True)  # what it has no need of, a run does not read
             ids, expected = record_ids(run), record_ids(state.after)
-            same = ids == {one: expected[one] for one in expected if one in ids or one != name}, (
-                weight_hashes(run) == weight_hashes(state.after)
+            same = (
+                ids == {one: expected[one] for one in expected if one in ids or one != name},
+                (weight_hashes(run) == weight_hashes(state.after)),
             )
             assert same == (True, True), f"{cell}, run: {same}"
             outcomes["same"] += 1
