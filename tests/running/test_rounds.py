@@ -10,8 +10,10 @@ from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale
 from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.report import Silent
 from selfimprove.running.session import Session
-from selfimprove.store import RunFolder
+from selfimprove.store import Manifest, RunFolder
 from selfimprove.tasks.addition import parse_addition, write_rationale
 
 
@@ -76,3 +78,30 @@ def test_accuracy_counts_the_decided_problems(tmp_path: Path) -> None:
     assert sum(one.n for one in found) == 16
     assert 0 < sum(one.correct for one in found) < 16
     assert all(one.low <= one.accuracy <= one.high for one in found)
+
+
+def test_a_round_with_too_few_rows_trains_nothing_and_says_so(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    build_model(Build(hidden_size=32, intermediate_size=64, layers=1, heads=1), model, seed=1)
+    recipe = small_recipe(
+        tmp_path,
+        *("warmup=null", "model.build=null", f"model.path={model}", "rationalize=null", "repair=null", "rounds=1"),
+        *("select.sources=samples", "sft.fewest=1000", "prefer={}", "dpo={fewest: 1000}"),
+    )
+    said: list[str] = []
+
+    class Lines(Silent):
+        def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
+            said.append(f"{stage.name}: {summary}")
+
+    def write(prompt: str, seed: int) -> str:
+        return answer(prompt) if seed % 2 else "#0"
+
+    run = RunFolder(tmp_path / "run")
+    run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(write), report=Lines())
+    base = run.stage(0, "base").read(Checkpoint)[0]
+    for name, rows in (("sft", "rows"), ("dpo", "pairs")):
+        assert [one.id for one in run.stage(1, name).read(Checkpoint)] == [base.id]
+        line = next(one for one in said if one.startswith(f"{name}: "))
+        assert f" {rows}, fewer than " in line and "fewest: 1000': nothing is trained" in line
+        assert not (run.stage(1, name).path / "checkpoint").exists()
