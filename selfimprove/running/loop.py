@@ -65,9 +65,9 @@ def run_loop(
                 if not disk.closed:
                     session.check_start()
                     if not examined:
+                        check_start(session)
                         for line in find_remarks(session.inputs):
                             print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
-                        check_start(session)
                         examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())
