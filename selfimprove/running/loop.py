@@ -67,11 +67,7 @@ def run_loop(
                 if not disk.closed:
                     session.check_start()
                     if not examined:
-                        check_answers(session)
-                        for line in find_remarks(session.inputs):
-                            print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
-                        check_start(session)
-                        check_training(session)
+                        _examine(session)
                         examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())
@@ -81,6 +77,15 @@ def run_loop(
         finally:
             session.close()
             reports.close()
+
+
+def _examine(session: Session) -> None:
+    """What a run could be refused for, and what is odd about it: before anything is paid for."""
+    check_answers(session)
+    check_start(session)
+    check_training(session)
+    for line in find_remarks(session.inputs):
+        print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def stages_to_run(session: Session) -> Iterator[PlannedStage]:

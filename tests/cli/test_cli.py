@@ -222,7 +222,7 @@ def test_plan_says_what_is_done_and_what_is_to_do(folder: Path) -> None:
     assert finished.count(" done") == finished.count("round-")
     more = call("plan", "small.yaml", "--set", "rounds=3", folder=folder).stdout
     assert re.search(r"round-02/sft +done", more)
-    assert re.search(r"round-03/sft +to do +[\d,]+ +\d+ s", more)
+    assert re.search(r"round-03/sft +to do +[\d,]+ to [\d,]+ +\d+ s", more)
     assert "at the speed of run 'small'" in " ".join(more.split())
     changed = call("plan", "small.yaml", "--set", "generate.samples=3", folder=folder).stdout
     assert "made with another recipe" in changed

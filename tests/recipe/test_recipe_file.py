@@ -188,6 +188,7 @@ UNHASHED = [
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",
     "stages.generate.kl_samples",
+    "stages.evaluate.unseen",
     "report_to",
     "stages.verify.workers",
     "stages.verify.overlap",
@@ -201,6 +202,7 @@ ADDED = [
     "stages.select.vote",
     "stages.verify.thinking",
     *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),
+    "stages.evaluate.everything",
 ]
 
 
