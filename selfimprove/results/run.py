@@ -42,7 +42,7 @@ def run(
         settings["model"] = {"build": None, "path": settings["model"]}
     loaded = load_recipe(recipe, settings)
     folder = RunFolder(Path(runs) / loaded.name)
-    with nullcontext() if quiet else watching(folder) as report:
+    with nullcontext() if quiet else watching() as report:
         run_loop(loaded, folder, report=report, redo=[redo] if isinstance(redo, str) else redo)
     return Run(folder)
 
