@@ -210,6 +210,7 @@ def check_readers(cell: str, state: State, name: str, said: Read) -> Iterator[st
             assert names_file(text, name), f"{cell}, {what}: {text}"
             yield "one line"
         else:
+            assert code, f"{cell}, {what}: another answer"
             assert names_file(shown, name) or names_file(text, name), f"{cell}, {what}: {text[:600]}"
             yield "said on the page"
 
@@ -229,8 +230,9 @@ def check_cell(state: State, name: str, harm: Harm, readers: Readers) -> Counter
         else:
             (run.path / name).unlink(missing_ok=True)  # what it has no need of, a run does not read
             ids, expected = record_ids(run), record_ids(state.after)
-            same = ids == {one: expected[one] for one in expected if one in ids or one != name}, (
-                weight_hashes(run) == weight_hashes(state.after)
+            same = (
+                ids == {one: expected[one] for one in expected if one in ids or one != name},
+                (weight_hashes(run) == weight_hashes(state.after)),
             )
             assert same == (True, True), f"{cell}, run: {same}"
             outcomes["same"] += 1
