@@ -1,6 +1,7 @@
 """What a round reached, as plain numbers: the funnel from sampled to trained, and all that a tracker is told."""
 
 import math
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 from selfimprove.store.rules import COUNTS, Again, Funnel, count_funnel
+from selfimprove.store.run import RECIPE
 
 PASS = """
     SELECT avg(c / n) AS pass_at_1, avg((c > 0)::INTEGER) AS pass_at_k
@@ -53,7 +55,7 @@ def read_manifests(folder: RunFolder) -> list[Manifest]:
 
 def places_in_round(folder: RunFolder) -> dict[str, int]:
     """Where in a round each stage stands."""
-    if not folder.has_recipe():
+    if not os.path.lexists(folder.path / RECIPE):
         return {}
     return {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
 

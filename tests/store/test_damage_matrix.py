@@ -210,6 +210,7 @@ def check_readers(cell: str, state: State, name: str, said: Read) -> Iterator[st
             assert names_file(text, name), f"{cell}, {what}: {text}"
             yield "one line"
         else:
+            assert code, f"{cell}, {what}: another answer"
             assert names_file(shown, name) or names_file(text, name), f"{cell}, {what}: {text[:600]}"
             yield "said on the page"
 
@@ -227,7 +228,8 @@ def check_cell(state: State, name: str, harm: Harm, readers: Readers) -> Counter
             assert "\n" not in str(error) and names_file(str(error), name), f"{cell}, run: {error}"
             outcomes["one line"] += 1
         else:
-            (run.path / name).unlink(missing_ok=True)  # what it has no need of, a run does not read
+            if name.endswith(".parquet"):
+                (run.path / name).unlink(missing_ok=True)  # what it has no need of, a run does not read
             ids, expected = record_ids(run), record_ids(state.after)
             same = (
                 ids == {one: expected[one] for one in expected if one in ids or one != name},
