@@ -1,4 +1,4 @@
-"""Verdicts by kind, of this checkout and of an older one beside it: right answers and wrong ones that are accepted.
+"""Verdicts by kind, of this checkout and of one from before: right answers and wrong ones that are accepted.
 
     python tests/benchmarks/kinds.py --before FOLDER [--limit 300] [--data FOLDER] [--show]
 

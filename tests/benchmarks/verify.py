@@ -3,9 +3,8 @@
     python tests/benchmarks/verify.py [--rounds 3] [--scale 1.0] [--data FOLDER]
 
 A verdict is extraction and comparison (and ours checks the steps too, math-verify does not; "answers alone" leaves
-them out). Rounds go A B A B, each
-with texts that no round before had and with empty caches; the table shows medians. At the end one worker is killed in
-the middle of its work.
+them out). Rounds go A B A B, each with texts that no round before had and with empty caches; the table shows medians.
+At the end one worker is killed in the middle of its work.
 """
 
 import argparse
