@@ -88,7 +88,7 @@ def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
 
 def to_json(folder: RunFolder) -> dict[str, Any]:
     """The status as plain data."""
-    manifests = read_manifests(folder)
+    manifests, query = read_manifests(folder), Query(folder)
     outside, wall = outside_model(manifests)
     evaluations = read_evaluations(folder)
     return {
@@ -102,9 +102,9 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             round_: [{**vars(one), "accuracy": one.accuracy} for one in sum_by_task(found)]
             for round_, found in evaluations.items()
         },
-        "funnels": {round_: asdict(funnel) for round_, funnel in read_funnels(Query(folder)).items()},
-        "cross-checks": read_cross_checks(Query(folder)),
-        "votes": read_votes(Query(folder)),
+        "funnels": {round_: asdict(funnel) for round_, funnel in read_funnels(query).items()},
+        "cross-checks": read_cross_checks(query),
+        "votes": read_votes(query),
         "self-consistency": {
             one.round: one.metrics["self-consistency"] for one in manifests if one.metrics.get("self-consistency")
         },
@@ -152,19 +152,19 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     """Print the tables of a run."""
     console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
-    evaluations = read_evaluations(folder)
+    evaluations, query = read_evaluations(folder), Query(folder)
     if evaluations:
         console.print(_rounds_table(folder, evaluations))
         if any(len(sum_by_task(found)) > 1 for found in evaluations.values()):
             console.print(_tasks_table(evaluations))
         console.print(_levels_table(evaluations))
-        console.print(_funnel_table(folder))
-        if checks := read_cross_checks(Query(folder)):
+        console.print(_funnel_table(query))
+        if checks := read_cross_checks(query):
             console.print(_cross_checks_table(checks))
     manifests = read_manifests(folder)
     if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
         console.print(describe_errors(errors[-1]), highlight=False, markup=False)
-    if votes := read_votes(Query(folder)):
+    if votes := read_votes(query):
         console.print(_votes_table(votes, manifests))
     if any(one.metrics.get("revised") for one in manifests):
         console.print(_revised_table(manifests))
@@ -258,9 +258,9 @@ def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     return table
 
 
-def _funnel_table(folder: RunFolder) -> Table:
+def _funnel_table(query: Query) -> Table:
     # Narrow enough for 80 columns; what was tried again stands as correct of tried, and only where it was.
-    funnels = read_funnels(Query(folder))
+    funnels = read_funnels(query)
     again = list(dict.fromkeys(name for one in funnels.values() for name in one.again))
     names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *again, "kept"]
     voted = any(one.kept_vote for one in funnels.values())

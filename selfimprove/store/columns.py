@@ -35,10 +35,14 @@ def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
         array = array.storage
     if pa.types.is_list(array.type):
         flat = decode(array.flatten(), _inner(annotation), build)
+        if not array.null_count:
+            ends = array.offsets.to_pylist()  # and not the lengths: whatever is computed has pandas imported
+            first = ends[0] if ends else 0
+            return [tuple(flat[start - first : end - first]) for start, end in pairwise(ends)]
         lengths = pc.list_value_length(array).to_pylist()
         ends = accumulate((length or 0 for length in lengths), initial=0)
         found = [tuple(flat[start:end]) for start, end in pairwise(ends)]
-        return found if not array.null_count else _without(found, lengths)
+        return _without(found, lengths)
     if pa.types.is_int32(array.type) and not array.null_count:  # token ids, of which there are many
         numbers: list[Any] = array.to_numpy().tolist()
         return numbers

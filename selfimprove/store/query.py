@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -12,12 +12,14 @@ import pyarrow as pa
 from selfimprove.errors import StoreError
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.records import KINDS
-from selfimprove.records.lineage import Node
 from selfimprove.store.database import connect
 from selfimprove.store.files import PLAIN, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
+
+if TYPE_CHECKING:  # networkx takes a while to import, and graphs are drawn elsewhere
+    from selfimprove.records.lineage import Node
 from selfimprove.store.stage import ROUND_NAME
 
 TRACES = """
@@ -94,7 +96,7 @@ class Query:
             else:
                 extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
                 fields = [field for field in schema_of(record) if field.name != "round"]
-                self.connection.register(f"no_{kind}", pa.schema([*fields, *extra]).empty_table())
+                self.connection.register(f"no_{kind}", pa.Table.from_batches([], pa.schema([*fields, *extra])))
                 self._run(f'CREATE VIEW "{kind}" AS SELECT * FROM no_{kind}')
 
     def _own_round(self, kind: str) -> str:
@@ -194,7 +196,7 @@ class Query:
         """One record with the round and the stage that wrote it."""
         return self.rows(f"SELECT * FROM ({self.select_kind(kind)}) WHERE id = ? LIMIT 1", identity)[0]
 
-    def nodes(self) -> Iterator[Node]:
+    def nodes(self) -> "Iterator[Node]":
         """All records as nodes of the lineage graph."""
         for kind in (*KINDS, *self._others()):
             for row in self._run(f"SELECT id, parents FROM ({self.select_kind(kind)})").fetchall():
