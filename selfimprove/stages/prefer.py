@@ -22,14 +22,13 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.as_sampled import is_sample
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
 from selfimprove.stages.earlier import Written, fold, read_written
 from selfimprove.stages.pairing import Found, JudgedTexts, Pairing, Revised, find_named
-from selfimprove.stages.select import Select
+from selfimprove.stages.select import OF_RATIONALE, Select
 from selfimprove.store.join import in_turn
-
-OF_RATIONALE = ("parents", "text", "origin", "tokens", "finish", "token_ids")
 
 
 class HumanPairs(Settings):
@@ -99,7 +98,10 @@ def prefer(
     def pair_problem(judged: JudgedTexts) -> list[Preference]:
         problem = problems[judged[0][0].problem]
         pairs = list(islice(pairing.pair(problem, judged), settings.per_problem))
-        prompt = render(problem) if pairs else ""
+        if not pairs:
+            return []
+        given = [one.prompt for one, _ in judged if is_sample(one)][:1]
+        prompt = given[0] if given and prompts.is_trained_as_shown(problem, shown) else render(problem)
         return [
             Preference(prompt=prompt + before, chosen=right, rejected=wrong, group=problem.group, **source)
             for (before, right, wrong), source in pairs

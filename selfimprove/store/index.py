@@ -126,9 +126,9 @@ COUNT_CUBE = f"""
 # problem, and the mean negative log-probability of a token, an estimate of the policy's entropy at temperature 1.
 COUNT_HEALTH = """
     INSERT INTO health
-    SELECT ?, count(*), sum(n), max(n), avg(c / judged) FILTER (judged > 0),
+    SELECT ?, count(*), sum(n), max(n), round(avg(c / judged) FILTER (judged > 0), 12),
            avg((c > 0)::INTEGER) FILTER (judged > 0), avg(different), sum(tokens) / sum(n),
-           -sum(logprob) / nullif(sum(tokens), 0), sum(valid)
+           round(-sum(logprob) / nullif(sum(tokens), 0), 12), sum(valid)
     FROM (SELECT problem, count(*) AS n, count(*) FILTER (outcome = 'correct') AS c,
                  count(*) FILTER (outcome <> 'none') AS judged,
                  count(DISTINCT hash(text)) AS different, sum(tokens) AS tokens, sum(logprob) AS logprob,

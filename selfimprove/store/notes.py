@@ -1,5 +1,6 @@
 """What people say of traces: a small file a note beside the run, so that nobody's is lost when two write at once."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import Field
 
 from selfimprove.errors import StoreError
-from selfimprove.records import Record, replace_surrogates
+from selfimprove.records import ID_LENGTH, Record, replace_surrogates
 from selfimprove.records.files import is_folder, read_bounded
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.run import RunFolder
@@ -18,6 +19,7 @@ MARKS: tuple[str, ...] = get_args(Mark)
 MAX_COMMENT = 4000
 MAX_BY = 80
 MAX_FILE = 64 * 1024
+NAME = re.compile(rf"note-[0-9a-f]{{{ID_LENGTH}}}\.json")  # another file is nobody's note
 DAMAGED = "damaged (it is not the note that was written)"
 
 
@@ -82,7 +84,8 @@ class Notes:
     def damaged(self) -> dict[str, str]:
         """The files of notes that are not what was written, with the reason; they are left out."""
         self.all()
-        return {str(path.relative_to(self.folder.path)): DAMAGED for path, note in self._read.items() if note is None}
+        lost = [path for path, note in self._read.items() if note is None and NAME.fullmatch(path.name)]
+        return {str(path.relative_to(self.folder.path)): DAMAGED for path in lost}
 
     def check(self) -> None:
         """Raise StoreError that names a note which is not what was written."""

@@ -146,7 +146,9 @@ class GymVerifier:
         if self.gym.subject in REFUSED:
             return "undecided", f"{self.gym.subject} is not judged: {REFUSED[self.gym.subject]}"
         # The scorer decides, so a problem without an answer of its own can be judged.
-        refused = refuse(problem.model_copy(update={"answer": problem.answer or ""}), rationale, self.settings.thinking)
+        refused = refuse(
+            problem.model_copy(update={"answer": problem.answer or "by its scorer"}), rationale, self.settings.thinking
+        )
         if refused:
             return refused
         if rationale.answer == problem.answer:

@@ -347,11 +347,11 @@ def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
         (9, "'principles.1.uses.0' is 'nonsense'"),
         (9, "has neither 'at_least' nor 'at_most'"),
         (10, "'principles.2.weight' should be a valid number"),
-        (10, "'principles.2.exemplars.0' should be"),
-        (11, "'principles.3' should be"),
+        (10, "'principles.2.exemplars.0' is a group of settings"),
+        (11, "'principles.3' is a group of settings"),
         (12, "'principles.4.id' is missing"),
         (12, "says the same as 'b'"),
-        (13, "'comparisons' should be"),
+        (13, "'comparisons' is a list"),
     )
     for line, said in expected:
         assert any(f":{line}: " in one and said in one for one in found), (said, found)

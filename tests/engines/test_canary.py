@@ -70,7 +70,7 @@ def test_a_server_beside_a_silent_engine_still_logs(weights: Weights, monkeypatc
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "CRITICAL")
     one = Supervised(1, None, Path("log"))
     made = Supervisor.__new__(Supervisor)
-    made.settings, made.servers = EngineSettings(threads=1), [one]
+    made.settings, made.servers, made._key = EngineSettings(threads=1), [one], ""
     assert made._environment(one, weights)["VLLM_LOGGING_LEVEL"] == "INFO"
 
 

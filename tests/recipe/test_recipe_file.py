@@ -203,6 +203,8 @@ ADDED = [
     "stages.verify.thinking",
     *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),
     "stages.evaluate.everything",
+    "stages.sft.fewest",
+    "stages.sft.preferred_less",
 ]
 
 

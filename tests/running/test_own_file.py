@@ -37,7 +37,7 @@ stages:
   frontier: {problems: 10}
   generate: {samples: 2, max_tokens: 24}
   rationalize: {}
-  sft: {batch_size: 16, learning_rate: 0.001}
+  sft: {batch_size: 16, learning_rate: 0.001, fewest: 1}
   evaluate: {max_tokens: 8}
   promote: {rule: always}
 """

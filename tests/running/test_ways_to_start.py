@@ -16,7 +16,7 @@ from selfimprove.store import RunFolder
 from selfimprove.tasks.addition import parse_addition, write_rationale
 
 LORA = "{rank: 2, alpha: 8}"  # that of the adapter given
-ONCE = "steps: 1, batch_size: 64, learning_rate: 0.01, warmup_steps: 0"
+ONCE = "steps: 1, batch_size: 64, learning_rate: 0.01, warmup_steps: 0, fewest: 1"
 WAYS = {
     "all weights": ("whole", "null", "null"),
     "a new adapter": ("whole", LORA, LORA),

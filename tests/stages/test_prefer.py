@@ -8,10 +8,11 @@ import pytest
 from builders import by_problem, make_rationale, make_verdict
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe, weight_hashes
-from test_select import PROMPTS, A, B, Written, hinted, write
+from test_select import FEW_SHOT, PROMPTS, A, B, Written, hinted, write
 
 from selfimprove.engines.base import ScriptedEngine
 from selfimprove.errors import RecipeError
+from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.records.lineage import ancestors, build_graph, orphans
 from selfimprove.results.show import print_record
@@ -26,12 +27,19 @@ from selfimprove.store.query import Query
 from selfimprove.tasks.addition import write_rationale
 
 
-def pair(written: list[Written], *, require: str = "answer", shown: bool = False, **settings: Any) -> list[Preference]:
+def pair(
+    written: list[Written],
+    *,
+    require: str = "answer",
+    shown: bool = False,
+    prompts: PromptFormat = PROMPTS,
+    **settings: Any,
+) -> list[Preference]:
     return list(
         prefer(
             by_problem(written),
             problems=by_id([A, B]),
-            prompts=PROMPTS,
+            prompts=prompts,
             shown=shown,
             require=Select(require=require),  # type: ignore[arg-type]
             settings=Prefer(**settings),
@@ -52,6 +60,13 @@ def test_right_over_wrong_of_the_same_problem_each_equally_often() -> None:
     assert found[0].parents == (right[0].id, wrong[0].id, right[1].id, wrong[1].id)
     assert (found[0].prompt, found[0].source, found[0].margin) == (PROMPTS.render_question(A), "verdicts", 1.0)
     assert texts(pair(written, per_problem=2)) == [("r1", "w1"), ("r2", "w2")]
+
+
+def test_a_pair_keeps_the_prompt_that_was_sampled_with() -> None:
+    """Where it is what rows hold; otherwise the question alone."""
+    written = [write(A, "r1", prompt="as it was: "), write(A, "w1", "incorrect", prompt="as it was: ")]
+    assert [one.prompt for one in pair(written, shown=True)] == ["as it was: "]
+    assert [one.prompt for one in pair(written, prompts=FEW_SHOT)] == [FEW_SHOT.render_question(A)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +128,7 @@ def test_a_stage_alone_is_refused(tmp_path: Path) -> None:
 
 DPO = """
   prefer: {}
-  dpo: {steps: 4, batch_size: 4, learning_rate: 0.001, checkpoint_every: 2}
+  dpo: {steps: 4, batch_size: 4, learning_rate: 0.001, checkpoint_every: 2, fewest: 1}
   evaluate: {part_size: 6}
 """
 WITH_DPO = SMALL.replace("\n  evaluate: {part_size: 6}\n", DPO).replace("  repair: {samples: 2, part_size: 5}\n", "")

@@ -470,7 +470,11 @@ def test_few_shot_exemplars_are_not_asked_of_a_scored_task(tmp_path: Path) -> No
     [
         ("train={name: scored/x, path: p}", "'scored/x' is only evaluated, never trained on; name it in 'evaluate_on'"),
         ("evaluate_on=[{name: scored/x}]", "'evaluate_on.0.path' is missing"),
-        ("evaluate_on=[{name: scored/x, path: p, limit: 3}]", "unknown key 'limit'; known: held_out, name, path"),
+        (
+            "evaluate_on=[{name: scored/x, path: p, limit: 3}]",
+            "unknown key 'limit'; known: held_out, name, path; elsewhere there is "
+            "'repair.limit', 'rationalize.limit', 'revise.limit'",
+        ),
         (
             "evaluate_on=[{name: scored/x, path: p}, {name: scored/x, path: q}]",
             "'scored/x' is evaluated twice; give each file a name of its own",

@@ -19,7 +19,7 @@ CHAIN = (
     .replace("hinted: 0.25", "critiques: 6")
     .replace(
         "  evaluate: {part_size: 6}",
-        "  prefer: {}\n  dpo: {steps: 2, batch_size: 2, learning_rate: 0.0001}\n"
+        "  prefer: {}\n  dpo: {steps: 2, batch_size: 2, learning_rate: 0.0001, fewest: 1}\n"
         "  evaluate: {part_size: 6, revise: true}",
     )
 )

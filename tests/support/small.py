@@ -27,7 +27,7 @@ stages:
   repair: {samples: 2, part_size: 5}
   rationalize: {part_size: 5}
   select: {sources: seed+samples, pool: cumulative}
-  sft: {start: last, steps: 6, batch_size: 4, checkpoint_every: 2, learning_rate: 0.01}
+  sft: {start: last, steps: 6, batch_size: 4, checkpoint_every: 2, learning_rate: 0.01, fewest: 1}
   evaluate: {part_size: 6}
   promote: {rule: always}
 """

@@ -134,9 +134,9 @@ def test_what_was_sampled_is_what_is_trained(model: Path, tokenizer: Any, tmp_pa
     assert len(otherwise) > 1
     assert rows.origins == {"as sampled": len(expected), "as sampled, and not what their text gives": len(otherwise)}
 
-    verdicts = {one.id: make_verdict(one, "correct" if at % 2 else "incorrect") for at, one in enumerate(written)}
-    pairs = [*prefer(written, problems={problem.id: problem}, verdicts=verdicts, prompts=prompts, shown=False,
-                     require=Select(), settings=Prefer())]  # fmt: skip
+    judged = [(one, make_verdict(one, "correct" if at % 2 else "incorrect")) for at, one in enumerate(written)]
+    pairs = [*prefer([judged], problems={problem.id: problem}, prompts=prompts, shown=False, require=Select(),
+                     settings=Prefer())]  # fmt: skip
     write_part(tmp_path / "pairs.parquet", Preference, pairs)
     found = tokenize_pairs(DpoJob(**common, examples=tmp_path / "pairs.parquet", settings=Dpo()), tokenizer).data
     by = {one.id: one for one in written}

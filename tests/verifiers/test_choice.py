@@ -185,7 +185,7 @@ def test_a_strict_comparison_wants_the_same_characters(text: str, outcome: str) 
     assert judge(text, problem("B"), STRICT).outcome == outcome
 
 
-@pytest.mark.parametrize("answer", ["F", "lake", "", "monsters, inc"])
+@pytest.mark.parametrize("answer", ["F", "lake", "monsters, inc"])
 def test_an_expected_answer_that_is_no_option_is_undecided(answer: str) -> None:
     verdict = judge("The answer is (B).", problem(answer))
     assert verdict.outcome == "undecided"

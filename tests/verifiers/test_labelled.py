@@ -61,8 +61,8 @@ def test_the_command_states_agreement_errors_and_the_worst_kinds(tmp_path: Path)
     done = call("verify", "rows.jsonl", "--label", "ok", folder=tmp_path)
     for shown in ("Beside the labels", "agreement", "50.0%", "Worst kinds", "false accept", "Not judged: 2"):
         assert shown in done.stdout, done.stdout
-    done = call("verify", "rows.jsonl", "--label", "okay", folder=tmp_path)
-    assert done.returncode == 2 and "no key 'okay'; did you mean 'ok'?; name yours with --label" in done.stderr
+    done = call("verify", "rows.jsonl", "--label", "oks", folder=tmp_path)
+    assert done.returncode == 2 and "no key 'oks'; did you mean 'ok'?; name yours with --label" in done.stderr
 
 
 def test_a_file_without_labels_has_no_rates(tmp_path: Path) -> None:

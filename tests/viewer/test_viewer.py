@@ -520,7 +520,8 @@ def change_first(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]])
     """Change the first row of a part."""
     table = pq.read_table(path)
     first, *rows = table.to_pylist()
-    pq.write_table(pa.Table.from_pylist([{**first, **change(first)}, *rows], table.schema), path)
+    schema = pa.schema([field.with_nullable(True) for field in table.schema])
+    pq.write_table(pa.Table.from_pylist([{**first, **change(first)}, *rows], schema), path)
 
 
 @pytest.mark.parametrize(
