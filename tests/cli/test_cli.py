@@ -125,6 +125,7 @@ def test_ctrl_c_and_sigterm_stop_a_run_at_its_next_event() -> None:
         assert signal.getsignal(number) is before
 
 
+@pytest.mark.long
 def test_sigterm_names_the_command_that_continues(folder: Path, tmp_path: Path) -> None:
     small_recipe(tmp_path)
     command = [sys.executable, "-m", "selfimprove.cli", "run", "small.yaml", "--set", "rounds=1"]

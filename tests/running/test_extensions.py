@@ -132,7 +132,9 @@ def test_the_guide_shows_the_examples_as_they_are() -> None:
         assert read_example(GUIDE.read_text(), name) == (EXTENSIONS / f"{name}.py").read_text()
 
 
-@pytest.mark.parametrize("what", ["stage", "task", "verifier"])
+@pytest.mark.parametrize(
+    "what", ["task", *(pytest.param(one, marks=pytest.mark.long) for one in ("stage", "verifier"))]
+)
 def test_what_new_writes_works_with_its_test(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command("new", what, "my_own") == 0

@@ -59,6 +59,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
+@pytest.mark.long
 def test_a_run_killed_at_many_moments_ends_as_one_that_was_never_killed(whole: RunFolder, tmp_path: Path) -> None:
     killed = RunFolder(tmp_path / "small")
     command = [sys.executable, str(SUPPORT / "kill_run.py"), str(killed.path), *MOMENTS]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from chain import CHAIN, load_adder
-from harm import HARMS, Harm, empty, flip, put_folder, swap_with, truncate, zero
+from harm import HARMS, Harm, swap_with
 from small import record_ids, small_recipe, weight_hashes
 from starlette.testclient import TestClient
 
@@ -240,25 +240,6 @@ def check_cell(state: State, name: str, harm: Harm, readers: Readers) -> Counter
     finally:
         shutil.rmtree(run.path)
     return outcomes
-
-
-SOME = (
-    ("finished", "recipe.yaml", flip),
-    ("finished", "constitution.yaml", truncate),
-    ("finished", "round-01/generate/stage.json", flip),
-    ("finished", "round-01/dpo/checkpoint/model.safetensors", flip),
-    ("finished", "round-01/verify/verdict-00000.parquet", zero),
-    ("finished", "lock", put_folder),
-    ("training", "round-01/select/example-00000.parquet", put_folder),
-    ("training", "round-01/sft/training/checkpoint-4/optimizer.pt", flip),
-    ("training", "round-01/sft/open.json", empty),
-)
-
-
-def test_some_harm_to_some_files(states: dict[str, State], readers: Readers) -> None:
-    for state, name, harm in SOME:
-        assert (states[state].run.path / name).is_file(), name
-        check_cell(states[state], name, harm, readers)
 
 
 @pytest.mark.long

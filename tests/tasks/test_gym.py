@@ -199,6 +199,7 @@ def reaches(start: str, file: str, known: dict[str, dict[str, list[ast.AST]]]) -
     return dangers
 
 
+@pytest.mark.long
 def test_each_scorer_that_can_evaluate_is_guarded() -> None:
     known = functions()
     found = set()

@@ -149,7 +149,7 @@ def test_pairs_are_learned_and_the_curve_says_how(model: Path, tmp_path: Path) -
     assert TrainResult.model_validate_json((job.output / RESULT).read_text()) == result
 
 
-@pytest.mark.parametrize("stop_at", [3, 5])
+@pytest.mark.parametrize("stop_at", [pytest.param(3, marks=pytest.mark.long), 5])
 def test_a_run_that_was_stopped_ends_with_the_same_weights(model: Path, tmp_path: Path, stop_at: int) -> None:
     class Stop(Exception):
         pass

@@ -83,8 +83,14 @@ def test_the_curve_so_far_is_on_disk_while_it_trains(model: Path, tmp_path: Path
     assert train_sft(job, look_again).resumed_from == 4
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("stop_at", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("stop_at", "optimizer"),
+    [
+        (3, "adamw"),
+        (5, "muon"),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in ((2, "adamw"), (2, "muon"), (3, "muon"), (5, "adamw"))),
+    ],
+)
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
     model: Path, tmp_path: Path, optimizer: str, stop_at: int
 ) -> None:
@@ -349,6 +355,7 @@ def test_muon_takes_hidden_matrices_and_adamw_the_rest(model: Path) -> None:
     assert optimizer.param_groups == [muon, adamw]
 
 
+@pytest.mark.long
 def test_a_child_process_trains_the_same_weights(model: Path, tmp_path: Path) -> None:
     here = make_job(model, tmp_path / "here", quick())
     train_sft(here)

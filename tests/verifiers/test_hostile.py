@@ -25,7 +25,7 @@ from selfimprove.verifiers.text import TextVerifier
 from selfimprove.verifiers.workers import Judged, VerifierPool
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
-CPU_SECONDS = 0.5  # a quarter of a second is meant; a machine with other work on it measures up to twice as much
+CPU_SECONDS = 1.0  # half a second is meant; a machine with other work on it measures up to twice as much
 MEMORY = 100 << 20  # the caches of extraction may hold some hundred texts
 KINDS = list(dict.fromkeys(one.kind for one in CORPUS))
 INJECTIONS = ("python", "code", "tex code")
@@ -117,6 +117,7 @@ def test_math_gives_hostile_texts_a_verdict_that_is_not_correct(target: Callable
     assert wrongly_correct(corpus, check_pool(MATH, corpus, target)) == []
 
 
+@pytest.mark.long
 def test_the_reference_gives_hostile_texts_a_verdict(target: Callable[[Hostile], str]) -> None:
     corpus = choose(32)
     verdicts = check_pool(REFERENCE, corpus, target)

@@ -238,7 +238,7 @@ def some_pages(page: Any, address: str) -> Iterator[str]:
     yield from (known.get(one, one) for one in PAGES)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(400, "dark", marks=pytest.mark.long)])
 def test_pages_fit_and_are_accessible(browser: Any, site: tuple[str, Path], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
@@ -275,7 +275,9 @@ def hostile_pages(page: Any, address: str, traces: int) -> Iterator[str]:
     yield from {one["kind"]: f"{base}/records/{one['child']}" for one in (*view["children"], *made)}.values()
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
+@pytest.mark.parametrize(
+    "script", [True, pytest.param(False, marks=pytest.mark.long)], ids=["with JavaScript", "without"]
+)
 def test_nothing_that_a_model_wrote_runs(browser: Any, site: tuple[str, Path], script: bool) -> None:
     """On any page; and each is there, also on a small screen and without JavaScript."""
     one = Watched(browser, site[0], viewport={"width": 400, "height": 800}, java_script_enabled=script)

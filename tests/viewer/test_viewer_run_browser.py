@@ -48,7 +48,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, RunF
         yield address, run
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (400, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "dark", marks=pytest.mark.long), (400, "light")])
 def test_what_a_loop_is_judged_by_fits_and_is_accessible(
     browser: Any, judged: tuple[str, RunFolder], width: int, scheme: str
 ) -> None:
@@ -75,6 +75,7 @@ def test_what_a_loop_is_judged_by_fits_and_is_accessible(
     assert one.said == []
 
 
+@pytest.mark.long
 def test_another_run_is_chosen_to_stand_beside(browser: Any, judged: tuple[str, RunFolder]) -> None:
     one = Watched(browser, judged[0], java_script_enabled=False)
     page = one.open("/runs/made?graph=1")
