@@ -147,7 +147,7 @@ def test_a_fresh_process_reads_it_without_the_file(ranked: RunFolder) -> None:
 
 def test_generate_verify_best_dpo(tmp_path: Path) -> None:
     flow = ("frontier", "generate", "verify", "best", "dpo", "evaluate", "promote")
-    recipe = tiny_recipe(tmp_path, flow, best="{pairs: true}", dpo=f"{{{TRAINED}}}")
+    recipe = tiny_recipe(tmp_path, flow, best="{pairs: true}", dpo=f"{{fewest: 1, {TRAINED}}}")
     recipe.write_text(recipe.read_text().replace("flaws: 0.05", "flaws: 0.2"))
     folder = run_tiny(recipe, "rank")
     pairs, (checkpoint,) = folder.stage(1, "best").read(Preference), folder.stage(1, "dpo").read(Checkpoint)

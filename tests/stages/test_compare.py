@@ -344,7 +344,7 @@ def test_the_verifier_and_the_check_must_not_contradict(
 def test_a_revision_pair_says_where_it_is_from() -> None:
     rationales, verdicts, revisions = sums("incorrect", "correct")
     (found,) = pair(rationales, verdicts=verdicts, revisions=revisions)
-    assert (found.prompt, found.chosen, found.rejected) == ("Q: 2+2+3=", "2+2=4", "2+2=5")
+    assert (found.prompt, found.chosen, found.rejected) == ("2+2+3=", "2+2=4", "2+2=5")
     assert found.parents == (rationales[1].id, rationales[0].id, revisions[0].id)
     assert (found.source, found.principle, found.margin, found.group) == ("revision", "kind", 1.0, "sums")
 
@@ -448,7 +448,7 @@ def test_what_stands_in_revised_answers_to_problems_is_no_boilerplate() -> None:
         by_problem(judged), problems=by_id([*sums, OPEN]), named=judged, prompts=PROMPTS,
         shown=False, require=Select(), settings=Prefer(), revisions={one.id: two for one, two in made},
     )  # fmt: skip
-    assert [one.prompt for one in found] == ["Q: How?"]
+    assert [one.prompt for one in found] == ["How?"]
 
 
 # --- pairs that a model prefers --------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_what_was_found_better_is_chosen() -> None:
     first, second = RESPONSES[:2]
     compared = make_comparison(first, second, 0.3, 0.5, principle="brief")
     (found,) = pair([first, second], comparisons=[compared])
-    assert (found.prompt, found.chosen, found.rejected) == ("Q: How?", second.text, first.text)
+    assert (found.prompt, found.chosen, found.rejected) == ("How?", second.text, first.text)
     assert found.parents == (second.id, first.id, compared.id)
     assert (found.source, found.principle) == ("feedback", "brief")
     assert found.margin == pytest.approx(0.2)
@@ -518,9 +518,9 @@ def test_limits_hold_for_pairs_of_every_source() -> None:
     rationales, revisions = [*firsts, *(one for one, _ in made)], [one for _, one in made]
     assert len(pair(rationales, revisions=revisions)) == 6
     found = pair(rationales, revisions=revisions, per_problem=2)
-    assert sorted(one.prompt for one in found) == ["Q: 0?", "Q: 0?", "Q: 1?", "Q: 1?"]
+    assert sorted(one.prompt for one in found) == ["0?", "0?", "1?", "1?"]
     found = pair(rationales, revisions=revisions, limit=2)
-    assert {one.prompt for one in found} == {"Q: 0?", "Q: 1?"}, "a limit is even over the problems"
+    assert {one.prompt for one in found} == {"0?", "1?"}, "a limit is even over the problems"
     problem, verdicts, revised = sums("incorrect", "correct")
     wrong = make_rationale(SUM, "2+2=6", sample=1)
     both = pair(

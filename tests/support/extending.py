@@ -26,13 +26,13 @@ stages:
 flow: [{flow}]
 """
 ARITHMETIC = "{name: arithmetic, max_digits: 2, seed_total_digits: 3, held_out: 3}"
-TRAINED = "steps: 3, batch_size: 4, learning_rate: 0.01, fewest: 1"
+TRAINED = "steps: 3, batch_size: 4, learning_rate: 0.01"
 STAGES = {
     "frontier": "{problems: 8}",
     "generate": "{samples: 3, max_tokens: 24, part_size: 3}",
     "verify": "{}",
     "select": "{}",
-    "sft": f"{{start: last, {TRAINED}}}",
+    "sft": f"{{start: last, fewest: 1, {TRAINED}}}",
     "evaluate": "{}",
     "promote": "{rule: always}",
 }
