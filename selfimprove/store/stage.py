@@ -328,6 +328,11 @@ class StageFolder:
                 continue
         return None
 
+    def lost_curve(self) -> Path | None:
+        """The file of an open stage's training that says how far it is, where it cannot be read."""
+        there = [self.path / name for name in CURVES if os.path.lexists(self.path / name)]
+        return there[0] if there and self.underway() is None and os.path.lexists(there[0]) else None
+
     def files(self) -> list[Path]:
         """The finished parts."""
         return sorted(one for one in self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet") if is_regular(one))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from chain import CHAIN, load_adder
-from harm import HARMS, Harm, swap_with
+from harm import HARMS, Harm, flip, swap_with
 from small import record_ids, small_recipe, weight_hashes
 from starlette.testclient import TestClient
 
@@ -221,7 +221,9 @@ def check_cell(state: State, name: str, harm: Harm, readers: Readers) -> Counter
     outcomes: Counter[str] = Counter()
     try:
         harm(run.path / name)
-        outcomes.update(check_readers(cell, state, name, readers.ask(run, state.identity)))
+        said = readers.ask(run, state.identity)
+        if not (name.endswith("/curve.json") and harm is flip):  # a loss so far has no hash to be known by
+            outcomes.update(check_readers(cell, state, name, said))
         try:
             run_loop(state.recipe, run, load=load_adder)
         except SelfImproveError as error:
