@@ -45,12 +45,12 @@ class UnreadableError(Exception):
     """A text that is no mathematics of this grammar."""
 
 
-_THOUSANDS = r"\d{1,3}(?:(?:\{,\}|,\\!|\\,)\d{3})+(?!\d)(?:\.\d+)?"
+_THOUSANDS = r"[0-9]{1,3}(?:(?:\{,\}|,\\!|\\,)[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
 _TOKEN = re.compile(
     r"(?P<space>\s+|\\[,!;:> ]|~|\\(?:quad|qquad|enspace|thinspace)(?![A-Za-z]))"
     r"|(?P<skip>\\(?:left|right)(?![A-Za-z])\.?|\\(?:displaystyle|textstyle|limits|nolimits|[bB]igg?[lrm]?)(?![A-Za-z])"
     r"|\$+|\\[()\[\]](?=\s*$)|^\\[(\[])"
-    rf"|(?P<number>{_THOUSANDS}|(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{{1,3}}(?![\d.A-Za-z]))?)"
+    rf"|(?P<number>{_THOUSANDS}|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{{1,3}}(?![0-9.A-Za-z]))?)"
     r"|\\begin\s?\{(?P<begin>[a-z]{1,12})\*?\}(?:\{[lcr|]{1,20}\})?|\\end\s?\{(?P<end>[a-z]{1,12})\*?\}"
     r"|\\(?:text|mathrm|mbox|textbf|textit|textrm|operatorname\*?|mathit|hbox)\s?\{(?P<text>[^{}]{0,200})\}"
     r"|\\(?P<command>[A-Za-z]+|[{}|%$\\])"

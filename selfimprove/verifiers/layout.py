@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from selfimprove.verifiers.numbers import OTHER_DIGITS, in_ascii
+
 MAX_JSON = 20_000  # characters of one object
 MAX_OBJECTS = 20
 
@@ -20,8 +22,6 @@ _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&
 _SIGNS: dict[int, str] = {
     ord(one): other for one, other in zip("。।、،؛؟٫٬۔「」『』【】《》", "\n\n,,;?.,\n" + " " * 8, strict=True)
 }
-_DIGITS = {start + value: str(value) for start in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50) for value in range(10)}
-_TABLE = _SIGNS | _DIGITS
 _TAG = re.compile(r"<(/?)\s?(?:final[ _-]?answer|answer|ans|solution)\s?>", re.IGNORECASE)
 _OBJECT = re.compile(r'\{\s{0,20}"')
 _COMMAND = re.compile(
@@ -52,7 +52,7 @@ def lay_out(text: str) -> str:
     """The text without the marks that only lay it out, with JSON's answers in tags; sentences of other scripts end as
     lines do."""
     if not text.isascii():
-        text = text.translate(_TABLE)
+        text = OTHER_DIGITS.sub(in_ascii, text.translate(_SIGNS))
     if "```" in text or "~~~" in text:
         text = _FENCE.sub("", text)
     if "<" in text or "&" in text or "[" in text:

@@ -83,7 +83,7 @@ _FRACTION_SIGNS = {
 }  # fmt: skip
 _FRACTION_SIGN = re.compile(rf"(\d?)([{''.join(_FRACTION_SIGNS)}])")
 _DASH_BEFORE = re.compile(r"(?<![\w)\]}–‒])[–‒](?=\s?[$€£¥₹]?\.?\d)")  # a dash that stands for a minus sign
-_OTHER_DIGITS = re.compile(r"(?<![0-9])(?:(?![0-9])\d){1,60}(?![0-9])")
+OTHER_DIGITS = re.compile(r"(?<![0-9])(?:(?![0-9])\d){1,60}(?![0-9])")
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\{(\d{1,20})\}")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|mbox|textbf)\{([^{}]{0,80})\}")
 _FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{\s?(-?[\d.]{1,40})\s?\}\{\s?([\d.]{1,40})\s?\}|(\d)\s?(\d)(?!\d))")
@@ -108,10 +108,10 @@ def clean(text: str) -> str:
         return text
     text = _DASH_BEFORE.sub("-", text.translate(_INVISIBLE).translate(_WIDE))
     text = _FRACTION_SIGN.sub(lambda one: f"{one[1]}{' ' if one[1] else ''}{_FRACTION_SIGNS[one[2]]}", text)
-    return _OTHER_DIGITS.sub(_in_ascii, text)
+    return OTHER_DIGITS.sub(in_ascii, text)
 
 
-def _in_ascii(found: re.Match[str]) -> str:
+def in_ascii(found: re.Match[str]) -> str:
     """Digits of one script as those of ASCII; a number in two scripts is none."""
     values = [unicodedata.decimal(one) for one in found[0]]
     zeros = {ord(one) - value for one, value in zip(found[0], values, strict=True)}
