@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -18,6 +19,21 @@ def added(default: Any) -> Any:
     return Field(default, json_schema_extra={"hashed": "unless default"})
 
 
+def is_unhashed(field: FieldInfo) -> bool:
+    """Whether a field is declared by `unhashed`."""
+    return _hashed(field) is False
+
+
+def is_added(field: FieldInfo) -> bool:
+    """Whether a field is declared by `added`."""
+    return _hashed(field) == "unless default"
+
+
+def _hashed(field: FieldInfo) -> object:
+    extra = field.json_schema_extra
+    return extra.get("hashed") if isinstance(extra, dict) else None
+
+
 class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
@@ -29,10 +45,8 @@ def hashed_settings(settings: BaseModel) -> dict[str, Any]:
     `added` as long as they are at their defaults, are left out."""
     result: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
-        extra = field.json_schema_extra
-        hashed = extra.get("hashed") if isinstance(extra, dict) else None
         value = getattr(settings, name)
-        if hashed is False or (hashed == "unless default" and value == field.default):
+        if is_unhashed(field) or (is_added(field) and value == field.default):
             continue
         result[name] = hashed_settings(value) if isinstance(value, BaseModel) else value
     return result

@@ -10,6 +10,7 @@ from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
+from selfimprove.recipe.json_text import HalfCharacterError
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
@@ -84,9 +85,9 @@ def _override(document: Document, override: str) -> None:
         raise RecipeError(f"--set {override}: expected key=value, such as generate.samples=8")
     try:
         _, value = compose_yaml(text, "--set")
-    except RecipeError as error:
-        if "half of a character" in str(error):
-            raise RecipeError(f"--set {key}: {text!r} is no Unicode text") from None
+    except HalfCharacterError:
+        raise RecipeError(f"--set {key}: {text!r} is no Unicode text") from None
+    except RecipeError:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
     _set_value(document, key, value, f"--set {override}", f"--set {key}")
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from selfimprove.errors import RecipeError
 
+
+class HalfCharacterError(RecipeError):
+    """A text that no file can hold: one half of a character stands alone in it."""
+
+
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"')
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -72,7 +77,7 @@ def check_characters(value: Any, source: str) -> None:
     if isinstance(value, str):
         if half := _HALF.search(value):
             shown = value[max(0, half.start() - 20) : half.start()]
-            raise RecipeError(
+            raise HalfCharacterError(
                 f"{source}: holds half of a character (\\u{ord(half[0]):04x} after {shown!r}), which no file can hold"
             )
     elif isinstance(value, dict):

@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from selfimprove.settings import is_added, is_unhashed
+
 ID_LENGTH = 20  # hex digits, 80 bits: a billion records collide with a chance under one in a million
 
 Outcome = Literal["correct", "incorrect", "undecided"]
@@ -74,12 +76,8 @@ class Record(BaseModel):
         if (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(f"two kinds of records are called '{cls.kind}': {there.__module__} and {cls.__module__}")
         KINDS[cls.kind] = cls
-        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
-        hashed = {
-            name: extra["hashed"] for name, extra in extras.items() if isinstance(extra, dict) and "hashed" in extra
-        }
-        cls._unhashed = frozenset(name for name, how in hashed.items() if how is False)
-        cls._added = tuple(name for name in hashed if name not in cls._unhashed)
+        cls._unhashed = frozenset(name for name, field in cls.model_fields.items() if is_unhashed(field))
+        cls._added = tuple(name for name, field in cls.model_fields.items() if is_added(field))
 
     @cached_property
     def id(self) -> str:

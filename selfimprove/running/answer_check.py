@@ -84,7 +84,7 @@ def check_asked(job: Job) -> None:
     if job.stage.declared.asks != "policy":
         return
     texts = job.desk.scan_written(Rationale)
-    if len(texts) and all(one.finish == "too_long" for one in texts.pick("finish")):
+    if len(texts) and all(one == "too_long" for one in texts.values("finish")):
         longest = getattr(job.stage.own, "max_tokens", None)
         job.session.folder.discard(job.disk)
         raise EngineError(

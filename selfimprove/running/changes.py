@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.running.plan import PlannedStage
+from selfimprove.settings import is_unhashed
 from selfimprove.store import RunFolder
 
 SHOWN = 4  # differences that one line names
@@ -58,9 +59,7 @@ def _differ(before: Any, now: Any, name: str, files: bool) -> Iterator[Change]:
     if isinstance(before, BaseModel) and isinstance(now, BaseModel):
         fields = {**type(before).model_fields, **type(now).model_fields}
         for key, field in fields.items():
-            extra = field.json_schema_extra
-            hashed = not (isinstance(extra, dict) and extra.get("hashed") is False)
-            if hashed or (files and key in FILES):
+            if not is_unhashed(field) or (files and key in FILES):
                 inner = key if name in ("", "stages") else f"{name}.{key}"
                 yield from _differ(getattr(before, key, None), getattr(now, key, None), inner, files)
     elif before != now:

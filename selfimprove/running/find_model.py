@@ -8,7 +8,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.run import RECIPE
-from selfimprove.store.weights import check_weights, locate_weights
+from selfimprove.store.weights import check_weights, find_first, locate_weights
 
 ROUND = re.compile(r"(.+)/round-(\d{1,4})/?")
 
@@ -30,8 +30,7 @@ def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | N
         return None
     folder = find_run(name, runs)
     checkpoint = find_best(folder) if round_ is None else find_of_round(folder, round_)
-    begun = [one for disk in folder.stages() if disk.key[0] == 0 for one in disk.read(Checkpoint)]
-    check_weights(folder, checkpoint, begun[0] if begun else None)
+    check_weights(folder, checkpoint, find_first(folder))
     return folder, checkpoint
 
 

@@ -152,7 +152,7 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
     if served:
         metrics["weights served"] = served
     if counts.get(Rationale.kind):
-        metrics[CUT_OFF] = sum(one.finish == "length" for one in disk.rows(Rationale).pick("finish"))
+        metrics[CUT_OFF] = sum(one == "length" for one in disk.rows(Rationale).values("finish"))
     if phases:
         metrics["phases"] = [one.model_dump() for one in join_phases(phases)]
     return Manifest(

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfimprove.recipe.catalog import known_stages
-from selfimprove.records import Checkpoint, Example, Preference, Problem, Rationale
+from selfimprove.records import Example, Preference, Problem, Rationale
 from selfimprove.records.files import is_regular
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.run import RECIPE
 from selfimprove.store.stage import ROUND_NAME
+from selfimprove.store.weights import find_first, locate_weights
 from selfimprove.tasks.base import question_key
 
 
@@ -33,8 +34,8 @@ def find_seen(model: str | None) -> Seen:
         known.add(folder.path)
         found.runs.append(folder.path.name)
         _add(found, folder, round_)
-        begun = folder.stage(0, "base").read(Checkpoint)
-        path = Path(begun[0].path) if begun else None
+        begun = find_first(folder)
+        path = Path(locate_weights(folder, begun.path)) if begun else None
     return found
 
 

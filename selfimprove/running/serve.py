@@ -19,8 +19,8 @@ from selfimprove.errors import EngineError, SelfImproveError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.running.find_model import find_checkpoint, is_model
-from selfimprove.store import RunFolder
 from selfimprove.store.run import RECIPE
+from selfimprove.store.weights import locate_weights
 
 
 def read_settings(given: dict[str, Any]) -> EngineSettings:
@@ -100,8 +100,8 @@ def choose_weights(target: str, runs: Path, dtype: str | None) -> tuple[Weights,
         )
     folder, checkpoint = found
     recipe = folder.recipe()
-    base = None if checkpoint.base is None else _locate(folder, checkpoint.base)
-    weights = Weights(_locate(folder, checkpoint.path), base, hash=checkpoint.weights)
+    base = None if checkpoint.base is None else str(locate_weights(folder, checkpoint.base))
+    weights = Weights(str(locate_weights(folder, checkpoint.path)), base, hash=checkpoint.weights)
     return weights, recipe.model.model_copy(update={"build": None, "path": weights.path, **_chosen(dtype)})
 
 
@@ -115,8 +115,3 @@ def _describe(target: str, dtype: str | None) -> tuple[Weights, Model]:
     folder = resolve_folder(target)
     model = Model(path=target, **_chosen(dtype))
     return Weights(str(folder), read_base(folder), hash=hash_weights(folder)), model
-
-
-def _locate(folder: RunFolder, path: str) -> str:
-    inside = folder.path / path
-    return str(inside if inside.exists() else path)

@@ -124,6 +124,7 @@ COUNT_CUBE = f"""
 # Of what was sampled for training problems: pass@1, pass@k with k the samples of a problem (of what is judged
 # so far; undecided counts as not solved), different texts a
 # problem, and the mean negative log-probability of a token, an estimate of the policy's entropy at temperature 1.
+# Means of fractions are rounded: threads add them up in any order.
 COUNT_HEALTH = """
     INSERT INTO health
     SELECT ?, count(*), sum(n), max(n), round(avg(c / judged) FILTER (judged > 0), 12),

@@ -17,10 +17,10 @@ from selfimprove.store.files import PLAIN, list_files
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
+from selfimprove.store.stage import ROUND_NAME
 
 if TYPE_CHECKING:  # networkx takes a while to import, and graphs are drawn elsewhere
     from selfimprove.records.lineage import Node
-from selfimprove.store.stage import ROUND_NAME
 
 TRACES = """
     SELECT r.id, r.round, r.stage, p.task, p.level, p."group", r.origin, r.sample, p.question,

@@ -13,6 +13,7 @@ from typing import IO
 
 from selfimprove.errors import SelfImproveError, StoreError, UnreachableError, suggest
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
 from selfimprove.records.files import is_folder, is_regular, open_regular, read_bounded
@@ -27,12 +28,11 @@ MAX_TEXT = 2 << 20  # bytes
 SEALED = "# written by selfimprove; hash of what follows: "
 REWRITTEN = "continue the run with the same command, which writes it anew"
 CONSTITUTION = "constitution.yaml"
-GIVEN = ("problems", "base")  # stages that only write down what a run was given
 RUNS = Path("runs")
 
 
 class RunFolder:
-    """A run on disk, as DESIGN draws it: recipe.yaml, round-NN/<stage>/."""
+    """A run on disk: recipe.yaml, round-NN/<stage>/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,7 +108,7 @@ class RunFolder:
         except UnreachableError:  # goes on once a server answers
             raise
         except SelfImproveError:
-            if new and all(one.path.name in GIVEN for one in self.stages() if not one.empty):
+            if new and not any(map(_is_paid_for, self.stages())):
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 
@@ -164,6 +164,12 @@ class RunFolder:
             except BlockingIOError:
                 return _read_pid(file)
         return None
+
+
+def _is_paid_for(stage: StageFolder) -> bool:
+    """Whether a model was asked or trained for what a stage has made."""
+    declared = known_stages().get(stage.path.name)
+    return not stage.empty and (declared is None or bool(declared.asks or declared.trains))
 
 
 def _read_pid(file: IO[bytes]) -> int:

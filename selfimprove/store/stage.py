@@ -166,22 +166,19 @@ class StageFolder:
     def opened_as(self) -> str | None:
         """The fingerprint under which the stage was begun, closed or not."""
         manifest = self.manifest()
-        if manifest:
-            return manifest.fingerprint
-        try:
-            return str(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return manifest.fingerprint if manifest else self._opened("fingerprint", str)
 
     def opened_with(self) -> dict[str, Any]:
         """The settings under which the stage was begun, as plain data; empty where they cannot be read."""
         manifest = self.manifest()
-        if manifest:
-            return manifest.settings
+        return manifest.settings if manifest else self._opened("settings", dict) or {}
+
+    def _opened(self, what: str, kind: Callable[[Any], Any]) -> Any:
+        """What was noted when the stage was begun; None where it cannot be read."""
         try:
-            return dict(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))["settings"])
+            return kind(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))[what])
         except (OSError, ValueError, KeyError, TypeError):
-            return {}
+            return None
 
     @property
     def empty(self) -> bool:
@@ -328,10 +325,9 @@ class StageFolder:
                 continue
         return None
 
-    def lost_curve(self) -> Path | None:
-        """The file of an open stage's training that says how far it is, where it cannot be read."""
-        there = [self.path / name for name in CURVES if os.path.lexists(self.path / name)]
-        return there[0] if there and self.underway() is None and os.path.lexists(there[0]) else None
+    def curve_file(self) -> Path | None:
+        """What says how far the training of an open stage is, whether or not it can be read."""
+        return next((self.path / name for name in CURVES if os.path.lexists(self.path / name)), None)
 
     def files(self) -> list[Path]:
         """The finished parts."""

@@ -15,6 +15,11 @@ def locate_weights(run: RunFolder, path: str) -> Path | str:
     return inside if inside.exists() else path
 
 
+def find_first(run: RunFolder) -> Checkpoint | None:
+    """The model that a run began with; None where it has not begun."""
+    return next((one for stage in run.stages() if stage.key[0] == 0 for one in stage.read(Checkpoint)), None)
+
+
 def check_weights(run: RunFolder, checkpoint: Checkpoint, first: Checkpoint | None = None) -> None:
     """Raise StoreError where a checkpoint's weights, or those of its base, are not the recorded ones.
 

@@ -254,8 +254,8 @@ def read_figures(folder: RunFolder) -> Figures:
             if manifest is None:
                 if trains := stage.underway():
                     underway[stage.key] = trains
-                elif lost := stage.lost_curve():
-                    problems[str(lost.relative_to(folder.path))] = "damaged: the loss so far is not shown"
+                elif curve := stage.curve_file():
+                    problems[str(curve.relative_to(folder.path))] = "damaged: the loss so far is not shown"
                 continue
             manifests.append(manifest)
             if "evaluation" in manifest.counts:

@@ -123,6 +123,7 @@ def test_an_error_beside_generation_is_raised_in_its_turn(tmp_path: Path) -> Non
     damage_pages(run.path / "round-01/generate/rationale-00000.parquet")  # read back by the thread alone
     with pytest.raises(StoreError, match=r"generate/rationale-00000.parquet: damaged"):
         run_loop(recipe, run, load=writes(run, lambda: None))
+    assert run.stage(1, "generate").closed
     assert len(run.stage(1, "generate").read_part(Rationale, 2)) == 4
 
 
