@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from small import small_recipe
-from tiny_models import make_adapter, make_llama
+from tiny_models import make_both
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.engines.model_files import ADAPTER
@@ -30,9 +30,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    whole = make_llama(folder / "whole", layers=1)
-    return {"whole": whole, "adapter": make_adapter(folder / "adapter", whole)}
+    return make_both(tmp_path_factory.mktemp("models"))
 
 
 def answer(prompt: str, seed: int) -> str:

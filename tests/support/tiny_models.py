@@ -69,3 +69,9 @@ def make_adapter(folder: Path, base: Path, seed: int = 1, targets: Sequence[str]
     network.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
+
+
+def make_both(folder: Path) -> dict[str, Path]:
+    """A whole model of one layer, and an adapter on it."""
+    whole = make_llama(folder / "whole", layers=1)
+    return {"whole": whole, "adapter": make_adapter(folder / "adapter", whole)}

@@ -190,6 +190,7 @@ def test_an_expected_answer_that_is_no_option_is_undecided(answer: str) -> None:
     verdict = judge("The answer is (B).", problem(answer))
     assert verdict.outcome == "undecided"
     assert "not one of the options" in verdict.reason
+    assert judge("The answer is (B).", problem("")).reason == "the problem has no answer to compare with"
 
 
 def test_a_number_is_an_option_only_where_none_is_that_number() -> None:

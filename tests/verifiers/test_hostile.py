@@ -25,7 +25,7 @@ from selfimprove.verifiers.text import TextVerifier
 from selfimprove.verifiers.workers import Judged, VerifierPool
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
-CPU_SECONDS = 1.0  # half a second is meant; a machine with other work on it measures up to twice as much
+CPU_SECONDS = 0.5  # a quarter of a second is meant; a machine with other work on it measures up to twice as much
 MEMORY = 100 << 20  # the caches of extraction may hold some hundred texts
 KINDS = list(dict.fromkeys(one.kind for one in CORPUS))
 INJECTIONS = ("python", "code", "tex code")
@@ -160,8 +160,8 @@ def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, target: Callable[
         ]
         for name, call in calls:
             try:
-                # Two more looks: other work on the machine only adds.
-                seconds = next((took for _ in range(2) if (took := cpu_seconds(call)) <= CPU_SECONDS), None)
+                # More looks where it was slow: other work on the machine only adds.
+                seconds = next((took for _ in range(5) if (took := cpu_seconds(call)) <= CPU_SECONDS), None)
                 seconds = cpu_seconds(call) if seconds is None else seconds
             except Exception as error:  # the table of all failures says more than the first
                 found.append(f"{one.name} {name}: {type(error).__name__}: {error}"[:200])

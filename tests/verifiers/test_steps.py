@@ -4,7 +4,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from growth import grows_linearly, repeat
+from growth import cpu_seconds, grows_linearly, repeat
 
 from selfimprove.verifiers.reasoning.equality import show
 from selfimprove.verifiers.reasoning.expressions import evaluate, tokenize
@@ -361,6 +361,14 @@ PIECES = [
 def test_steps_of_hostile_texts_take_time_that_grows_with_the_text(piece: str) -> None:
     assert grows_linearly(lambda text: check_steps(f"{text}1+1 = 2", text), piece, 8_000)
     assert len(check_steps(repeat(piece, 8_000)).steps) <= 400
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("piece", PIECES, ids=ascii)
+def test_the_longest_hostile_texts_take_bounded_time(piece: str) -> None:
+    text = repeat(piece, 49_990)
+    assert cpu_seconds(lambda: check_steps(f"{text}1+1 = 2", text)) < 3.0
+    assert len(check_steps(f"{text}1+1 = 2", text).steps) <= 400
 
 
 MARKUP = ["*1* ", " *a", "\n= ", "\\\\ ", "& ", "a_{", "(1) ", "- * + ", "1. ", "\n \n", "a(1)="]
