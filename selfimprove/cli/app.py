@@ -5,21 +5,41 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from selfimprove.cli import constitution, doctor, look, prompts, reference, run, verify
+from selfimprove.cli import constitution, doctor, look, prompts, reference, run, runs, start, verify
 from selfimprove.cli.options import UsageError
 from selfimprove.cli.usage import describe_usage, import_files
 
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from selfimprove import __version__
+
+        typer.echo(f"selfimprove {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="A language model teaches itself, and people can see how.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     suggest_commands=False,
 )
+
+
+@app.callback()
+def say_version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version and end.", is_eager=True, callback=show_version)
+    ] = False,
+) -> None: ...
+
+
 for command in (
+    start.init,
     run.run,
     run.plan,
     look.status,
@@ -28,6 +48,10 @@ for command in (
     look.report,
     look.view,
     look.export,
+    runs.rm,
+    runs.mv,
+    runs.cp,
+    runs.gc,
     prompts.evaluate,
     verify.verify,
     run.serve,
@@ -38,6 +62,7 @@ for command in (
     reference.new,
 ):
     app.command()(command)
+app.command("list")(reference.list_)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(prompts.app, name="prompts")
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -51,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["selfimprove", *given])
-    runs = given[:1] in (["run"], ["evaluate"], ["prompts"])
-    if runs:
+    starts = given[:1] in (["run"], ["evaluate"], ["prompts"])
+    if starts:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end a job: it says what Ctrl-C says
     code: int | None = None
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 (one that is closed is no mistake)
@@ -70,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _fail(f"what this command prints cannot be written: {error.strerror}")
     if code == INTERRUPTED:
-        kept = f", all finished parts are kept; continue with: {command}" if runs else ""
+        kept = f", all finished parts are kept; continue with: {command}" if starts else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)
     sys.exit(code or 0)
 

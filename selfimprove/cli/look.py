@@ -5,17 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from selfimprove.cli.options import Json, RunName, Runs, UsageError
+from selfimprove.cli.options import RUN, Json, RunName, Runs, UsageError, complete_runs
 
 
 def status(
-    run: RunName,
+    run: Annotated[
+        str | None, typer.Argument(help=f"{RUN} Without one, all runs are listed.", autocompletion=complete_runs)
+    ] = None,
     json_: Json = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Show rounds, accuracy with intervals, the funnel from sampled to trained, time and tokens."""
     import json
 
+    if run is None:
+        _list_runs(runs, json_)
+        return
     from selfimprove.results.status import print_status, to_json
     from selfimprove.store import find_run
 
@@ -24,6 +29,22 @@ def status(
         typer.echo(json.dumps(to_json(folder), indent=2))
     else:
         print_status(folder)
+
+
+def _list_runs(runs: Path, as_json: bool) -> None:
+    """All runs, the last changed first."""
+    import json
+
+    from selfimprove.records.columns import lay_out, terminal_width
+    from selfimprove.results.overview import list_runs
+
+    found = list(list_runs(runs))
+    if as_json:
+        typer.echo(json.dumps([one.to_json() for one in found], indent=2))
+    elif found:
+        typer.echo("\n".join(lay_out([one.cells() for one in found], terminal_width())))
+    else:
+        typer.echo(f"there are no runs in {runs}/; start one with: selfimprove run")
 
 
 def traces(

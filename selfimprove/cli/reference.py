@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from selfimprove.cli.options import Json, Runs
+
 
 def schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as tables for people.")] = False,
@@ -59,3 +61,35 @@ def new(
     for path in write_extension(what, name, Path()):
         typer.echo(path)
     typer.echo(f"its test: pytest test_{name}.py; in a run: selfimprove run RECIPE --import {name}.py")
+
+
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="recipes, constitutions, triggers, tasks, stages, models or runs; all kinds without one."),
+    ] = None,
+    json_: Json = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """List what there is of a kind, each with one line and where it is from."""
+    import json
+    from dataclasses import asdict
+
+    from selfimprove.errors import SelfImproveError, suggest
+    from selfimprove.records.columns import lay_out, terminal_width
+    from selfimprove.results.listing import KINDS
+
+    if kind is None:
+        rows = [[name, said] for name, (said, _) in KINDS.items()]
+        typer.echo("\n".join(lay_out(rows, terminal_width())))
+        return
+    if kind not in KINDS:
+        raise SelfImproveError(f"list: there is no kind '{kind}'{suggest(kind, KINDS)}")
+    found = list(KINDS[kind][1](runs))
+    if json_:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for line in lay_out([[one.name, f"{one.said} ({one.source})"] for one in found], terminal_width()):
+        typer.echo(line)
+    if not found:
+        typer.echo(f"there are no {kind} in {runs}/" if kind in ("runs", "models") else f"there are no {kind}")

@@ -4,7 +4,15 @@ import re
 from typing import Any
 
 INSTEAD = {
-    "recipes": "docs settings",
+    **{kind: f"list {kind}" for kind in ("recipes", "constitutions", "tasks", "stages", "models", "runs", "triggers")},
+    "ls": "list runs",
+    "delete": "rm",
+    "remove": "rm",
+    "rename": "mv",
+    "copy": "cp",
+    "clean": "gc",
+    "prune": "gc",
+    "start": "init",
     "settings": "docs settings",
     "config": "schema",
     "train": "run",
@@ -28,7 +36,7 @@ def describe_usage(error: Any) -> str:
         from selfimprove.errors import nearest
 
         name = unknown[1]
-        meant = nearest(name, context.command.commands) or (INSTEAD.get(name) if path == "selfimprove" else None)
+        meant = (INSTEAD.get(name) if path == "selfimprove" else None) or nearest(name, context.command.commands)
         said = unknown[0] + (f" Did you mean '{meant}'?" if meant else "")
     return f"{said} See: {path} --help"
 
