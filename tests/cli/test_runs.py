@@ -1,6 +1,7 @@
 """Keeping a folder of runs in order: lists, a folder to start from, rm, mv, cp, and gc before a run goes on."""
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -12,10 +13,11 @@ from rich.cells import cell_len
 from small import record_ids, small_recipe, weight_hashes
 from test_cli import call
 
+from selfimprove.engines import ScriptedEngine
 from selfimprove.engines.models import build_model
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Checkpoint, Promotion
+from selfimprove.records import Checkpoint, Problem, Promotion
 from selfimprove.records.columns import lay_out
 from selfimprove.running.find_model import find_best, locate_model
 from selfimprove.running.loop import run_loop
@@ -105,31 +107,27 @@ def test_rows_fit_any_terminal_and_lose_no_word(width: int) -> None:
 
 
 def test_init_writes_a_folder_that_runs_as_it_is(tmp_path: Path) -> None:
-    alphabet = "".join(map(chr, range(32, 127))) + "\n–—’“”…"
-    build_model(
-        Build(hidden_size=32, intermediate_size=32, layers=1, heads=1, max_positions=2048, alphabet=alphabet),
-        tmp_path / "model",
-        seed=1,
-    )
+    shape = Build(hidden_size=32, intermediate_size=32, layers=1, heads=1, alphabet="".join(map(chr, range(10, 127))))
+    build_model(shape, tmp_path / "model", seed=1)
     done = call("init", "mine", "--model", str(tmp_path / "model"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "next: cd mine && selfimprove run recipe.yaml" in done.stdout
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"recipe.yaml", "constitution.yaml", "problems.csv"}
     assert call("constitution", "check", "constitution.yaml", "--strict", folder=tmp_path / "mine").returncode == 0
-    # Fewer and shorter texts than as it is; every stage of it runs.
-    small = [
-        "rounds=1",
-        "generate.samples=1",
-        "frontier.problems=2",
-        "evaluate.limit=2",
-        "sft.epochs=1",
-        "sft.fewest=1",
-    ]
-    small += [f"{stage}.max_tokens=4" for stage in ("generate", "critique", "revise", "rationalize", "evaluate")]
-    changes = [part for one in small for part in ("--set", one)]
-    ran = call("run", "recipe.yaml", *changes, "--set", "engine.threads=1", folder=tmp_path / "mine")
-    assert ran.returncode == 0, ran.stderr
-    assert "round 1 revise" in ran.stdout and "round 1 promote" in ran.stdout
+    # Somebody writes who knows every second answer; a real model is trained, with an adapter.
+    with (tmp_path / "mine/problems.csv").open(newline="") as file:
+        known = {row["question"]: row["answer"] for row in csv.DictReader(file)}
+
+    def write(prompt: str, seed: int) -> str:
+        asked = max(known, key=lambda one: prompt.rfind(one))
+        return f"The answer is {int(known[asked]) + seed % 2}."
+
+    run = RunFolder(tmp_path / "runs/mine")
+    recipe = load_recipe(str(tmp_path / "mine/recipe.yaml"), ["rounds=1", "engine.threads=1", "sft.epochs=1"])
+    run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(write))
+    assert len(run.stage(0, "problems").read(Problem)) == 8
+    closed = {stage.path.name for stage in run.stages() if stage.closed}
+    assert {"generate", "rationalize", "revise", "select", "sft", "evaluate", "promote"} <= closed
     again = call("init", "mine", folder=tmp_path)
     assert again.returncode == 2 and "is there already, and nothing was written" in again.stderr
     assert call("init", "a b", folder=tmp_path).returncode == 2
