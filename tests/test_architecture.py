@@ -87,7 +87,7 @@ HOMES = {
     "trl": {"trainers"},
     "duckdb": {"store"},
     "networkx": {"records", "verifiers"},
-    "pyarrow": {"store", "trainers", "results"},
+    "pyarrow": {"store", "trainers", "results", "tasks.tables"},
     "peft": {"engines", "trainers"},
     "scipy": {"records", "running"},  # a run imports it early, on the imports' account
     "typer": {"cli"},

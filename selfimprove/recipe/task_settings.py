@@ -204,6 +204,66 @@ class JsonlTask(PoolTask):
     )
 
 
+class Span(Settings):
+    """Numbers from one to another one, both included."""
+
+    at_least: float | None = None
+    """The smallest."""
+    at_most: float | None = None
+    """The largest."""
+
+
+Plain = bool | int | float | str | None
+Wanted = Span | tuple[Plain, ...] | Plain
+"""What a filter asks of a column."""
+
+
+class DatasetTask(PoolTask):
+    """Problems from a file of any common form, a folder that `datasets` saved, or a data set on the hub.
+
+    A column is named by its key or by a path such as `meta.solution` or `choices.text`, in which a number is a place
+    in a list.
+    """
+
+    family = "dataset"
+    name: Literal["dataset"] = "dataset"
+    """The task."""
+    path: str = unhashed(
+        ...,
+        "a file (.jsonl, .json, .csv, .tsv, all of them also .gz; .parquet, .arrow), a folder that `datasets` saved, "
+        "or a name on the hub",
+    )
+    config: str | None = unhashed(None, "of a data set with several: which one")
+    split: str = unhashed("train", "of a folder or a hub name: the part that is trained on")
+    revision: str | None = unhashed(None, "of a hub name: a branch, a tag or a commit")
+    question: str = "question"
+    """The column of the question."""
+    answer: str = "answer"
+    """The column of the answer: a text, a number, true or false, or a list of them."""
+    messages: str | None = None
+    """The column of a conversation, in place of the question: a list of `{role: …, content: …}`. Where there is no
+    answer, the last turn of the assistant is it. Earlier turns are shown as a transcript."""
+    options: str | None = None
+    """The column of a list of options, for `compare: choice`; the answer is then a letter, the text of one, or its
+    place in the list, 0 the first."""
+    level: str | None = None
+    """The column of a whole number that orders problems from easy to hard; by default all are level 0."""
+    where: dict[str, Wanted] = Field(default_factory=dict)
+    """Only rows in which each of these columns has this value, one of these, or a number in a span:
+    {subject: [algebra, geometry], level: {at_most: 3}}."""
+    rows: PositiveInt | None = None
+    """Read at most n of these rows, the first ones; by default all."""
+    bad: Literal["skip", "stop"] = "skip"
+    """skip: a row that makes no problem is left out, counted and named; stop: it ends the run."""
+    compare: Comparison = "math"
+    """math: numbers, and whatever sympy can compare; text: without case and surrounding space; choice: options by
+    letter or text; judge: a model decides, by the recipe's `judge`."""
+    evaluate_path: str | None = unhashed(
+        None, "another file, folder or hub name whose problems are held out; by default `held_out` of `path`'s are"
+    )
+    evaluate_split: str | None = unhashed(None, "the split whose problems are held out, such as test")
+
+
 class PromptsTask(PoolTask):
     """Open prompts without answers, such as `prompts/red-team`: one JSON object a line with `prompt`, and `tag` where a
     principle's scope asks for one."""
@@ -272,6 +332,7 @@ Task = Annotated[
     | Annotated[BbhTask, Tag("bbh")]
     | Annotated[ReasoningGymTask, Tag("reasoning_gym")]
     | Annotated[JsonlTask, Tag("jsonl")]
+    | Annotated[DatasetTask, Tag("dataset")]
     | Annotated[PromptsTask, Tag("prompts")]
     | Annotated[ScoredTask, Tag("scored")],
     Discriminator(_family),

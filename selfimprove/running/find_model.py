@@ -6,6 +6,7 @@ from pathlib import Path
 from selfimprove.engines.models import ADAPTER
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Promotion
+from selfimprove.running.upkeep import check_freed
 from selfimprove.store import RunFolder, find_run
 from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import check_weights, find_first, locate_weights
@@ -30,6 +31,7 @@ def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | N
         return None
     folder = find_run(name, runs)
     checkpoint = find_best(folder) if round_ is None else find_of_round(folder, round_)
+    check_freed(folder, checkpoint.path)
     check_weights(folder, checkpoint, find_first(folder))
     return folder, checkpoint
 

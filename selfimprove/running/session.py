@@ -16,6 +16,7 @@ from selfimprove.running.engine_slot import EngineSlot, import_models, load_with
 from selfimprove.running.inputs import Inputs
 from selfimprove.running.plan import Plan, PlannedStage, build_plan
 from selfimprove.running.report import Report, Silent
+from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
@@ -186,6 +187,7 @@ class Session:
 
     def weights(self, checkpoint: Checkpoint) -> str:
         """Where a checkpoint lies; raises StoreError where its weights are not the recorded ones."""
+        check_freed(self.folder, checkpoint.path)
         first = self.first_checkpoint() if checkpoint.base is not None else None
         check_weights(self.folder, checkpoint, first)
         return str(self.locate(checkpoint.path))

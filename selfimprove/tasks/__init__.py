@@ -9,6 +9,7 @@ from selfimprove.recipe.task_settings import (
     AsdivTask,
     BbhTask,
     CommonsenseqaTask,
+    DatasetTask,
     Gsm8kTask,
     JsonlTask,
     MmluTask,
@@ -23,6 +24,7 @@ from selfimprove.tasks.asdiv import load_asdiv
 from selfimprove.tasks.base import Task, check_disjoint
 from selfimprove.tasks.bbh import load_bbh
 from selfimprove.tasks.commonsenseqa import load_commonsenseqa
+from selfimprove.tasks.dataset import load_dataset
 from selfimprove.tasks.gsm8k import load_gsm8k
 from selfimprove.tasks.jsonl import load_jsonl
 from selfimprove.tasks.mmlu import load_mmlu
@@ -60,5 +62,6 @@ declare_task(MmluTask, load_mmlu)
 declare_task(BbhTask, load_bbh)
 declare_task(ReasoningGymTask, load_reasoning_gym)
 declare_task(JsonlTask, load_jsonl)
+declare_task(DatasetTask, load_dataset)
 declare_task(PromptsTask, load_prompts)
 declare_task(ScoredTask, load_scored)

@@ -187,12 +187,12 @@ def read_text(path: Path) -> str:
     return text
 
 
-def load_hub(data: str, split: str, subset: str | None = None) -> Iterable[dict[str, Any]]:
+def load_hub(data: str, split: str, subset: str | None = None, revision: str | None = None) -> Iterable[dict[str, Any]]:
     """Load a split of a data set from the hub; raises TaskError that says how to use a local copy."""
     from datasets import load_dataset
 
     try:
-        rows: Iterable[dict[str, Any]] = load_dataset(data, subset, split=split)
+        rows: Iterable[dict[str, Any]] = load_dataset(data, subset, split=split, revision=revision)
     except Exception as error:  # the hub's client raises dozens of types for "not reachable"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TaskError(f"{data}: cannot be loaded from the hub ({reason[:120]}); set 'path' to a local copy") from None

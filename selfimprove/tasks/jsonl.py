@@ -62,7 +62,9 @@ def _read(path: Path, settings: JsonlTask) -> tuple[list[Problem], list[str]]:
         key = question_key(problem.question), problem.options
         first = problems.setdefault(key, problem)
         if first.answer != problem.answer:
-            others.append(f"lines {lines[key]} and {number}: {_shown(first.answer)} and {_shown(problem.answer)}")
+            others.append(
+                f"lines {lines[key]} and {number}: {show_answer(first.answer)} and {show_answer(problem.answer)}"
+            )
         lines.setdefault(key, number)
     if not problems:
         raise TaskError(f"{path}: holds no problem")
@@ -89,7 +91,7 @@ def _remarks(path: Path, problems: dict[Asked, Problem], lines: dict[Asked, int]
         yield f"{path}: the same question has different answers ({named}); the first one counts"
 
 
-def _shown(answer: str | None) -> str:
+def show_answer(answer: str | None) -> str:
     return "no answer" if answer is None else repr(answer if len(answer) <= 40 else answer[:39] + "…")
 
 

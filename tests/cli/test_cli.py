@@ -278,7 +278,7 @@ MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     ),
     (("run", "small.yaml", "--set", "generate.samples=3", "--redo", "al"), r"--redo al: no such stage"),
     (("run", "small.yaml", "--redo", "stf"), r"--redo stf: no such stage"),
-    (("recipes",), r"No such command 'recipes'\. Did you mean 'docs settings'\? See: selfimprove --help"),
+    (("recipes",), r"No such command 'recipes'\. Did you mean 'list recipes'\? See: selfimprove --help"),
     (("merge",), r"No such command 'merge'\. See: selfimprove --help"),
     (("constitution", "chek"), r"No such command 'chek'\. Did you mean 'check'\? See: selfimprove constitution --help"),
     (("constitution",), r"Missing command\. See: selfimprove constitution --help"),

@@ -1,0 +1,94 @@
+"""The commands that run a recipe, say what it would do, and serve what came out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selfimprove.cli.options import ModelOption, NameOption, Overrides, RecipeName, Runs, UsageError, read_overrides
+
+if TYPE_CHECKING:
+    from selfimprove.recipe import Recipe
+    from selfimprove.running.cluster import OnRay
+
+
+def run(
+    recipe: RecipeName = "arithmetic",
+    set_: Overrides = None,
+    model: ModelOption = None,
+    name: NameOption = None,
+    runs: Runs = Path("runs"),
+    redo: Annotated[
+        list[str] | None, typer.Option(help="Do again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="ray: spread it over a cluster.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --on ray: so many processes load the model.")] = None,
+) -> None:
+    """Run a recipe; the same command again continues where it stopped."""
+    from contextlib import nullcontext
+
+    from selfimprove.recipe.file import load_recipe
+    from selfimprove.results.judged import check_judged
+    from selfimprove.results.status import print_status
+    from selfimprove.running.loop import run_loop
+    from selfimprove.running.progress import watching
+    from selfimprove.store import RunFolder
+
+    if on not in (None, "ray") or (workers and not on):
+        raise UsageError("--on takes 'ray', and --workers goes with it.")
+    changes = [*read_overrides(set_, model, name, runs), *([f"ray.workers={workers}"] if workers else [])]
+    loaded = load_recipe(recipe, changes)
+    folder = RunFolder(runs / loaded.name)
+    with watching(folder) as report, _spread(loaded) if on else nullcontext() as runner:
+        run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
+    print_status(folder)
+    check_judged(folder)
+
+
+def _spread(recipe: "Recipe") -> "OnRay":
+    from selfimprove.running.cluster import OnRay
+
+    return OnRay(recipe.ray)
+
+
+def plan(
+    recipe: RecipeName = "arithmetic",
+    set_: Overrides = None,
+    model: ModelOption = None,
+    name: NameOption = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
+    from selfimprove.recipe.file import load_recipe
+    from selfimprove.running.estimate import print_plan
+    from selfimprove.store import RunFolder
+
+    loaded = load_recipe(recipe, read_overrides(set_, model, name, runs))
+    print_plan(loaded, RunFolder(runs / loaded.name))
+
+
+def serve(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A model's folder or hub name, a run (its best checkpoint) or a round: mine/round-02.")
+    ],
+    servers: Annotated[int | None, typer.Option(min=1, help="So many servers; one a GPU without it.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first server's port on 127.0.0.1.")] = 8000,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; a run's own without it.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that one server is spread over.")] = 1,
+    memory: Annotated[float, typer.Option(min=0, max=1, help="The share of a GPU's memory that a server takes.")] = 0.9,
+    cache: Annotated[str | None, typer.Option(help="The key-value cache's size in place of that, such as 8G.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="The longest prompt and completion together.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each server.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="The environment variable that holds a key; only with one a run can give them new weights."),
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Start vLLM servers of a checkpoint on this machine, and keep them alive until Ctrl-C."""
+    from selfimprove.running.serve import read_settings
+    from selfimprove.running.serve import serve as serve_checkpoint
+
+    vllm = {"gpus": gpus, "memory": memory, "cache": cache, "max_length": max_length}
+    settings = read_settings({"threads": threads, "vllm": vllm})
+    serve_checkpoint(checkpoint, runs=runs, servers=servers, port=port, settings=settings, dtype=dtype, key=key)
