@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from selfimprove.recipe.task_settings import Marks
-from selfimprove.verifiers.announcements import Announcement, find_announcements, is_negated
+from selfimprove.verifiers.announcements import Announcement, find_announcements, is_changed, is_negated
 from selfimprove.verifiers.hedges import CERTAIN, Doubt
 from selfimprove.verifiers.layout import Framed, find_tags, lay_out
 from selfimprove.verifiers.numbers import clean, read_number
@@ -63,7 +63,9 @@ _ABOVE = re.compile(
 # An announcement that announces nothing: `if the answer is`, `the wrong answer is`.
 _NO_ANNOUNCEMENT = re.compile(
     r"(?:\b(?:if|suppose|supposing|assuming|assume|unless|whether)\s(?:that\s)?(?:(?:the|my|our|your|an?)\s)?"
-    r"|\b(?:wrong|incorrect|false|tempting|naive|first|initial|previous|worst)\s)(?:final |correct )?$",
+    r"|\b(?:wrong|incorrect|false|tempting|naive|first|initial|previous|worst|trap|mistaken|erroneous|flawed|bogus)\s"
+    r"|\b(?:doubt|not (?:sure|certain|clear|true|right|correct)|unsure|unclear|untrue|false|deny)\s(?:that\s)?"
+    r"(?:(?:the|my|our|your|an?)\s)?)(?:final |correct )?$",
     re.IGNORECASE,
 )
 # What says of an answer only that it stands: `our answer is correct`.
@@ -176,8 +178,10 @@ def _announce_foreign(text: str, found: Announcement, whole: bool) -> Statement:
     shown = " ".join(text[found.start : min(line, found.end + 60)].split())
     if found.supposed:
         return said._replace(doubt=Doubt(hedge=shown, denied=True))
-    denied = is_negated(found.language, text[found.end : found.end + max(inside, 0)], text[said.end : line])
-    if denied or not (read_number(plain) or is_formula(plain)):
+    before, after = text[found.end : found.end + max(inside, 0)], text[said.end : line]
+    changed = is_negated(found.language, before, after)
+    changed = changed or is_changed(found.language, f"{found.between} {before}", after)
+    if changed or not (read_number(plain) or is_formula(plain)):
         return said._replace(text=said.text or shown, doubt=Doubt(unclear=shown))
     return said._replace(text=plain)
 
