@@ -49,7 +49,7 @@ _LINE = re.compile(r"####[ \t]*:?[ \t]*(?=([^\n#]{1,300}))")
 _NOUN = r"(?<![/\w])(?:answers?|ans(?![a-z]))(?:\*\*|[\"'`_*])?"
 _SAID = re.compile(
     rf"{_NOUN}\s{{0,3}}(?:(?:is|are|(?P<denied>(?:is|are|was|could|can|wo|would)(?:n't| not)(?: be)?"
-    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|:[-–—](?=\s)|[:=>→]"
+    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|:[-–—](?=\s)|[:>→]|==?(?!=)"
     r"|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
     r"(?:\*\*)?[ \t]{0,3}(?=(?P<said>[^\n]{1,300}))",  # looked at and not taken: a second announcement may follow
     re.IGNORECASE,
@@ -57,7 +57,7 @@ _SAID = re.compile(
 # The answer may stand alone below its announcement.
 _ABOVE = re.compile(
     rf"(?:{_NOUN}(?:\s(?:to|of|for|in)\s[^\n.:]{{1,60}}?)?(?:\s(?:is|are))?(?:\s(?:therefore|thus|then|hence|simply))?|####)"
-    r"[\s:*_>#]{0,8}\n\s{0,8}(?P<said>[^\n]{1,80})(?=\n|$)",
+    r"[\s:*_>#]{0,8}\n(?:[=-]{3,40}\n)?\s{0,8}(?P<said>[^\n]{1,80})(?=\n|$)",
     re.IGNORECASE,
 )
 # An announcement that announces nothing: `if the answer is`, `the wrong answer is`.
@@ -78,6 +78,7 @@ _NO_VALUE = re.compile(
 )
 
 
+_ITEM = re.compile(r"(?:[-–—+]|\d{1,2}[.)])\s{1,3}(?=\S)")
 _BEGINNING = re.compile("ans|(?=####)")  # of an announcement, in lower case
 _CLOSES, _END_OF_MATH = re.compile(r"\s{0,2}\}\s{0,2}(?!\})"), re.compile(r"\\[\])]|\$")
 _HINTS = ("answer", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
@@ -198,6 +199,13 @@ def _stated_above(text: str, lowered: str, whole: bool) -> list[Statement]:
         line = one["said"].strip().removeprefix("> ")  # a quotation, and no inequality
         if line.startswith(("$$", "\\[")):
             found.append(read_value(line, start, whole))
+            continue
+        item = _ITEM.match(line)
+        if item and read_number(line[item.end() :].strip(" .*_`$")):  # a bullet, or a minus; an item, or a decimal
+            shown = f"{one[0].splitlines()[0]} {line}"
+            found.append(
+                Statement(line[item.end() :].strip(" .*_`$"), start, start + len(line), doubt=Doubt(unclear=shown))
+            )
             continue
         plain, alone = line.strip(" .*_`"), read_value(line, start, whole)
         short = (

@@ -37,7 +37,23 @@ _TERM = re.compile(
     r"\d\s?[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
 )
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor)\b|n't\b", re.IGNORECASE)
-_FUNCTIONS = {"sin", "cos", "tan", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "infty", "text", "frac", "pmod"}
+_FUNCTIONS = {
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "exp",
+    "sqrt",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "infty",
+    "infinity",
+    "inf",
+    "text",
+    "frac",
+    "pmod",
+}
 _FOREIGN = re.compile(LETTER)
 # A short English word is no formula: a text was cut off after it.
 _SHORT_WORDS = frozenset(
