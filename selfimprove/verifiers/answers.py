@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from selfimprove.recipe.task_settings import Marks
-from selfimprove.verifiers.announcements import Announcement, find_announcements, is_negated
+from selfimprove.verifiers.announcements import Announcement, find_announcements, is_changed, is_negated
 from selfimprove.verifiers.hedges import CERTAIN, Doubt
 from selfimprove.verifiers.layout import Framed, find_tags, lay_out
 from selfimprove.verifiers.numbers import clean, read_number
@@ -49,7 +49,7 @@ _LINE = re.compile(r"####[ \t]*:?[ \t]*(?=([^\n#]{1,300}))")
 _NOUN = r"(?<![/\w])(?:answers?|ans(?![a-z]))(?:\*\*|[\"'`_*])?"
 _SAID = re.compile(
     rf"{_NOUN}\s{{0,3}}(?:(?:is|are|(?P<denied>(?:is|are|was|could|can|wo|would)(?:n't| not)(?: be)?"
-    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|:[-–—](?=\s)|[:=>→]"
+    r"|cannot be|can't be)|(?:to|of|for|in) [^.\n:]{1,60}? is)\b\s{0,3}:?|:[-–—](?=\s)|[:>→]|==?(?!=)"
     r"|[-–—]{1,2}>?(?=\s[\s*_\"'`]{0,4}[-+$\\(]{0,3}[\d\\]))"
     r"(?:\*\*)?[ \t]{0,3}(?=(?P<said>[^\n]{1,300}))",  # looked at and not taken: a second announcement may follow
     re.IGNORECASE,
@@ -57,13 +57,15 @@ _SAID = re.compile(
 # The answer may stand alone below its announcement.
 _ABOVE = re.compile(
     rf"(?:{_NOUN}(?:\s(?:to|of|for|in)\s[^\n.:]{{1,60}}?)?(?:\s(?:is|are))?(?:\s(?:therefore|thus|then|hence|simply))?|####)"
-    r"[\s:*_>#]{0,8}\n\s{0,8}(?P<said>[^\n]{1,80})(?=\n|$)",
+    r"[\s:*_>#]{0,8}\n(?:[=-]{3,40}\n)?\s{0,8}(?P<said>[^\n]{1,80})(?=\n|$)",
     re.IGNORECASE,
 )
 # An announcement that announces nothing: `if the answer is`, `the wrong answer is`.
 _NO_ANNOUNCEMENT = re.compile(
     r"(?:\b(?:if|suppose|supposing|assuming|assume|unless|whether)\s(?:that\s)?(?:(?:the|my|our|your|an?)\s)?"
-    r"|\b(?:wrong|incorrect|false|tempting|naive|first|initial|previous|worst)\s)(?:final |correct )?$",
+    r"|\b(?:wrong|incorrect|false|tempting|naive|first|initial|previous|worst|trap|mistaken|erroneous|flawed|bogus)\s"
+    r"|\b(?:doubt|not (?:sure|certain|clear|true|right|correct)|unsure|unclear|untrue|false|deny)\s(?:that\s)?"
+    r"(?:(?:the|my|our|your|an?)\s)?)(?:final |correct )?$",
     re.IGNORECASE,
 )
 # What says of an answer only that it stands: `our answer is correct`.
@@ -76,6 +78,7 @@ _NO_VALUE = re.compile(
 )
 
 
+_ITEM = re.compile(r"(?:[-–—+]|\d{1,2}[.)])\s{1,3}(?=\S)")
 _BEGINNING = re.compile("ans|(?=####)")  # of an announcement, in lower case
 _CLOSES, _END_OF_MATH = re.compile(r"\s{0,2}\}\s{0,2}(?!\})"), re.compile(r"\\[\])]|\$")
 _HINTS = ("answer", "\nans", " ans:", " ans.", " ans ", "*ans", "#ans")  # before a slower look
@@ -176,8 +179,10 @@ def _announce_foreign(text: str, found: Announcement, whole: bool) -> Statement:
     shown = " ".join(text[found.start : min(line, found.end + 60)].split())
     if found.supposed:
         return said._replace(doubt=Doubt(hedge=shown, denied=True))
-    denied = is_negated(found.language, text[found.end : found.end + max(inside, 0)], text[said.end : line])
-    if denied or not (read_number(plain) or is_formula(plain)):
+    before, after = text[found.end : found.end + max(inside, 0)], text[said.end : line]
+    changed = is_negated(found.language, before, after)
+    changed = changed or is_changed(found.language, f"{found.between} {before}", after)
+    if changed or not (read_number(plain) or is_formula(plain)):
         return said._replace(text=said.text or shown, doubt=Doubt(unclear=shown))
     return said._replace(text=plain)
 
@@ -194,6 +199,13 @@ def _stated_above(text: str, lowered: str, whole: bool) -> list[Statement]:
         line = one["said"].strip().removeprefix("> ")  # a quotation, and no inequality
         if line.startswith(("$$", "\\[")):
             found.append(read_value(line, start, whole))
+            continue
+        item = _ITEM.match(line)
+        if item and read_number(line[item.end() :].strip(" .*_`$")):  # a bullet, or a minus; an item, or a decimal
+            shown = f"{one[0].splitlines()[0]} {line}"
+            found.append(
+                Statement(line[item.end() :].strip(" .*_`$"), start, start + len(line), doubt=Doubt(unclear=shown))
+            )
             continue
         plain, alone = line.strip(" .*_`"), read_value(line, start, whole)
         short = (

@@ -79,12 +79,13 @@ class ChoiceVerifier:
             kept = list(dict.fromkeys(pick for pick in named if not pick.startswith("not ")))
             joined = " and ".join(kept)
             if options.lettered:
-                joined = " and ".join(sorted(set(joined.split(" and "))))
+                joined = options.combine(joined)
             return joined or named[-1]
         if self.settings.stated:
             return None
         settled, pick = read_lines(text, options)
-        return pick if settled else read_last(text, options)
+        found = pick if settled else read_last(text, options)
+        return options.combine(found) if found and options.lettered else found
 
     def _prepare(self, text: str) -> str:
         # The forms of compatibility may be many times longer than the text.

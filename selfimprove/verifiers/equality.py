@@ -95,6 +95,7 @@ class Comparison:
                 return expected.value == "()" and self.same_each(expected.args, ordered)
             return said.op == "tuple" and expected.value == said.value and self.same_each(expected.args, said.args)
         if expected.op == "matrix":
+            said = _as_matrix(said)
             return said.op == "matrix" and expected.value == said.value and self.same_each(expected.args, said.args)
         return said.op == "set" and len(said.args) == 1 and self.compare(expected, said.args[0])
 
@@ -342,6 +343,16 @@ def _shown_places(expected: Node, said: Node) -> int:
     digits = len(str(int(abs(value) * 10**places)))
     enough = places >= MIN_DECIMALS and digits >= (MIN_DECIMALS if expected.op == "decimal" else MIN_DIGITS)
     return places if enough else 0
+
+
+def _as_matrix(node: Node) -> Node:
+    """A list of rows in square brackets, as programs write a matrix: `[[1, 2], [3, 4]]`."""
+    rows = node.args
+    if node.op != "tuple" or node.value != "[]" or any(row.op != "tuple" or row.value != "[]" for row in rows):
+        return node
+    if len({len(row.args) for row in rows}) > 1:
+        return node
+    return Node("matrix", tuple(one for row in rows for one in row.args), (len(rows), len(rows[0].args)))
 
 
 def _same_numeral(expected: Node, said: Node) -> bool:

@@ -59,7 +59,7 @@ _TOKEN = re.compile(
 )
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\s?(?:\{(\d{1,20})\}|(\d))")
 # Words behind a formula: `5\\sqrt2 square units`, `9 (apples)`.
-_BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2}){1,6})\)?\.?$")
+_BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2}){1,6}[²³]?)\)?\.?$")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{1,60}")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", "%", "!"}  # what a unit may follow
@@ -125,7 +125,7 @@ def _tokenize(text: str) -> list[Token]:
 def without_unit(text: str) -> str:
     """A formula without the words behind it."""
     behind = _BEHIND.search(text, max(0, len(text) - 150))
-    return text[: behind.start()] if behind and is_unit(behind[1].strip(" .")) else text
+    return text[: behind.start()] if behind and is_unit(behind[1].strip(" .²³")) else text
 
 
 def _repeating(found: re.Match[str]) -> str:
@@ -473,7 +473,8 @@ class _Parser:
         factors = [self.signed_factor()]
         while self.kind != "function" and self.kind not in _ENDS and self.begins_factor(factors[-1]):
             factors.append(self.factor())
-        if self.take("/"):  # `\sin \pi/4`
+        # Of `\sin \pi/4` all is the angle, of `\sin x/\cos x` not.
+        if self.kind == "/" and self.tokens[self.at + 1].kind == "number" and self.take("/"):
             factors.append(Node("power", (self.factor(), MINUS_ONE)))
         return (factors[0] if len(factors) == 1 else Node("multiply", tuple(factors)),)
 

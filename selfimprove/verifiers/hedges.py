@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from selfimprove.verifiers.modifiers import SCALES, changes, doubts
 from selfimprove.verifiers.numbers import find_numbers, read_number
 
 AFTER = 400  # characters after an answer in which it may be taken back
@@ -19,12 +20,13 @@ _WORD_VALUES = {
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_WORD_VALUES)})\b", re.IGNORECASE)
 # A number that one of these follows is a part of another one, or a bound.
 _PARTIAL = re.compile(
-    r"\s{0,2}(?:(?:squared|cubed|factorial|remainder|hal(?:f|ves)|thirds|fourths|fifths|sixths|sevenths|eighths"
-    r"|ninths|tenths|hundredths|thousandths|pi|sqrt|mil|mn|bn|lakh|crore)\b|[πr√½¼¾²³]\s?\d{0,2}(?![a-zA-Z])"
+    rf"\s{{0,2}}(?:{SCALES})"
+    r"|\s{0,2}(?:(?:squared|cubed|factorial|remainder|hal(?:f|ves)|thirds|fourths|fifths|sixths|sevenths|eighths"
+    r"|ninths|tenths|hundredths|thousandths|pi|sqrt|mil|mn|bn|lakhs?|crores?|tens|hundreds|thousands|millions|billions|trillions|grand|gross)\b|[πr√½¼¾²³]\s?\d{0,2}(?![a-zA-Z])"
     r"|(?:or|and) (?:more|less|fewer|up|above|below|one half|one third|one quarter|a quarter|a third)\b"
     r"|(?:more|less|fewer|greater|higher|lower) than\b|(?:out of|of|per) \$?\d"
     r"|in \$?\d(?!\d{0,3} (?:second|minute|hour|day|week|month|year)s?\b)|(?:multiplied|divided) by\b"
-    r"|degrees below\b|at (?:most|least)\b|(?:choose|mod|root|base|log|div)\s\d"
+    r"|degrees below\b|at (?:most|least)\b|(?:choose|mod|root|(?:in )?base|log|div)\s\d"
     r"|(?:over|by)\s\d{1,9}\s*$|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hRCP]\s?\d|->|=>|→|\?\s?\d)"
 )
 # What announces a further value of the same thing.
@@ -109,11 +111,12 @@ def _plain(text: str) -> str:
 def look_after(text: str, start: int, end: int, value: object) -> Doubt:
     """What the rest of the sentence makes of a number that was announced as the answer."""
     ends = _SENTENCE.search(text, end)
-    rest = text[end : min(ends.start() if ends else len(text), end + NEAR)]
-    rest = _plain(rest)
+    rest = _plain(text[end : min(ends.start() if ends else len(text), end + NEAR)])
     shown = " ".join(f"{text[start:end]}{rest[:40]}".split())
     partial = _PARTIAL.match(rest)
     if partial and not (text[end - 1] == "%" and "of" in partial[0]):
+        return Doubt(unclear=shown)
+    if doubts("", rest):
         return Doubt(unclear=shown)
     for begin, stop, other in _values(rest):
         if other == value:
@@ -168,24 +171,25 @@ def look_around(line: str, start: int, end: int) -> Doubt:
     """What the line makes of its last number, where no answer was announced."""
     before, shown = line[:start], " ".join(line[max(0, start - 30) : end + 10].split())
     near = before[-30:]
-    if _OPERATES.search(near) or _PARTIAL.match(line, end):
+    if _OPERATES.search(near) or _PARTIAL.match(line, end) or changes(before):
         return Doubt(unclear=shown)
+    doubted = doubts(before, line[end:])
     bound = list(_BOUND.finditer(near))
     if bound and not re.search(r"\d|=", near[bound[-1].end() :]):
         return Doubt(unclear=shown)
     earlier = find_numbers(before[-NEAR:])
     if not earlier:
-        return CERTAIN
+        return Doubt(unclear=shown) if doubted else CERTAIN
     offset = max(0, len(before) - NEAR)
     between = _plain(before[offset + earlier[-1].end() :])
     _, join = _joined(between)
     if not join.strip() or read_number(earlier[-1][0].strip()) == read_number(line[start:end].strip()):
-        return CERTAIN
+        return Doubt(unclear=shown) if doubted else CERTAIN
     if re.search(r"\b(?:or|maybe|possibly|perhaps|either)\b", join, re.IGNORECASE):
         return Doubt(hedge=shown)
     if re.search(r"\bbetween\b", before[-NEAR:], re.IGNORECASE) or re.search(r"\bto\b|^\s*[-–—]\s*$", join):
         return Doubt(hedge=shown)
-    return Doubt(unclear=shown) if re.search(r"\band\b|&|\|", join) else CERTAIN
+    return Doubt(unclear=shown) if doubted or re.search(r"\band\b|&|\|", join) else CERTAIN
 
 
 def find_cue(tail: str) -> int | None:

@@ -174,7 +174,13 @@ class MathVerifier:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
             return _judgement(True, answer, gold, "the same text", "")
-        special = _compare_times(gold, answer) or _compare_commas(gold, answer, expected, extracted)
+        if extracted is not None and "," in answer and "," not in gold:
+            answer = str(extracted.value)  # 100,000 is no list beside 10^5
+        special = (
+            _compare_times(gold, answer)
+            or _compare_hours(gold, answer, expected)
+            or _compare_commas(gold, answer, expected, extracted)
+        )
         if special:
             return special
         if has_equation(answer) and not has_equation(gold) and "," not in gold:
@@ -274,6 +280,14 @@ def _compare_times(gold: str, answer: str) -> Judgement | None:
         return _undecided(gold, answer, f"the expected time is {expected[1]}, and the answer does not say")
     same = expected[0] == extracted[0] and (not expected[1] or expected[1] == extracted[1])
     return _judgement(same, answer, gold, "the same time", "not the same time")
+
+
+def _compare_hours(gold: str, answer: str, expected: Number | None) -> Judgement | None:
+    """A time on the hour beside its number: `7 a.m.` where 7 is expected may be right."""
+    said = read_time(answer)
+    if expected is None or said is None or not said[1] or ":" in f"{gold}{answer}" or said[0] // 3600 != expected.value:
+        return None
+    return _undecided(gold, answer, "a time of day, where a number is expected")
 
 
 def _compare_commas(gold: str, answer: str, expected: Number | None, extracted: Number | None) -> Judgement | None:

@@ -14,6 +14,7 @@ JOIN = (
     r"(?:(?:maybe|perhaps|possibly|either|also|option|choice|the|an?)\s){0,2}"
 )
 JOINED = re.compile(JOIN, re.IGNORECASE)
+_JOINT = re.compile(r"(?:[Bb]oth )?\(?[A-Z]\)?(?:, \(?[A-Z]\)?){0,3},? (?:and|&) \(?[A-Z]\)?(?: only)?")
 _ENDS = re.compile(r"\s*$|[.,](?!\d)|[;:!?)\"'”*]|\s+(?:[-–—(]|(?:because|since|as|which|but|not)\b)")
 
 
@@ -67,6 +68,18 @@ class Options:
 
     def name(self, found: Sequence[int]) -> str:
         return " and ".join(self.names[at] for at in sorted(set(found)))
+
+    def combine(self, joined: str) -> str:
+        """Letters that are joined, in order; or that of the option which says just that: of `Both A and C` its own."""
+        letters = sorted(set(joined.split(" and ")))
+        same = [at for at, one in enumerate(self._joint) if one == letters] if len(letters) > 1 else []
+        return self.names[same[0]] if len(same) == 1 else " and ".join(letters)
+
+    @cached_property
+    def _joint(self) -> list[list[str]]:
+        """The letters that each option names, where it is nothing but several of them."""
+        found = [re.findall(r"[A-Z]", one.removeprefix("Both").removeprefix("both")) for one in self.texts]
+        return [sorted(set(one)) if _JOINT.fullmatch(text) else [] for one, text in zip(found, self.texts, strict=True)]
 
     def show(self, at: int) -> str:
         return f"({self.names[at]}) {quote(self.texts[at])[1:-1]}" if self.lettered else self.names[at]

@@ -13,10 +13,11 @@ DECORATION = ' \t\r\n*_`$"“”'
 _HEADING = re.compile(
     r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>|[-•](?=\s{1,3}[(\[]?[A-Z][)\].]?\s*$))[ \t]{1,3}", re.MULTILINE
 )
+_INLINE = re.compile(r"\\\(\s?([A-Z])\s?\\\)")
 _TICKS = " ✅✔✓☑🎯\ufe0f"
 # Each option judged after its letter: `A? No. B? Yes.`
 _JUDGED = re.compile(
-    r"(?<![\w'’])[(\[]?([A-Z])[)\].:]{0,2}\s?(?:[?:–—-]|is)?\s{0,2}"
+    r"(?<![\w'’])[(\[]?([A-Z])[)\].:]{0,2}\s?(?:[?:–—-]|is|[^\n.;:–—=-]{1,60}\s[–—:-])?\s{0,2}"
     r"(?:(?P<yes>(?i:yes|true|correct|right)(?!\w)|[✅✔✓☑])|(?i:no|false|incorrect|wrong|not|out)(?!\w)|[❌✗✘✖])"
 )
 # A bold letter, or one in code or in quotation marks, is a letter.
@@ -50,7 +51,10 @@ _EITHER = re.compile(r"^(?:(?:either|both|between)\s{1,3})?", re.IGNORECASE)
 _NOT = re.compile(r"(?:definitely |clearly )?(?:not|neither|never|anything but|no longer|hardly)\s", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
     r"(?:\b(?:not|than|instead of|nor|unlike|except|all but|anything but|never|hardly|partially|partly|far from"
-    r"|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out)|n['’]t(?: be)?)"
+    r"|over|beats|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out|almost \w{2,10}|consider(?:ed|ing)?"
+    r"|tempted by|(?:at )?first(?: I)? (?:thought|guess(?:ed)?|said|chose)(?: of)?|initially(?: I)? \w{2,10}"
+    r"|used to \w{2,10})"
+    r"|n['’]t(?: be)?)"
     r"\s(?:(?:option|choice|the|an?|in|considered|entirely|\w{2,20}ly)\s){0,3}$",
     re.IGNORECASE,
 )
@@ -75,6 +79,8 @@ _ALSO = re.compile(
     r"\s(?:is|seems|would be|could be|might be|may be)\s(?:also |both |just as |equally )?"
     r"(?:correct|right|better|good|possible|valid|true)"
     r"|\b(?:also|maybe|possibly|perhaps) (?:be )?[(\[]?([A-Z])\b(?![\w'’])"
+    r"|[.!?\n]\s{0,2}(?:[A-Z]?[a-z]{1,9},?\s)?[(\[]?([A-Z])[)\]]?\s(?:is|seems|could be|may be|might be|would be)\s"
+    r"(?:also|equally|just as)\s(?:correct|right|good|possible|valid|true|likely|plausible)"
 )
 # A mark with which a text begins, and one that stands in a list of them.
 _BEGINS = re.compile(
@@ -121,11 +127,12 @@ _FIRST = re.compile(
 )
 _MARK = re.compile(
     r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
-    r"|\b(?:[Oo]ption|[Cc]hoice) ([A-Z])(?![\w'’])|^([A-Za-z])$"
-    r"|(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |clearly |most )?(?:correct|right|best|answer)\b"
-    r"|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|the (?:most|best) sense)\b))"
-    r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be)"
-    r"|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
+    r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|[Aa]ns) ([A-Z]|[a-z](?=[\s.!)]{0,9}$))(?![\w'’])|^([A-Za-z])\??$"
+    r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |clearly |most |much )?"
+    r"(?:correct|right|best|better|answer)\b|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better"
+    r"|the (?:most|best) sense)\b|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
+    r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
+    r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
 )
 _ANYWHERE = re.compile(r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|\b[Oo]ption (A)\b")
 _LATER = re.compile(rf"[(\[]([A-Za-z])[)\]]|{JOIN}([A-Z])(?![\w'’])")
@@ -152,6 +159,7 @@ class Piece(NamedTuple):
 def strip_marks(text: str, options: Options) -> str:
     """A text without the marks that only lay it out, but for those that stand in the options themselves."""
     held = "".join(options.texts)
+    text = _INLINE.sub(r"\1", text)
     text = text if ">" in held or "#" in held else _HEADING.sub("", text)  # `> 95%` is no quotation
     for mark in "*`":
         text = text if mark in held else text.replace(mark, "")
@@ -323,18 +331,10 @@ def read_last(text: str, options: Options) -> str | None:
         return replied
     places: list[tuple[int, int, int]] = []
     if options.lettered:
-        found = options.find(line)
-        if found:
-            return options.name(found)
-        pair = _EITHER.sub("", line, count=1)
-        joined = _FIRST.match(pair)
-        if joined and joined["joined"]:
-            return _read_mark(pair, pair, options)
-        for mark in _MARK.finditer(line):
-            group = next(at for at, letter in enumerate(mark.groups(), 1) if letter)
-            if mark[group].upper() in options.names:
-                start = mark.start(group) if mark[0][0].isalpha() else mark.start()
-                places.append((start, mark.end(), options.names.index(mark[group].upper())))
+        picked = _read_line(line, options)
+        if picked:
+            return picked
+        places = _find_marks(line, options)
     kind = None if places else _read_kind(line, options)
     if kind in options.names:
         return kind
@@ -345,6 +345,31 @@ def read_last(text: str, options: Options) -> str | None:
             if len(same) == 1 and (options.lettered or alone):  # "there is no way" says neither yes nor no
                 places.append((one.start(), one.end(), same[0]))
     return _choose(line, places[-MAX_ANNOUNCED:], options)
+
+
+def _read_line(line: str, options: Options) -> str | None:
+    """The option that a line says and nothing else, or several: its text, `A or B`, a letter beside another's text."""
+    found = options.find(line)
+    if found:
+        return options.name(found)
+    pair = _EITHER.sub("", line, count=1)
+    joined = _FIRST.match(pair)
+    if joined and joined["joined"] and not any(mark["better"] for mark in _MARK.finditer(line)):
+        return _read_mark(pair, pair, options)
+    letter = (joined["framed"] or joined["bare"] or "").upper() if joined else ""
+    said = options.find(_SEPARATOR.sub("", pair[joined.end() :])) if joined and letter in options.names else []
+    return options.name([options.names.index(letter), *said]) if said else None
+
+
+def _find_marks(line: str, options: Options) -> list[tuple[int, int, int]]:
+    """The places of the options' letters in a line, where something shows that they are no words."""
+    places = []
+    for mark in _MARK.finditer(line):
+        group = next(at for at, letter in enumerate(mark.groups(), 1) if letter)
+        if mark[group].upper() in options.names:
+            start = mark.start(group) if mark[0][0].isalpha() else mark.start()
+            places.append((start, mark.end(), options.names.index(mark[group].upper())))
+    return places
 
 
 def _choose(line: str, places: list[tuple[int, int, int]], options: Options) -> str | None:

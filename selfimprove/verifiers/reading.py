@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_bound, look_after
 from selfimprove.verifiers.layout import LETTER
+from selfimprove.verifiers.modifiers import changes, relates
 from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
 
 MAX_ANSWER = 300  # characters of an answer outside a box
@@ -36,7 +37,23 @@ _TERM = re.compile(
     r"\d\s?[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
 )
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor)\b|n't\b", re.IGNORECASE)
-_FUNCTIONS = {"sin", "cos", "tan", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "infty", "text", "frac", "pmod"}
+_FUNCTIONS = {
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "exp",
+    "sqrt",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "infty",
+    "infinity",
+    "inf",
+    "text",
+    "frac",
+    "pmod",
+}
 _FOREIGN = re.compile(LETTER)
 # A short English word is no formula: a text was cut off after it.
 _SHORT_WORDS = frozenset(
@@ -104,12 +121,13 @@ def read_value(rest: str, start: int, whole: bool) -> Statement:
     bold = None if whole else list(BOLD.finditer(plain))
     if bold and any(one.isdigit() for one in bold[-1][1]):
         inside = read_value(bold[-1][1], start + bold[-1].start(1), whole)
-        return inside._replace(doubt=look_after(plain, bold[-1].start(1), bold[-1].end(1), _value(inside.text)))
+        doubt = look_after(plain, bold[-1].start(1), bold[-1].end(1), _value(inside.text))
+        return inside._replace(doubt=_look_before(plain, bold[-1].start()) or doubt)
     formulas = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])] if not whole else []
     if formulas and not any(one.isdigit() for one in MATH.sub("", plain.split(". ")[0])):
         said, last = side_of(formulas[-1][1], whole), formulas[-1]
         doubt = look_after(plain, last.start(), last.end(), _value(said))
-        return Statement(said, start, start + last.end(), doubt=doubt)
+        return Statement(said, start, start + last.end(), doubt=_look_before(plain, last.start()) or doubt)
     ending = next((one for one in _END.finditer(plain) if one[0] != ";" or "=" not in plain[one.end() :]), None)
     clause = plain[: ending.start() if ending else len(plain)].strip(" .*_`\"'")
     said = clause if whole else last_side(clause, numbers)
@@ -119,7 +137,14 @@ def read_value(rest: str, start: int, whole: bool) -> Statement:
 
 def _limits(clause: str, said: str) -> bool:
     """Whether the words around the one number of a clause make another one of it."""
-    return is_bound(clause[: clause.rfind(said)]) and "=" not in clause
+    before = clause[: clause.rfind(said)]
+    return "=" not in clause and (is_bound(before) or changes(before) or relates(before))
+
+
+def _look_before(plain: str, begin: int) -> Doubt | None:
+    """The doubt that the words between an announcement and its value leave, if any."""
+    before = plain[:begin]
+    return Doubt(unclear=" ".join(plain[: begin + 40].split())) if changes(before) or relates(before) else None
 
 
 def _value(said: str) -> object:

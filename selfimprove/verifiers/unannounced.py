@@ -3,6 +3,7 @@
 import re
 
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_after, look_around
+from selfimprove.verifiers.modifiers import is_asked, is_denied_label, names
 from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
 from selfimprove.verifiers.reading import (
     BOLD,
@@ -33,6 +34,8 @@ _LABEL = re.compile(
 )
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
+_QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
+_ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
 _NAMED = re.compile(r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])")
@@ -43,11 +46,15 @@ _PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
 
 # What follows explains the number of the main clause, or is a circumstance of it: `42, which is 2 more than 40`,
 # `It costs $42 for 3 tickets`.
-_EXPLAINS = re.compile(r",\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)")
-_CIRCUMSTANCE = re.compile(
-    r"\b(?:for|from|after|with|among|in|by|before|out of)\s(?:\w{2,15}ing\s)?"
-    r"(?:(?:the|all|these|those|his|her|their|its|each|every)\s){0,2}$"
+_EXPLAINS = re.compile(
+    r",\s(?=\d[\d.,]*\s(?:\w+\s)?(?:more|less|fewer|older|younger|higher|lower|longer|shorter|taller)\sthan\b)"
+    r"|,\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)"
 )
+_CIRCUMSTANCE = re.compile(
+    r"\b(?:for|from|after|with|among|in|by|before|out of|at|to\s[a-z]{3,15})\s(?:\w{2,15}ing\s)?"
+    r"(?:(?:the|all|these|those|his|her|their|its|each|every|original|first|other|remaining|same|last|next)\s){0,2}$"
+)
+_YEAR_OR_WHOLE = re.compile(r"\bin (?:19|20)\d\d$|\b(?:from|out of) (?:the|an?) (?:original|first|total of) \d+$")
 _OBJECT = re.compile(
     r"\b(?:is|are|was|were|costs?|pays?|paid|has|have|had|gets?|got|earns?|earned|needs?|takes?|took|spends?|spent|weighs?"
     r"|saves?|saved|makes?|made|owes?|receives?|received)\s(?:(?:only|about|exactly|now|still|a|total|of)\s){0,3}[$€£]?\s?$"
@@ -122,8 +129,13 @@ def read_end(text: str, whole: bool) -> Statement | None:
     found = _read_first(plain, whole) or read_last_display(plain, whole)
     if found:
         return found
-    line = _EMOJI.sub("", line)
+    line = _QUOTES.sub("", _EMOJI.sub("", line))
+    item = _ITEM.match(line)
+    if item and read_number(line[item.end() :].strip(" .*_`$")):  # an item of a list, or a decimal
+        return Statement(line[item.end() :], 0, len(text), announced=False, doubt=Doubt(unclear=line))
     named = _NAMED.match(line)
+    if named and is_denied_label(named[0]):
+        return Statement(line[named.end() :], 0, len(text), announced=False, doubt=Doubt(unclear=line[:60]))
     if named and "=" not in line and _alone(line[named.end() :]):
         line = line[named.end() :]
     if 0 < len(line) <= MAX_ANSWER and is_formula(line) and not CHOICE.search(line):
@@ -133,34 +145,41 @@ def read_end(text: str, whole: bool) -> Statement | None:
 
 
 def _read_running(plain: str, whole: bool) -> Statement | None:
-    """The last formula of a text, or the last number that is not denied."""
+    """The last formula of a text, or the last number that is not denied, asked for, or the name of a place."""
     numbers = find_numbers(plain)
     end = end_of_number(plain, numbers[-1].end()) if numbers else 0
     formula = _last_formula(plain)
     if formula and formula.end >= end:
         said = side_of(formula.text, whole)
         return formula._replace(text=said, doubt=CERTAIN if whole else _doubt_formula(plain, formula, said))
+    passed = False
     for number in reversed(_candidates(plain, numbers)):
         first = plain.rfind("\n", 0, number.start()) + 1
         last = plain.find("\n", number.end())
         line, begin = plain[first : last if last >= 0 else len(plain)], number.start() - first
         if is_denied(line[max(0, begin - 40) : begin]):
             continue
-        end = end_of_number(plain, number.end())
-        start = number.start()
-        groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
-        start = groups.start() if groups else start  # `5 600` is one number
-        doubt = look_around(line, start - first, end - first)
-        bold = _bold_around(plain, start, first)
-        if bold and doubt == CERTAIN:
-            doubt = look_after(plain[: bold.end(1)], start, end, _number(plain[start:end]))
-        return Statement(plain[start:end].strip(), start, end, announced=False, doubt=doubt)
+        if names(line[max(0, begin - 40) : begin]) or is_asked(line, begin, number.end() - first):
+            passed = True
+            continue
+        return _read_in_line(plain, number, line, first)
     if not numbers:
         return None
-    last_line = plain.rsplit("\n", 1)[-1]
-    return Statement(
-        numbers[-1][0], len(plain), len(plain), announced=False, doubt=Doubt(hedge=last_line[-60:].strip())
-    )
+    shown = plain.rsplit("\n", 1)[-1][-60:].strip()
+    doubt = Doubt(unclear=shown) if passed else Doubt(hedge=shown)
+    return Statement(numbers[-1][0], len(plain), len(plain), announced=False, doubt=doubt)
+
+
+def _read_in_line(plain: str, number: re.Match[str], line: str, first: int) -> Statement:
+    """A number of a line that begins at `first`, with what the line makes of it."""
+    start, end = number.start(), end_of_number(plain, number.end())
+    groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
+    start = groups.start() if groups else start  # `5 600` is one number
+    doubt = look_around(line, start - first, end - first)
+    bold = _bold_around(plain, start, first)
+    if bold and doubt == CERTAIN:
+        doubt = look_after(plain[: bold.end(1)], start, end, _number(plain[start:end]))
+    return Statement(plain[start:end].strip(), start, end, announced=False, doubt=doubt)
 
 
 def _bold_around(plain: str, place: int, begin: int) -> re.Match[str] | None:
@@ -207,7 +226,10 @@ def _count_after_clause(plain: str, numbers: list[re.Match[str]], begin: int) ->
 def _is_circumstance(plain: str, number: re.Match[str], begin: int) -> bool:
     """Whether a count of something follows a preposition, and nothing is computed after it."""
     before = plain[max(begin, number.start() - 40) : number.start()]
-    counts = number[0].isdigit() and re.match(r"\s[a-z]{2,}", plain[number.end() : number.end() + 3])
+    after = plain[number.end() : number.end() + 3]
+    counts = number[0].isdigit() and (re.match(r"\s[a-z]{2,}", after) or not after.strip(" ."))
+    if counts and not after.strip(" .") and not _YEAR_OR_WHOLE.search(f"{before}{number[0]}"):
+        return False
     return bool(counts and _CIRCUMSTANCE.search(before) and "=" not in plain[number.end() :])
 
 

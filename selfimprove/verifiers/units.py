@@ -6,7 +6,8 @@ import re
 NO_UNIT = (
     r"or|and|to|plus|minus|but|not|out|more|less|fewer|multiplied|divided|remainder|squared|cubed|factorial|pi|sqrt"
     r"|half|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
-    r"|mil|mn|bn|lakh|crore|choose|mod|root"
+    r"|mil|mn|bn|lakhs?|crores?|choose|mod|root|tens|hundreds|thousands|millions|billions|trillions|grand|gross"
+    r"|mila|mille|milliers|millones|millions?|milioni|milhoes|[Tt]ausend|[Mm]illionen|miljoen|duizend|milyon|ribu|juta"
 )
 _SCALES = r"hundred|thousand|million|billion|trillion|dozen"
 # Short ones are known by name: any other two or three letters behind a number are a product.
@@ -35,7 +36,12 @@ def is_unit(text: str) -> bool:
 
 
 # These say another number than the one before them, or only a bound of one: `5 degrees below zero`, `5 at most`.
-_OTHER = re.compile(r"\b(?:below|negative|minus|at (?:most|least))\b", re.IGNORECASE)
+# And these say something of it, as a unit never does: `18 would be wrong`.
+_OTHER = re.compile(
+    r"\b(?:below|negative|minus|at (?:most|least)|is|was|are|were|would|will|could|should|might|cannot|not|never|wrong"
+    r"|incorrect|if|unless|instead)\b",
+    re.IGNORECASE,
+)
 _SINGLE = {"m", "g", "s", "h", "l", "L"}
 _LENGTHS = {"m", "mm", "cm", "dm", "km", "in", "ft", "yd", "mi"}
 _FIRST = re.compile(r"/?\s?\(?([A-Za-z]+|[^A-Za-z])(.?)")

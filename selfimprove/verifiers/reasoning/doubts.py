@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
-from selfimprove.verifiers.reasoning.expressions import Token, evaluate
+from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Token, evaluate
 from selfimprove.verifiers.reasoning.quantities import UNITS
 from selfimprove.verifiers.reasoning.sides import CLAUSES, EQUALITY, Side
 
@@ -46,6 +47,25 @@ _NAMED = {
 }  # fmt: skip
 
 
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+")
+_SUPPOSES = re.compile(
+    r"(?:\b(?:if|suppose|supposing|assume|assuming|unless|whether)(?: that)?|~~|\b(?:wrong|incorrect|mistake|error)"
+    r"(?:ly)?(?:,? (?:to|that|is|was|would be|i|we)){0,2}(?: \w{2,10}){0,2}:?)\s{0,2}[*_`$(\\\[]{0,4}\s?$",
+    re.IGNORECASE,
+)
+_REFUSES = re.compile(
+    r"[*_`$)\\\]\s]{0,4}(?:\?|~~|[,(]?\s?(?:which |that |this )?(?:is |was )?"
+    r"(?:wrong|incorrect|false|not (?:right|correct|true))\b|[✗✘❌✖])",
+    re.IGNORECASE,
+)
+
+
+def _adds_share(side: Side) -> bool:
+    """Whether a side adds a percentage to a number, which may be one of that number: `50 + 10% = 55`."""
+    percents = [number.percent for number in side.numbers]
+    return any(percents) and not all(percents) and any(item in ("+", "-") for item in side.items)
+
+
 class Surroundings:
     """The line that a claim stands in."""
 
@@ -73,9 +93,24 @@ class Surroundings:
             mixed = {kind for kind, _ in units}
             if any(len({size for name, size in units if name == kind}) > 1 for kind in mixed):
                 return True
-        percents = [number.percent for side in sides for number in side.numbers]
-        added = any(item in ("+", "-") for side in sides for item in side.items)
-        return added and any(percents) and not all(percents)  # a tenth more: `50 + 10% = 55`
+        return any(map(_adds_share, sides)) or self.is_supposed(start, end) or self.is_continental(sides)
+
+    def is_continental(self, sides: list[Side]) -> bool:
+        """Whether the sides are equal if points set off thousands: `1.000 + 500 = 1.500`."""
+        found = [evaluate([self.without_point(item) for item in side.items]) for side in sides]
+        pointed = any(self.without_point(one) != one for side in sides for one in side.numbers)
+        return pointed and None not in found and len(set(found)) == 1
+
+    def without_point(self, item: Item) -> Item:
+        if not isinstance(item, Quantity):
+            return item
+        written = self.text[item.start : item.end].strip("$€£% ")
+        return item._replace(value=Fraction(written.replace(".", ""))) if _THOUSANDS.fullmatch(written) else item
+
+    def is_supposed(self, start: int, end: int) -> bool:
+        """Whether a claim is only supposed, asked or called wrong: `Suppose 3 + 4 = 8`, `14 - 5 = 8? No, 9.`"""
+        before, after = self.text[max(self.tokens[0].start, start - 40) : start], self.text[end : end + 30]
+        return bool(_SUPPOSES.search(before) or _REFUSES.match(after))
 
     def is_rate(self, sides: list[Side], claim: str) -> bool:
         """Whether an amount is multiplied by a rate of another unit: `$12/hour * 30 minutes`."""
@@ -112,7 +147,7 @@ class Surroundings:
         if before.text == "√" or (before.kind == "word" and before.end == self.tokens[side.first].start):
             return True  # a root, or a function such as floor(7/2)
         if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction", "index"):
-            return before.kind != "close" or (at > 1 and not self.closes_words(at))
+            return before.kind != "close" or (at > 1 and not self.closes_words(at) and not self.closes_label(at))
         if before.kind == "word":
             if before.text == "and" and earlier in ("", "other", "break"):  # a sentence begins so
                 return False
@@ -132,6 +167,11 @@ class Surroundings:
         while opened > max(0, at - 12) and self.tokens[opened].kind in ("word", "other", "operator"):
             opened -= 1
         return opened > 0 and self.tokens[opened].kind == "open" and self.tokens[opened - 1].kind == "text"
+
+    def closes_label(self, at: int) -> bool:
+        """Whether a bracket ends the letter of an item: `; b) 3 + 4 = 7`."""
+        label = self.tokens[at - 1]
+        return label.kind == "word" and len(label.text) == 1 and self.tokens[at - 2].kind in ("other", "break")
 
     def after_number(self, at: int) -> bool:
         """Whether the words before a claim tie it to a number: `5 boxes with 3 apples + …`."""
