@@ -10,6 +10,10 @@ from selfimprove.prompting.phrases import loops, same_text
 from selfimprove.records import Comparison, Compliance, Outcome, Problem, Rationale, Verdict
 from selfimprove.records.stats import WinRate, count_wins, mcnemar, wilson
 
+FIGURES = "constitution"
+"""Under this name a manifest holds what was measured."""
+BEFORE, START = "before", "round 0"
+"""Beside which checkpoints' answers a round's are put."""
 WHOLE = "whole"
 """What a figure is called that is of no principle: an answer that ends, says something and does not go in circles."""
 
@@ -241,3 +245,61 @@ def _score(one: Rationale, other: Rationale, preferred: float | None, tie: float
         return None
     margin = 2 * preferred - 1
     return 0.5 if abs(margin) < max(tie, 1e-9) else float(margin > 0)
+
+
+# --- in words ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: a principle, how many answers follow it, and how that compares."""
+
+    principle: str
+    share: str = ""
+    interval: str = ""
+    before: str = ""
+    """Beside the checkpoint before: prompts won and lost, or the share of answers that a judge prefers."""
+    start: str = ""
+    """The same beside round 0."""
+    controlled: str = ""
+    """Beside round 0 between answers of one length."""
+
+
+def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
+    """The figures of a round as lines: what is checked first, what a judge says after it."""
+    before, start = (metrics["beside"].get(name, {}) for name in (BEFORE, START))
+
+    def pair(beside: Mapping[str, Any], name: str) -> str:
+        one = beside.get("checked", {}).get(name)
+        return f"{one['won']} won, {one['lost']} lost (p = {one['p']:.2g})" if one else ""
+
+    def prefer(beside: Mapping[str, Any], name: str) -> str:
+        one = beside.get("judged", {}).get(name)
+        return f"{one['rate']:.1%} ({one['low']:.1%} to {one['high']:.1%}), {one['ties']} ties" if one else ""
+
+    rows = []
+    for name, one in metrics["checked"].items():
+        undecided = f", {one['undecided']} undecided" if one["undecided"] else ""
+        share = f"{one['count'] / one['n']:.1%} of {one['n']}{undecided}" if one["n"] else ""
+        interval = f"{one['low']:.1%} to {one['high']:.1%}" if one["n"] else ""
+        rows.append(Row(name, share, interval, pair(before, name), pair(start, name)))
+    for name in dict.fromkeys([*before.get("judged", {}), *start.get("judged", {})]):
+        equal = start.get("judged", {}).get(name, {}).get("at equal length")
+        rows.append(
+            Row(
+                f"{name}, by the judge",
+                before=prefer(before, name),
+                start=prefer(start, name),
+                controlled=f"{equal['rate']:.1%} ({equal['low']:.1%} to {equal['high']:.1%})" if equal else "",
+            )
+        )
+    return rows
+
+
+def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The figures of a round, a line each: what complies, and what changed since the round before."""
+    for row in rows_of(metrics):
+        equal = f", at equal length {row.controlled}" if row.controlled and row.before == row.start else ""
+        share = f" {row.share} ({row.interval})" if row.share else ""
+        changed = f"{'; ' if share else ' '}beside the round before {row.before}{equal}" if row.before else ""
+        yield f"{row.principle}{share}{changed}"

@@ -7,10 +7,14 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from selfimprove.constitution.adherence import (
+    BEFORE,
+    FIGURES,
+    START,
     Answers,
     Beside,
     check_answers,
     count_shares,
+    describe_adherence,
     need_judge,
     outcomes,
     pairs_of,
@@ -33,10 +37,6 @@ from selfimprove.settings import Settings, Share
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage, chunks
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, Match, compare
 from selfimprove.store import Manifest
-
-FIGURES = "constitution"
-"""Under this name a manifest holds what was measured."""
-BEFORE, START = "before", "round 0"
 
 
 class Comply(Settings):
@@ -159,33 +159,6 @@ def beside_of(desk: Desk[Any], found: Measured, comparisons: Sequence[Comparison
         for name, other in found.others.items()
         if other.texts
     }
-
-
-def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """The figures of a round, a line each: the share that complies, and what changed since the round before."""
-    beside = metrics["beside"].get(BEFORE) or metrics["beside"].get(START) or {}
-    for name, one in metrics["checked"].items():
-        paired = beside.get("checked", {}).get(name)
-        changed = f"; {paired['won']} won, {paired['lost']} lost (p = {paired['p']:.2g})" if paired else ""
-        undecided = f", {one['undecided']} undecided" if one["undecided"] else ""
-        yield f"{name} {show_share(one)}{undecided}{changed}"
-    for name, one in beside.get("judged", {}).items():
-        yield f"{name} preferred to the round before in {show_preferred(one)}"
-
-
-def show_share(one: Mapping[str, Any]) -> str:
-    """A share of answers with its interval."""
-    share = one["count"] / one["n"] if one["n"] else 0.0
-    return f"{share:.1%} of {one['n']} ({one['low']:.1%} to {one['high']:.1%})"
-
-
-def show_preferred(one: Mapping[str, Any]) -> str:
-    """A win rate with its interval, its ties, and what it is between answers of one length."""
-    equal = one["at equal length"]
-    return (
-        f"{one['rate']:.1%} of {one['n']} ({one['low']:.1%} to {one['high']:.1%}), {one['ties']} ties, "
-        f"at equal length {equal['rate']:.1%} ({equal['low']:.1%} to {equal['high']:.1%})"
-    )
 
 
 def say(desk: Desk[Comply]) -> str:

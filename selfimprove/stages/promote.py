@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from selfimprove.constitution.adherence import Beside
+from selfimprove.constitution.adherence import BEFORE, Beside
 from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
@@ -14,7 +14,7 @@ from selfimprove.records.stats import mcnemar
 from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Key, Round, Stage
-from selfimprove.stages.comply import BEFORE, Comply, applies, beside_of, collect
+from selfimprove.stages.comply import Comply, applies, beside_of, collect
 
 
 class Promote(Settings):
