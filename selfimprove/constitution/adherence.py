@@ -14,7 +14,7 @@ FIGURES = "constitution"
 """Under this name a manifest holds what was measured."""
 BEFORE, START = "before", "round 0"
 """Beside which checkpoints' answers a round's are put."""
-WHOLE = "whole"
+WHOLE = "whole answers"
 """What a figure is called that is of no principle: an answer that ends, says something and does not go in circles."""
 
 
@@ -258,7 +258,7 @@ class Row:
     share: str = ""
     interval: str = ""
     before: str = ""
-    """Beside the checkpoint before: prompts won and lost, or the share of answers that a judge prefers."""
+    """Beside the checkpoint before: prompts won and lost, or the share of answers that a judge prefers, in %."""
     start: str = ""
     """The same beside round 0."""
     controlled: str = ""
@@ -271,11 +271,11 @@ def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
 
     def pair(beside: Mapping[str, Any], name: str) -> str:
         one = beside.get("checked", {}).get(name)
-        return f"{one['won']} won, {one['lost']} lost (p = {one['p']:.2g})" if one else ""
+        return f"{one['won']}:{one['lost']}, p = {one['p']:.2g}" if one else ""
 
     def prefer(beside: Mapping[str, Any], name: str) -> str:
         one = beside.get("judged", {}).get(name)
-        return f"{one['rate']:.1%} ({one['low']:.1%} to {one['high']:.1%}), {one['ties']} ties" if one else ""
+        return f"{_range(one)}, {one['ties']} ties" if one else ""
 
     rows = []
     for name, one in metrics["checked"].items():
@@ -290,10 +290,22 @@ def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
                 f"{name}, by the judge",
                 before=prefer(before, name),
                 start=prefer(start, name),
-                controlled=f"{equal['rate']:.1%} ({equal['low']:.1%} to {equal['high']:.1%})" if equal else "",
+                controlled=_range(equal) if equal else "",
             )
         )
     return rows
+
+
+def read_rows(metrics: Any) -> list[Row]:
+    """The same of a file that others may have written: no lines where it holds anything else."""
+    try:
+        return rows_of(metrics)
+    except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError):
+        return []
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    return f"{one['rate']:.1%} ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
 
 
 def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -301,5 +313,5 @@ def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
     for row in rows_of(metrics):
         equal = f", at equal length {row.controlled}" if row.controlled and row.before == row.start else ""
         share = f" {row.share} ({row.interval})" if row.share else ""
-        changed = f"{'; ' if share else ' '}beside the round before {row.before}{equal}" if row.before else ""
+        changed = f", beside the round before {row.before}{equal}" if row.before else ""
         yield f"{row.principle}{share}{changed}"

@@ -259,7 +259,15 @@ def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -
 def _constitution_table(measured: list[Manifest]) -> Table:
     """How far held-out answers follow the constitution: what complies, and what a judge prefers to the answers of the
     checkpoint before and of round 0; the length of answers is accounted for in the last column."""
-    names = ("round", "principle", "held-out answers", "95% interval", "before", "round 0", "equal\nlength")
+    names = (
+        "round",
+        "principle",
+        "follow it",
+        "95% interval",
+        "beside the\nround before",
+        "beside\nround 0",
+        "at equal\nlength",
+    )
     table = make_table("Held-out answers by the constitution", *names, left=("principle",))
     for one in measured:
         for row in rows_of(one.metrics[FIGURES]):

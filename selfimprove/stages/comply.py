@@ -173,8 +173,8 @@ def figures(manifest: Manifest) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for name, one in found["checked"].items() if found else ():
         if one["n"]:
-            values |= {f"constitution/{name}": one["count"] / one["n"]}
-            values |= {f"constitution/{name}_{end}": one[end] for end in ("low", "high")}
+            key = f"constitution/{name.replace(' ', '_')}"
+            values |= {key: one["count"] / one["n"], f"{key}_low": one["low"], f"{key}_high": one["high"]}
     for against, beside in found["beside"].items() if found else ():
         for name, one in beside["judged"].items():
             key = f"win_rate/{name}_against_{against.replace(' ', '_')}"

@@ -83,7 +83,7 @@ def test_shares_count_what_could_be_decided() -> None:
     found = count_shares(now, CONSTITUTION)
     # brief: right 0 and 3; wrong 1, 2 (empty), 5; 4 was cut off. asks: right 3; undecided 4.
     assert {name: (one.count, one.n, one.undecided) for name, one in found.items()} == {
-        "whole": (3, 6, 0), "brief": (2, 5, 1), "asks": (1, 5, 1),
+        "whole answers": (3, 6, 0), "brief": (2, 5, 1), "asks": (1, 5, 1),
     }  # fmt: skip
     low, high = wilson(2, 5)
     assert found["brief"].to_json() == {"count": 2, "n": 5, "undecided": 1, "low": low, "high": high}
@@ -117,7 +117,7 @@ def test_two_checkpoints_are_put_beside_each_other() -> None:
                        judged=list(PROBLEMS), tie=0.02)  # fmt: skip
     # brief: 0 and 1 won, 2 and 4 (empty now) lost; 5 is wrong twice.
     assert {name: (one.won, one.lost, one.n) for name, one in found.checked.items()} == {
-        "whole": (1, 1, 6), "brief": (2, 2, 6), "asks": (0, 0, 6),
+        "whole answers": (1, 1, 6), "brief": (2, 2, 6), "asks": (0, 0, 6),
     }  # fmt: skip
     # won: 0, and 5 (the other is empty); ties: 1 (below the margin), 3 (the same); lost: 2, and 4 (empty).
     for one in found.judged.values():

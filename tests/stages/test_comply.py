@@ -11,7 +11,7 @@ from chain import Adder
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
-from selfimprove.constitution.adherence import FIGURES
+from selfimprove.constitution.adherence import FIGURES, read_rows
 from selfimprove.engines import Engine, Score
 from selfimprove.errors import RecipeError
 from selfimprove.records import Checkpoint, Comparison, Compliance, Promotion, Rationale, Verdict
@@ -103,7 +103,7 @@ def shown(print_it: Any, *arguments: Any) -> str:
 def test_every_round_is_measured_alone_and_beside_the_rounds_before(run: RunFolder) -> None:
     found = [figures(run, round_) for round_ in range(3)]
     assert [one["checked"]["brief"]["count"] for one in found] == [0, PROMPTS, 0]
-    assert all(one["checked"]["whole"]["count"] == PROMPTS for one in found)
+    assert all(one["checked"]["whole answers"]["count"] == PROMPTS for one in found)
     assert found[0]["beside"] == {} and not run.stage(0, "comply").read(Comparison)
     first = found[1]["beside"]
     assert first["before"] == first["round 0"]  # one and the same checkpoint, judged once
@@ -129,7 +129,7 @@ def test_what_each_answer_was_found_to_be_is_a_record(run: RunFolder) -> None:
 def test_a_round_that_follows_a_principle_less_is_rolled_back(run: RunFolder) -> None:
     kept, back = (run.stage(round_, "promote").read(Promotion)[0] for round_ in (1, 2))
     assert kept.promoted and kept.reason == (
-        "kept, no principle is followed less: whole 0 won, 0 lost of 9; brief 9 won, 0 lost of 9; "
+        "kept, no principle is followed less: whole answers 0 won, 0 lost of 9; brief 9 won, 0 lost of 9; "
         "kind preferred in 100.0% of 9; overall preferred in 100.0% of 9"
     )
     assert not back.promoted
@@ -145,13 +145,13 @@ def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -
     assert " of 0" not in text and "held-out accuracy" not in text
     assert "Held-out answers by the constitution" in text
     row = next(line for line in text.splitlines() if line.split()[:2] == ["1", "brief"])
-    assert "100.0% of 9" in row and "70.1% to 100.0%" in row and "9 won, 0 lost" in row
+    assert "100.0% of 9" in row and "70.1% to 100.0%" in row and "9:0, p = 0.0039" in row
     assert to_json(run)["constitution"][2] == figures(run, 2)
 
 
 def test_trackers_are_told(run: RunFolder) -> None:
     values = round_figures(run, 2)
-    assert values["constitution/brief"] == 0.0 and values["constitution/whole"] == 1.0
+    assert values["constitution/brief"] == 0.0 and values["constitution/whole_answers"] == 1.0
     assert values["win_rate/kind_against_round_0"] == 0.0
     assert values["win_rate/overall_against_before_high"] < 0.5
     assert "eval/accuracy" not in values
@@ -165,6 +165,26 @@ def test_a_lost_part_is_judged_again_as_it_was(run: RunFolder) -> None:
         file.unlink()
     run_loop(run.recipe(), run, load=load)
     assert record_ids(run) == before
+
+
+def test_the_page_of_the_run_begins_with_it(run: RunFolder) -> None:
+    client = pytest.importorskip("fastapi.testclient", reason="the extra [view] is not installed")
+    from selfimprove.viewer.app import create_app
+
+    with client.TestClient(create_app(run.path), base_url="http://127.0.0.1:8000") as get:
+        page, listed = get.get("/runs/run").text, get.get("/").text
+        data = get.get("/api/runs/run").json()
+    assert page.index("Held-out answers by the constitution") < page.index("Promotions and roll-backs")
+    assert "is followed in the last round" in page and "9:0, p = 0.0039" in page
+    for shown_page in (page, listed):
+        assert "best held-out accuracy" not in shown_page and "0.0% (" not in shown_page.partition("<main")[0]
+    assert "whole answers" in listed and "not evaluated yet" not in listed
+    assert data["accuracy"] == [] and data["constitution"]["1"][1]["principle"] == "brief"
+
+
+def test_figures_of_another_form_are_no_lines() -> None:
+    for found in (None, {}, {"checked": 3}, {"checked": {"a": {}}, "beside": {}}, {"checked": {}, "beside": []}):
+        assert read_rows(found) == []
 
 
 @pytest.mark.parametrize(
