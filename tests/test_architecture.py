@@ -45,7 +45,7 @@ STAGES_MAY_IMPORT = (
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
     | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
-    | {f"constitution{part}" for part in ("", ".checks", ".model", ".transcript")}
+    | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}
 )
 # What a stage is made of. All of it is imported from `stages.base`, and it knows what a desk shows.
 DECLARATION = {"stages.base", "stages.cost", "stages.desk", "stages.round"}
@@ -59,6 +59,7 @@ STAGES_MAY_NAME = {"store": {"Manifest"}}
 # A stage may build on another one's functions; which do so is said here.
 STAGES_TOGETHER = {
     "asking": {"evaluate", "generate", "score", "verify", "vote"},
+    "comply": {"compare"},
     "dpo": {"prefer", "training"},
     "earlier": {"revise"},
     "evaluate": {"asking", "generate", "revise", "teach", "vote"},
@@ -68,7 +69,7 @@ STAGES_TOGETHER = {
     "pairing": {"as_sampled", "passes"},
     "prefer": {"as_sampled", "compare", "earlier", "pairing", "select"},
     "problems": {"evaluate"},
-    "promote": {"asking"},
+    "promote": {"asking", "comply"},
     "rationalize": {"failed", "generate", "verify"},
     "repair": {"failed", "generate", "verify"},
     "revise": {"critique", "earlier", "failed", "generate"},

@@ -5,15 +5,15 @@ from functools import lru_cache
 import regex
 
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck
-from selfimprove.records import Outcome, Verdict
+from selfimprove.records import Outcome, Rationale, Verdict
 
 MAX_TEXT = 50_000  # characters; longer responses are not looked at
 REGEX_SECONDS = 0.5  # a pattern that a person wrote meets a text that a model wrote: it may backtrack for ever
 
-Compliance = tuple[Outcome, str]
+Complies = tuple[Outcome, str]
 
 
-def comply(check: Check, text: str, verdict: Verdict | None) -> Compliance:
+def comply(check: Check, text: str, verdict: Verdict | None) -> Complies:
     """Whether a text passes a check, and why; `verdict` is the task's verifier's on the text, where there is one."""
     if len(text) > MAX_TEXT:
         return "undecided", f"the text has {len(text)} characters, over the limit of {MAX_TEXT}"
@@ -25,13 +25,33 @@ def comply(check: Check, text: str, verdict: Verdict | None) -> Compliance:
     return ("undecided", "there is no verdict") if verdict is None else _judged(check.require, verdict)
 
 
+def comply_as_written(check: Check, response: Rationale, verdict: Verdict | None) -> Complies:
+    """The same of a response with how it ended: a blank one complies with nothing, and of one that was cut off only
+    that counts which no further word could change."""
+    if not response.text.strip():
+        return "incorrect", "the response is empty"
+    outcome, reason = comply(check, response.text, verdict)
+    if response.finish == "stop" or outcome == "undecided":
+        return outcome, reason
+    return (outcome, reason) if _settled(check, response.text) else ("undecided", f"{reason}, and it was cut off there")
+
+
+def _settled(check: Check, text: str) -> bool:
+    """Whether no further word can change what a check says: what is counted only becomes more."""
+    if not isinstance(check, (PatternCheck, LengthCheck)):
+        return False
+    if check.at_most is None:
+        return comply(check, text, None)[0] == "correct"
+    return comply(check.model_copy(update={"at_least": 0}), text, None)[0] == "incorrect"
+
+
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> "regex.Pattern[str]":
     """Compile a check's pattern; raises regex.error."""
     return regex.compile(pattern, flags=regex.MULTILINE)
 
 
-def _match(check: PatternCheck, text: str) -> Compliance:
+def _match(check: PatternCheck, text: str) -> Complies:
     count = 0
     try:
         for _ in compile_pattern(check.regex).finditer(text, timeout=REGEX_SECONDS):
@@ -41,7 +61,7 @@ def _match(check: PatternCheck, text: str) -> Compliance:
     return _within(count, check.at_least, check.at_most, f"matches of /{check.regex}/")
 
 
-def _within(count: int, least: int, most: int | None, what: str) -> Compliance:
+def _within(count: int, least: int, most: int | None, what: str) -> Complies:
     if count < least:
         return "incorrect", f"{count} {what}, expected at least {least}"
     if most is not None and count > most:
@@ -49,7 +69,7 @@ def _within(count: int, least: int, most: int | None, what: str) -> Compliance:
     return "correct", f"{count} {what}"
 
 
-def _judged(require: str, verdict: Verdict) -> Compliance:
+def _judged(require: str, verdict: Verdict) -> Complies:
     if require == "answer":
         return verdict.outcome, verdict.reason
     if verdict.reasoning != "correct" or require == "steps":

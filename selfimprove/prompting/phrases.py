@@ -9,6 +9,7 @@ REPEATED_WORDS = 6  # in a row are no chance
 SPREAD = 3  # prompts that share a sentence before it counts as boilerplate
 SENTENCE_WORDS = 4  # shorter sentences are shared by chance
 SHARE = 0.5  # of a text's characters in shared sentences
+LOOPED_WORDS = 4  # in a row that stand in a text at least three times
 
 _DEED = (
     r"(?:accept|access|advise|agree|aid|allow|answer|assist|comment|complete|comply|condone|continue|create|describe|"
@@ -94,6 +95,18 @@ def repeats(text: str, request: str) -> bool:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[\w']+", _plain(text).casefold())
+
+
+def loops(text: str) -> bool:
+    """Whether half or more of a text's words stand in runs of words that it holds at least three times."""
+    words = _words(text)
+    places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for at in range(len(words) - LOOPED_WORDS + 1):
+        places[tuple(words[at : at + LOOPED_WORDS])].append(at)
+    looped = {
+        at + more for found in places.values() if len(found) >= SPREAD for at in found for more in range(LOOPED_WORDS)
+    }
+    return len(words) >= SPREAD * LOOPED_WORDS and len(looped) >= SHARE * len(words)
 
 
 def same_text(first: str, second: str) -> bool:

@@ -58,7 +58,7 @@ def flow_of(recipe: Recipe, *, lenient: bool = False) -> list[Step]:
         if declared not in known:
             raise RecipeError(not_known("stage", declared, known))
         settings = getattr(recipe.stages, name, None) if known[declared].named else Settings()
-        if settings is not None and known[declared].enabled(settings):
+        if settings is not None and known[declared].enabled(settings) and known[declared].applies(recipe):
             found.append(Step(name, known[declared]))
     return found
 

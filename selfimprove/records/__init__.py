@@ -18,6 +18,7 @@ from selfimprove.records.base import (
 )
 from selfimprove.records.judged import (
     Comparison,
+    Compliance,
     Critique,
     Revision,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "AnyRecord",
     "Checkpoint",
     "Comparison",
+    "Compliance",
     "Critique",
     "CrossCheck",
     "Decision",

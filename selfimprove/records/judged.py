@@ -64,6 +64,24 @@ class Revision(Record):
         return self.parents[1]
 
 
+class Compliance(Record):
+    """Whether a held-out response complies with a principle's check; parents: the response (a rationale).
+
+    What cannot be told of a response that was cut off is undecided.
+    """
+
+    kind: ClassVar[str] = "compliance"
+    principle: str
+    constitution: str
+    """Name, version and hash."""
+    outcome: Outcome
+    reason: str
+
+    @property
+    def response(self) -> str:
+        return self.parents[0]
+
+
 class Comparison(Record):
     """Which of two responses a model prefers by one principle (Constitutional AI, section 4.1); parents: the first
     response, the second one, the checkpoint that judged.

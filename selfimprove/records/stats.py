@@ -9,8 +9,11 @@ from selfimprove.records import Evaluation
 Z = 1.959963984540054  # of 95%; scipy, which would tell it, takes a second to import
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """The Wilson 95% interval of a proportion (Wilson, 1927); (0, 1) where nothing was counted."""
+def wilson(correct: float, n: int) -> tuple[float, float]:
+    """The Wilson 95% interval of a proportion (Wilson, 1927); (0, 1) where nothing was counted.
+
+    A tie counts as half a success, which makes the interval wider than it would have to be.
+    """
     if n == 0:
         return 0.0, 1.0
     share = correct / n
@@ -25,6 +28,76 @@ def mcnemar(won: int, lost: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How often one of two answers to the same prompt was preferred, ties counted as half, with 95% intervals."""
+
+    won: int
+    ties: int
+    lost: int
+    controlled: tuple[float, float, float]
+    """The win rate between answers of one length, with its interval."""
+
+    @property
+    def n(self) -> int:
+        return self.won + self.ties + self.lost
+
+    @property
+    def rate(self) -> float:
+        return (self.won + self.ties / 2) / self.n if self.n else 0.5
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.won + self.ties / 2, self.n)
+
+    @property
+    def p_value(self) -> float:
+        """Of the sign test on what is no tie."""
+        return mcnemar(self.won, self.lost)
+
+
+def count_wins(scores: Sequence[float], differences: Sequence[float]) -> WinRate:
+    """Count scores of 1 (won), 0.5 (a tie) and 0 (lost); `differences` are the lengths of the answers less those of the
+    others."""
+    won, lost = sum(one > 0.5 for one in scores), sum(one < 0.5 for one in scores)
+    return WinRate(won, len(scores) - won - lost, lost, control_length(scores, differences))
+
+
+def control_length(scores: Sequence[float], differences: Sequence[float]) -> tuple[float, float, float]:
+    """The win rate at equal length with its 95% interval: a logistic regression of the score on tanh(difference over
+    its deviation), as in AlpacaEval 2 (Dubois et al., 2024, section 3), with a standard normal prior on the slope.
+
+    Where all scores are alike nothing can be told apart, and the raw rate stands.
+    """
+    n, total = len(scores), sum(scores)
+    deviation = math.sqrt(sum(one * one for one in differences) / n) if n else 0.0
+    if not n or total in (0, n) or not deviation:
+        return (total / n if n else 0.5, *wilson(total, n))
+    xs = [math.tanh(one / deviation) for one in differences]
+    at, slope = 0.0, 0.0
+    for _ in range(100):  # Newton's method; the loss is convex
+        chances = [1 / (1 + math.exp(-(at + slope * x))) for x in xs]
+        weights = [one * (1 - one) for one in chances]
+        gradient = (
+            sum(score - one for score, one in zip(scores, chances, strict=True)),
+            sum((score - one) * x for score, one, x in zip(scores, chances, xs, strict=True)) - slope,
+        )
+        (a, b, c) = (
+            sum(weights),
+            sum(weight * x for weight, x in zip(weights, xs, strict=True)),
+            sum(weight * x * x for weight, x in zip(weights, xs, strict=True)) + 1,
+        )
+        determinant = a * c - b * b
+        step = ((c * gradient[0] - b * gradient[1]) / determinant, (a * gradient[1] - b * gradient[0]) / determinant)
+        shorter = min(1.0, 2 / max(abs(one) for one in step)) if any(step) else 1.0
+        at, slope = at + shorter * step[0], slope + shorter * step[1]
+        if max(abs(one) for one in step) < 1e-10:
+            break
+    half = Z * math.sqrt(c / determinant)
+    low, rate, high = (1 / (1 + math.exp(-max(-700.0, one))) for one in (at - half, at, at + half))
+    return rate, low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

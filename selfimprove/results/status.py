@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
@@ -123,6 +124,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "open prompts": {
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
+        "constitution": {one.round: one.metrics[FIGURES] for one in manifests if one.metrics.get(FIGURES)},
         "promotions": [one.model_dump() for one in _promotions(folder).values()],
         "stages": [
             {
@@ -153,11 +155,15 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
     evaluations, query = read_evaluations(folder), Query(folder)
+    measured = [one for one in read_manifests(folder) if one.metrics.get(FIGURES)]
+    if measured:
+        console.print(_constitution_table(measured))
     if evaluations:
         console.print(_rounds_table(folder, evaluations))
-        if any(len(sum_by_task(found)) > 1 for found in evaluations.values()):
+        if any(sum(one.n > 0 for one in sum_by_task(found)) > 1 for found in evaluations.values()):
             console.print(_tasks_table(evaluations))
-        console.print(_levels_table(evaluations))
+        if any(one.n for found in evaluations.values() for one in found):
+            console.print(_levels_table(evaluations))
         console.print(_funnel_table(query))
         if checks := read_cross_checks(query):
             console.print(_cross_checks_table(checks))
@@ -237,14 +243,36 @@ def make_table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
 
 
 def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -> Table:
-    table = make_table("Rounds", "round", "held-out accuracy", "95% interval", "promotion", left=("promotion",))
+    decided = any(one.n for found in evaluations.values() for one in found)  # open prompts alone have no accuracy
+    accuracy = ("held-out accuracy", "95% interval") if decided else ()
+    table = make_table("Rounds", "round", *accuracy, "promotion", left=("promotion",))
     promotions = _promotions(folder)
     for round_, found in evaluations.items():
         correct, n = sum(one.correct for one in found), sum(one.n for one in found)
         low, high = wilson(correct, n)
         promotion = promotions.get(round_)
-        accuracy = f"{correct / n if n else 0:.1%} of {n}"
-        table.add_row(str(round_), accuracy, f"{low:.1%} to {high:.1%}", Text(promotion.reason if promotion else ""))
+        cells = [f"{correct / n:.1%} of {n}", f"{low:.1%} to {high:.1%}"] if n else [""] * len(accuracy)
+        table.add_row(str(round_), *cells, Text(promotion.reason if promotion else ""))
+    return table
+
+
+def _constitution_table(measured: list[Manifest]) -> Table:
+    """How far held-out answers follow the constitution: what complies, and what a judge prefers to the answers of the
+    checkpoint before and of round 0; the length of answers is accounted for in the last column."""
+    names = (
+        "round",
+        "principle",
+        "follow it",
+        "95% interval",
+        "beside the\nround before",
+        "beside\nround 0",
+        "at equal\nlength",
+    )
+    table = make_table("Held-out answers by the constitution", *names, left=("principle",))
+    for one in measured:
+        for row in rows_of(one.metrics[FIGURES]):
+            cells = (row.share, row.interval, row.before, row.start, row.controlled)
+            table.add_row(str(one.round), Text(row.principle), *cells)
     return table
 
 
@@ -252,7 +280,7 @@ def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     columns = ("round", "task", "held-out accuracy", "95% interval", "undecided")
     table = make_table("Held-out accuracy by task", *columns, left=("task",))
     for round_, found in evaluations.items():
-        for one in sum_by_task(found):
+        for one in (one for one in sum_by_task(found) if one.n):
             accuracy, interval = f"{one.accuracy:.1%} of {one.n}", f"{one.low:.1%} to {one.high:.1%}"
             table.add_row(str(round_), Text(one.task), accuracy, interval, str(one.undecided))
     return table
@@ -316,12 +344,13 @@ def _revised_table(manifests: list[Manifest]) -> Table:
 
 def _open_table(manifests: list[Manifest]) -> Table:
     """What is seen in the answers to held-out open prompts without a model."""
-    names = ("round", "open answers", "refusals", "boilerplate", "as an AI", "words")
-    table = make_table("Answers to open prompts", *names)
+    counted = ("responses", "cut off", "empty", "repeated", "refusals", "boilerplate", "about itself")
+    names = ("open\nanswers", "cut\noff", "empty", "in\ncircles", "refuse", "boiler-\nplate", "as an\nAI")
+    table = make_table("Answers to open prompts", "round", *names, "words")
     for one in manifests:
         if found := one.metrics.get("open prompts"):
-            counts = (found["responses"], found["refusals"], found["boilerplate"], found["about itself"])
-            table.add_row(str(one.round), *(str(int(count)) for count in counts), f"{found['words']:.0f}")
+            counts = (str(int(found[name])) if name in found else "" for name in counted)  # of older runs some alone
+            table.add_row(str(one.round), *counts, f"{found['words']:.0f}")
     return table
 
 
@@ -359,7 +388,7 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
 
 
 def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
-    levels = sorted({(one.task, one.level) for found in evaluations.values() for one in found})
+    levels = sorted({(one.task, one.level) for found in evaluations.values() for one in found if one.n})
     table = make_table("Held-out accuracy by level", "round")
     for task, level in levels:
         table.add_column(f"{task} {level}" if len({one for one, _ in levels}) > 1 else str(level), justify="right")

@@ -5,6 +5,7 @@ The order here is that of a round where a recipe gives no flow.
 
 from selfimprove.stages.base import declare
 from selfimprove.stages.base_model import BASE
+from selfimprove.stages.comply import COMPLY
 from selfimprove.stages.dpo import DPO
 from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.stages.frontier import FRONTIER
@@ -22,7 +23,7 @@ from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
     PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER, DPO, EVALUATE,
-    PROMOTE,
+    COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

@@ -85,6 +85,8 @@ class Stage(Generic[S]):
     """Whether it runs only where the recipe names it, or may be set to null where it runs `by_default`."""
     by_default: bool = False
     enabled: Callable[[S], bool] = always
+    applies: Callable[[Recipe], bool] = always
+    """Whether a recipe has something for it; where not it does not run."""
     starts: bool = False
     """Whether it gives the first checkpoint."""
     decides: bool = False
@@ -125,6 +127,11 @@ class Stage(Generic[S]):
     """What trackers are told of a closed stage besides time and tokens."""
     check: Callable[[Recipe, S], Iterable[Mistake]] = no_mistakes
     """What is wrong with a recipe that has it."""
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it answers held-out problems, in every round."""
+        return self.about == "held out" and self.when == "always" and Rationale in (self.writes, *self.also)
 
     def gives(self, kinds: Iterable[type[Record]]) -> bool:
         """Whether it writes one of these kinds for training problems."""

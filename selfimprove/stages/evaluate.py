@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from selfimprove.prompting.phrases import find_boilerplate, refuses, speaks_of_itself
+from selfimprove.prompting.phrases import find_boilerplate, loops, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import (
@@ -144,12 +144,12 @@ def evaluate_revisions(
 ) -> Records:
     """What the model makes of its own held-out answers by critique and revision; the figures go into the manifest."""
     open_ = {name: one for name, one in problems.items() if one.is_open}
-    texts = defaultdict(list)
+    written = defaultdict(list)
     for one in answers:
         if one.problem in open_:
-            texts[open_[one.problem].question].append(one.text)
-    if texts:
-        desk.note("open prompts", describe_texts(texts))
+            written[open_[one.problem].question].append(one)
+    if written:
+        desk.note("open prompts", describe_texts(written))
     if not desk.settings.revise:
         return
     taken = [one for one in answers if one.finish == "stop" and one.problem in problems]
@@ -158,12 +158,17 @@ def evaluate_revisions(
     desk.note("revised", measure_revisions(taken, verdicts, records))
 
 
-def describe_texts(texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """How many responses to open prompts, by prompt, refuse, speak of themselves as an AI or are boilerplate."""
+def describe_texts(written: Mapping[str, Sequence[Rationale]]) -> dict[str, float]:
+    """How many responses to open prompts, by prompt, do not end, say nothing, go in circles, refuse, speak of
+    themselves as an AI or are boilerplate."""
+    texts = {prompt: [one.text for one in found] for prompt, found in written.items()}
     everything = [one for found in texts.values() for one in found]
     boilerplate = find_boilerplate(texts)
     return {
         "responses": len(everything),
+        "cut off": sum(one.finish == "length" for found in written.values() for one in found),
+        "empty": sum(not one.strip() for one in everything),
+        "repeated": sum(map(loops, everything)),
         "refusals": sum(map(refuses, everything)),
         "about itself": sum(map(speaks_of_itself, everything)),
         "boilerplate": sum(one in boilerplate for one in everything),
@@ -208,15 +213,16 @@ def measure_revisions(
 
 
 def say(desk: Desk[Evaluate]) -> str:
+    """What was answered right, and of open prompts, which have no answer, what their answers look like."""
     found, manifest = desk.written(Evaluation), desk.manifest
     correct, n = sum(one.correct for one in found), sum(one.n for one in found)
-    undecided = sum(one.undecided for one in found)
-    whole = f"{correct} of {n} held-out problems correct ({correct / n if n else 0:.1%})" + (
-        f", {undecided} undecided" if undecided else ""
-    )
-    tasks = sum_by_task(found)
-    more = describe_evaluation(manifest.metrics) if manifest else []
-    return "; ".join([whole, *(f"{one.task} {one}" for one in tasks if len(tasks) > 1), *more])
+    undecided = sum(one.undecided for one in found if n or not one.task.startswith("prompts/"))
+    lines = [f"{correct} of {n} held-out problems correct ({correct / n:.1%})"] if n else []
+    lines += [f"{undecided} undecided"] if undecided else []
+    tasks = [one for one in sum_by_task(found) if one.n]
+    more = [f"{one.task} {one}" for one in tasks if len(tasks) > 1]
+    more += describe_evaluation(manifest.metrics) if manifest else []
+    return "; ".join(filter(None, [", ".join(lines), *more])) or "no held-out problem has an answer"
 
 
 def describe_consistency(found: dict[str, Any]) -> str:
@@ -234,7 +240,9 @@ def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
         lines.append(describe_errors(errors))
     if texts := metrics.get("open prompts"):
         lines.append(
-            f"of {texts['responses']} open answers {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
+            f"of {texts['responses']} open answers {texts.get('cut off', 0)} are cut off, {texts.get('empty', 0)} "
+            f"empty, {texts.get('repeated', 0)} go in circles, {texts['refusals']} refuse, {texts['boilerplate']} are "
+            "boilerplate, "
             f"{texts['about itself']} speak of themselves as an AI, {texts['words']:.0f} words on average"
         )
     if revised := metrics.get("revised"):

@@ -5,21 +5,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from selfimprove.constitution.adherence import BEFORE, Beside
 from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.records import Checkpoint, Outcome, Promotion, Rationale, Verdict, Vote
+from selfimprove.records import Checkpoint, Comparison, Outcome, Promotion, Rationale, Verdict, Vote
 from selfimprove.records.stats import mcnemar
 from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
-from selfimprove.stages.base import Desk, Stage
+from selfimprove.stages.base import Desk, Key, Round, Stage
+from selfimprove.stages.comply import Comply, applies, beside_of, collect
 
 
 class Promote(Settings):
     """Keep the better checkpoint by the paired McNemar test on held-out problems."""
 
-    rule: Literal["not-worse", "better", "always"] = "not-worse"
-    """not-worse: roll back only if the test says worse; better: keep only if it says better; always: no test."""
+    rule: Literal["not-worse", "better", "always", "constitution"] = "not-worse"
+    """not-worse: roll back only if the test says worse; better: keep only if it says better; always: no test;
+    constitution: roll back where held-out answers follow a principle less than before, or fewer of them are whole, by
+    the paired tests of `comply`, or where not-worse would."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """The significance level of the test."""
     tasks: tuple[str, ...] = ()
@@ -33,10 +37,12 @@ def promote(
     now: Mapping[str, Outcome],
     before: Mapping[str, Outcome],
     settings: Promote,
+    beside: Beside | None = None,
 ) -> Promotion:
     """Compare two checkpoints on the held-out problems that both were judged on (McNemar, 1947, exact).
 
     `now` and `before` give the outcome by problem. A candidate that the paired test calls worse is rolled back.
+    `beside` is what was measured by the constitution, where that decides.
     """
     both = [one for one in now if one in before and "undecided" not in (now[one], before[one])]
     won = sum(now[one] == "correct" and before[one] != "correct" for one in both)
@@ -50,19 +56,38 @@ def promote(
         promoted, reason = False, f"rolled back, the paired test says worse: {counts}"
     elif significant:
         promoted, reason = True, f"kept, the paired test says better: {counts}"
+    elif not both and settings.rule != "better":
+        promoted, reason = True, "kept without a test: no held-out problem has an answer that decides"
     else:
-        promoted = settings.rule == "not-worse"
+        promoted = settings.rule != "better"
         reason = f"{'kept' if promoted else 'rolled back'}, the paired test sees no difference: {counts}"
+    if settings.rule == "constitution" and promoted:
+        promoted, reason = by_principles(beside, settings.alpha, f"; {counts}" if both else "")
     return Promotion(
         parents=(candidate, incumbent), promoted=promoted, won=won, lost=lost, p_value=p_value, reason=reason
     )
+
+
+def by_principles(beside: Beside | None, alpha: float, counts: str) -> tuple[bool, str]:
+    """Whether no principle got worse, and why."""
+    if beside is None:
+        return True, f"kept: no held-out answer could be measured by the constitution{counts}"
+    if worse := beside.worse(alpha):
+        return False, f"rolled back, the constitution is followed less: {'; '.join(worse)}{counts}"
+    checked = [f"{name} {one.won} won, {one.lost} lost of {one.n}" for name, one in beside.checked.items()]
+    judged = [f"{name} preferred in {one.rate:.1%} of {one.n}" for name, one in beside.judged.items()]
+    return True, f"kept, no principle is followed less: {'; '.join([*checked, *judged])}{counts}"
 
 
 def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
     """Whether the round's checkpoint is the better one on what both answered."""
     candidate, incumbent = desk.trained, desk.incumbent
     now, before = _outcomes(desk, candidate), _outcomes(desk, incumbent)
-    yield promote(candidate.id, incumbent.id, now=now, before=before, settings=desk.settings)
+    beside = None
+    if desk.settings.rule == "constitution":
+        found = collect(desk)
+        beside = beside_of(desk, found, desk.read(Comparison, "comply")).get(BEFORE)
+    yield promote(candidate.id, incumbent.id, now=now, before=before, settings=desk.settings, beside=beside)
 
 
 def _outcomes(desk: Desk[Promote], checkpoint: Checkpoint) -> dict[str, Outcome]:
@@ -84,6 +109,20 @@ def check(recipe: Recipe, settings: Promote) -> Iterable[Mistake]:
         if name not in evaluated:
             where = ("stages", "promote", "tasks", at)
             yield Mistake(where, f"'{name}' is not evaluated{suggest(name, evaluated)}")
+    if settings.rule == "constitution" and recipe.find(Comply) is None:
+        yield Mistake(("stages", "promote", "rule"), "the rule 'constitution' needs the stage 'comply'")
+    elif settings.rule == "constitution" and not applies(recipe):
+        said = "the rule 'constitution' needs a 'constitution', and a task with open prompts that are held out"
+        yield Mistake(("stages", "promote", "rule"), said)
+
+
+def reads(round_: Round[Promote]) -> Iterable[Key]:
+    measured = round_.this("comply") if round_.settings.rule == "constitution" else []
+    return [round_.incumbent, round_.trained, *round_.evaluations(), *measured]
+
+
+def depends(round_: Round[Promote]) -> dict[str, Any]:
+    return {**round_.own, **(round_.shared("constitution") if round_.settings.rule == "constitution" else {})}
 
 
 PROMOTE = Stage(
@@ -91,9 +130,11 @@ PROMOTE = Stage(
     version=1,
     settings=Promote,
     writes=Promotion,
-    reads=lambda round: [round.incumbent, round.trained, *round.evaluations()],
+    reads=reads,
     needs=(Rationale,),
     run=decide,
+    uses=("constitution",),
+    depends=depends,
     about="held out",
     optional=False,
     decides=True,

@@ -93,7 +93,7 @@ class Round(Generic[S]):
 
     def evaluations(self) -> list[Key]:
         """All evaluations so far."""
-        mine = [step.name for step in self._flow if step.stage.about == "held out" and step.stage.when == "always"]
+        mine = [step.name for step in self._flow if step.stage.evaluates]
         return [(one, name) for one in range(self.number) for name in mine] + [
             (self.number, step.name) for step in self._before() if step.name in mine
         ]

@@ -61,6 +61,7 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "accuracy": [each.to_json() for each in figures.rounds],
         "control": control and {"run": control.name, "why": control.reason or "it was asked for",
                                 "accuracy": [each.to_json() for each in control.figures.rounds]},
+        "constitution": {round_: [vars(row) for row in rows] for round_, rows in figures.measured},
         "by task and level": [each.to_json() for each in figures.by("task", "level")],
         "funnel": read_funnel(one.index),
         "health": read_health(one.index),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.constitution import Constitution, load_constitution
+from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion
@@ -71,8 +72,23 @@ class Figures:
 
     @property
     def rounds(self) -> list[Accuracy]:
-        """The accuracy of each round over all its held-out problems."""
-        return [_sum(round_, "", None, found) for round_, found in self.evaluations.items()]
+        """The accuracy of each round over all its held-out problems; open prompts have none."""
+        found = (_sum(round_, "", None, found) for round_, found in self.evaluations.items())
+        return [one for one in found if one.n]
+
+    @property
+    def measured(self) -> list[tuple[int, list[Row]]]:
+        """What was measured by the constitution in each round, as the lines of a table."""
+        found = [(one.round, read_rows(one.metrics[FIGURES])) for one in self.manifests if FIGURES in one.metrics]
+        return [(round_, rows) for round_, rows in found if rows]
+
+    @property
+    def headline(self) -> list[tuple[str, str, str]]:
+        """What is checked by the constitution: how much of it is followed now, and was in the first round."""
+        first, last = (
+            {row.principle: row.share for row in self.measured[at][1]} if self.measured else {} for at in (0, -1)
+        )
+        return [(name, share, first.get(name, "")) for name, share in last.items() if share][:5]
 
     def by(self, *names: str) -> list[Accuracy]:
         """The accuracies of each round by task, or by task and level."""
@@ -80,7 +96,8 @@ class Figures:
         for round_, found in self.evaluations.items():
             for one in found:
                 groups.setdefault((round_, *(getattr(one, name) for name in names)), []).append(one)
-        return [_sum(key[0], key[1], key[2] if len(key) > 2 else None, found) for key, found in groups.items()]
+        sums = (_sum(key[0], key[1], key[2] if len(key) > 2 else None, found) for key, found in groups.items())
+        return [one for one in sums if one.n]
 
     @property
     def best(self) -> Accuracy | None:

@@ -580,9 +580,15 @@ def test_what_has_no_revision_stays_what_it_is() -> None:
 def test_responses_to_open_prompts_are_described() -> None:
     same = "It is best to ask an expert."
     texts = {"p": [same, REFUSAL], "q": [same], "r": [same, "As an AI, I like it."]}
-    assert describe_texts(texts) == {
-        "responses": 5, "refusals": 1, "about itself": 1, "boilerplate": 3, "words": (3 * 7 + 5 + 6) / 5,
+    problem = make_problem("Why?", None, task="prompts/mine")
+    written = {prompt: [make_rationale(problem, one) for one in found] for prompt, found in texts.items()}
+    assert describe_texts(written) == {
+        "responses": 5, "cut off": 0, "empty": 0, "repeated": 0,
+        "refusals": 1, "about itself": 1, "boilerplate": 3, "words": (3 * 7 + 5 + 6) / 5,
     }  # fmt: skip
+    faulty = [make_rationale(problem, " \n"), make_rationale(problem, "I say it once more. " * 9, finish="length")]
+    found = describe_texts({"p": faulty})
+    assert (found["cut off"], found["empty"], found["repeated"]) == (1, 1, 1)
     assert describe_texts({})["words"] == 0
 
 

@@ -1,0 +1,214 @@
+"""A run whose rounds follow a constitution more and then less: what is measured, said, drawn and decided by it."""
+
+import json
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chain import Adder
+from rich.console import Console
+from small import SMALL, record_ids, small_recipe
+
+from selfimprove.constitution.adherence import FIGURES, read_rows
+from selfimprove.engines import Engine, Score
+from selfimprove.errors import RecipeError
+from selfimprove.records import Checkpoint, Comparison, Compliance, Promotion, Rationale, Verdict
+from selfimprove.results.status import print_status, to_json
+from selfimprove.running.figures import round_figures
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
+from selfimprove.store import RunFolder
+
+PROMPTS = 9
+MEASURED = (
+    SMALL.replace("head_size: 32}", 'head_size: 32, alphabet: "0123456789+=#? \\n!x."}')
+    .replace("rounds: 2", "rounds: 2\nconstitution: brief.yaml")
+    .replace(
+        "train:",
+        'open: {name: prompts/mine, path: prompts.jsonl, draw: 2, held_out: 9}\n'
+        'open_prompt: {question: "Human: {question}", cue: "\\n\\nAssistant:"}\n'
+        "evaluate_on: [{name: prompts/mine, path: prompts.jsonl, held_out: 9}]\ntrain:",
+    )
+    .replace("  repair: {samples: 2, part_size: 5}\n  rationalize: {part_size: 5}\n", "  revise: {}\n")
+    .replace("hinted: 0.25, ", "")
+    .replace("promote: {rule: always}", "promote: {rule: constitution}\n  comply: {part_size: 5}")
+)  # fmt: skip
+BRIEF = """
+name: brief
+principles:
+  - {id: brief, text: It is brief., check: {name: length, unit: words, at_most: 4}}
+  - {id: kind, title: Friendly, text: It is kind.}
+"""
+
+
+class Writer(Adder):
+    """Writes long answers in round 0, short ones in round 1, and even longer ones in round 2."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.words = next((count for name, count in (("01", 2), ("02", 8)) if f"round-{name}" in path), 6)
+
+    def write_open(self, prompt: str, seed: int) -> str:
+        if prompt.endswith("Revision:"):
+            return " Yes."
+        return " " + " ".join(f"{seed % 97}w{at}" for at in range(self.words))
+
+    def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
+        """Prefers the shorter answer, wherever it stands, and the first place a little."""
+        return [self._judge(prompt, option) for prompt, option in pairs]
+
+    def _judge(self, prompt: str, option: str) -> Score:
+        texts = re.findall(r"^\(A\) (.*)\n\(B\) (.*)$", prompt, re.MULTILINE)
+        if not texts:
+            return Score(-1.0, 1)  # the canary
+        place = "(B)" in option
+        return Score(-float(len(texts[-1][place])) - 0.1 * place, 1)
+
+
+def load(checkpoint: Checkpoint, _: Session) -> Engine:
+    return Writer(checkpoint.path)
+
+
+def measured_recipe(folder: Path, *overrides: str) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "brief.yaml").write_text(BRIEF)
+    rows = [{"prompt": f"Tell me about the number {at}", "tag": "numbers"} for at in range(20)]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return small_recipe(folder, *overrides, text=MEASURED)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("measured")
+    folder = RunFolder(path / "run")
+    run_loop(measured_recipe(path), folder, load=load)
+    return folder
+
+
+def figures(folder: RunFolder, round_: int) -> dict[str, Any]:
+    manifest = folder.stage(round_, "comply").manifest()
+    assert manifest is not None
+    found: dict[str, Any] = manifest.metrics[FIGURES]
+    return found
+
+
+def shown(print_it: Any, *arguments: Any) -> str:
+    out = StringIO()
+    print_it(*arguments, Console(file=out, width=160))
+    return out.getvalue()
+
+
+def test_every_round_is_measured_alone_and_beside_the_rounds_before(run: RunFolder) -> None:
+    found = [figures(run, round_) for round_ in range(3)]
+    assert [one["checked"]["brief"]["count"] for one in found] == [0, PROMPTS, 0]
+    assert all(one["checked"]["whole answers"]["count"] == PROMPTS for one in found)
+    assert found[0]["beside"] == {} and not run.stage(0, "comply").read(Comparison)
+    first = found[1]["beside"]
+    assert first["before"] == first["round 0"]  # one and the same checkpoint, judged once
+    assert len(run.stage(1, "comply").read(Comparison)) == 2 * PROMPTS  # kind, and all principles together
+    assert (first["before"]["checked"]["brief"]["won"], first["before"]["checked"]["brief"]["lost"]) == (PROMPTS, 0)
+    assert first["before"]["judged"].keys() == {"kind", "overall"}
+    assert first["before"]["judged"]["kind"]["rate"] == 1.0  # this judge likes what is short
+    second = found[2]["beside"]
+    assert (second["before"]["round"], second["round 0"]["round"]) == (1, 0)
+    assert second["before"]["checked"]["brief"]["lost"] == PROMPTS
+    assert second["round 0"]["checked"]["brief"] == {"won": 0, "lost": 0, "n": PROMPTS, "p": 1.0}
+    assert second["round 0"]["judged"]["overall"]["rate"] == 0.0
+
+
+def test_what_each_answer_was_found_to_be_is_a_record(run: RunFolder) -> None:
+    answers = {one.id: one for one in run.stage(1, "evaluate").read(Rationale)}
+    found = run.stage(1, "comply").read(Compliance)
+    assert {one.response for one in found} == answers.keys() and len(found) == PROMPTS
+    assert {(one.principle, one.outcome, one.reason) for one in found} == {("brief", "correct", "2 words")}
+    assert {one.constitution.split()[0] for one in found} == {"brief"}
+
+
+def test_a_round_that_follows_a_principle_less_is_rolled_back(run: RunFolder) -> None:
+    kept, back = (run.stage(round_, "promote").read(Promotion)[0] for round_ in (1, 2))
+    assert kept.promoted and kept.reason == (
+        "kept, no principle is followed less: whole answers 0 won, 0 lost of 9; brief 9 won, 0 lost of 9; "
+        "kind preferred in 100.0% of 9; overall preferred in 100.0% of 9"
+    )
+    assert not back.promoted
+    assert back.reason == (
+        "rolled back, the constitution is followed less: brief: 0 won, 9 lost of 9 (McNemar p = 0.0039); "
+        "kind: preferred in 0.0% of 9 (sign test p = 0.0039); overall: preferred in 0.0% of 9 (sign test p = 0.0039)"
+    )
+
+
+def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -> None:
+    assert {one.outcome for one in run.stage(1, "evaluate").read(Verdict)} == {"undecided"}
+    text = shown(print_status, run)
+    assert " of 0" not in text and "held-out accuracy" not in text
+    assert "Held-out answers by the constitution" in text
+    row = next(line for line in text.splitlines() if line.split()[:2] == ["1", "brief"])
+    assert "100.0% of 9" in row and "70.1% to 100.0%" in row and "9:0, p = 0.0039" in row
+    assert to_json(run)["constitution"][2] == figures(run, 2)
+
+
+def test_trackers_are_told(run: RunFolder) -> None:
+    values = round_figures(run, 2)
+    assert values["constitution/brief"] == 0.0 and values["constitution/whole_answers"] == 1.0
+    assert values["win_rate/kind_against_round_0"] == 0.0
+    assert values["win_rate/overall_against_before_high"] < 0.5
+    assert "eval/accuracy" not in values
+
+
+def test_a_lost_part_is_judged_again_as_it_was(run: RunFolder) -> None:
+    before = record_ids(run)
+    lost = [one for one in run.stage(2, "comply").files() if one.name.endswith("-00001.parquet")]
+    assert lost
+    for file in lost:
+        file.unlink()
+    run_loop(run.recipe(), run, load=load)
+    assert record_ids(run) == before
+
+
+def test_the_page_of_the_run_begins_with_it(run: RunFolder) -> None:
+    client = pytest.importorskip("fastapi.testclient", reason="the extra [view] is not installed")
+    from selfimprove.viewer.app import create_app
+
+    with client.TestClient(create_app(run.path), base_url="http://127.0.0.1:8000") as get:
+        page, listed = get.get("/runs/run").text, get.get("/").text
+        data = get.get("/api/runs/run").json()
+    assert page.index("Held-out answers by the constitution") < page.index("Promotions and roll-backs")
+    assert "is followed in the last round" in page and "9:0, p = 0.0039" in page
+    for shown_page in (page, listed):
+        assert "best held-out accuracy" not in shown_page and "0.0% (" not in shown_page.partition("<main")[0]
+    assert "whole answers" in listed and "not evaluated yet" not in listed
+    assert data["accuracy"] == [] and data["constitution"]["1"][1]["principle"] == "brief"
+
+
+def test_figures_of_another_form_are_no_lines() -> None:
+    for found in (None, {}, {"checked": 3}, {"checked": {"a": {}}, "beside": {}}, {"checked": {}, "beside": []}):
+        assert read_rows(found) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stages"),
+    [
+        ((), 3),
+        (("constitution=null", "stages.revise=null", "open=null", "promote.rule=always"), 0),
+        (("comply=null", "promote.rule=always"), 0),
+    ],
+)
+def test_it_runs_where_there_is_something_to_measure(tmp_path: Path, overrides: tuple[str, ...], stages: int) -> None:
+    session = Session(measured_recipe(tmp_path, *overrides), RunFolder(tmp_path / "run"))
+    assert sum(stage.name == "comply" for stage in session.plan.values()) == stages
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("comply=null",), "the rule 'constitution' needs the stage 'comply'"),
+        (("evaluate_on=[]",), "needs a 'constitution', and a task with open prompts that are held out"),
+        (("comply={by: null, thought: true}",), "'comply.thought' needs a judge"),
+    ],
+)
+def test_what_the_rule_needs_is_said(tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        measured_recipe(tmp_path, *overrides)
