@@ -31,7 +31,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class StageDesk:
-    """The desk of a planned stage (`stages.base.Desk`)."""
+    """The desk of a planned stage (`stages.desk.Desk`)."""
 
     def __init__(self, stage: PlannedStage, session: Session) -> None:
         self.stage, self.session = stage, session
