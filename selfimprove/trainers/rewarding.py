@@ -19,6 +19,8 @@ from selfimprove.trainers.rewards import find_reward
 
 READING = "reward.json"
 """In the folder of a reward model: how it reads texts."""
+RULES = ("rising",)
+"""The rules of this package, by name; others are declared by `declare_reward`."""
 Combine = Literal["mean", "min"]
 """How the rewards of several models become one: their mean, or the lowest (Coste et al., 2023)."""
 
@@ -76,7 +78,7 @@ def read_reading(folder: str | Path) -> Reading:
 
 
 def check_rewards(values: Sequence[float | None], count: int, name: str) -> list[float | None]:
-    """The values that a reward gave, as numbers; raises TrainingError where one is none, or where some are missing."""
+    """The values that a reward gave, as numbers; raises TrainingError where one is no number, or some are missing."""
     if len(values) != count:
         raise TrainingError(
             f"the reward '{name}' gave {len(values)} values for {count} texts; it must give one for each"
