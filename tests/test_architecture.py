@@ -44,6 +44,7 @@ STAGES_MAY_IMPORT = (
     {"errors", "records", "records.stats", "settings", "recipe", "recipe.flow", "recipe.catalog", "recipe.yaml"}
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
     | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
+    | {"trainers.rewarding"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
     | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}
 )
@@ -59,6 +60,7 @@ STAGES_MAY_NAME = {"store": {"Manifest"}}
 # A stage may build on another one's functions; which do so is said here.
 STAGES_TOGETHER = {
     "asking": {"evaluate", "generate", "score", "verify", "vote"},
+    "best": {"as_sampled", "label"},
     "comply": {"compare"},
     "dpo": {"prefer", "training"},
     "earlier": {"revise"},
@@ -66,13 +68,16 @@ STAGES_TOGETHER = {
     "failed": {"generate"},
     "frontier": {"select", "vote"},
     "kl": {"generate"},
+    "label": {"as_sampled"},
     "pairing": {"as_sampled", "passes"},
     "prefer": {"as_sampled", "compare", "earlier", "pairing", "select"},
     "problems": {"evaluate"},
     "promote": {"asking", "comply"},
+    "rank": {"as_sampled"},
     "rationalize": {"failed", "generate", "verify"},
     "repair": {"failed", "generate", "verify"},
     "revise": {"critique", "earlier", "failed", "generate"},
+    "reward": {"prefer", "reward_figures", "training"},
     "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "teach", "vote"},
     "sft": {"balance", "compare", "frontier", "prefer", "select", "teach", "training"},
     "teach": {"passes"},

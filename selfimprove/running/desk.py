@@ -14,6 +14,7 @@ from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.journaled import JournaledEngine
 from selfimprove.running.plan import PlannedStage, ancestors
+from selfimprove.running.rewarding import load_rewards
 from selfimprove.running.session import Session
 from selfimprove.running.training import train
 from selfimprove.settings import Settings
@@ -24,6 +25,7 @@ from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+from selfimprove.trainers.rewarding import Combine, RewardFunction
 from selfimprove.verifiers.judging import Judging
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -198,6 +200,9 @@ class StageDesk:
 
     def import_models(self) -> None:
         self.session.import_models()
+
+    def rewards(self, checkpoints: Sequence[Checkpoint], combine: Combine = "mean") -> RewardFunction:
+        return load_rewards(self.session, checkpoints, combine)
 
     def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
         return train(self.stage, self.session, job, rows, start, given)

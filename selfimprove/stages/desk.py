@@ -18,6 +18,7 @@ from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+from selfimprove.trainers.rewarding import Combine, RewardFunction
 from selfimprove.verifiers.judging import Judging
 
 S = TypeVar("S", bound=Settings)
@@ -186,6 +187,10 @@ class Desk(Protocol[S]):
 
     def import_models(self) -> None:
         """Import what loads models, on the imports' account."""
+        ...
+
+    def rewards(self, checkpoints: Sequence[Checkpoint], combine: Combine = "mean") -> RewardFunction:
+        """What reward models say of texts; the engine makes room for them."""
         ...
 
     def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:

@@ -1,0 +1,105 @@
+"""A reward model: a language model with a head of one number on it, built, loaded, and asked what texts are worth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfimprove.engines.models import PLAIN, load_classifier, read_longest
+from selfimprove.errors import ModelError
+from selfimprove.prompting.chat import find_end
+from selfimprove.trainers.rewarding import Reading, encode_text, hash_vocabulary, read_reading
+
+
+def make_reading(tokenizer: Any, *, chat: bool, longest: int) -> Reading:
+    """How a reward model that is trained with a tokenizer reads texts.
+
+    The padding token is never the end token: the model reads its reward at the last token that is no padding, and
+    could not tell a text that ended from one that was cut off.
+    """
+    end = find_end(tokenizer, chat=chat)
+    named = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    known = [*named, *tokenizer.added_tokens_decoder, 0, 1]
+    pad = next(one for one in known if one is not None and one != end)
+    return Reading(chat=chat, end=end, pad=pad, longest=longest, tokenizer=hash_vocabulary(tokenizer))
+
+
+def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
+    """A causal language model's layers under a new head of one number; raises ModelError where there is no such class.
+
+    The head is drawn from `seed` alone with a standard deviation of 1/√(d + 1) (Ziegler et al., 2019, section 2.1.1),
+    whatever was drawn before; the layers are the given model's own and no copy.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = type(model.config).from_dict({**model.config.to_dict(), "num_labels": 1})
+    config.get_text_config().pad_token_id = pad
+    try:
+        with torch.device("meta"):
+            made = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype, **PLAIN)
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"{type(model).__name__}: no reward model can be made of it ({str(error)[:120]})") from None
+    setattr(made, made.base_model_prefix, model.base_model)
+    drawn = torch.Generator().manual_seed(seed)
+    for module in made.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                width = parameter.shape[-1]
+                fresh = torch.randn(parameter.shape, generator=drawn) / (width + 1) ** 0.5
+                value = fresh if parameter.ndim > 1 else torch.zeros(parameter.shape)
+                setattr(module, name, torch.nn.Parameter(value.to(model.device, model.dtype)))
+    return made
+
+
+class RewardModel:
+    """The reward model in a folder."""
+
+    def __init__(self, folder: str | Path, *, device: str, dtype: str, batch_size: int) -> None:
+        self.folder, self.batch_size = Path(folder), batch_size
+        self.reading = read_reading(folder)
+        model, self.tokenizer = load_classifier(self.folder, dtype=dtype, device=device)
+        self.model = model.eval()
+        self.longest = min(self.reading.longest, read_longest(self.folder) or self.reading.longest)
+
+    def check(self, tokenizer: Any = None, chat: bool | None = None) -> None:
+        """Raise ModelError where prompts were written by another tokenizer, or in another form than it has learned."""
+        if hash_vocabulary(self.tokenizer) != self.reading.tokenizer:
+            raise ModelError(f"{self.folder}: its tokenizer is not the one that this reward model was trained with")
+        if tokenizer is not None and hash_vocabulary(tokenizer) != self.reading.tokenizer:
+            raise ModelError(
+                f"{self.folder}: this reward model has another tokenizer than the model whose texts it is to score; "
+                "train one from that model"
+            )
+        if chat is not None and chat != self.reading.chat:
+            forms = ("a chat template", "plain prompts")
+            had, given = forms if self.reading.chat else forms[::-1]
+            raise ModelError(f"{self.folder}: this reward model was trained on {had}, and would be asked by {given}")
+
+    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> tuple[list[float | None], int]:
+        """The reward of each text, None where it is too long, and the number of tokens that were read."""
+        import torch
+
+        texts = zip(prompts, completions, strict=True)
+        rows = [encode_text(self.tokenizer, prompt, text, self.reading) for prompt, text in texts]
+        fitting = sorted((at for at, row in enumerate(rows) if len(row) <= self.longest), key=lambda at: len(rows[at]))
+        values: list[float | None] = [None] * len(rows)
+        with torch.inference_mode():
+            raw = read_rewards(self.model, [rows[at] for at in fitting], self.reading.pad, batch_size=self.batch_size)
+        for at, value in zip(fitting, raw, strict=True):
+            values[at] = (value - self.reading.mean) / self.reading.scale
+        return values, sum(len(rows[at]) for at in fitting)
+
+
+def read_rewards(model: Any, rows: Sequence[Sequence[int]], pad: int, *, batch_size: int) -> list[float]:
+    """The numbers that a model's head gives rows of tokens, padded on the right as in training."""
+    import torch
+
+    found: list[float] = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        width = max(map(len, batch))
+        ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in batch], device=model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch], device=model.device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        found += [float(one) for one in logits.float().squeeze(-1).tolist()]
+    return found
