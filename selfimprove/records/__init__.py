@@ -41,8 +41,10 @@ from selfimprove.records.text import (
 from selfimprove.records.trained import (
     Checkpoint,
     Decision,
+    Earned,
     Example,
     Preference,
+    Rollout,
 )
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "Critique",
     "CrossCheck",
     "Decision",
+    "Earned",
     "Evaluation",
     "Example",
     "Frontier",
@@ -68,6 +71,7 @@ __all__ = [
     "Record",
     "Revision",
     "Role",
+    "Rollout",
     "Step",
     "TokenIds",
     "Verdict",

@@ -15,14 +15,15 @@ from selfimprove.stages.promote import PROMOTE
 from selfimprove.stages.rationalize import RATIONALIZE
 from selfimprove.stages.repair import REPAIR
 from selfimprove.stages.revise import REVISE
+from selfimprove.stages.rl import RL
 from selfimprove.stages.select import SELECT
 from selfimprove.stages.sft import SFT
 from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER, DPO, EVALUATE,
-    PROMOTE,
+    PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER, DPO, RL,
+    EVALUATE, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)
