@@ -82,13 +82,12 @@ def say(desk: Desk[Rl]) -> str:
     found = _curve(desk.manifest) if desk.manifest else []
     if not found:
         return ""
-    first, last = found[0], found[-1]
+    first, last = _ends(found)
     parts = [f"{name} {first[name]:.3g} to {last[name]:.3g}" for name in last if name in first and _is_told(name)]
     for name, said in (("groups without difference", "of the groups without a difference"), ("cut off", "cut off")):
         if last.get(name):
             parts.append(f"{last[name]:.0%} {said}")
-    undecided = sum(one.get("undecided", 0.0) for one in found) / len(found)
-    if undecided:
+    if undecided := _mean(found).get("undecided"):
         parts.append(f"{undecided:.0%} undecided, which gave no gradient")
     warning = "; WARNING: no text was worth more than another, so nothing was learned" if _is_flat(found) else ""
     return ", ".join(parts) + warning
@@ -99,7 +98,21 @@ def _is_told(name: str) -> bool:
 
 
 def _is_flat(found: Sequence[Mapping[str, float]]) -> bool:
-    return all(one.get("groups without difference") == 1.0 for one in found)
+    return _mean(found).get("groups without difference") == 1.0
+
+
+def _ends(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The means over the first and the last logged steps, a tenth of them all: one step is a handful of texts."""
+    some = -(-len(found) // 10)
+    return _mean(found[:some]), _mean(found[-some:])
+
+
+def _mean(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for one in found:
+        for name, value in one.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(some) / len(some) for name, some in values.items()}
 
 
 def figures(manifest: Manifest) -> Mapping[str, float | None]:
@@ -107,7 +120,7 @@ def figures(manifest: Manifest) -> Mapping[str, float | None]:
     found = _curve(manifest)
     if not found:
         return {}
-    ends = {"before": found[0], "after": found[-1]}
+    ends = dict(zip(("before", "after"), _ends(found), strict=True))
     return {f"rl/{name.replace(' ', '_')}_{when}": value for when, one in ends.items() for name, value in one.items()}
 
 

@@ -87,12 +87,17 @@ def _arguments(job: RlJob, rows: Rows, *, rloo: bool, beta: float) -> dict[str, 
         "max_completion_length": settings.max_tokens,
         "shuffle_dataset": False,  # the rows are in the order of the whole run
         "disable_dropout": True,
-        "logging_steps": max(1, steps // POINTS),
-        "save_steps": -(-save_every(settings, steps) // boundary) * boundary,
+        "logging_steps": _up(steps // POINTS, boundary),
+        "save_steps": _up(save_every(settings, steps), boundary),
     }
     if rloo:
         return {**own, "normalize_advantages": settings.normalize}
     return {**own, "loss_type": settings.loss, "scale_rewards": settings.scale}
+
+
+def _up(steps: int, boundary: int) -> int:
+    """So many steps, or a few more, after which texts are written next."""
+    return max(1, -(-steps // boundary)) * boundary
 
 
 def schedule(job: RlJob, problems: list[Problem], tokenizer: Any) -> Rows:

@@ -1,7 +1,7 @@
 """TRL's RLOO and GRPO with texts, rewards and records of ours.
 
-Texts are written as in every other stage, each by a random stream of its own; they are worth what one callable says, and
-are on disk before they are trained on.
+Texts are written as in every other stage, each by a random stream of its own; they are worth what one callable says,
+and are on disk before they are trained on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -269,7 +269,7 @@ def make_rollout_trainer(base: Any) -> Any:
             super().log(logs, *more)
 
         def _measure_kl(self, output: dict[str, Any], found: list[torch.Tensor]) -> list[float]:
-            """log policy - log reference of each text; TRL only logs it by token, and with GRPO may not ask the policy."""
+            """log policy - log reference of each text; TRL only logs it by token, and GRPO may not ask the policy."""
             mask = output["completion_mask"]
             if len(found) < 2:
                 ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
