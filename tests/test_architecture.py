@@ -41,7 +41,17 @@ ROW = {unit: number for number, row in enumerate(ROWS) for unit in row}
 
 # What a stage may know of the packages above it: protocols, records and settings; what it touches is on its desk.
 STAGES_MAY_IMPORT = (
-    {"errors", "records", "records.stats", "settings", "recipe", "recipe.flow", "recipe.catalog", "recipe.yaml"}
+    {
+        "errors",
+        "records",
+        "records.stats",
+        "settings",
+        "recipe",
+        "recipe.flow",
+        "recipe.catalog",
+        "recipe.yaml",
+        "recipe.reinforcement",
+    }
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
     | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {"trainers.rewarding"}
@@ -78,6 +88,7 @@ STAGES_TOGETHER = {
     "repair": {"failed", "generate", "verify"},
     "revise": {"critique", "earlier", "failed", "generate"},
     "reward": {"prefer", "reward_figures", "training"},
+    "rl": {"training"},
     "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "teach", "vote"},
     "sft": {"balance", "compare", "frontier", "prefer", "select", "teach", "training"},
     "teach": {"passes"},

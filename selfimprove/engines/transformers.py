@@ -78,13 +78,16 @@ class TransformersEngine:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.batch_size = batch_size
         if keeps_state(read_config(find_whole(model, base))):
             raise EngineError(f"{model}: {STATEFUL}")
-        self.model, self.tokenizer = load_model(model, base=base, dtype=dtype, device=device)
-        self.model.eval()
+        loaded, tokenizer = load_model(model, base=base, dtype=dtype, device=device)
+        loaded.eval()
+        self._take(loaded, tokenizer, batch_size, chat)
+
+    def _take(self, model: Any, tokenizer: Any, batch_size: int, chat: bool) -> None:
+        """Write and score with a model that is loaded."""
+        self.model, self.tokenizer, self.batch_size, self.chat = model, tokenizer, batch_size, chat
         self.device = self.model.device
-        self.chat = chat
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
@@ -315,6 +318,32 @@ class TransformersEngine:
         if self.device.type == "cuda":  # elsewhere memory goes back by itself
             gc.collect()
             torch.cuda.empty_cache()
+
+
+class LiveEngine(TransformersEngine):
+    """The same with a model that is being trained: equal weights, requests and batches give equal texts."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, chat: bool) -> None:
+        if keeps_state(model.config):
+            raise EngineError(f"{tokenizer.name_or_path}: {STATEFUL}")
+        self._take(model, tokenizer, batch_size, chat)
+        self.sampled: dict[int, list[int]] = {}
+        """By the number of the request: all tokens, the one that ended the text among them."""
+
+    def write(self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()) -> list[Completion]:
+        """The completions in order, by the model as it is used, not as it is trained (without dropout)."""
+        self.sampled.clear()
+        training = self.model.training
+        self.model.eval()
+        try:
+            found = {one.index: one for one in self.generate(requests, sampling, stop)}
+        finally:
+            self.model.train(training)
+        return [found[index] for index in range(len(requests))]
+
+    def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
+        self.sampled[rows.index[row]] = rows.tokens[row, :count].tolist()
+        return super()._completion(rows, row, count, finish, stop)
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None) -> torch.Tensor:

@@ -43,8 +43,10 @@ from selfimprove.records.text import (
 from selfimprove.records.trained import (
     Checkpoint,
     Decision,
+    Earned,
     Example,
     Preference,
+    Rollout,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Critique",
     "CrossCheck",
     "Decision",
+    "Earned",
     "Evaluation",
     "Example",
     "Frontier",
@@ -72,6 +75,7 @@ __all__ = [
     "Revision",
     "Reward",
     "Role",
+    "Rollout",
     "Step",
     "TokenIds",
     "Verdict",

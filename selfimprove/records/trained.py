@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import BaseModel, ConfigDict
+
 from selfimprove.records.base import Record, Role, TokenIds
 from selfimprove.settings import added, unhashed
 
@@ -63,6 +65,37 @@ class Preference(Record):
     rejected_token_ids: TokenIds | None = unhashed(None, "the tokens of the rejected text as they were sampled")
     chosen_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")
     rejected_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")
+
+
+class Earned(BaseModel):
+    """What one of several rewards gives a text, before its weight; None where it is undecided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    reward: str
+    value: float | None
+
+
+class Rollout(Record):
+    """What a text was worth to the policy that wrote it and was trained on it (RLOO, GRPO); parents: the rationale, and
+    its verdict where a verifier gave one.
+
+    The checkpoint of such a rationale is the one that training began with: the policy that wrote it had taken `step`
+    more optimizer steps, and was kept nowhere.
+    """
+
+    kind: ClassVar[str] = "rollout"
+    round: int
+    step: int
+    reward: float | None
+    """The sum with weights, without what KL costs; None where a part is undecided, which gives no gradient."""
+    parts: tuple[Earned, ...]
+    kl: float | None
+    """log policy(text) - log reference(text) in nats, of the whole text; None without a reference."""
+    advantage: float
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
 
 
 class Checkpoint(Record):

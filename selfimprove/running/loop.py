@@ -124,10 +124,11 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
             follow(part.number, part.records)
         check_asked(job)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
-    if len(made) == len(numbers):
-        session.remember(stage.key, [one for number in numbers for one in made[number]])
     manifest = disk.manifest()
     assert manifest is not None
+    # All of it was made just now, and nothing was kept meanwhile.
+    if len(made) == len(numbers) and sum(map(len, made.values())) == sum(manifest.counts.values()):
+        session.remember(stage.key, [one for number in numbers for one in made[number]])
     session.report.end(stage, manifest, stage.declared.say(job.desk))
 
 

@@ -39,7 +39,7 @@ def train(
         result = TrainResult.model_validate_json((job.output / RESULT).read_text())
         if not any("trained" in one.tokens for one in disk.usage()):
             session.clock.count_earlier(result.seconds, result.import_seconds)
-            session.clock.count(trained=result.tokens)
+            count_tokens(result, session)
     else:
         job.workspace.mkdir(parents=True, exist_ok=True)
         write_rows(job.examples, rows)
@@ -47,9 +47,9 @@ def train(
         result = _run(job, session)
         session.clock.model += result.seconds
         session.clock.imports += result.import_seconds
-        session.clock.count(trained=result.tokens)
+        count_tokens(result, session)
     shutil.rmtree(job.workspace, ignore_errors=True)
-    told = result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens", "peaks"})
+    told = result.model_dump(mode="json", exclude={"seconds", "import_seconds", "tokens", "written", "peaks"})
     session.clock.metrics.update(told)
     if (before := goes_on_with(stage, start)) and stage.own.lora is None:
         session.clock.metrics["adapter of"] = before[0]
@@ -63,6 +63,11 @@ def train(
         base=base,
         role=stage.declared.trains or "policy",
     )
+
+
+def count_tokens(result: TrainResult, session: Session) -> None:
+    """Count what was trained, and what was written to be trained on meanwhile."""
+    session.clock.count(trained=result.tokens, **({"written": result.written} if result.written else {}))
 
 
 def write_rows(path: Path, rows: Trainable) -> None:

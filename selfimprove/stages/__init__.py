@@ -20,6 +20,7 @@ from selfimprove.stages.rationalize import RATIONALIZE
 from selfimprove.stages.repair import REPAIR
 from selfimprove.stages.revise import REVISE
 from selfimprove.stages.reward import REWARD
+from selfimprove.stages.rl import RL
 from selfimprove.stages.select import SELECT
 from selfimprove.stages.sft import SFT
 from selfimprove.stages.verify import VERIFY
@@ -27,7 +28,7 @@ from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
     PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER,
-    REWARD, RANK, LABEL, BEST, DPO, EVALUATE, COMPLY, PROMOTE,
+    REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

@@ -14,7 +14,7 @@ from selfimprove.stages.select import Select
 from selfimprove.stages.vote import NEEDED, Votes
 from selfimprove.store.join import Judged
 
-LAST = ("frontier", "generate", "verify")  # whose records of the last round say what was reached
+LAST = ("frontier", "generate", "verify", "rl")  # whose records of the last round say what was reached
 
 
 class FrontierSettings(Settings):
@@ -60,11 +60,11 @@ def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
     """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
     problems have none."""
     problems = by_id(desk.scan_of(round_, Problem, "frontier").pick("group"))
-    rationales = desk.scan_of(round_, Rationale, "generate")
+    rationales = desk.scan_of(round_, Rationale, "generate", "rl")
     require, settings = desk.other(Select).require, desk.other(Select).vote
     judged = Judged(
         rationales,
-        desk.scan_of(round_, Verdict, "verify"),
+        desk.scan_of(round_, Verdict, "verify", "rl"),
         of_rationale=["parents"],
         of_verdict=["outcome"] if require == "answer" else ["outcome", "steps"],
         all_judged=False,

@@ -92,10 +92,11 @@ def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
 
 def _outcomes(desk: Desk[Promote], checkpoint: Checkpoint) -> dict[str, Outcome]:
     """What the newest evaluation of a checkpoint says of each problem that decides."""
-    tasks = desk.settings.tasks
+    tasks, held_out = desk.settings.tasks, {one.id for one in desk.held_out}
     deciding = {one.id for one in desk.held_out if not tasks or one.task in tasks}
     for round_ in range(desk.round, -1, -1):
-        rationales = [one for one in desk.read_of(round_, Rationale) if one.origin == "sampled"]
+        found = desk.read_of(round_, Rationale)  # of what it was trained on too, where it was trained on what it wrote
+        rationales = [one for one in found if one.origin == "sampled" and one.problem in held_out]
         rationales = counted(rationales, desk.read_of(round_, Vote))
         if rationales and rationales[0].checkpoint == checkpoint.id:
             verdicts = {one.rationale: one for one in desk.read_of(round_, Verdict)}

@@ -20,6 +20,9 @@ from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
 from selfimprove.trainers.watch import Counter, check_saved, read_curve, watch_callback
 
+LEFT_OUT = object()
+"""In place of an argument that a kind of training does not have."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -87,6 +90,7 @@ def train_with(
         sequences=sequences,
         origins=rows.origins,
         tokens=tokens,
+        written=getattr(trainer, "written", 0),
         seconds=seconds,
         import_seconds=imported - started,
         tokens_per_second=tokens / seconds,
@@ -152,6 +156,11 @@ def count_steps(settings: Training, rows: int) -> int:
     return max(1, round(per_epoch * settings.epochs))
 
 
+def save_every(settings: Training, steps: int) -> int:
+    """Steps between two of the trainer's own checkpoints."""
+    return settings.checkpoint_every or max(20, -(-steps // 5))
+
+
 def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     """TRL's arguments of a kind (SFTConfig, DPOConfig) for a job; `own` are those of the method."""
     settings = job.settings
@@ -166,37 +175,38 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         "constant": ("constant_with_warmup", {}),
     }
     schedule, schedule_options = schedules[settings.schedule]
-    arguments = kind(
-        output_dir=str(job.workspace),
-        max_steps=steps,
-        per_device_train_batch_size=_share_of_batch(settings),
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type=schedule,
-        lr_scheduler_kwargs=schedule_options,
-        warmup_steps=settings.warmup_steps,
-        max_grad_norm=settings.clip,
-        max_length=None,
-        seed=job.seed % 2**32,
-        data_seed=job.seed % 2**32,
-        use_cpu=job.device == "cpu",
-        bf16=job.dtype == "bfloat16",
-        fp16=job.dtype == "float16",
-        logging_steps=max(1, steps // 20),
-        logging_first_step=True,
-        logging_nan_inf_filter=False,  # it would log the mean of the losses that are numbers
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every or max(20, -(-steps // 5)),
-        save_total_limit=2,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
+    common = {
+        "output_dir": str(job.workspace),
+        "max_steps": steps,
+        "per_device_train_batch_size": _share_of_batch(settings),
+        "gradient_accumulation_steps": settings.accumulate,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "lr_scheduler_type": schedule,
+        "lr_scheduler_kwargs": schedule_options,
+        "warmup_steps": settings.warmup_steps,
+        "max_grad_norm": settings.clip,
+        "max_length": None,
+        "seed": job.seed % 2**32,
+        "data_seed": job.seed % 2**32,
+        "use_cpu": job.device == "cpu",
+        "bf16": job.dtype == "bfloat16",
+        "fp16": job.dtype == "float16",
+        "logging_steps": max(1, steps // 20),
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it would log the mean of the losses that are numbers
+        "save_strategy": "steps",
+        "save_steps": save_every(settings, steps),
+        "save_total_limit": 2,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
         **report_to(kind, job.reporting),
-        disable_tqdm=True,
-        **{checkpointing: settings.gradient_checkpointing},
+        "disable_tqdm": True,
+        checkpointing: settings.gradient_checkpointing,
         **own,
-    )
+    }
+    arguments = kind(**{name: one for name, one in common.items() if one is not LEFT_OUT})
     if count_processes() == 1:
         # Where it sees several GPUs, the trainer would take a batch for each of them (torch's DataParallel).
         arguments._n_gpu = min(1, arguments.n_gpu)

@@ -6,7 +6,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from selfimprove.constitution import Constitution
 from selfimprove.recipe import PairTraining, RewardTraining, Training
+from selfimprove.recipe.reinforcement import RlTraining
+from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.trainers.trackers import Destination
 
 RESULT = "training.json"
@@ -95,6 +98,33 @@ class RewardJob(TrainingJob):
         return self.output.parent.with_name(f"training-{self.member}")
 
 
+class RlJob(TrainingJob):
+    """One RL run; the rows are the problems, and `prompts` their prompts in the same order.
+
+    The texts that are written meanwhile are kept in the stage's folder, as those of `checkpoint` in `round`.
+    """
+
+    trainer: ClassVar[str] = "selfimprove.trainers.rl:train_rl"
+    method: Literal["rl"] = "rl"
+    settings: RlTraining
+    prompts: tuple[str, ...]
+    stop: tuple[str, ...] = ()
+    checkpoint: str = ""
+    """The record of the one that it starts from."""
+    round: int = 0
+    reference: str | None = None
+    """The model that the policy is held to; by default the one that it starts from."""
+    write_at_once: int = 64
+    """Texts that are written in one batch."""
+    verifiers: dict[str, VerifierSettings] = {}
+    """By task, with all that a worker process must know."""
+    limits: Limits = Limits()
+    workers: int = 1
+    constitution: Constitution | None = None
+    reward_models: tuple[str, ...] = ()
+    """Folders of reward models."""
+
+
 class Point(BaseModel):
     """One logged moment of a training run; `values` are those of the method."""
 
@@ -125,6 +155,8 @@ class TrainResult(BaseModel):
     """Rows that passed through the model, each of a pair's texts as one: what the last batch lacks is not counted."""
     tokens: int
     """Of these, without padding."""
+    written: int = 0
+    """Tokens that the policy wrote to be trained on."""
     seconds: float
     import_seconds: float
     tokens_per_second: float

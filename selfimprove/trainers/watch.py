@@ -18,6 +18,17 @@ LOGGED = {  # TRL's names of what is kept of each logged step of DPO, and of a r
     "margin": "margin",
     "accuracy": "accuracy",
 }
+OWN = "selfimprove/"
+"""What the names of figures begin with that our trainers log beside TRL's; they are kept under what follows."""
+QUIET = ("KL a token", "clipped ratios", "cut off", "undecided", "groups without difference")
+"""Figures that the line of a training under way has no room for."""
+
+
+def name_figures(logs: dict[str, Any]) -> dict[str, float]:
+    """What is kept of a logged step, by our names."""
+    found = {LOGGED.get(key) or key.removeprefix(OWN): value for key, value in logs.items()
+             if key in LOGGED or key.startswith(OWN)}  # fmt: skip
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 class Counter:
@@ -60,7 +71,7 @@ def read_curve(state: Any) -> list[Point]:
 
 
 def _point(logged: dict[str, float]) -> Point:
-    values = {name: logged[key] for key, name in LOGGED.items() if math.isfinite(logged.get(key, math.nan))}
+    values = name_figures(logged)
     return Point(step=int(logged["step"]), loss=logged["loss"], learning_rate=logged["learning_rate"], values=values)
 
 
@@ -93,8 +104,11 @@ def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, pr
             loss = (logs or {}).get("loss")
             if loss is not None and not math.isfinite(loss):
                 raise diverged(job, f"the loss is {loss} at step {state.global_step} of {state.max_steps}")
-            names = {"loss": "loss", "learning_rate": "learning_rate", **LOGGED}
-            self.logged = {name: logs[key] for key, name in names.items() if logs and key in logs}
+            figures = name_figures(logs or {})
+            shown = {key: logs[key] for key in ("loss", "learning_rate") if logs and key in logs}
+            if "reward" in figures:  # the loss of RL is about 0 by construction
+                shown.pop("loss", None)
+            self.logged = {**shown, **{name: one for name, one in figures.items() if name not in QUIET}}
             self.write_curve(state)
 
         def write_curve(self, state: Any) -> None:

@@ -1,11 +1,19 @@
 """Tiny real models for tests of the engines, whose logits are far apart, so that rounding cannot change a choice."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaForCausalLM,
+)
 
 from selfimprove.engines.models import build_model
 from selfimprove.recipe import Build
@@ -75,3 +83,21 @@ def make_both(folder: Path) -> dict[str, Path]:
     """A whole model of one layer, and an adapter on it."""
     whole = make_llama(folder / "whole", layers=1)
     return {"whole": whole, "adapter": make_adapter(folder / "adapter", whole)}
+
+
+def two_token_model(like: Path, folder: Path, share: dict[str, float]) -> Path:
+    """A model that gives each next token the same probabilities, whatever stands before it."""
+    tokenizer = AutoTokenizer.from_pretrained(like)
+    config = AutoConfig.from_pretrained(like)
+    config.tie_word_embeddings = False
+    made = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, weights in made.named_parameters():
+            weights.fill_(1.0 if "embed_tokens" in name or "norm" in name else 0.0)
+        made.lm_head.weight.fill_(-1e4 / config.hidden_size)
+        for token, probability in share.items():
+            identity = tokenizer.eos_token_id if token == "end" else tokenizer.convert_tokens_to_ids(token)
+            made.lm_head.weight[identity] = math.log(probability) / config.hidden_size
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+from tiny_models import two_token_model
+from transformers import AutoTokenizer
 
 from selfimprove.engines.models import ADAPTER, build_model, hash_weights
 from selfimprove.engines.transformers import TransformersEngine
@@ -60,24 +60,6 @@ def make_job(model: Path, folder: Path, rows: list[dict[str, str]], steps: int =
         device="cpu",
         threads=1,
     )
-
-
-def two_token_model(like: Path, folder: Path, share: dict[str, float]) -> Path:
-    """A model that gives each next token the same probabilities, whatever stands before it."""
-    tokenizer = AutoTokenizer.from_pretrained(like)
-    config = AutoConfig.from_pretrained(like)
-    config.tie_word_embeddings = False
-    made = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for name, weights in made.named_parameters():
-            weights.fill_(1.0 if "embed_tokens" in name or "norm" in name else 0.0)
-        made.lm_head.weight.fill_(-1e4 / config.hidden_size)
-        for token, probability in share.items():
-            identity = tokenizer.eos_token_id if token == "end" else tokenizer.convert_tokens_to_ids(token)
-            made.lm_head.weight[identity] = math.log(probability) / config.hidden_size
-    made.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
