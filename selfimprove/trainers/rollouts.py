@@ -133,7 +133,7 @@ class Rollouts:
         there = {
             kind: self._folder.read_part(kind, number) for kind in KINDS if self._folder.has_part(kind.kind, number)
         }
-        rollouts = there.get(Rollout, [])
+        rollouts = [one for one in there.get(Rollout, []) if isinstance(one, Rollout)]
         steps = sorted({one.step for one in rollouts})[:batches]
         if len(steps) < batches:
             raise TrainingError(

@@ -13,18 +13,21 @@ from starlette.exceptions import HTTPException
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.viewer import api, documents, exports, live, pages, text
-from selfimprove.viewer.library import Library
+from selfimprove.viewer.library import PATIENCE, Library
 from selfimprove.viewer.security import Guard, allowed_hosts
 
 STATIC = Path(__file__).parent / "static"
 
 
 def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
-               cache: Path | None = None) -> Guard:  # fmt: skip
-    """The application for the runs under a folder, behind its guard; with a token where other machines reach it."""
+               cache: Path | None = None, patience: float = PATIENCE) -> Guard:  # fmt: skip
+    """The application for the runs under a folder, behind its guard; with a token where other machines reach it.
+
+    A page waits at most `patience` seconds for the index of its run before it shows what there is of it.
+    """
     app = FastAPI(title="selfimprove", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
                   description="What a model wrote, what was kept and why the rest was turned away.")  # fmt: skip
-    app.state.library = Library(runs, cache)
+    app.state.library = Library(runs, cache, patience)
     app.state.templates = make_environment()
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(api.router)
@@ -73,15 +76,18 @@ def seconds(value: float | None) -> str:
 async def _explain(request: Request, error: Exception) -> Response:
     """A mistake as a page, or as JSON under /api: one line that says what is wrong."""
     status = 404 if isinstance(error, StoreError) else 400
-    message = str(error)
+    message, headers = str(error), {}
+    if status == 404 and getattr(request.state, "indexing", False):
+        status, headers = 503, {"retry-after": "2"}
+        message += "; its index is being made: look again in a moment"
     if isinstance(error, HTTPException):
         status, message = error.status_code, str(error.detail)
     if isinstance(error, RequestValidationError):
         status = 422
         message = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()[:3])
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"error": text.plain(message, 400)}, status)
+        return JSONResponse({"error": text.plain(message, 400)}, status, headers)
     template = request.app.state.templates.get_template("error.html")
     return HTMLResponse(
-        template.render(status=status, message=text.plain(message, 400), title="Not shown", run=None), status
+        template.render(status=status, message=text.plain(message, 400), title="Not shown", run=None), status, headers
     )

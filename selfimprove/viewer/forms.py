@@ -105,4 +105,5 @@ def run_of(request: Request, name: str) -> Run:
     """The run that an address names, with its index brought up to date; raises StoreError where there is none."""
     run = library_of(request).run(name)
     run.refresh()
+    request.state.indexing = run.indexing
     return run

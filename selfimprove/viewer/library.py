@@ -112,8 +112,8 @@ def _sum(round_: int, task: str, level: int | None, found: list[Evaluation]) -> 
 class Run:
     """One run as it is shown."""
 
-    def __init__(self, name: str, folder: RunFolder, cache: Path | None) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: RunFolder, cache: Path | None, patience: float = PATIENCE) -> None:
+        self.name, self.folder, self.patience = name, folder, patience
         self.index = Index(folder, cache)
         self.search, self.records = Search(self.index), Records(self.index)
         self.notes = Notes(folder)
@@ -133,7 +133,12 @@ class Run:
                 work.start()
         if work:
             # Who finds the work begun by another request waits less: its page shows what there is.
-            work.join(PATIENCE if begins else PATIENCE / 10)
+            work.join(self.patience if begins else self.patience / 10)
+
+    @property
+    def indexing(self) -> bool:
+        """Whether there may be more in the run than its index holds so far."""
+        return self._work is not None and self._work.is_alive()
 
     def _refresh(self) -> None:
         try:
@@ -154,8 +159,8 @@ class Run:
 class Library:
     """All runs under a folder, or the one run that the folder is."""
 
-    def __init__(self, path: Path, cache: Path | None = None) -> None:
-        self.path, self.cache = path, cache
+    def __init__(self, path: Path, cache: Path | None = None, patience: float = PATIENCE) -> None:
+        self.path, self.cache, self.patience = path, cache, patience
         self._open: OrderedDict[str, Run] = OrderedDict()
         self._figures: dict[str, tuple[Any, Figures]] = {}
         self._read: dict[Path, tuple[Any, Any]] = {}
@@ -181,7 +186,7 @@ class Library:
         folder = self.folder(name)
         with self._lock:
             if name not in self._open:
-                self._open[name] = Run(name, folder, self.cache)
+                self._open[name] = Run(name, folder, self.cache, self.patience)
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)  # closed once the last request that uses it is done
             self._open.move_to_end(name)

@@ -9,6 +9,7 @@ import uvicorn
 from selfimprove.errors import StoreError
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.connections import Limits, bound_logs, bound_protocol
+from selfimprove.viewer.library import PATIENCE
 from selfimprove.viewer.security import is_wildcard
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -45,9 +46,10 @@ def make_server(
     token: str | None = None,
     cache: Path | None = None,
     limits: Limits | None = None,
+    patience: float = PATIENCE,
 ) -> uvicorn.Server:
     """A server of the application for an address."""
-    app = create_app(runs, host=host, port=port, token=token, cache=cache)
+    app = create_app(runs, host=host, port=port, token=token, cache=cache, patience=patience)
     config = uvicorn.Config(
         app,
         http=bound_protocol(limits or Limits()),

@@ -145,7 +145,7 @@ def serving(runs: Path, cache: Path, token: str | None = None, host: str = "127.
 
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = make_server(runs, host=host, port=port, token=token, cache=cache)
+    server = make_server(runs, host=host, port=port, token=token, cache=cache, patience=60.0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
 from builders import make_constitution
+from fastapi.testclient import TestClient
 from test_sft import make_job, model, quick
 from test_viewer import check, get
 from viewing import BASE, serving, write_run, write_stage
@@ -22,12 +24,13 @@ from viewing import BASE, serving, write_run, write_stage
 from selfimprove.constitution import write_constitution
 from selfimprove.errors import StoreError
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Checkpoint, Example, Promotion
+from selfimprove.records import Checkpoint, Example, Promotion, Rationale
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.sft import train_sft
+from selfimprove.viewer.app import create_app
 from selfimprove.viewer.controls import choose_control
-from selfimprove.viewer.library import Library
+from selfimprove.viewer.library import Library, Run
 from selfimprove.viewer.live import _state
 from selfimprove.viewer.report import write_report
 from selfimprove.viewer.views import _passes
@@ -359,3 +362,22 @@ def test_versions_of_a_constitution_stand_in_order_with_what_changed(tmp_path: P
         assert "'brief' is new" in shown[third:] and "'true' is gone" in shown[third:]
         assert "No other run of this folder" in get(site, "/runs/other/constitution").text
         check(get(site, "/runs/torn/constitution").text)
+
+
+def test_what_is_not_in_an_unfinished_index_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, TEXTS)
+    trace = run.stage(1, "generate").read(Rationale)[0]
+    app, done = create_app(tmp_path, cache=tmp_path / "cache", patience=0.0), threading.Event()
+    shown: Run = app.app.state.library.run("made")  # type: ignore[attr-defined]
+    shown._work = threading.Thread(target=done.wait, args=(60,))  # the work of another request, which takes its time
+    shown._work.start()
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        for path in (f"/runs/made/traces/{trace.id}", f"/api/runs/made/traces/{trace.id}"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            assert "look again in a moment" in answer.text
+        done.set()
+        shown._work.join()
+        shown.index.refresh()
+        assert client.get(path).status_code == 200
+        assert client.get(path.replace(trace.id, "0" * 20)).status_code == 404
