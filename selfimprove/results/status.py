@@ -85,7 +85,7 @@ def _may_overlap(manifest: Manifest) -> bool:
 
 def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRecord]) -> dict[int, list[AnyRecord]]:
     """The records of a kind that closed stages wrote, by round."""
-    writers = [one for one in manifests if any(name.startswith(f"{kind.kind}-") for name in one.files)]
+    writers = [one for one in manifests if any(name.startswith(f"{kind.kind}-") for name in one.sizes)]
     read = ((one.round, folder.stage(one.round, one.stage).read(kind)) for one in writers)
     return {round_: found for round_, found in read if found}
 
