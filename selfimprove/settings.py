@@ -1,9 +1,17 @@
 """What all settings share: unknown keys are errors, and some settings say only how fast a run goes."""
 
+import ast
+import contextlib
+import inspect
+import itertools
+import textwrap
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -37,7 +45,38 @@ def _hashed(field: FieldInfo) -> object:
 class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        made = handler(schema)
+        properties = handler.resolve_ref_schema(made).get("properties", {})
+        for name, said in _attribute_docstrings(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", said)
+        return made
+
+
+def _attribute_docstrings(kind: type[BaseModel]) -> dict[str, str]:
+    """The docstring below each field of settings, those of base classes among them.
+
+    Pydantic's own `use_attribute_docstrings` would read all sources again whenever the package is imported.
+    """
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        if issubclass(one, Settings):
+            with contextlib.suppress(OSError, SyntaxError):  # a class that was typed in has no source
+                found |= dict(_docstrings(ast.parse(textwrap.dedent(inspect.getsource(one)))))
+    return found
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names in a class's source that have a type and, right below, a docstring."""
+    for field, said in itertools.pairwise(tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else ()):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(said, ast.Expr):
+            text = said.value.value if isinstance(said.value, ast.Constant) else None
+            if isinstance(text, str):
+                yield field.target.id, inspect.cleandoc(text)
 
 
 def hashed_settings(settings: BaseModel) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Whether a response complies with a principle, measured without a model."""
 
 from functools import lru_cache
-
-import regex
+from typing import TYPE_CHECKING
 
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck
 from selfimprove.records import Outcome, Rationale, Verdict
+
+if TYPE_CHECKING:  # it takes a while to import, and few constitutions have a pattern
+    import regex
 
 MAX_TEXT = 50_000  # characters; longer responses are not looked at
 REGEX_SECONDS = 0.5  # a pattern that a person wrote meets a text that a model wrote: it may backtrack for ever
@@ -48,7 +50,20 @@ def _settled(check: Check, text: str) -> bool:
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> "regex.Pattern[str]":
     """Compile a check's pattern; raises regex.error."""
+    import regex
+
     return regex.compile(pattern, flags=regex.MULTILINE)
+
+
+def find_pattern_error(pattern: str) -> str | None:
+    """What is wrong with a check's pattern; None where it is a regular expression."""
+    import regex
+
+    try:
+        compile_pattern(pattern)
+    except regex.error as error:
+        return str(error)
+    return None
 
 
 def _match(check: PatternCheck, text: str) -> Complies:

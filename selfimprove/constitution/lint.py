@@ -6,9 +6,7 @@ from collections.abc import Iterator, Set
 from itertools import combinations
 from typing import get_args
 
-import regex
-
-from selfimprove.constitution.checks import compile_pattern, comply
+from selfimprove.constitution.checks import comply, find_pattern_error
 from selfimprove.constitution.model import (
     REQUEST_FIELDS,
     Constitution,
@@ -24,8 +22,6 @@ from selfimprove.recipe.catalog import known
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.recipe.yaml import Document, Location
 from selfimprove.records import Problem, Rationale, Verdict
-from selfimprove.verifiers.math import MathVerifier
-from selfimprove.verifiers.steps import check_steps
 
 NEAR = 0.9  # of the words of two principles are the same
 RARE = 0.005  # of the draws
@@ -106,11 +102,8 @@ def _scopes(constitution: Constitution) -> Findings:
 def _checks(constitution: Constitution) -> Findings:
     for place, principle in enumerate(constitution.principles):
         check, location = principle.check, ("principles", place, "check")
-        if isinstance(check, PatternCheck):
-            try:
-                compile_pattern(check.regex)
-            except regex.error as error:
-                yield (*location, "regex"), f"'regex' is not a regular expression: {error}"
+        if isinstance(check, PatternCheck) and (error := find_pattern_error(check.regex)):
+            yield (*location, "regex"), f"'regex' is not a regular expression: {error}"
         if isinstance(check, PatternCheck | LengthCheck):
             most = check.at_most
             if most is not None and check.at_least > most:
@@ -141,7 +134,7 @@ def _exemplars(constitution: Constitution) -> Findings:
 
 def _against_check(location: Location, principle: Principle, exemplar: CritiqueExemplar, finds: bool) -> Findings:
     check = principle.check
-    if check is None or (isinstance(check, PatternCheck) and not _compiles(check.regex)):
+    if check is None or (isinstance(check, PatternCheck) and find_pattern_error(check.regex)):
         return
     for name, bad in (("revision", "incorrect"), ("response", "correct")):
         if name == "response" and not finds:
@@ -155,16 +148,12 @@ def _against_check(location: Location, principle: Principle, exemplar: CritiqueE
             yield (*location, name), f"the critique finds something, and the response passes the check: {reason}"
 
 
-def _compiles(pattern: str) -> bool:
-    try:
-        compile_pattern(pattern)
-    except regex.error:
-        return False
-    return True
-
-
 def _judge(exemplar: CritiqueExemplar, text: str, check: VerifierCheck) -> Verdict | None:
     """The verdict of our own code on an exemplar's text; None where it needs an answer that the exemplar lacks."""
+    # The verifiers take a while to import, and whoever only reads a run or a constitution needs none.
+    from selfimprove.verifiers.math import MathVerifier
+    from selfimprove.verifiers.steps import check_steps
+
     if check.require != "answer":
         steps = check_steps(text, exemplar.question).steps
         return Verdict(outcome="undecided", reason="only the steps count", steps=steps, verifier="steps", version=0)

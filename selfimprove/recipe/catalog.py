@@ -23,9 +23,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from selfimprove.errors import RecipeError
 from selfimprove.settings import Settings
 
-BUILT_IN = ("selfimprove.stages",)
-"""Modules that declare stages when they are imported; named here, because they stand above recipes."""
-
 
 @dataclass(frozen=True)
 class Mistake:
@@ -87,6 +84,11 @@ Noun = Literal["stage", "task", "verifier", "engine", "trainer", "reward"]
 _DECLARED: dict[Noun, dict[str, tuple[Any, str]]] = {noun: {} for noun in get_args(Noun)}  # each with its module
 _EXTENSIONS: dict[str, Extension] = {}  # by the name of the module
 _discovered = False
+HOMES: dict[Noun, str] = {
+    "stage": "selfimprove.stages", "task": "selfimprove.tasks", "verifier": "selfimprove.verifiers",
+    "engine": "selfimprove.engines",
+}  # fmt: skip
+"""Packages that declare what is built in when they are imported; named here, because they stand above recipes."""
 GROUP = "selfimprove"
 """The group of entry points by which an installed package names the module that declares what it adds."""
 
@@ -104,12 +106,15 @@ def register(noun: Noun, name: str, thing: Any, source: Any) -> None:
 
 def known(noun: Noun) -> dict[str, Any]:
     """All that is declared of a noun, by name and in the order of the declarations."""
+    _load_own(noun)
     discover()
     return {name: thing for name, (thing, _) in _DECLARED[noun].items()}
 
 
 def find(noun: Noun, name: str) -> Any:
     """What is declared under a name, None where nothing is; others are looked for only where it is not at hand."""
+    if name not in _DECLARED[noun]:
+        _load_own(noun)
     if name not in _DECLARED[noun]:
         discover()
     return _DECLARED[noun].get(name, (None, ""))[0]
@@ -126,15 +131,21 @@ def known_stages() -> dict[str, Any]:
     return known("stage")
 
 
+def _load_own(noun: Noun) -> None:
+    """Import what this package declares of a noun."""
+    if noun in HOMES:
+        importlib.import_module(HOMES[noun])
+
+
 def discover() -> None:
-    """Import what this package and installed ones declare, once; raises RecipeError that names a package that fails."""
+    """Import the stages of this package and what installed ones declare, once; raises RecipeError that names a package
+    that fails."""
     global _discovered
     if _discovered:
         return
     _discovered = True
     try:
-        for module in BUILT_IN:
-            importlib.import_module(module)
+        _load_own("stage")
         for entry in entry_points(group=GROUP):
             _load_package(entry)
     except BaseException:

@@ -346,9 +346,8 @@ def _compose(
     )
     changed: dict[str, Any] = {"stages": (made, Field(default_factory=made, description="What a round does"))}
     if tasks:
-        task, many, own = task_type(tasks, unknown), cast(Any, tuple), Recipe.model_fields
-        changed["train"] = (task, Field(..., description=own["train"].description))
-        changed["evaluate_on"] = (many[task, ...], Field((), description=own["evaluate_on"].description))
+        task, many = task_type(tasks, unknown), cast(Any, tuple)
+        changed |= {"train": (task, ...), "evaluate_on": (many[task, ...], ())}
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **changed)
 
 

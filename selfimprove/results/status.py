@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -12,15 +12,17 @@ from rich.text import Text
 from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Evaluation, Promotion
+from selfimprove.records import Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.query import Query
-from selfimprove.store.stage import CUT_OFF
 from selfimprove.trainers.tokens import describe_origins
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read_cross_checks(query: Query) -> list[dict[str, Any]]:
@@ -82,16 +84,18 @@ def _may_overlap(manifest: Manifest) -> bool:
     return bool(declared and declared.beside)
 
 
-def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
-    """The evaluations of each round."""
-    return {stage.key[0]: found for stage in folder.stages() if stage.manifest() and (found := stage.read(Evaluation))}
+def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRecord]) -> dict[int, list[AnyRecord]]:
+    """The records of a kind that closed stages wrote, by round."""
+    writers = [one for one in manifests if any(name.startswith(f"{kind.kind}-") for name in one.sizes)]
+    read = ((one.round, folder.stage(one.round, one.stage).read(kind)) for one in writers)
+    return {round_: found for round_, found in read if found}
 
 
 def to_json(folder: RunFolder) -> dict[str, Any]:
     """The status as plain data."""
     manifests, query = read_manifests(folder), Query(folder)
     outside, wall = outside_model(manifests)
-    evaluations = read_evaluations(folder)
+    evaluations, promotions = _read_closed(folder, manifests, Evaluation), _read_closed(folder, manifests, Promotion)
     return {
         "run": folder.path.name,
         "working": folder.working(),
@@ -125,7 +129,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
         "constitution": {one.round: one.metrics[FIGURES] for one in manifests if one.metrics.get(FIGURES)},
-        "promotions": [one.model_dump() for one in _promotions(folder).values()],
+        "promotions": [found[0].model_dump() for found in promotions.values()],
         "stages": [
             {
                 **one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}),
@@ -144,22 +148,15 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _promotions(folder: RunFolder) -> dict[int, Promotion]:
-    return {
-        stage.key[0]: found[0] for stage in folder.stages() if stage.manifest() and (found := stage.read(Promotion))
-    }
-
-
 def print_status(folder: RunFolder, console: Console | None = None) -> None:
     """Print the tables of a run."""
     console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
-    evaluations, query = read_evaluations(folder), Query(folder)
-    measured = [one for one in read_manifests(folder) if one.metrics.get(FIGURES)]
-    if measured:
+    manifests, query = read_manifests(folder), Query(folder)
+    if measured := [one for one in manifests if one.metrics.get(FIGURES)]:
         console.print(_constitution_table(measured))
-    if evaluations:
-        console.print(_rounds_table(folder, evaluations))
+    if evaluations := _read_closed(folder, manifests, Evaluation):
+        console.print(_rounds_table(evaluations, _read_closed(folder, manifests, Promotion)))
         if any(sum(one.n > 0 for one in sum_by_task(found)) > 1 for found in evaluations.values()):
             console.print(_tasks_table(evaluations))
         if any(one.n for found in evaluations.values() for one in found):
@@ -167,7 +164,6 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_funnel_table(query))
         if checks := read_cross_checks(query):
             console.print(_cross_checks_table(checks))
-    manifests = read_manifests(folder)
     if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
         console.print(describe_errors(errors[-1]), highlight=False, markup=False)
     if votes := read_votes(query):
@@ -242,17 +238,16 @@ def make_table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def _rounds_table(folder: RunFolder, evaluations: dict[int, list[Evaluation]]) -> Table:
+def _rounds_table(evaluations: dict[int, list[Evaluation]], promotions: dict[int, list[Promotion]]) -> Table:
     decided = any(one.n for found in evaluations.values() for one in found)  # open prompts alone have no accuracy
     accuracy = ("held-out accuracy", "95% interval") if decided else ()
     table = make_table("Rounds", "round", *accuracy, "promotion", left=("promotion",))
-    promotions = _promotions(folder)
     for round_, found in evaluations.items():
         correct, n = sum(one.correct for one in found), sum(one.n for one in found)
         low, high = wilson(correct, n)
-        promotion = promotions.get(round_)
+        reason = promotions[round_][0].reason if round_ in promotions else ""
         cells = [f"{correct / n:.1%} of {n}", f"{low:.1%} to {high:.1%}"] if n else [""] * len(accuracy)
-        table.add_row(str(round_), *cells, Text(promotion.reason if promotion else ""))
+        table.add_row(str(round_), *cells, Text(reason))
     return table
 
 

@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import flow_of, last_of_round
@@ -11,7 +10,7 @@ from selfimprove.records import Evaluation, Promotion, digest
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
-from selfimprove.store.rules import COUNTS, Again, Funnel, count_funnel
+from selfimprove.store.rules import Funnel, count_funnels
 from selfimprove.store.run import RECIPE
 
 PASS = """
@@ -36,15 +35,7 @@ JUDGED = """(
 def read_funnels(query: Query, round_: int | None = None) -> dict[int, Funnel]:
     """The funnel of each round, or of one."""
     where = "TRUE" if round_ is None else f"round = {int(round_)}"
-    funnel, again = (query.rows(sql) for sql in count_funnel(JUDGED.format(where=where)))
-    found: dict[int, Funnel] = {}
-    for row in funnel:
-        numbers: dict[str, Any] = {name: int(row[name] or 0) for name in COUNTS}
-        found[row["round"]] = Funnel(**numbers)
-    for row in again:
-        counts = {name: int(row[name] or 0) for name in ("written", "correct", "kept")}
-        found[row["round"]].again[row["stage"]] = Again(**counts)
-    return found
+    return count_funnels(query.rows, JUDGED.format(where=where))
 
 
 def read_manifests(folder: RunFolder) -> list[Manifest]:

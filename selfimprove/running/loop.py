@@ -30,8 +30,9 @@ from selfimprove.running.reporting import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
+from selfimprove.store.manifest import CUT_OFF, Seconds
 from selfimprove.store.parts import count_rows, named_full_disk
-from selfimprove.store.stage import CUT_OFF, Seconds, Usage
+from selfimprove.store.usage import Usage
 from selfimprove.trainers.peaks import Phase, join_phases
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")

@@ -27,7 +27,7 @@ from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.journal import TEXTS, read_lines
-from selfimprove.store.stage import CUT_OFF
+from selfimprove.store.manifest import CUT_OFF
 from selfimprove.trainers.tokens import describe_origins
 
 FEW_STEPS = 3

@@ -12,9 +12,11 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Checkpoint, Promotion, hash_text
 from selfimprove.records.files import read_bounded
 from selfimprove.store import Manifest, RunFolder, StageFolder
+from selfimprove.store.links import ROUND_NAME
+from selfimprove.store.manifest import MANIFEST, seal_manifest
 from selfimprove.store.parts import PARTIAL, write_text
 from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, SEALED
-from selfimprove.store.stage import CHECKPOINT, MANIFEST, ROUND_NAME, seal_manifest
+from selfimprove.store.stage import CHECKPOINT
 
 FREED = "weights freed"
 """Among the metrics of a stage whose checkpoint was taken away to free space: its bytes."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
@@ -19,7 +19,9 @@ from selfimprove.tasks import Task
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
 from selfimprove.trainers.rewarding import Combine, RewardFunction
-from selfimprove.verifiers.judging import Judging
+
+if TYPE_CHECKING:  # the verifiers take a while to import, and whoever only looks at a run needs none
+    from selfimprove.verifiers.judging import Judging
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -156,7 +158,7 @@ class Desk(Protocol[S]):
         ...
 
     @property
-    def judging(self) -> Judging: ...
+    def judging(self) -> "Judging": ...
 
     # --- models
 

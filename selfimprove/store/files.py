@@ -16,9 +16,9 @@ from pydantic.fields import FieldInfo
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
 from selfimprove.records.files import is_folder
+from selfimprove.store.links import ROUND_NAME
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
-from selfimprove.store.stage import ROUND_NAME
 
 PLAIN = "hive_partitioning = false"
 """For DuckDB's read_parquet: a folder called `seed=77` is a folder, and no column of what lies in it."""

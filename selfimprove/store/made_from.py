@@ -3,7 +3,7 @@
 from typing import Any
 
 from selfimprove.store.index import Index, key_of
-from selfimprove.store.rules import count_funnel
+from selfimprove.store.rules import COUNTS, count_funnels
 
 # The cube's traces as the rules of counting want them, with what the index alone knows.
 CUBE = """(SELECT * EXCLUDE (kept), kept = 'kept' AS kept,
@@ -40,17 +40,14 @@ FLOW = """
 
 def read_funnel(index: Index) -> list[dict[str, Any]]:
     """How many rationales of each round came how far; held-out ones aside."""
-    funnel, again = (index.rows(sql) for sql in count_funnel(CUBE, "traces"))
-    more = {row["round"]: row for row in index.rows(MORE)}
-    found = []
-    for row in funnel:
-        mine = [one for one in again if one["round"] == row["round"]]
+    more, found = {row["round"]: row for row in index.rows(MORE)}, []
+    for round_, funnel in count_funnels(index.rows, CUBE, "traces").items():
         later = {
-            "again": sum(one["written"] for one in mine),
-            "again_correct": sum(one["correct"] or 0 for one in mine),
+            "again": sum(one.written for one in funnel.again.values()),
+            "again_correct": sum(one.correct for one in funnel.again.values()),
         }
-        merged = {**row, **more[row["round"]], **later}
-        found.append({name: int(value or 0) for name, value in merged.items()})
+        counts = {name: getattr(funnel, name) for name in COUNTS}
+        found.append({name: int(value or 0) for name, value in {**counts, **more[round_], **later}.items()})
     return found
 
 

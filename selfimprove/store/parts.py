@@ -290,8 +290,3 @@ def damaged(path: Path, reason: str) -> StoreError:
     return StoreError(
         f"{path}: damaged ({reason[:120]}); move it away and run the same command again: only this part is made again"
     )
-
-
-def is_link(path: Path) -> StoreError:
-    """The error that names a link inside a run, which could lead anywhere."""
-    return StoreError(f"{path}: is a link, and links inside a run are not followed; put the file itself there")

@@ -14,10 +14,10 @@ from selfimprove.recipe.catalog import known_stages
 from selfimprove.records import KINDS
 from selfimprove.store.database import connect
 from selfimprove.store.files import PLAIN, list_files
+from selfimprove.store.links import ROUND_NAME
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
-from selfimprove.store.stage import ROUND_NAME
 
 if TYPE_CHECKING:  # networkx takes a while to import, and graphs are drawn elsewhere
     from selfimprove.records.lineage import Node
@@ -37,6 +37,7 @@ TRACES = """
       ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
+SMALL = 64 << 20  # bytes of Parquet; below, several threads wait for each other longer than they work
 TRACE_ORDER = "round, stage, level, problem, origin, sample, id"
 PLACE = (
     "split_part(filename, '/', -2) AS stage, "
@@ -76,7 +77,9 @@ class Query:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.connection = connect(memory="2GB", threads=min(8, os.cpu_count() or 1))
+        listed = list(list_files(folder))
+        small = sum(file.size for file in listed) < SMALL
+        self.connection = connect(memory="2GB", threads=1 if small else min(8, os.cpu_count() or 1))
         for statement in macros(folder):
             self._run(statement)
         for stage in folder.stages():
@@ -85,7 +88,6 @@ class Query:
             except StoreError:
                 if stage.path.name in known_stages():
                     raise  # of a stage that only others know the manifest may have another form
-        listed = list(list_files(folder))
         for kind, record in KINDS.items():
             files = [str(file.path) for file in listed if file.kind == kind]
             if files:

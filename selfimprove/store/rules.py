@@ -1,7 +1,8 @@
 """The rules by which records are counted, written once in SQL for whatever asks a run's files or its index."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.flow import flow_of
@@ -63,13 +64,13 @@ class Again:
 class Funnel:
     """How many rationales of a round came how far; `again` is by the stage that wrote them."""
 
-    sampled: int
-    correct: int
-    steps_valid: int
-    wrong_reason: int
-    kept: int
-    kept_vote: int
-    undecided: int
+    sampled: int = 0
+    correct: int = 0
+    steps_valid: int = 0
+    wrong_reason: int = 0
+    kept: int = 0
+    kept_vote: int = 0
+    undecided: int = 0
     again: dict[str, Again] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, int]:
@@ -79,14 +80,21 @@ class Funnel:
         return plain | later
 
 
-def count_funnel(source: str, weight: str = "1") -> tuple[str, str]:
-    """Two queries on a source of traces: the funnel by round, and what later stages wrote by round and stage."""
+def count_funnels(ask: Callable[[str], list[dict[str, Any]]], source: str, weight: str = "1") -> dict[int, Funnel]:
+    """The funnel of each round, by one query on a source of traces that count `weight` each."""
 
-    def sums(counts: dict[str, str]) -> str:
-        return ", ".join(f"sum({weight}) FILTER ({rule}) AS {name}" for name, rule in counts.items())
+    def sums(counts: dict[str, str], prefix: str = "") -> str:
+        return ", ".join(f"sum({weight}) FILTER ({rule}) AS {prefix}{name}" for name, rule in counts.items())
 
-    training = f"(SELECT * FROM {source} WHERE NOT is_held_out(stage))"
-    return (
-        f"SELECT round, {sums(COUNTS)} FROM {training} GROUP BY round ORDER BY round",
-        f"SELECT round, stage, {sums(AGAIN)} FROM {training} WHERE origin <> 'sampled' GROUP BY ALL ORDER BY ALL",
+    rows = ask(
+        f"SELECT round, stage, origin <> 'sampled' AS later, {sums(COUNTS)}, {sums(AGAIN, 'again_')} "
+        f"FROM {source} WHERE NOT is_held_out(stage) GROUP BY ALL ORDER BY ALL"
     )
+    found: dict[int, Funnel] = {}
+    for row in rows:
+        funnel = found.setdefault(row["round"], Funnel())
+        for name in COUNTS:
+            setattr(funnel, name, getattr(funnel, name) + int(row[name] or 0))
+        if row["later"]:
+            funnel.again[row["stage"]] = Again(**{name: int(row[f"again_{name}"] or 0) for name in AGAIN})
+    return found

@@ -16,9 +16,10 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
-from selfimprove.records.files import is_folder, is_regular, open_regular, read_bounded
-from selfimprove.store.parts import is_link, named_errors, write_text
-from selfimprove.store.stage import ROUND_NAME, StageFolder
+from selfimprove.records.files import Stamp, is_folder, is_regular, open_regular, read_bounded, stamp_of
+from selfimprove.store.links import ROUND_NAME, is_link
+from selfimprove.store.parts import named_errors, write_text
+from selfimprove.store.stage import StageFolder
 
 RECIPE = "recipe.yaml"
 LOCK = "lock"
@@ -37,6 +38,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[bytes] | None = None
+        self._recipe: tuple[Stamp, Recipe] | None = None
 
     @property
     def called(self) -> str:
@@ -59,8 +61,12 @@ class RunFolder:
             yield from (path for name in sorted((*inner, *files)) if (path := Path(folder, name)).is_symlink())
 
     def recipe(self) -> Recipe:
-        """The recipe; raises StoreError where its file is not what the run wrote, RecipeError where it is no recipe."""
-        return load_recipe(str(self.check_text(RECIPE)), lenient=True)
+        """The recipe, read once as long as its file stays as it is; raises StoreError where that is not what the run
+        wrote, RecipeError where it is no recipe."""
+        if self._recipe is None or self._recipe[0] != _stamp(self.path / RECIPE):
+            path = self.check_text(RECIPE)
+            self._recipe = stamp_of(path), load_recipe(str(path), lenient=True)
+        return self._recipe[1]
 
     def check_text(self, name: str) -> Path:
         """Where a text file of the run lies; raises StoreError where it is not what the run wrote."""
@@ -163,6 +169,13 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _read_pid(file)
+        return None
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return stamp_of(path)
+    except OSError:
         return None
 
 

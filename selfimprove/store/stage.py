@@ -1,124 +1,26 @@
 """One stage of one round on disk: its parts, and the manifest that closes it."""
 
 import json
-import math
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
-
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Record, hash_text
-from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, open_regular, read_bounded
+from selfimprove.records import KINDS, Record
+from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, read_bounded
 from selfimprove.store.journal import TEXTS
-from selfimprove.store.parts import (
-    PARTIAL,
-    PartFile,
-    damaged,
-    is_link,
-    named_errors,
-    partial_of,
-    read_part,
-    write_text,
-)
+from selfimprove.store.links import find_detour, is_link
+from selfimprove.store.manifest import MANIFEST, MAX_MANIFEST, Manifest, read_manifest, seal_manifest
+from selfimprove.store.parts import PARTIAL, PartFile, damaged, named_errors, partial_of, read_part, write_text
 from selfimprove.store.rows import Rows
+from selfimprove.store.underway import CURVES, Underway, read_underway
+from selfimprove.store.usage import USAGE, Usage, add_line, read_lines
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
-MANIFEST = "stage.json"
 OPEN = "open.json"
-USAGE = "usage.jsonl"
-CUT_OFF = "cut off"  # among the metrics of a stage: texts that ended at the longest length
 FILES = (".json", ".jsonl", ".parquet")  # what no folder's name ends in
 CHECKPOINT = "checkpoint"
-ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
-MAX_MANIFEST = 16 << 20  # bytes; a stage of 100,000 parts has one of 15 MB
-MAX_USAGE = 256 << 20
-USAGE_ADVICE = "move it away and run the same command again: the parts are kept, and what they cost is not counted"
-# While a stage trains, and once it has trained and is not closed yet.
-CURVES = ("training/curve.json", "checkpoint/training.json")
-MAX_CURVE = 1 << 20  # bytes
-
-
-class Seconds(BaseModel):
-    """Where a stage's time went; `model` is loading, generating, scoring and training, and is part of `wall`.
-
-    `wall` sums over all who worked at the same time, `elapsed` is what passed on the clock (as much as `wall` where it
-    is not known). In `loaded` seconds an engine was loaded, in `idle` ones of them it neither wrote nor scored.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    wall: float = 0.0
-    model: float = 0.0
-    imports: float = 0.0
-    cpu: float = 0.0
-    elapsed: float | None = None
-    loaded: float = 0.0
-    idle: float = 0.0
-
-
-class Moment(BaseModel):
-    """The loss at a logged step."""
-
-    step: int
-    loss: float | None
-    """None where it was no finite number."""
-
-    @field_validator("loss")
-    @classmethod
-    def _finite(cls, loss: float | None) -> float | None:
-        return loss if loss is not None and math.isfinite(loss) else None
-
-
-class Underway(BaseModel):
-    """How far a stage is that trains: the steps of the whole run, and what was logged so far."""
-
-    steps: int
-    curve: list[Moment]
-
-
-class Manifest(BaseModel):
-    """What closes a stage. Seconds and tokens sum over all processes that worked on it, up to what a kill took."""
-
-    model_config = ConfigDict(extra="forbid")
-    round: int
-    stage: str
-    version: int
-    fingerprint: str
-    settings: dict[str, Any]
-    main: str
-    counts: dict[str, int]
-    parts: int
-    seconds: Seconds
-    tokens: dict[str, int]
-    metrics: dict[str, Any]
-    packages: dict[str, str]
-    files: dict[str, str]
-    """The hash of each file."""
-    sizes: dict[str, int]
-    declared: str = ""
-    """The stage's declared name, where it has another one in this run."""
-    hash: str = ""
-    """Of the rest of the manifest, where it is on disk."""
-
-
-class Usage(BaseModel):
-    """What a part cost; of `metrics` the last one of a name counts."""
-
-    model_config = ConfigDict(extra="forbid")
-    part: int
-    wall: float
-    model: float = 0.0
-    imports: float = 0.0
-    cpu: float = 0.0
-    elapsed: float | None = None
-    loaded: float = 0.0
-    idle: float = 0.0
-    tokens: dict[str, int]
-    metrics: dict[str, Any]
-    counts: dict[str, int]
 
 
 class StageFolder:
@@ -142,26 +44,7 @@ class StageFolder:
 
     def manifest(self) -> Manifest | None:
         """The manifest, whether or not its files are all there; raises StoreError where it cannot be read."""
-        path = self.path / MANIFEST
-        reason = find_detour(path)
-        try:
-            text = None if reason else read_bounded(path, MAX_MANIFEST)
-            manifest = Manifest.model_validate_json(text) if text else None
-        except FileNotFoundError:
-            return None
-        except (ValueError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not what was written"
-        else:
-            if text and manifest and manifest.hash and manifest.hash != hash_manifest(text):
-                reason = "its hash is not the one that stands in it"
-            elif manifest and (manifest.round, manifest.stage) != self.key:
-                reason = "it is another stage's"
-            elif manifest:
-                return manifest
-        raise StoreError(
-            f"{path}: damaged ({reason or 'it is empty'}); move it away and run the same command again: "
-            f"the stage's parts are kept"
-        )
+        return read_manifest(self.path / MANIFEST, self.key)
 
     def opened_as(self) -> str | None:
         """The fingerprint under which the stage was begun, closed or not."""
@@ -287,17 +170,11 @@ class StageFolder:
     def add_usage(self, part: int, usage: dict[str, Any]) -> None:
         """Note what a part cost: before the part is finished, so that a kill does not lose the account."""
         path = self.path / (f"usage.{self.writer}.jsonl" if self.writer else USAGE)
-        line = (json.dumps({"part": part, **usage}) + "\n").encode()
-        with named_errors(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            with os.fdopen(handle, "rb+", buffering=0) as file:
-                size = file.seek(0, os.SEEK_END)
-                torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-                file.write(b"\n" + line if torn else line)
+        add_line(path, part, usage)
 
     def usage(self) -> list[Usage]:
         """What the parts cost so far; a line that a kill tore is passed over, other damage is a StoreError."""
-        return [row for path in sorted(self.path.glob("usage*.jsonl")) for row in _read_usage(path)]
+        return [row for path in sorted(self.path.glob("usage*.jsonl")) for row in read_lines(path)]
 
     def close(self, manifest: Manifest) -> None:
         """Write the manifest; raises StoreError where a part that was made again is not what it was."""
@@ -316,14 +193,7 @@ class StageFolder:
 
     def underway(self) -> Underway | None:
         """How far the training of an open stage is; None where nothing of it lies there, or it cannot be read."""
-        for name in CURVES:
-            path = self.path / name
-            try:
-                if not find_detour(path):
-                    return Underway.model_validate_json(read_bounded(path, MAX_CURVE))
-            except (OSError, ValueError):  # taken away since, or torn
-                continue
-        return None
+        return read_underway(self.path)
 
     def curve_file(self) -> Path | None:
         """What says how far the training of an open stage is, whether or not it can be read."""
@@ -399,57 +269,3 @@ class StageFolder:
             if expected is not None:
                 self._check_part(file.name, expected)
         return files
-
-
-def _read_usage(path: Path) -> list[Usage]:
-    """The rows of a file of usage, without a line that was not written to its end."""
-    try:
-        with open_regular(path, MAX_USAGE) as file:
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; {USAGE_ADVICE}") from None
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(Usage.model_validate_json(line))
-        except ValueError as error:
-            if _is_torn(line):
-                continue
-            reason = str(error).splitlines()[0][:80]
-            raise StoreError(f"{path}:{number}: damaged ({reason}); {USAGE_ADVICE}") from None
-    return rows
-
-
-def _is_torn(line: bytes) -> bool:
-    """Whether a line was begun as one of usage is and not written to its end."""
-    try:
-        json.loads(line)
-    except ValueError:
-        return line.startswith(b'{"part": ') and not line.endswith(b"}}")
-    return False
-
-
-def hash_manifest(text: str) -> str:
-    """The hash of a manifest's text, without the one that stands in it."""
-    values = json.loads(text)
-    values.pop("hash", None)
-    return hash_text(json.dumps(values, sort_keys=True))
-
-
-def seal_manifest(manifest: Manifest) -> str:
-    """A manifest's text, with its hash."""
-    text = manifest.model_dump_json(indent=1, exclude={"hash"})
-    return manifest.model_copy(update={"hash": hash_manifest(text)}).model_dump_json(indent=1)
-
-
-def find_detour(file: Path) -> str | None:
-    """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder."""
-    below = [file, *file.parents]
-    rounds = next((at for at, one in enumerate(below) if ROUND_NAME.fullmatch(one.name)), 1)
-    if any(one.is_symlink() for one in below[: rounds + 1]):
-        return "is a link, or lies below one, which is not followed"
-    return None if is_regular(file) or not os.path.lexists(file) else "is no regular file"

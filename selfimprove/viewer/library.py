@@ -24,7 +24,7 @@ from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
-from selfimprove.store.stage import CURVES, Underway
+from selfimprove.store.underway import CURVES, Underway
 
 MAX_OPEN = 6
 PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it

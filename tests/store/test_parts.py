@@ -36,6 +36,7 @@ from selfimprove.records import (
 )
 from selfimprove.records.files import hash_file
 from selfimprove.store import Manifest, StageFolder
+from selfimprove.store.manifest import Seconds
 from selfimprove.store.parts import (
     count_rows,
     named_full_disk,
@@ -44,7 +45,6 @@ from selfimprove.store.parts import (
     write_atomically,
     write_part,
 )
-from selfimprove.store.stage import Seconds
 
 PROBLEM = make_problem()
 RATIONALE = make_rationale(PROBLEM, "7é😀\n\u2028#3\0", seed=derive_seed("large"), logprob=-1 / 3)

@@ -13,7 +13,7 @@ from selfimprove.records import Checkpoint, Decision, Evaluation, Example, Prefe
 from selfimprove.records import Verdict as V
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.stage import Seconds
+from selfimprove.store.manifest import Seconds
 
 BASE = Checkpoint(path="base", method="base", weights="0" * 8)
 Change = Callable[[Record], Record]

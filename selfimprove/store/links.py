@@ -1,0 +1,24 @@
+"""What could lead out of a run's folder: links and what is no regular file, neither of which is followed."""
+
+import os
+import re
+from pathlib import Path
+
+from selfimprove.errors import StoreError
+from selfimprove.records.files import is_regular
+
+ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
+
+
+def is_link(path: Path) -> StoreError:
+    """The error that names a link inside a run, which could lead anywhere."""
+    return StoreError(f"{path}: is a link, and links inside a run are not followed; put the file itself there")
+
+
+def find_detour(file: Path) -> str | None:
+    """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder."""
+    below = [file, *file.parents]
+    rounds = next((at for at, one in enumerate(below) if ROUND_NAME.fullmatch(one.name)), 1)
+    if any(one.is_symlink() for one in below[: rounds + 1]):
+        return "is a link, or lies below one, which is not followed"
+    return None if is_regular(file) or not os.path.lexists(file) else "is no regular file"
