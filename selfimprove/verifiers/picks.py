@@ -84,7 +84,7 @@ _ALSO = re.compile(
 )
 # A mark with which a text begins, and one that stands in a list of them.
 _BEGINS = re.compile(
-    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,]|\s[-–—]))\s"
+    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,]|\s[-–—])|([B-HJ-Z])(?=\s(?:because|since|as)\s))\s"
     r"(?!\s?(?:is|was|are|would|seems?|can|could|might|may|has|does|and|or|nor)(?:n['’]t)?\b)"
 )
 _IN_LIST = re.compile(r"^\W{0,4}[B-Z][.):]\s|(?<!\w)\([A-Z]\)\s\w|(?<![\w'’])[B-Z][.)]\s\w", re.MULTILINE)
@@ -128,8 +128,8 @@ _FIRST = re.compile(
 _MARK = re.compile(
     r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
     r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|[Aa]ns) ([A-Z]|[a-z](?=[\s.!)]{0,9}$))(?![\w'’])|^([A-Za-z])\??$"
-    r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |clearly |most |much )?"
-    r"(?:correct|right|best|better|answer)\b|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better"
+    r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |my |clearly |most |much )?"
+    r"(?:correct|right|best|better|answer|pick|choice)\b|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better"
     r"|the (?:most|best) sense)\b|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
     r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
