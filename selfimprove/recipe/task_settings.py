@@ -34,10 +34,11 @@ THINKING: tuple[Marks, ...] = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
     ("◁think▷", "◁/think▷"),
 )
 """The marks between which known reasoning models think: DeepSeek R1 and Qwen 3, gpt-oss (its channels, and what is
-left of them without special tokens), Sky-T1, Command A, Magistral, Kimi."""
+left of them without special tokens), Sky-T1, Command A, Magistral, Seed-OSS, Kimi."""
 
 
 class Answers(Settings):

@@ -8,16 +8,8 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.layout import lay_out
 from selfimprove.verifiers.options import Options, fold, get_options, plain
-from selfimprove.verifiers.picks import (
-    DECORATION,
-    find_pieces,
-    is_brackets,
-    read_last,
-    read_lines,
-    read_piece,
-    strip_marks,
-    taken_back,
-)
+from selfimprove.verifiers.pick_lines import read_last, read_lines, taken_back
+from selfimprove.verifiers.picks import DECORATION, find_pieces, is_brackets, read_piece, strip_marks
 from selfimprove.verifiers.thinking import strip_thinking
 
 _BULLET = re.compile(r"^\s{0,9}(?:[-*•]|\d{1,4}[.)])\s{1,9}")

@@ -9,7 +9,17 @@ from fractions import Fraction
 from typing import Any
 
 from selfimprove.recipe.task_settings import Answers
-from selfimprove.verifiers.expressions import MINUS_ONE, Node, negative, number
+from selfimprove.verifiers.assignments import (
+    as_matrix,
+    assigned,
+    fold_case,
+    holds,
+    same_numeral,
+    unfold,
+    values_of,
+    without_letter,
+)
+from selfimprove.verifiers.nodes import MINUS_ONE, Node, negative, number
 from selfimprove.verifiers.ranges import Interval, find_letters, find_range, turn_relation
 from selfimprove.verifiers.readings import count_decimals, rounded
 from selfimprove.verifiers.values import InexactError, UndefinedError, Values, exact, find_primes, make_field
@@ -29,24 +39,6 @@ class UnsettledError(Exception):
     """Two formulas that nothing here can tell apart or prove equal; the message says why."""
 
 
-def _holds(node: Node, op: str, value: object) -> bool:
-    return (node.op == op and node.value == value) or any(_holds(one, op, value) for one in node.args)
-
-
-def fold_case(expected: Node, said: Node) -> tuple[Node, Node]:
-    """Both formulas in small letters, where neither tells a large letter from the same small one."""
-    both = find_letters(expected), find_letters(said)
-    if both[0] == both[1] or any(len({one.lower() for one in names}) < len(names) for names in both):
-        return expected, said
-    return _lower(expected), _lower(said)
-
-
-def _lower(node: Node) -> Node:
-    if node.op == "symbol" and not node.value.startswith("\\"):
-        return Node("symbol", (), node.value.lower())
-    return node._replace(args=tuple(map(_lower, node.args))) if node.args else node
-
-
 class Comparison:
     """Compares formulas by the settings of a task; `how` says what the last comparison rested on."""
 
@@ -58,12 +50,12 @@ class Comparison:
     def same(self, expected: Node, said: Node) -> bool:
         """Whether two formulas say the same; raises where a worker is needed, or where nobody can tell."""
         expected, said = fold_case(expected, said)
-        return expected == said or self.compare(_unfold(expected), _unfold(said))
+        return expected == said or self.compare(unfold(expected), unfold(said))
 
     def compare(self, expected: Node, said: Node) -> bool:
         if expected == said:
             return True
-        expected, said = _without_letter(expected, said)
+        expected, said = without_letter(expected, said)
         ranges = find_range(expected), find_range(said)
         if ranges[0] and ranges[1] and not expected.op == said.op == "tuple":
             (letter, one), (other_letter, other) = ranges[0], ranges[1]
@@ -76,7 +68,7 @@ class Comparison:
         if "ratio" in (expected.op, said.op):
             return self.same_ratio(expected, said)
         if "based" in (expected.op, said.op):
-            return _same_numeral(expected, said)
+            return same_numeral(expected, said)
         wholes = ("modulo", "union", "intersection", "difference")
         if expected.op in wholes or said.op in wholes:
             return expected.op == said.op and self.same_each(expected.args, said.args)
@@ -86,16 +78,16 @@ class Comparison:
         """Lists and sets have no order; what stands in brackets has one."""
         if expected.op in ("list", "set"):
             if said.op in ("list", "set") or (said.op == "tuple" and said.value == "()"):
-                return self.same_items(expected.args, _values_of(expected, said))
+                return self.same_items(expected.args, values_of(expected, said))
             return len(expected.args) == 1 and expected.op == "set" and self.compare(expected.args[0], said)
         if expected.op == "tuple":
             if said.op == "list":
-                values = _assigned(said)
+                values = assigned(said)
                 ordered = values if values and len(values) == len(expected.args) else said.args
                 return expected.value == "()" and self.same_each(expected.args, ordered)
             return said.op == "tuple" and expected.value == said.value and self.same_each(expected.args, said.args)
         if expected.op == "matrix":
-            said = _as_matrix(said)
+            said = as_matrix(said)
             return said.op == "matrix" and expected.value == said.value and self.same_each(expected.args, said.args)
         return said.op == "set" and len(said.args) == 1 and self.compare(expected, said.args[0])
 
@@ -268,14 +260,14 @@ class Comparison:
 
     def same_decimals(self, expected: Node, said: Node, *, constant: bool) -> bool:
         """Compare as decimals; a logarithm without a base may be the natural one or that of 10."""
-        bases = (0, 10) if _holds(expected, "call", "log") or _holds(said, "call", "log") else (0,)
+        bases = (0, 10) if holds(expected, "call", "log") or holds(said, "call", "log") else (0,)
         points = 1 if constant else 2 * POINTS
         return any(self.same_at(expected, said, range(points), base, constant=constant) for base in bases)
 
     def same_at(self, expected: Node, said: Node, points: range, base: int, *, constant: bool) -> bool:
         from selfimprove.verifiers.numeric import Decimals
 
-        compared, complex_ones = 0, constant or _holds(expected, "constant", "i")
+        compared, complex_ones = 0, constant or holds(expected, "constant", "i")
         for at in points:
             decimals = Decimals(at)
             decimals.log_base = base
@@ -343,79 +335,6 @@ def _shown_places(expected: Node, said: Node) -> int:
     digits = len(str(int(abs(value) * 10**places)))
     enough = places >= MIN_DECIMALS and digits >= (MIN_DECIMALS if expected.op == "decimal" else MIN_DIGITS)
     return places if enough else 0
-
-
-def _as_matrix(node: Node) -> Node:
-    """A list of rows in square brackets, as programs write a matrix: `[[1, 2], [3, 4]]`."""
-    rows = node.args
-    if node.op != "tuple" or node.value != "[]" or any(row.op != "tuple" or row.value != "[]" for row in rows):
-        return node
-    if len({len(row.args) for row in rows}) > 1:
-        return node
-    return Node("matrix", tuple(one for row in rows for one in row.args), (len(rows), len(rows[0].args)))
-
-
-def _same_numeral(expected: Node, said: Node) -> bool:
-    """Numerals with a base by their digits; one without its base is the same."""
-    one, other = (
-        str(node.value).partition("_") if node.op in ("based", "number") else None for node in (expected, said)
-    )
-    if one is None or other is None:
-        return False
-    return one[0] == other[0] and (not one[2] or not other[2] or one[2] == other[2])
-
-
-def _is_assignment(node: Node) -> bool:
-    if node.op != "relation" or node.value != ("=",):
-        return False
-    left = node.args[0]
-    function = left.op == "multiply" and len(left.args) == 2 and all(one.op == "symbol" for one in left.args)
-    together = left.op == "tuple" and all(one.op == "symbol" for one in left.args)
-    return (left.op == "symbol" or function or together) and not find_letters(left) & find_letters(node.args[1])
-
-
-def _assigned(node: Node) -> tuple[Node, ...]:
-    """The values of `x = 1, y = 2`; none where it is something else."""
-    if node.op == "list" and all(map(_is_assignment, node.args)):
-        return tuple(one.args[1] for one in node.args)
-    return ()
-
-
-def _unfold(node: Node) -> Node:
-    """`x = 1 or x = 2` as the list of both values, under the letter; `1 = a = b` without its middle."""
-    if node.op == "relation" and len(node.args) > 2 and set(node.value) == {"="}:
-        return Node("relation", (node.args[0], node.args[-1]), ("=",))
-    if node.op != "list":
-        return node
-    items = tuple(map(_unfold, node.args))
-    if len(items) > 1 and items[0].op == "relation" and _is_assignment(items[0]):
-        rest_plain = all(one.op != "relation" for one in items[1:])
-        if rest_plain or (all(map(_is_assignment, items)) and len({one.args[0] for one in items}) == 1):
-            values = tuple(one.args[1] if one.op == "relation" else one for one in items)
-            return Node("relation", (items[0].args[0], Node("list", values, node.value)), ("=",))
-    return node._replace(args=items)
-
-
-def _without_letter(expected: Node, said: Node) -> tuple[Node, Node]:
-    """Of `x = 5` or `x \\in S` beside a value the value."""
-    if expected.op == "relation" and said.op != "relation":
-        value = _value_of(expected)
-        return (value or expected), said
-    if said.op == "relation" and expected.op != "relation":
-        value = _value_of(said)
-        return expected, (value or said)
-    return expected, said
-
-
-def _value_of(node: Node) -> Node | None:
-    membership = node.value == ("in",) and node.args[0].op == "symbol"
-    return node.args[1] if membership or _is_assignment(node) else None
-
-
-def _values_of(expected: Node, said: Node) -> tuple[Node, ...]:
-    """The items of a list; only their values where they are assigned and plain values are expected."""
-    values = _assigned(said)
-    return values if values and not any(one.op == "relation" for one in expected.args) else said.args
 
 
 def _same_solution(expected: Node, said: Node, point: Values) -> bool:

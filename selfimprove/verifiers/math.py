@@ -9,7 +9,6 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
-from selfimprove.verifiers.expressions import without_unit
 from selfimprove.verifiers.hedges import taken_back
 from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
 from selfimprove.verifiers.readings import has_one_reading, read_float, read_otherwise, read_time, rounded
@@ -17,6 +16,7 @@ from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
 from selfimprove.verifiers.text import extract_text, normalize
 from selfimprove.verifiers.thinking import complete
+from selfimprove.verifiers.tokens import without_unit
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")

@@ -5,7 +5,7 @@ from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 
-from selfimprove.verifiers.expressions import Node
+from selfimprove.verifiers.nodes import Node
 from selfimprove.verifiers.values import InexactError, UndefinedError
 
 GUARD_BITS = 256  # that must agree beyond the difference in size of the largest and the smallest part

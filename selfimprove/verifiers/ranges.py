@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from selfimprove.verifiers.expressions import Node, negative
+from selfimprove.verifiers.nodes import Node, negative
 
 _INFINITY = Node("constant", (), "oo")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}

@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from selfimprove.verifiers.expressions import Node
+from selfimprove.verifiers.nodes import Node
 
 MAX_BITS = 1 << 13  # of a number that is worked out in full, such as an exponent
 MAX_RADICAND = 10**10

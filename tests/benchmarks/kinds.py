@@ -1,12 +1,12 @@
 """Verdicts by kind, of this checkout and of one from before: right answers and wrong ones that are accepted.
 
-    python tests/benchmarks/kinds.py --before FOLDER [--limit 300] [--data FOLDER] [--show]
+    python tests/benchmarks/kinds.py --before FOLDER [--limit 300] [--data FOLDER] [--show] [--record]
 
 FOLDER is a checkout of before (`git worktree add FOLDER COMMIT`); without it this one stands alone. Both judge the same
-rows by their own `selfimprove verify` in processes of their own. The rows are `verdicts.jsonl`, a grammar of forms
-by kind with right and with changed numbers, the answers of GSM8K in each form that published answers have, the
-formulas of `formulas.jsonl` in six forms, and options of MMLU, right and swapped. It ends with status 1 where a wrong
-answer is accepted.
+rows by their own `selfimprove verify` in processes of their own. The rows are `verdicts.jsonl` and `outputs.jsonl`, a
+grammar of forms by kind with right and with changed numbers, the answers of GSM8K in each form that published answers
+have, the formulas of `formulas.jsonl` in six forms, and options of MMLU, right and swapped. It ends with status 1 where
+a wrong answer is accepted. `--record` writes what the one of before said into `outputs.jsonl`, as `was`, and no table.
 """
 
 import argparse
@@ -20,13 +20,14 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from equality import make_formulas
 from pairs import DATA
 
 HERE = Path(__file__).resolve()
 TESTS, ROOT = HERE.parents[1], HERE.parents[2]
+OUTPUTS = TESTS / "verifiers" / "outputs.jsonl"
 PUBLISHED = (
     "{work}\n#### {said}", "{work}\nThe answer is {said}.", "{work}\nThe final answer is: \\boxed{{{said}}}",
     "{work}\nA: {said}", "{work}\n**Answer: {said}**", "{work}\n\n**{said}**", "<think>{work}</think>\nAnswer: {said}",
@@ -77,6 +78,31 @@ def shared() -> Iterator[Row]:
         one = json.loads(line)
         gold = str(one.get("expected_answer", "0"))
         yield Row(f"shared: {one['kind']}", gold, one["response"], one["must_be"], tuple(one.get("options", ())))
+
+
+def outputs() -> Iterator[Row]:
+    """The rows of `outputs.jsonl`; what must be undecided is no right answer."""
+    for one in read_outputs():
+        must = say_steps(one["steps"]) if "steps" in one else one["outcome"]
+        yield Row(f"outputs: {one['kind']}", one.get("gold", "0"), one["text"], must, tuple(one.get("options", ())))
+
+
+def read_outputs() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in OUTPUTS.read_text(encoding="utf-8").splitlines()]
+
+
+def say_steps(outcomes: list[str]) -> str:
+    """What a verdict says of the whole reasoning, by the outcomes of its steps."""
+    return "incorrect" if "incorrect" in outcomes else "correct" if outcomes else "undecided"
+
+
+def record(before: Path) -> None:
+    """Write what a checkout says of `outputs.jsonl` into it."""
+    was = judge(list(outputs()), before)
+    lines = [
+        json.dumps({**one, "was": said}, ensure_ascii=False) for one, said in zip(read_outputs(), was, strict=True)
+    ]
+    OUTPUTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def grammar(rng: random.Random) -> Iterator[Row]:
@@ -145,7 +171,7 @@ def judge(rows: list[Row], checkout: Path) -> list[str]:
             for line in out.read_text(encoding="utf-8").splitlines():
                 verdict = json.loads(line)
                 at = places[verdict["line"] - 1]
-                outcomes[at] = verdict["reasoning" if rows[at].kind == "shared: steps" else "outcome"]
+                outcomes[at] = verdict["reasoning" if rows[at].kind.endswith(": steps") else "outcome"]
     return outcomes
 
 
@@ -171,10 +197,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300, help="questions of GSM8K and of MMLU")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--show", action="store_true", help="list what is not as it must be now")
+    parser.add_argument("--record", action="store_true", help="write what the one of before says into outputs.jsonl")
     options = parser.parse_args()
+    if options.record:
+        record(options.before)
+        return
     rng = random.Random(0)
     rows = [
-        *shared(), *grammar(rng), *published(options.data, options.limit, rng), *formulas(),
+        *shared(), *outputs(), *grammar(rng), *published(options.data, options.limit, rng), *formulas(),
         *choices(options.data, options.limit, rng),
     ]  # fmt: skip
     judged = {"before": judge(rows, options.before)} if options.before else {}
