@@ -17,6 +17,7 @@ from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
+from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.query import Query
@@ -125,6 +126,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             if one.metrics.get("origins")
         ],
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
+        LEFT_OUT: {one.round: one.metrics[LEFT_OUT] for one in manifests if one.metrics.get(LEFT_OUT)},
         "open prompts": {
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
@@ -179,6 +181,9 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         origins.update(one.metrics.get("origins", {}))
     if said := describe_origins(origins):
         console.print(f"trained, over all stages: {said}", highlight=False, markup=False)
+    for one in manifests:
+        if said := describe_left_out(one.metrics.get(LEFT_OUT)):
+            console.print(f"round {one.round}: {said}", highlight=False, markup=False)
     if manifests:
         console.print(_stages_table(manifests))
         outside, wall = outside_model(manifests)

@@ -30,6 +30,7 @@ from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.stage import CUT_OFF
 from selfimprove.tasks import Task
 
 
@@ -43,6 +44,7 @@ class Rates:
     trained: float | None
     row: float | None  # trained tokens a row
     source: str
+    cut_off: tuple[int, int] = (0, 0)  # of the texts of `generate`, all of them beside
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def _rates(manifests: list[Manifest], source: str, own: dict[str, Manifest], pla
             length[name] = tokens / count
     rows = [one for one in fitting if one.tokens.get("trained") and one.metrics.get("curve")]
     row = rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    return Rates(own, length, rate("written"), rate("trained"), row, source)
+    generated = [one for one in fitting if (one.declared or one.stage) == "generate" and CUT_OFF in one.metrics]
+    cut_off = sum(one.metrics[CUT_OFF] for one in generated), sum(_texts(one) for one in generated)
+    return Rates(own, length, rate("written"), rate("trained"), row, source, cut_off)
 
 
 def _texts(manifest: Manifest) -> int:
@@ -219,6 +223,24 @@ def describe_chains(session: Session) -> str:
     return f"the constitution asks for at most {kinds} a round{compared}{read}"
 
 
+def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
+    """What becomes of texts that are cut off, and how many were so far; nothing where there was none."""
+    cut, texts = rates.cut_off
+    if not recipe.rounds or (texts and not cut):
+        return ""
+    revise = recipe.find(Revise)
+    lost = "neither criticised nor revised nor trained" if revise else "not trained"
+    short = (
+        ", but where a principle has a check of the greatest length and 'revise.cut_off' is brevity"
+        if revise and revise.cut_off == "brevity"
+        else ""
+    )
+    where = f"{cut} of {texts} texts in run '{rates.source}'" if texts else "nothing was measured yet"
+    most = recipe.of(Generate).max_tokens
+    what_next = "raise 'generate.max_tokens' if it is much"
+    return f"what `generate` cuts off at {most} tokens is {lost}{short} ({where}): {what_next}"
+
+
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
     """Print the stages of a run with what each would cost."""
     console = console or SafeConsole()
@@ -245,6 +267,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
     lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
+    lines.append(describe_cut_off(recipe, rates))
     if changed:
         lines.append(describe_redo(changed, folder, recipe))
     for line in filter(None, lines):

@@ -42,7 +42,9 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
     if written or trained:
         parts.append(f"{written or trained} tokens {'written' if written else 'trained'}")
     if cut := manifest.metrics.get(CUT_OFF):
-        parts.append(f"{cut} of {manifest.counts['rationale']} texts cut off at the longest length")
+        most = manifest.settings.get("max_tokens")
+        what_next = f" (raise '{manifest.stage}.max_tokens', {most})" if most else ""
+        parts.append(f"{cut} of {manifest.counts['rationale']} texts cut off at the longest length{what_next}")
     if manifest.metrics.get("curve"):
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
         parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")

@@ -4,6 +4,8 @@ from typing import Protocol
 
 from selfimprove.records import Rationale, Verdict
 
+CUT = "cut off at the length limit, so its end would be learned wrong"
+
 
 class Requirement(Protocol):
     """answer: a correct answer suffices; steps: no step may be wrong; grounded: nor may a number come from nowhere."""
@@ -17,7 +19,7 @@ def why_not(rationale: Rationale, verdict: Verdict, settings: Requirement) -> st
     if verdict.outcome != "correct":
         return f"{verdict.outcome}: {verdict.reason}"
     if rationale.finish != "stop":
-        return "cut off at the length limit, so its end would be learned wrong"
+        return CUT
     return why_not_steps(verdict, settings, "right answer")
 
 

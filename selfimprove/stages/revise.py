@@ -24,16 +24,15 @@ from selfimprove.records import (
     Record,
     Revision,
     Verdict,
-    by_id,
     derive_seed,
     replace_surrogates,
 )
-from selfimprove.settings import hashed_settings
+from selfimprove.settings import added, hashed_settings
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, Writer, chunks
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.generate import Generate
-from selfimprove.store.join import Judged
+from selfimprove.stages.taking import LEFT_OUT, describe_left_out, may_change, take
 
 REVISE_VERSION = 3
 REASONS = {
@@ -71,6 +70,10 @@ class Revise(Sampling):
     """Revisions that are not kept. unchanged: only spaces changed; leak: it repeats the words of the prompt; exemplar:
     it is an exemplar's answer word for word; refusal: it only refuses, and the response before did not; about itself:
     it speaks of itself as an AI. All are counted."""
+    cut_off: Literal["brevity", "never", "always"] = added("brevity")
+    """Responses that were cut off at the longest length, where no other sample of their prompt is whole. brevity: they
+    are revised by the principles that have a check of the greatest length; never: they are left out; always: they are
+    revised like any other."""
     train: Literal["last", "all"] = "last"
     """Train on the last kept revision of a chain on an open prompt, or on all of them."""
     lessons: bool = False
@@ -115,7 +118,7 @@ def revise(
     leaves the response as it is. Without `critique` the revision is asked for at once (section 3.5). `blind` keeps
     revisions whatever the verifier says, as for a measurement that it must not help.
     """
-    chains = [_begin(one, problems, verdicts, prompter) for one in responses]
+    chains = [_begin(one, problems, verdicts, prompter, settings.cut_off) for one in responses]
     for step in range(1, settings.revisions + 1):
         at_work = [one for one in chains if one.moves]
         links = [Link(one.problem, one.response, _draw(one, step, writer.seed, settings), step) for one in at_work]
@@ -136,11 +139,15 @@ def revise(
 
 
 def _begin(
-    response: Rationale, problems: Mapping[str, Problem], verdicts: Mapping[str, Verdict], prompter: Prompter
+    response: Rationale,
+    problems: Mapping[str, Problem],
+    verdicts: Mapping[str, Verdict],
+    prompter: Prompter,
+    cut_off: str,
 ) -> _Chain:
     problem = problems[response.problem]
     principles = prompter.constitution.applying("critique", problem.task, (problem.group,))
-    return _Chain(problem, response, verdicts[response.id], principles)
+    return _Chain(problem, response, verdicts[response.id], may_change(principles, response, cut_off))
 
 
 def _draw(chain: _Chain, step: int, seed: int, settings: Revise) -> Principle:
@@ -296,36 +303,6 @@ def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*desk.prompter.stop, *desk.prompts.settings.stop]))
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """The responses that a round revises, with their problems and verdicts."""
-
-    responses: list[Rationale]
-    problems: Mapping[str, Problem]
-    verdicts: Mapping[str, Verdict]
-
-
-def take(desk: Desk[Revise]) -> _Taken:
-    from selfimprove.stages.earlier import read_earlier
-
-    settings, rationales, verdicts = desk.settings, desk.scan(Rationale), desk.scan(Verdict)
-    taken = [
-        one.id
-        for one, verdict in Judged(rationales, verdicts, of_rationale=("sample", "finish"), of_verdict=("outcome",))
-        if one.sample < settings.per_problem
-        and one.finish == "stop"
-        and (settings.of != "failed" or verdict.outcome != "correct")
-    ]
-    if settings.limit is not None:
-        taken = sorted(taken)[: settings.limit]
-    by, earlier = by_id(rationales.find(set(taken))), read_earlier(desk)
-    return _Taken(
-        [*(by[one] for one in taken), *earlier.responses],
-        {**desk.by_id(Problem), **earlier.problems},
-        {**{one.rationale: one for one in verdicts.find(set(taken), "parents")}, **earlier.verdicts},
-    )
-
-
 def revise_part(part: Sequence[Rationale], desk: Desk[Revise]) -> Iterator[Record]:
     taken = desk.once(take)
     return chain(desk, desk.incumbent, part, taken.problems, taken.verdicts)
@@ -341,7 +318,8 @@ def say(desk: Desk[Revise]) -> str:
     said = f"{found} of {len(critiques)} critiques found something{empty}; " if critiques else ""
     marks = Counter(mark for one in revisions for mark in one.marks)
     seen = f" (seen in them: {', '.join(f'{mark} {count}' for mark, count in marks.most_common())})" if marks else ""
-    return f"{said}{kept} of {len(revisions)} revisions kept{seen}"
+    left_out = describe_left_out(desk.manifest.metrics.get(LEFT_OUT)) if desk.manifest else ""
+    return "; ".join(filter(None, [f"{said}{kept} of {len(revisions)} revisions kept{seen}", left_out]))
 
 
 def by_constitution(round_: Round[Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.kl import KL, describe_kl, measure_into
-from selfimprove.stages.passes import why_not, why_not_steps
+from selfimprove.stages.passes import CUT, why_not, why_not_steps
 from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
@@ -336,7 +336,9 @@ def say(desk: Desk[Select]) -> str:
     said = (
         f"; {changed} with a prompt that the model's chat template, changed since, writes otherwise" if changed else ""
     )
-    return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{said}{moved}"
+    cut = sum(reason == CUT for reason in decisions.values("reason"))
+    cut_off = f"; {cut} right ones are cut off and not trained: raise 'generate.max_tokens'" if cut else ""
+    return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{cut_off}{said}{moved}"
 
 
 def check(recipe: Recipe, settings: Select) -> Iterable[Mistake]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
 from selfimprove.constitution.adherence import FIGURES, read_rows
-from selfimprove.engines import Engine, Score
+from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
-from selfimprove.records import Checkpoint, Comparison, Compliance, Promotion, Rationale, Verdict
+from selfimprove.recipe import Sampling
+from selfimprove.recipe.file import change_recipe
+from selfimprove.records import Checkpoint, Comparison, Compliance, Promotion, Rationale, Revision, Verdict
 from selfimprove.results.status import print_status, to_json
+from selfimprove.running.estimate import print_plan
 from selfimprove.running.figures import round_figures
 from selfimprove.running.loop import run_loop
+from selfimprove.running.progress import describe_manifest
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
@@ -54,6 +60,17 @@ class Writer(Adder):
         if prompt.endswith("Revision:"):
             return " Yes."
         return " " + " ".join(f"{seed % 97}w{at}" for at in range(self.words))
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        """Of an open prompt's samples the first one is cut off."""
+        seen = set[str]()
+        for one in super().generate(requests, sampling, stop):
+            prompt = requests[one.index].prompt
+            cut = sampling.temperature == 1.0 and prompt.endswith("Assistant:") and prompt not in seen
+            seen.add(prompt)
+            yield replace(one, finish="length") if cut else one
 
     def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
         """Prefers the shorter answer, wherever it stands, and the first place a little."""
@@ -96,7 +113,7 @@ def figures(folder: RunFolder, round_: int) -> dict[str, Any]:
 
 def shown(print_it: Any, *arguments: Any) -> str:
     out = StringIO()
-    print_it(*arguments, Console(file=out, width=160))
+    print_it(*arguments, Console(file=out, width=300))
     return out.getvalue()
 
 
@@ -147,6 +164,24 @@ def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -
     row = next(line for line in text.splitlines() if line.split()[:2] == ["1", "brief"])
     assert "100.0% of 9" in row and "70.1% to 100.0%" in row and "9:0, p = 0.0039" in row
     assert to_json(run)["constitution"][2] == figures(run, 2)
+
+
+def test_what_was_cut_off_is_said_before_and_after(run: RunFolder, tmp_path: Path) -> None:
+    said = "2 of 14 responses were cut off: for 2 another sample is taken"
+    assert f"round 1: {said}" in shown(print_status, run)
+    assert to_json(run)["left out"][1]["replaced"] == 2
+    responses = {one.id: one for one in run.stage(1, "generate").read(Rationale)}
+    revised = [responses[one.response] for one in run.stage(1, "revise").read(Revision)]
+    assert revised and all(one.finish == "stop" for one in revised) and {one.sample for one in revised} == {0, 1}
+    manifest = run.stage(1, "generate").manifest()
+    assert manifest is not None
+    assert "2 of 28 texts cut off at the longest length (raise 'generate.max_tokens', 24)" in describe_manifest(
+        manifest, ""
+    )
+    more = shown(print_plan, change_recipe(run.recipe(), ("rounds=3",)), run)
+    assert "cuts off at 24 tokens is neither criticised nor revised nor trained" in more
+    assert "(4 of 56 texts in run 'run'): raise 'generate.max_tokens'" in more
+    assert "(nothing was measured yet)" in shown(print_plan, measured_recipe(tmp_path), RunFolder(tmp_path / "run"))
 
 
 def test_trackers_are_told(run: RunFolder) -> None:
