@@ -207,7 +207,7 @@ def cost(look: Look[Prefer]) -> Sequence[Cost]:
 
 
 def check(recipe: Recipe, settings: Prefer) -> Iterable[Mistake]:
-    trainers = [step.stage for step in flow_of(recipe) if Preference in step.stage.needs]
+    trainers = [one.stage for one in flow_of(recipe) if Preference in one.stage.needs or one.stage.trains == "reward"]
     if not trainers:
         yield Mistake(("stages", "prefer"), "the stage 'prefer' needs the stage 'dpo'")
     if settings.feedback and recipe.constitution is None:
