@@ -163,6 +163,7 @@ MISTAKES = {
     "{gold: rank}, best | gold: {reward: rising} | best: {gold: silver}": "no stage 'silver' that gives rewards stands",
     "{gold: rank}, label, best | gold: {reward: rising} | label: {by: rank}": "no stage 'rank' that gives rewards",
     "{gold: rank}, best | gold: {reward: rising} | best: {into: dpo}": "'into: dpo' needs the stage 'dpo' after it",
+    "prefer, dpo | dpo: {pairs_of: [prefr]}": "no stage 'prefr' of the flow makes pairs; did you mean 'prefer'?",
     "{gold: rank}, best | gold: {reward: rise}": "the reward 'rise' is not known",
     "{gold: rank}, label, reward, rank, best | gold: {reward: rising} | reward: {labels: soft, margin: 1}":
         "'labels: soft' says how sure a pair is already; leave 'margin' out",
