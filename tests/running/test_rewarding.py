@@ -169,4 +169,4 @@ def test_mistakes_of_a_user_are_one_line(run: RunFolder, tmp_path: Path, capsys:
     reading["tokenizer"] = hash_vocabulary(AutoTokenizer.from_pretrained(tmp_path / "theirs"))
     (tmp_path / "theirs/reward.json").write_text(json.dumps(reading))
     assert "has another tokenizer than the model whose texts it is to score" in say(f"rank.path={tmp_path}/theirs")
-    assert "/none: no such model" in say(f"rank.path={tmp_path}/none")
+    assert "/none: no such folder; 'path' names that of a reward model" in say(f"rank.path={tmp_path}/none")
