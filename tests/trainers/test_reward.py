@@ -1,6 +1,7 @@
 """Reward models through TRL: what a text is read as, the loss by hand, what is learned, resumption, ensembles."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,46 @@ def test_mistakes_are_one_line(model: Path, tmp_path: Path) -> None:
         reward_model_function(job.output, chat=True, device="cpu")
     with pytest.raises(ModelError, match=f"is no reward model of a run .it has no {READING}.; train one with 'reward'"):
         reward_model_function(model, device="cpu")
+
+
+def worth(text: str) -> float:
+    """A reward that is known: sevens are good, threes are bad, and each digit costs a little."""
+    return 1.5 * text.count("7") - 1.5 * text.count("3") - 0.2 * len(text)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_on_pairs_with_known_rewards_it_ranks_within_two_points_of_the_bayes_rate(
+    labels: str, model: Path, tmp_path: Path
+) -> None:
+    """Labels are drawn as Bradley and Terry have it: nobody is right more often than the mean of σ(|difference|)."""
+    rng = random.Random(0)
+
+    def write() -> str:
+        return "".join(rng.choice("0123456789") for _ in range(rng.randrange(1, 9)))
+
+    rows = []
+    for _ in range(4000):
+        first, second = write(), write()
+        better = 1 / (1 + math.exp(worth(second) - worth(first)))
+        # A soft label is the labeller's own probability, and not which text he happened to choose.
+        ahead = rng.random() < better if labels == "hard" else better >= 0.5
+        chosen, rejected = (first, second) if ahead else (second, first)
+        rows.append(
+            {"prompt": "=", "chosen": chosen, "rejected": rejected, "ends": True, "margin": abs(2 * better - 1)}
+        )
+    job = make_job(model, tmp_path, rows, batch_size=64, steps=350, learning_rate=0.005, warmup_steps=10, labels=labels)
+    train_reward(job)
+    asked = reward_model_function(job.output, device="cpu")
+    pairs = [(write(), write()) for _ in range(1500)]
+    problems = [Problem(question="=", answer=None, task="t")] * len(pairs)
+    first, second = (asked(["="] * len(pairs), [one[at] for one in pairs], problems) for at in (0, 1))
+    best = right = 0.0
+    for (one, other), mine, theirs in zip(pairs, first, second, strict=True):
+        sure = 1 / (1 + math.exp(-abs(worth(one) - worth(other))))
+        best += sure / len(pairs)
+        agrees = (float(mine or 0.0) > float(theirs or 0.0)) == (worth(one) > worth(other))
+        right += (sure if agrees else 1 - sure) / len(pairs)
+    print(f"{labels}: Bayes {best:.3f}, the model {right:.3f}")
+    assert 0.7 < best < 0.85
+    assert right > best - 0.02
