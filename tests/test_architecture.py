@@ -63,7 +63,7 @@ DECLARATION = {"stages.base", "stages.cost", "stages.desk", "stages.round"}
 DECLARATION_MAY_IMPORT = {
     "recipe.catalog", "constitution", "constitution.transcript", "engines", "recipe.flow", "verifiers.judging",
     "prompting.prompts", "recipe", "records", "settings", "store", "tasks", "tasks.standard", "trainers.job",
-    "store.join", "store.rows",
+    "tasks.pairs", "trainers.rewarding", "store.join", "store.rows",
 }  # fmt: skip
 # Names of a package that holds more than a stage may touch: how a closed stage is described, and not its disk.
 STAGES_MAY_NAME = {"store": {"Manifest"}}

@@ -23,6 +23,7 @@ from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
+from selfimprove.tasks.pairs import HumanPair
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
 from selfimprove.trainers.rewarding import Combine, RewardFunction
@@ -120,7 +121,7 @@ class StageDesk:
         return self.session.inputs.held_out_tasks
 
     @property
-    def pairs(self) -> Sequence[Problem]:
+    def pairs(self) -> Sequence[HumanPair]:
         return self.session.inputs.pairs
 
     @property

@@ -15,10 +15,8 @@ from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.settings import Settings
 from selfimprove.stages.as_sampled import count_sampled, is_sample, prompt_of, tokens_of_pair
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
-from selfimprove.stages.label import choose_worth, rewards_by
+from selfimprove.stages.label import Worth, each_once, find_worth, rewards_by
 from selfimprove.store import Manifest
-
-Worth = tuple[Rationale, Reward]
 
 
 class Best(Settings):
@@ -45,15 +43,16 @@ def choose(_: Sequence[Any], desk: Desk[Best]) -> Iterator[Record]:
     gold = {one.rationale: one.value for one in desk.read(Reward) if one.by == desk.settings.gold}
     rewards = [one for one in desk.read(Reward) if one.by != desk.settings.gold]
     problems, texts = desk.by_id(Problem), desk.read(Rationale)
-    worth = choose_worth(texts, rewards)
+    worth = find_worth(texts, rewards)
     desk.note("best of n", measure_best(worth, gold))
-    of_text, fit = {one.rationale: one for one in rewards}, {one.id for mine in worth.values() for one, _ in mine}
+    once = {name: each_once(mine) for name, mine in worth.items()}
+    of_text, fit = {one.rationale: one for one in rewards}, {one.id for mine in once.values() for one, _ in mine}
     for one in texts:
         if one.id not in fit:
             reward = of_text.get(one.id)
             parents = (one.id, reward.id) if reward else (one.id,)
             yield Decision(parents=parents, kept=False, reason=why_not(one, reward))
-    for name, mine in worth.items():
+    for name, mine in once.items():
         order = sorted(mine, key=lambda each: -worth_of(each))  # stable: of equal ones the first sample
         yield from (
             keep_best(order, problems[name], desk)

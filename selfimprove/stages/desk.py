@@ -16,6 +16,7 @@ from selfimprove.store import Manifest
 from selfimprove.store.join import Chosen
 from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
+from selfimprove.tasks.pairs import HumanPair
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
 from selfimprove.trainers.rewarding import Combine, RewardFunction
@@ -134,7 +135,7 @@ class Desk(Protocol[S]):
     @property
     def held_out_tasks(self) -> Sequence[Task]: ...
     @property
-    def pairs(self) -> Sequence[Problem]:
+    def pairs(self) -> Sequence[HumanPair]:
         """Pairs that people chose between."""
         ...
 

@@ -17,6 +17,8 @@ from selfimprove.settings import Settings
 from selfimprove.stages.as_sampled import is_sample, prompt_of, tokens_of_pair
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 
+Worth = tuple[Rationale, Reward]
+
 
 class Label(Settings):
     """Make pairs by the rewards that a stage `rank` gave: the labeller of Gao et al. (2022, section 2), who is a rule
@@ -37,23 +39,31 @@ def rewards_by(round_: Round[Any], name: str | None, *, but: str | None = None) 
     return [one for one in found if one[1] == name] if name else found[-1:]
 
 
-def choose_worth(texts: Sequence[Rationale], rewards: Sequence[Reward]) -> dict[str, list[tuple[Rationale, Reward]]]:
-    """By problem: the whole samples that have a reward, each text once."""
+def find_worth(texts: Sequence[Rationale], rewards: Sequence[Reward]) -> dict[str, list[Worth]]:
+    """By problem: the samples that ended by themselves and have a reward."""
     worth = {one.rationale: one for one in rewards if one.value is not None}
-    found: dict[str, dict[str, tuple[Rationale, Reward]]] = defaultdict(dict)
+    found: dict[str, list[Worth]] = defaultdict(list)
     for one in texts:
         if one.id in worth and one.finish == "stop" and is_sample(one) and one.text.strip():
-            found[one.problem].setdefault(one.text, (one, worth[one.id]))
-    return {problem: list(mine.values()) for problem, mine in found.items()}
+            found[one.problem].append((one, worth[one.id]))
+    return found
+
+
+def each_once(texts: Sequence[Worth]) -> list[Worth]:
+    """Of equal texts the first."""
+    found: dict[str, Worth] = {}
+    for one in texts:
+        found.setdefault(one[0].text, one)
+    return list(found.values())
 
 
 def label(_: Sequence[Any], desk: Desk[Label]) -> Iterator[Preference]:
     """The pairs of each problem, with the one that the labeller chose."""
     settings, problems = desk.settings, desk.by_id(Problem)
-    for name, texts in choose_worth(desk.read(Rationale), desk.read(Reward)).items():
+    for name, texts in find_worth(desk.read(Rationale), desk.read(Reward)).items():
         problem = problems[name]
         rng = random.Random(derive_seed(desk.seed, "label", desk.round, name))
-        pairs = list(combinations(texts, 2))
+        pairs = list(combinations(each_once(texts), 2))
         for first, second in rng.sample(pairs, min(settings.per_problem, len(pairs))):
             better = chance_of_better(float(first[1].value or 0.0) - float(second[1].value or 0.0), settings.noise)
             if better == 0.5 and not settings.noise:

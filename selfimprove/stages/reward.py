@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Recipe, RewardTraining
 from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import flow_of, own_settings
 from selfimprove.records import Checkpoint, Preference, Problem, derive_seed
 from selfimprove.settings import Share
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
@@ -46,7 +47,7 @@ def train(_: Sequence[Any], desk: Desk[BradleyTerry]) -> Iterator[Checkpoint]:
         raise TrainingError(explain_too_few(desk, len(pairs), len(trained)))
     start = desk.first_checkpoint if settings.start == "base" else desk.trained
     made = [desk.train(RewardJob, trained, start, **describe_member(desk, at)) for at in range(settings.models)]
-    desk.note("pairs", len(trained))
+    desk.note("trained pairs", len(trained))
     desk.note("held out", measure(desk, made, held_out))
     yield from made
 
@@ -123,7 +124,7 @@ def say(desk: Desk[BradleyTerry]) -> str:
     metrics = desk.manifest.metrics if desk.manifest else {}
     found = metrics.get("held out") or {}
     many = f"{desk.settings.models} models, " if desk.settings.models > 1 else ""
-    trained = f"{many}{metrics.get('pairs', 0)} pairs"
+    trained = f"{many}{metrics.get('trained pairs', 0)} pairs"
     if not found.get("pairs"):
         return f"{trained}; none held out, so nothing is known of how good it is"
     right, length, agree = found["accuracy"], found["correlation with length"], found["agreement"]
@@ -161,6 +162,11 @@ def cost(look: Look[BradleyTerry]) -> Sequence[Cost]:
 
 
 def check(recipe: Recipe, settings: BradleyTerry) -> Iterable[Mistake]:
+    flow = flow_of(recipe)
+    at = next((at for at, step in enumerate(flow) if own_settings(recipe, step) is settings), len(flow))
+    if not any(one.stage.gives((Preference,)) and one.stage.name != OWN for one in flow[:at]):
+        said = f"'{flow[at].name}' needs pairs, and no stage 'prefer' or 'label' stands before it"
+        yield Mistake(("stages", flow[at].name), said)
     if settings.labels == "soft" and settings.margin:
         said = "'labels: soft' says how sure a pair is already; leave 'margin' out"
         yield Mistake(("stages", "reward", "margin"), said)
@@ -176,7 +182,6 @@ REWARD = Stage(
     settings=BradleyTerry,
     writes=Checkpoint,
     reads=reads,
-    needs=(Preference,),
     run=train,
     trains="reward",
     say=say,

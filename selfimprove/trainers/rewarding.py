@@ -69,6 +69,8 @@ def hash_vocabulary(tokenizer: Any) -> str:
 def read_reading(folder: str | Path) -> Reading:
     """How the reward model in a folder reads texts; raises ModelError where it holds none."""
     path = Path(folder) / READING
+    if not Path(folder).is_dir():
+        raise ModelError(f"{folder}: no such folder; 'path' names that of a reward model")
     if not path.is_file():
         raise ModelError(f"{folder}: is no reward model of a run (it has no {READING}); train one with 'reward'")
     try:
