@@ -47,7 +47,8 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
         parts.append(f"{cut} of {manifest.counts['rationale']} texts cut off at the longest length{what_next}")
     if manifest.metrics.get("curve"):
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
-        parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
+        if "reward" not in first.get("values", {}):  # the loss of RL is about 0 by construction
+            parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")
     if origins := describe_origins(manifest.metrics.get("origins")):
         parts.append(origins)

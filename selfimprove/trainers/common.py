@@ -70,6 +70,7 @@ def train_with(
     with reporting(job.reporting, job.workspace) as reports:
         trainer = make_trainer(model, tokenizer, rows, make_optimizer(model, job.settings))
         _check_processes(trainer)
+        _resume_adapter(trainer)
         trainer.remove_callback(PrinterCallback)
         reports.guard(trainer)
         counter = Counter(trainer.model)
@@ -127,6 +128,23 @@ def _load(job: TrainingJob) -> tuple[Any, Any]:
 def count_processes() -> int:
     """The processes that train together, as their launcher tells each of them."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _resume_adapter(trainer: Any) -> None:
+    """Have a trainer that goes on load the adapter that it trains.
+
+    TRL holds an adapter to a copy of it, `ref`, which is saved in a folder of its own; where there is such a folder,
+    transformers loads it alone, and the trained adapter would begin anew with the optimizer of the old one.
+    """
+    if "ref" not in getattr(trainer.model, "peft_config", {}):
+        return
+    load = trainer._load_from_checkpoint
+
+    def load_both(folder: str, model: Any = None) -> None:
+        load(folder, model)
+        (trainer.model if model is None else model).load_adapter(folder, "default", is_trainable=True)
+
+    trainer._load_from_checkpoint = load_both
 
 
 def _share_of_batch(settings: Training) -> int:

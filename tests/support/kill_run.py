@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets  # noqa: F401
+import trl.trainer.rloo_trainer
 import trl.trainer.sft_trainer  # noqa: F401
 from small import small_recipe
 

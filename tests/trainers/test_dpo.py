@@ -131,8 +131,13 @@ def test_pairs_are_learned_and_the_curve_says_how(model: Path, tmp_path: Path) -
     assert TrainResult.model_validate_json((job.output / RESULT).read_text()) == result
 
 
-@pytest.mark.parametrize("stop_at", [pytest.param(3, marks=pytest.mark.long), 5])
-def test_a_run_that_was_stopped_ends_with_the_same_weights(model: Path, tmp_path: Path, stop_at: int) -> None:
+@pytest.mark.parametrize(
+    ("stop_at", "changes"),
+    [pytest.param(3, {}, marks=pytest.mark.long), (5, {}), (5, {"lora": Lora(rank=2, alpha=4)})],
+)
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    model: Path, tmp_path: Path, stop_at: int, changes: dict[str, Any]
+) -> None:
     class Stop(Exception):
         pass
 
@@ -140,7 +145,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(model: Path, tmp_path
         if step == stop_at:
             raise Stop
 
-    whole, broken = (make_job(model, tmp_path / name, ROWS) for name in ("whole", "broken"))
+    whole, broken = (make_job(model, tmp_path / name, ROWS, **changes) for name in ("whole", "broken"))
     train_dpo(whole)
     with pytest.raises(Stop):
         train_dpo(broken, stop)
