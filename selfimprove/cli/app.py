@@ -16,9 +16,9 @@ from selfimprove.cli.usage import describe_usage, import_files
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        from selfimprove import __version__
+        import selfimprove
 
-        typer.echo(f"selfimprove {__version__}")
+        typer.echo(f"selfimprove {selfimprove.__version__}")
         raise typer.Exit
 
 

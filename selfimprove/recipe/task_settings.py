@@ -216,17 +216,17 @@ class JsonlTask(PoolTask):
     )
 
 
-class Span(Settings):
-    """Numbers from one to another one, both included."""
-
-    at_least: float | None = None
-    """The smallest."""
-    at_most: float | None = None
-    """The largest."""
+def _kind_of(wanted: Any) -> str:
+    return "span" if isinstance(wanted, dict) else "values" if isinstance(wanted, (list, tuple)) else "value"
 
 
 Plain = bool | int | float | str | None
-Wanted = Span | tuple[Plain, ...] | Plain
+Wanted = Annotated[
+    Annotated[dict[Literal["at_least", "at_most"], float], Tag("span")]
+    | Annotated[tuple[Plain, ...], Tag("values")]
+    | Annotated[Plain, Tag("value")],
+    Discriminator(_kind_of),
+]
 """What a filter asks of a column."""
 
 

@@ -78,6 +78,11 @@ class Clock:
         for name, count in tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + count
 
+    def speed(self) -> str:
+        """Tokens a second that a model wrote or scored since the last lap; nothing where it did neither."""
+        tokens = self.tokens.get("written", 0) or self.tokens.get("scored", 0)
+        return f"{tokens / self.model:,.0f} tokens/s" if tokens and self.model else ""
+
     def count_earlier(self, model: float, imports: float) -> None:
         """Count the seconds of a process that was killed before it could."""
         self.model += model

@@ -114,7 +114,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
     def advance(units: int) -> None:
         nonlocal done
         done += units
-        session.report.progress(done, job.total)
+        session.report.progress(done, job.total, session.clock.speed())
 
     with verify_beside(job) as follow:
         for number in there:

@@ -10,19 +10,13 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.live import Live
 from rich.text import Text
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.records.console import SafeConsole
+from selfimprove.running.display import Display, count_rounds, describe_ahead, describe_stage, show_time
+from selfimprove.running.outlook import Outlook
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.report import Report
 from selfimprove.store import Manifest, RunFolder
@@ -72,66 +66,67 @@ def say(line: str) -> None:
 
 
 class LineReport:
-    """One line for each stage that ends, and one a minute while a stage goes on."""
+    """One line for each stage that ends, one a minute while a stage goes on, and what is left after each round."""
 
     EVERY = 60.0  # seconds
 
-    def __init__(self) -> None:
+    def __init__(self, folder: RunFolder | None = None) -> None:
+        self._look = Outlook(folder)
+        self._said = False
         self._last = time.monotonic()
-        self._stage = ""
 
     def begin(self, stage: PlannedStage) -> None:
-        self._stage = f"round {stage.round} {stage.name}"
         self._last = time.monotonic()
+        self._look.begin(stage, self._last)
+        if not self._said:
+            self._said = True
+            say(f"begins with round {stage.round} {stage.name}, {describe_ahead(self._look, self._last)}")
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        if time.monotonic() - self._last >= self.EVERY:
-            self._last = time.monotonic()
-            say(f"{self._stage}: {done} of {total}{', ' + note if note else ''}")
+        now = time.monotonic()
+        self._look.progress(done, total, note)
+        if now - self._last >= self.EVERY:
+            self._last = now
+            say(describe_stage(self._look, now))
 
     def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
         say(describe_manifest(manifest, summary))
+        ahead = self._look.ahead()
+        self._look.end(manifest)
+        if ahead and ahead[0][0] != manifest.round:
+            seconds, whole = self._look.seconds_of(ahead)
+            left = f"about {show_time(seconds)}" if whole else "how long is known once the first of them is done"
+            say(f"{count_rounds(ahead[-1][0] - manifest.round)} to go, {left}")
 
 
 class BarReport:
-    """A bar for the stage that goes on; the lines of finished stages scroll away above it."""
+    """What goes on, in a few lines at the foot of the terminal; the lines of finished stages scroll away above it."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
+    def __init__(self, console: Console, folder: RunFolder | None = None) -> None:
+        self._look = Outlook(folder)
+        self._live = Live(
+            Display(self._look, time.monotonic), console=console, transient=True, refresh_per_second=4,
+            vertical_overflow="crop",
+        )  # fmt: skip
 
     def __enter__(self) -> "BarReport":
-        self._progress.start()
-        self._task = self._progress.add_task("reading the recipe and its problems", total=None, note="")
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def begin(self, stage: PlannedStage) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(f"round {stage.round} {stage.name}", total=1, note="")
+        self._look.begin(stage, time.monotonic())
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, note=note)
+        self._look.progress(done, total, note)
+        self._look.look()
 
     def end(self, stage: PlannedStage, manifest: Manifest, summary: str) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
-        self._console.print(Text(describe_manifest(manifest, summary)), highlight=False)
+        self._live.console.print(Text(describe_manifest(manifest, summary)), highlight=False)
+        self._look.end(manifest)
+        self._look.look()
 
 
 class Interruptible:
@@ -181,7 +176,7 @@ def watching(folder: RunFolder | None = None) -> Iterator[Report]:
     where = where_it_is(folder) if folder else ""
     if where:
         say(where)
-    with BarReport(SafeConsole()) if is_terminal() else nullcontext(LineReport()) as shown:
+    with BarReport(SafeConsole(), folder) if is_terminal() else nullcontext(LineReport(folder)) as shown:
         if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
             yield shown
             return
@@ -199,7 +194,7 @@ def where_it_is(folder: RunFolder) -> str:
         done = [stage for stage in stages if stage.closed]
     except SelfImproveError:  # damage is named where the stage is read
         return ""
-    if not done:
+    if not stages:
         return ""
     line = f"{folder.path}: goes on; stages that are done: {len(done)}"
     for stage in stages:

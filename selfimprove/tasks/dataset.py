@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from selfimprove.errors import TaskError
-from selfimprove.recipe.task_settings import DatasetTask, Span
+from selfimprove.recipe.task_settings import DatasetTask
 from selfimprove.records import Problem, replace_surrogates
 from selfimprove.tasks.base import PoolTask, compare_as, question_key, split_pool, take
 from selfimprove.tasks.expected import read_expected
@@ -160,10 +160,9 @@ def passes(row: object, settings: DatasetTask) -> bool:
 
 
 def _fits(value: object, wanted: object) -> bool:
-    if isinstance(wanted, Span):
+    if isinstance(wanted, dict):
         number = _number(value)
-        low, high = wanted.at_least, wanted.at_most
-        return number is not None and (low is None or number >= low) and (high is None or number <= high)
+        return number is not None and wanted.get("at_least", number) <= number <= wanted.get("at_most", number)
     if isinstance(wanted, tuple):
         return any(_fits(value, one) for one in wanted)
     if value is None or wanted is None or isinstance(value, bool) or isinstance(wanted, bool):
