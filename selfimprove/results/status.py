@@ -17,6 +17,7 @@ from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.files import check_shown
 from selfimprove.store.query import Query
 from selfimprove.store.stage import CUT_OFF
 from selfimprove.trainers.tokens import describe_origins
@@ -87,7 +88,8 @@ def read_evaluations(folder: RunFolder) -> dict[int, list[Evaluation]]:
 
 
 def to_json(folder: RunFolder) -> dict[str, Any]:
-    """The status as plain data."""
+    """The status as plain data; raises StoreError where a part is enormous."""
+    check_shown(folder)
     manifests, query = read_manifests(folder), Query(folder)
     outside, wall = outside_model(manifests)
     evaluations = read_evaluations(folder)
@@ -149,7 +151,8 @@ def _promotions(folder: RunFolder) -> dict[int, Promotion]:
 
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:
-    """Print the tables of a run."""
+    """Print the tables of a run; raises StoreError where a part is enormous."""
+    check_shown(folder)
     console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
     evaluations, query = read_evaluations(folder), Query(folder)
