@@ -67,13 +67,13 @@ def traces(
     """List what the model wrote, what was kept and why the rest was turned away."""
     from selfimprove.results.traces import check_choices, print_traces
     from selfimprove.store import find_run
-    from selfimprove.store.query import Query
+    from selfimprove.store.query import TO_SHOW, Query
 
     chosen = {"round": round_, "stage": stage, "task": task, "level": level, "group": group, "outcome": outcome,
               "reasoning": reasoning, "origin": origin, "kept": kept, "disputed": disputed, "text": text}  # fmt: skip
     folder = find_run(run, runs)
     check_choices(chosen, sorted({one.path.name for one in folder.stages()}))
-    print_traces(Query(folder), chosen, limit, json_)
+    print_traces(Query(folder, memory=TO_SHOW), chosen, limit, json_)
 
 
 def show(
@@ -84,9 +84,9 @@ def show(
     """Show one record and all that hangs on it: problem, samples, verdict, training, checkpoint."""
     from selfimprove.results.show import print_record
     from selfimprove.store import find_run
-    from selfimprove.store.query import Query
+    from selfimprove.store.query import TO_SHOW, Query
 
-    print_record(Query(find_run(run, runs)), id_)
+    print_record(Query(find_run(run, runs), memory=TO_SHOW), id_)
 
 
 def export(

@@ -10,21 +10,25 @@ from selfimprove.constitution.show import word_diff
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.lineage import build_graph, descendants
 from selfimprove.records.printable import MAX_SHOWN, one_line, printable
-from selfimprove.store.query import TRACES, Query
+from selfimprove.store.files import check_shown
+from selfimprove.store.query import TEXTS, TRACES, Query, cut_texts
 
 COLORS = {"correct": "green", "incorrect": "red", "undecided": "yellow"}
 MAX_SAMPLES = 40
+MAX_MARKED = 100_000  # characters of a text whose steps are shown
+CUT = MAX_SHOWN - 50  # characters of any other text, with room for how many more there are
 
 
 def print_record(query: Query, prefix: str, console: Console | None = None) -> None:
     """Print the tree of the record whose id begins with `prefix`; raises StoreError."""
+    check_shown(query.folder)
     identity, kind = query.find(prefix)
     shown = {"problem": _problem, "rationale": _rationale, "checkpoint": _checkpoint}
     if kind in shown:
         tree = shown[kind](query, identity)
     elif kind == "preference":
         tree = _preference(query, identity)
-    elif (record := query.record(kind, identity))["parents"] and kind not in ("evaluation", "promotion"):
+    elif (record := query.record(kind, identity, cut=CUT))["parents"] and kind not in ("evaluation", "promotion"):
         parent = record["parents"][0]
         parent_kind = query.find(parent)[1]
         tree = _heading(kind, identity, _fields(record))
@@ -45,11 +49,14 @@ def _fields(record: dict[str, Any]) -> str:
 
 
 def _traces(query: Query, where: str, *values: Any) -> list[dict[str, Any]]:
-    return query.rows(f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY round, stage, origin DESC, sample", *values)
+    """Traces with the beginnings of their texts, and with how long a text is in all."""
+    found = f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY round, stage, origin DESC, sample"
+    cut = f"SELECT * REPLACE (text[:{MAX_MARKED}] AS text), length(text) AS characters FROM ({found})"
+    return query.rows(cut_texts(cut, [name for name in TEXTS if name != "text"], CUT), *values)
 
 
 def _problem(query: Query, identity: str) -> Tree:
-    record = query.record("problem", identity)
+    record = query.record("problem", identity, cut=CUT)
     detail = f"{record['task']}, level {record['level']}, group {one_line(record['group'])}"
     tree = _heading("problem", identity, detail)
     tree.add(Text(f"{printable(record['question'])}  expected: {printable(str(record['answer']))}"))
@@ -79,7 +86,7 @@ def _rationale(query: Query, identity: str) -> Tree:
     problem.add(Text(f"expected: {printable(str(row['expected']))}"))
     hint = " (with the answer as a hint)" if row["origin"] == "rationalized" else ""
     tree.add(Text.assemble((f"prompt{hint}", "bold"), "\n", printable(row["prompt"])))
-    tree.add(Text.assemble(("written", "bold"), "\n", _marked(row["text"], row["steps"] or [])))
+    tree.add(Text.assemble(("written", "bold"), "\n", _marked(row)))
     if row["continues"]:
         _add_revision(query, tree, row)
     logprob = "no log-probability" if row["logprob"] is None else f"log-probability {row['logprob']:.3f}"
@@ -132,10 +139,13 @@ def _add_revision(query: Query, tree: Tree, row: dict[str, Any]) -> None:
     branch.add(Text(f"principle {revision['principle']} of {printable(revision['constitution'])}"))
     if revision["before"]:
         branch.add(Text(f"the principle's check: {revision['before']} before, {revision['after']} after"))
-    for critique in query.rows("SELECT * FROM critique WHERE id = ? LIMIT 1", (*revision["parents"], "", "", "")[2]):
+    of = (*revision["parents"], "", "", "")[2]
+    for critique in query.rows(cut_texts("SELECT id, line, text FROM critique WHERE id = ?", ["text"], CUT), of)[:1]:
         line = f", names line {critique['line']}" if critique["line"] else ""
         branch.add(Text.assemble(("critique", "bold"), f" {critique['id'][:10]}{line}\n", printable(critique["text"])))
-    for before in query.rows("SELECT text FROM rationale WHERE id = ? LIMIT 1", row["continues"]):
+    for before in query.rows(
+        f"SELECT text[:{MAX_SHOWN}] AS text FROM rationale WHERE id = ? LIMIT 1", row["continues"]
+    ):
         branch.add(Text(f"changes: {printable(word_diff(before['text'][:MAX_SHOWN], row['text'][:MAX_SHOWN]))}"))
 
 
@@ -151,21 +161,23 @@ def _step_note(step: dict[str, Any]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _marked(text: str, steps: list[dict[str, Any]]) -> Text:
-    """The text with each step in the colour of its outcome."""
-    marked, at = Text(), 0
-    for step in sorted(steps, key=lambda one: int(one["start"])):
+def _marked(row: dict[str, Any]) -> Text:
+    """A trace's text with each step in the colour of its outcome."""
+    text, marked, at = row["text"], Text(), 0
+    for step in sorted(row["steps"] or [], key=lambda one: int(one["start"])):
         if step["start"] < at:
             continue
         marked.append(printable(text[at : step["start"]]))
         marked.append(printable(text[step["start"] : step["end"]]), style=COLORS[step["outcome"]])
         at = step["end"]
     marked.append(printable(text[at:]))
+    if row["characters"] > len(text):
+        marked.append(f" … ({row['characters'] - len(text)} more characters)")
     return marked
 
 
 def _preference(query: Query, identity: str) -> Tree:
-    record = query.record("preference", identity)
+    record = query.record("preference", identity, cut=CUT)
     principle = f", principle {record['principle']}" if record["principle"] else ""
     detail = f"round {record['round']}, by {record['source']}, margin {record['margin']:g}{principle}"
     tree = _heading("preference", identity, detail)
@@ -176,7 +188,7 @@ def _preference(query: Query, identity: str) -> Tree:
             branch.add(_sample_line(row))
     for parent in record["parents"][2:]:
         kind = query.find(parent)[1]
-        tree.add(Text.assemble((kind, "bold"), f" {parent[:10]} {_fields(query.record(kind, parent))}"))
+        tree.add(Text.assemble((kind, "bold"), f" {parent[:10]} {_fields(query.record(kind, parent, cut=CUT))}"))
     return tree
 
 
@@ -186,23 +198,23 @@ def _add_trained(query: Query, tree: Tree, identity: str) -> None:
     for one in sorted(descendants(graph, identity, up_to="checkpoint"), key=lambda one: str(graph.nodes[one]["kind"])):
         kind = graph.nodes[one]["kind"]
         if kind == "example":
-            example = query.record(kind, one)
+            example = query.record(kind, one, cut=CUT)
             branch = tree.add(Text.assemble(("example", "bold"), f" {one}"))
             branch.add(Text(f"trained prompt: {one_line(example['prompt'])}"))
         elif kind == "preference":
-            record = query.record(kind, one)
+            record = query.record(kind, one, cut=CUT)
             role = "chosen" if record["parents"][0] == identity else "rejected"
             other = record["parents"][role == "chosen"]
             tree.add(Text.assemble(("preference", "bold"), f" {one} {role}, beside {other[:10]}"))
         elif kind == "checkpoint":
-            record = query.record(kind, one)
+            record = query.record(kind, one, cut=CUT)
             promotions = query.rows("SELECT * FROM promotion WHERE parents[1] = ?", one)
             fate = f", {printable(promotions[0]['reason'])}" if promotions else ""
             tree.add(Text.assemble(("checkpoint", "bold"), f" {one} round {record['round']} {record['path']}{fate}"))
 
 
 def _checkpoint(query: Query, identity: str) -> Tree:
-    record = query.record("checkpoint", identity)
+    record = query.record("checkpoint", identity, cut=CUT)
     tree = _heading("checkpoint", identity, f"round {record['round']}, {record['method']}, {printable(record['path'])}")
     tree.add(Text(f"weights {record['weights']}"))
     base = [one for one in record["parents"] if query.rows("SELECT id FROM checkpoint WHERE id = ?", one)]

@@ -19,6 +19,7 @@ from selfimprove.running.figures import places_in_round, read_funnels, read_mani
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.query import Query
 from selfimprove.trainers.tokens import describe_origins
@@ -93,7 +94,8 @@ def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRec
 
 
 def to_json(folder: RunFolder) -> dict[str, Any]:
-    """The status as plain data."""
+    """The status as plain data; raises StoreError where a part is enormous."""
+    check_shown(folder)
     manifests, query = read_manifests(folder), Query(folder)
     outside, wall = outside_model(manifests)
     evaluations, promotions = _read_closed(folder, manifests, Evaluation), _read_closed(folder, manifests, Promotion)
@@ -151,7 +153,8 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
 
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:
-    """Print the tables of a run."""
+    """Print the tables of a run; raises StoreError where a part is enormous."""
+    check_shown(folder)
     console = console or SafeConsole()
     console.print(_state(folder), highlight=False, markup=False)
     manifests, query = read_manifests(folder), Query(folder)

@@ -12,6 +12,7 @@ from selfimprove.errors import SelfImproveError, suggest
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import one_line, printable
 from selfimprove.store.export import write_rows
+from selfimprove.store.files import check_shown
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
@@ -21,6 +22,7 @@ CHOICES = {
     "reasoning": ("correct", "incorrect", "undecided"),
     "origin": ("sampled", "rationalized", "revised"),
 }
+LONGEST = 600  # characters of a text in a list
 SFT = """
     SELECT e.id, e.prompt, e.completion, e.origin, e.round, e.parents
     FROM (SELECT DISTINCT ON (id) * FROM example) e
@@ -44,13 +46,14 @@ def check_choices(filters: Mapping[str, Any], stages: Sequence[str] | None = Non
 
 
 def print_traces(query: Query, filters: Mapping[str, Any], limit: int, as_json: bool) -> None:
-    """Print traces, a JSON object a line or a short block each."""
+    """Print traces, a JSON object a line or a short block each; raises StoreError where a part is enormous."""
+    check_shown(query.folder)
     if as_json:
         for row in query.traces(limit, **filters):
             sys.stdout.write(json.dumps(row) + "\n")  # ASCII, so that nothing in it can steer a terminal
         return
     console = SafeConsole()
-    for row in query.traces(limit, **filters):
+    for row in query.traces(limit, cut=LONGEST, **filters):
         console.print(_block(row), highlight=False, soft_wrap=True)
     found = query.count(**filters)
     shown = f"{limit} of {found} traces; --limit shows more" if found > limit else f"{found} traces"
@@ -68,7 +71,7 @@ def _block(row: Mapping[str, Any]) -> Text:
         (outcome, colors.get(outcome, "")),
         f" {one_line(row['reason'] or '')}  {one_line(fate, 160)}\n",
         f"  {one_line(row['question'] or '', 200)}\n",
-        *(f"    {line}\n" for line in printable(row["text"], 600).split("\n")),
+        *(f"    {line}\n" for line in printable(row["text"], LONGEST + 40).split("\n")),
     )
 
 

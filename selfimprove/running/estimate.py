@@ -30,7 +30,7 @@ from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.stage import CUT_OFF
+from selfimprove.store.manifest import CUT_OFF
 from selfimprove.tasks import Task
 
 

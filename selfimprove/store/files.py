@@ -24,6 +24,9 @@ PLAIN = "hive_partitioning = false"
 """For DuckDB's read_parquet: a folder called `seed=77` is a folder, and no column of what lies in it."""
 MAX_DECODED = 128 << 20  # bytes that the rows of one part may take in memory, to be shown
 MAX_GROUPS = 10_000
+MAX_GROUP = 512 << 20  # bytes of a row group that DuckDB is given to read; those written here have at most 10,000 rows
+MAX_VALUES = 10_000_000  # of a column in a row group, those of its lists counted one by one
+READ_WHOLE = ("evaluation", "promotion")  # kinds that are turned into objects all at once
 ROWS_AT_ONCE = 16
 TOO_LARGE = "too large to be shown"
 PART = re.compile(r"^(?P<kind>[a-z][a-z0-9_]{0,60})-\d{5}\.parquet$")
@@ -114,6 +117,24 @@ def find_fault(file: File) -> str | None:
         if field.name in expected.names and not _same(field.type, expected.field(field.name).type):
             return f"column '{field.name}' is of another type"
     return None
+
+
+def check_shown(folder: RunFolder) -> None:
+    """Raise StoreError that names a part that takes more memory than one that is shown may, by its footer."""
+    for file in list_files(folder):
+        try:
+            footer = pq.read_metadata(file.path)
+        except (OSError, pa.ArrowException):
+            continue  # said by whoever reads it
+        groups = [footer.row_group(at) for at in range(min(footer.num_row_groups, MAX_GROUPS))]
+        excess = footer.num_row_groups > MAX_GROUPS or any(map(_is_enormous, groups))
+        if excess or (file.kind in READ_WHOLE and footer.num_columns and _is_too_large(footer, file)):
+            raise StoreError(f"{file.path}: {TOO_LARGE}; move it away to see the rest")
+
+
+def _is_enormous(group: pq.RowGroupMetaData) -> bool:
+    values = (group.column(at).num_values for at in range(group.num_columns))
+    return group.total_byte_size > MAX_GROUP or max(values, default=0) > MAX_VALUES
 
 
 def _with_nulls(footer: pq.FileMetaData) -> set[str]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ TRACES = """
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
 SMALL = 64 << 20  # bytes of Parquet; below, several threads wait for each other longer than they work
+TEXTS = ("question", "expected", "answer", "reason", "decision", "prompt", "text", "second_reason")
 TRACE_ORDER = "round, stage, level, problem, origin, sample, id"
 PLACE = (
     "split_part(filename, '/', -2) AS stage, "
@@ -59,6 +60,8 @@ FILTERS = {
 }
 
 
+MEMORY = "2GB"  # of a query; what can be put on disk meanwhile is
+TO_SHOW = "512MB"  # of one that shows a few texts
 PART_NAME = re.compile(r"([a-z][a-z0-9_]*)-[0-9]+\.parquet")
 
 
@@ -69,17 +72,30 @@ def select_traces(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return f"SELECT * FROM ({TRACES}) WHERE {where}", list(chosen.values())
 
 
+def cut_texts(sql: str, columns: Iterable[str], length: int) -> str:
+    """The SQL of rows of whose texts only the beginning is given, with how much more there is of longer ones.
+
+    It is to stand around what sorts and limits them, so that only the texts of the rows that are shown are held.
+    """
+
+    def cut(name: str) -> str:
+        more = f"' … (' || (length({name}) - {length}) || ' more characters)'"
+        return f"CASE WHEN length({name}) > {length} THEN {name}[:{length}] || {more} ELSE {name} END AS {name}"
+
+    return f"SELECT * REPLACE ({', '.join(map(cut, columns))}) FROM ({sql})"
+
+
 class Query:
     """A run's records as tables, one for each kind, with the round and the stage that wrote them.
 
     Raises StoreError where a part of a closed stage is not what was written.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, *, memory: str = MEMORY) -> None:
+        self.folder, self.memory = folder, memory
         listed = list(list_files(folder))
         small = sum(file.size for file in listed) < SMALL
-        self.connection = connect(memory="2GB", threads=1 if small else min(8, os.cpu_count() or 1))
+        self.connection = connect(memory=memory, threads=1 if small else min(8, os.cpu_count() or 1))
         for statement in macros(folder):
             self._run(statement)
         for stage in folder.stages():
@@ -111,6 +127,10 @@ class Query:
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: duckdb.Error) -> StoreError:
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return StoreError(
+                f"{self.folder.path}: holds more than {self.memory} of memory can show; are texts enormous?"
+            )
         return StoreError(f"{self.folder.path}: a file cannot be read ({str(error).splitlines()[0][:200]})")
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
@@ -119,11 +139,14 @@ class Query:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def traces(self, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Rationales with their problem, verdict and decision, by round, stage and problem."""
+    def traces(self, limit: int | None = None, *, cut: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Rationales with their problem, verdict and decision, by round, stage and problem.
+
+        `cut`: of each text only so many characters, and how many more there are.
+        """
         sql, values = select_traces(filters)
-        tail = "" if limit is None else f" LIMIT {int(limit)}"
-        yield from self.stream(f"{sql} ORDER BY {TRACE_ORDER}{tail}", values, batch=1000)
+        sql += f" ORDER BY {TRACE_ORDER}" + ("" if limit is None else f" LIMIT {int(limit)}")
+        yield from self.stream(sql if cut is None else cut_texts(sql, TEXTS, cut), values, batch=1000)
 
     def stream(self, sql: str, values: list[Any] | dict[str, Any], *, batch: int = 100) -> Iterator[dict[str, Any]]:
         """The rows of a query, `batch` of them in memory at a time; no other query may be asked meanwhile."""
@@ -194,9 +217,14 @@ class Query:
             raise StoreError(f"{self.folder.path}: '{prefix}' begins several ids: {shown}; give more of it")
         return rows[0]["id"], rows[0]["kind"]
 
-    def record(self, kind: str, identity: str) -> dict[str, Any]:
-        """One record with the round and the stage that wrote it."""
-        return self.rows(f"SELECT * FROM ({self.select_kind(kind)}) WHERE id = ? LIMIT 1", identity)[0]
+    def record(self, kind: str, identity: str, *, cut: int | None = None) -> dict[str, Any]:
+        """One record with the round and the stage that wrote it, and of its texts at most `cut` characters."""
+        sql = f"SELECT * FROM ({self.select_kind(kind)}) WHERE id = ? LIMIT 1"
+        if cut is None:
+            return self.rows(sql, identity)[0]
+        columns = self._run(f"DESCRIBE {self.select_kind(kind)}").fetchall()
+        texts = [f'"{name}"' for name, of, *_ in columns if of == "VARCHAR" and name not in ("id", "stage")]
+        return self.rows(cut_texts(sql, texts, cut) if texts else sql, identity)[0]
 
     def nodes(self) -> "Iterator[Node]":
         """All records as nodes of the lineage graph."""

@@ -225,19 +225,24 @@ def test_one_damaged_run_leaves_the_others_alone(run: RunFolder, plain: RunFolde
 # --- enormous parts ----------------------------------------------------------------------------------------------
 
 
+def grow(run: RunFolder, name: str, column: str, rows: int, size: int) -> Path:
+    """Put a text of so many characters into each of so many rows of a part: a file of a few kilobytes."""
+    path = run.path / name
+    table = pq.read_table(path).slice(0, 1).take(pa.array([0] * rows))
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
+    ids = pa.array([f"{at:040x}" for at in range(rows)])
+    named = {"id": ids, column: texts}
+    table = pa.table([named.get(one, table[one]) for one in table.schema.names], names=table.schema.names)
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    (path.parent / "stage.json").unlink()
+    assert path.stat().st_size < 1 << 20
+    return path
+
+
 def test_a_part_with_enormous_texts_is_left_out_and_said(run: RunFolder, tmp_path: Path) -> None:
     import resource
 
-    path = run.path / "round-01/generate/rationale-00000.parquet"
-    row = pq.read_table(path).to_pylist()[0]
-    row["text"] = "x" * (1 << 20)
-    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array([row["text"]]))
-    table = pa.Table.from_pylist([row | {"text": "", "id": f"{at:040x}"} for at in range(1000)], pq.read_schema(path))
-    table = table.set_column(table.schema.get_field_index("text"), "text", texts.cast(pa.string()))
-    pq.write_table(table, path, compression="zstd")
-    (run.path / "round-01/generate/stage.json").unlink()
-    del table, texts
-    assert path.stat().st_size < 1 << 20
+    grow(run, "round-01/generate/rationale-00000.parquet", "text", 1000, 1 << 20)
     script = (
         "import sys, resource; from pathlib import Path\n"
         "from selfimprove.store import RunFolder; from selfimprove.store.index import Index\n"
@@ -251,6 +256,53 @@ def test_a_part_with_enormous_texts_is_left_out_and_said(run: RunFolder, tmp_pat
     assert int(grown) < 300_000, grown  # kilobytes
     assert "rationale-00000.parquet" in errors and "too large" in errors
     assert resource is not None
+
+
+@pytest.mark.parametrize(("rows", "size"), [(2000, 1 << 20), pytest.param(40, 64 << 20, marks=pytest.mark.long)])
+def test_enormous_texts_are_shown_in_bounded_memory(run: RunFolder, rows: int, size: int) -> None:
+    """Of the first kind the beginnings of a few; for the second there is no room for one row beside the next."""
+    grow(run, "round-01/generate/rationale-00000.parquet", "text", rows, size)
+    script = (
+        "import sys; from pathlib import Path; from selfimprove.cli import main\n"
+        "for command in (['status'], ['traces'], ['show']):\n"
+        "    more = ['0' * 40] if command == ['show'] else []\n"
+        "    try: main([*command, sys.argv[1], *more])\n"
+        "    except SystemExit as ended: print('ended', ended.code)\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(run.path)], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert int(lines[-1]) < 700_000, lines[-1]  # kilobytes, of which the program takes 170,000
+    assert "Traceback" not in done.stderr and len(done.stdout) < 50_000
+    ended = [line for line in lines if line.startswith("ended")]
+    assert ended[0] == "ended 0" and set(ended) <= {"ended 0", "ended 2"}
+    refused = [line for line in done.stderr.splitlines() if "holds more than 512MB of memory can show" in line]
+    assert len(refused) == ended.count("ended 2"), done.stderr
+    if size < 2 << 20:
+        assert ended[1] == "ended 0" and f"({size - 600} more characters)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["round-01/generate/rationale-00000.parquet", "round-01/evaluate/evaluation-00000.parquet"]
+)
+def test_what_would_be_held_whole_is_refused_by_its_footer(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A list of more items than there is room for, and texts of a kind that is read whole."""
+    if "rationale" in name:
+        path = run.path / name
+        table = pq.read_table(path).slice(0, 1)
+        parents = pa.DictionaryArray.from_arrays(pa.array(bytes(10_000_001), pa.int8()), pa.array(["0"]))
+        lists = pa.ListArray.from_arrays(pa.array([0, len(parents)], pa.int32()), parents)
+        table = table.set_column(table.schema.get_field_index("parents"), "parents", lists)
+        pq.write_table(table, path, compression="zstd", store_schema=False)
+        (path.parent / "stage.json").unlink()
+    else:
+        path = grow(run, name, "task", 1000, 1 << 20)
+    assert path.stat().st_size < 1 << 20
+    for command in (["status"], ["traces"], ["show", "0"]):
+        code, text = said(capsys, command[0], str(run.path), *command[1:])
+        assert (code, text) == (2, f"selfimprove: {path}: too large to be shown; move it away to see the rest\n")
 
 
 # --- locks -------------------------------------------------------------------------------------------------------
