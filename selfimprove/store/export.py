@@ -8,7 +8,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfimprove.store.index import MAX_SEARCHED, Index
+from selfimprove.store.index import Index
+from selfimprove.store.index_tables import MAX_SEARCHED
 from selfimprove.store.lookup import Records
 from selfimprove.store.parts import write_atomically
 from selfimprove.store.search import Filters, Search

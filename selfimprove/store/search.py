@@ -9,7 +9,8 @@ from typing import Any
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
-from selfimprove.store.index import COMBO, FACETS, ROUND, Index, key_of, keys_of
+from selfimprove.store.index import Index, key_of, keys_of
+from selfimprove.store.index_tables import COMBO, FACETS, ROUND
 
 MAX_PATTERN = 200  # characters of a searched text or regular expression
 MAX_VALUES = 50  # chosen values of one filter

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from selfimprove.store.index import FACETS, MAX_VALUE
+from selfimprove.store.index_tables import FACETS, MAX_VALUE
 from selfimprove.store.search import MAX_PATTERN, SORTS, Filters
 from selfimprove.viewer.library import Library, Run
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import hash_text
-from selfimprove.store.index import FACETS
+from selfimprove.store.index_tables import FACETS
 from selfimprove.store.made_from import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS

@@ -3,21 +3,20 @@
     python tests/benchmarks/scale.py [--data FOLDER] [--rounds 3] [--tokenizer FOLDER]
 
 Measured, as CPU seconds of one core, medians over the rounds: a run's own stages `generate`, `verify` and `select` on
-GSM8K (with the solutions of the data set as the model's texts, three of four of another problem), reading rationales
-back, and verdicts on formulas, which need sympy in worker processes. Bytes are those of the run's files.
+GSM8K (with the solutions of the data set as the model's texts, three of four of another problem), and verdicts on
+formulas, which need sympy in worker processes. Bytes are those of the run's files.
 
 Assumed, because no GPU is measured: the tokens that a GPU writes a second (public figures for vLLM lie between about
 3,000, a model of 14 billion parameters on an A100, and 12,500, one of 8 billion on an H100:
 https://www.morphllm.com/vllm-benchmarks), the cores that a machine has for each GPU, and what shared storage takes in.
-The driver is the one process that reads a round back and selects from it while no GPU writes. Without --tokenizer a
-token is four characters.
+The driver is the one process that selects from a round while no GPU writes: `select` reads what it goes by itself, and
+that is part of its time. Without --tokenizer a token is four characters.
 """
 
 import argparse
 import json
 import random
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,16 +60,10 @@ class Constants:
     generate: float
     verify: float
     formulas: float
-    read: float
     select: float
     bytes: float
     characters: float
     tokens: float
-
-    @property
-    def driver(self) -> float:
-        """What one process does for each trace between generation and training."""
-        return self.read + self.select
 
 
 def run_stages(folder: Path, data: Path) -> tuple[RunFolder, Session]:
@@ -114,9 +107,7 @@ def measure_constants(data: Path, rounds: int, count_tokens: Callable[[str], flo
             with tempfile.TemporaryDirectory() as folder:
                 run, _ = run_stages(Path(folder), data)
                 seconds = {name: run.stage(1, name).manifest().seconds.cpu for name in STAGES[3:]}  # type: ignore[union-attr]
-                started = time.process_time()
-                rationales = RunFolder(run.path).stage(1, "generate").read(Rationale)
-                seconds["read"] = time.process_time() - started
+                rationales = run.stage(1, "generate").read(Rationale)
                 size = sum(file.stat().st_size for name in STAGES[3:] for file in run.stage(1, name).files())
             n = len(rationales)
             pairs = [records(pair, verifier) for pair in latex(real, rng, 200)]
@@ -134,7 +125,7 @@ def describe(one: Constants) -> str:
         f"A trace: {one.characters:.0f} characters, {one.tokens:.0f} tokens, {one.bytes:.0f} bytes on disk with its "
         f"verdict, its decision and its example.\nCPU milliseconds a trace: {one.generate:.3f} to record and write it, "
         f"{one.verify:.3f} to judge it and write the verdict ({one.formulas:.2f} where the answer is a formula), "
-        f"{one.read:.3f} to read it back, {one.select:.3f} to select it."
+        f"{one.select:.3f} to read it back and select it."
     )
 
 
@@ -149,7 +140,7 @@ def table(one: Constants, cores: float, storage: float) -> list[str]:
         for rate in RATES:
             traces = gpus * rate / one.tokens
             each = traces / gpus / 1000  # times CPU milliseconds: cores a GPU
-            megabytes, driver = traces * one.bytes / 1e6, traces * one.driver / 1000
+            megabytes, driver = traces * one.bytes / 1e6, traces * one.select / 1000
             use = {
                 "cores beside the GPUs": each * (one.generate + one.verify) / cores,
                 "storage": megabytes / storage,

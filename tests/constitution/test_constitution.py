@@ -238,11 +238,11 @@ def test_lengths_are_counted(unit: Any, text: str, reason: str) -> None:
 
 
 def test_a_pattern_that_backtracks_for_ever_is_undecided_in_time() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     outcome, reason = comply(PatternCheck(regex="^(?:a|aa)+$"), "a" * 60 + "b", None)
     assert outcome == "undecided"
     assert "took longer than 0.5 seconds" in reason
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert comply(PatternCheck(regex="a"), "a" * 50_001, None)[0] == "undecided"
 
 
