@@ -41,6 +41,8 @@ class TrainingJob(BaseModel):
     dtype: str = "float32"
     device: str = "auto"
     threads: int | None = None
+    save_after: float = 60.0
+    """Seconds after which the trainer's state is saved, where the settings name no number of steps."""
     reporting: Destination | None = None
     """Where the trainer reports to; nowhere without it."""
     files: tuple[str, ...] = ()
