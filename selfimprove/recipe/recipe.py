@@ -184,7 +184,9 @@ class Training(Settings):
     )
     launch_arguments: tuple[str, ...] = unhashed((), "further arguments of `accelerate launch`")
     checkpoint_every: PositiveInt | None = unhashed(
-        None, "save the trainer's state every n steps, to continue after a kill; by default five times in a run"
+        None,
+        "save the trainer's state every n steps, to continue after a kill; by default once a minute, and less often "
+        "where saving takes long",
     )
 
 

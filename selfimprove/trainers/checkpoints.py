@@ -2,11 +2,15 @@
 
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from selfimprove.records.files import find_unsound, is_folder, seal_folder
 
 UNSOUND = ".unsound"
+SAVING = 10.0  # as long as saving takes it is trained at least, so many times
 
 
 def newest_checkpoint(workspace: Path) -> Path | None:
@@ -47,15 +51,79 @@ def _set_aside(folder: Path) -> bool:
     return True
 
 
-def seal_callback(workspace: Path) -> object:
-    """A trainer's callback that makes each of its checkpoints whole: all on the disk, then a seal with the hashes."""
-    from accelerate import PartialState
+class Pace:
+    """When a training saves its state: some seconds after the last time, but so that saving takes a tenth at most."""
+
+    def __init__(self, every: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._every, self._clock, self._took = every, clock, 0.0
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """The state after this step is on the disk, or is what the training begins with."""
+        self._since, self._step, self._look = self._clock(), step, step + 1
+
+    def is_due(self, step: int, agree: Callable[[float, float], tuple[float, float]]) -> bool:
+        """Whether to save after this step.
+
+        `agree` gives all processes what the first of them measured: they have to save together. It is asked at steps
+        that follow from its answers, not at each one.
+        """
+        if step < self._look:
+            return False
+        passed, took = agree(self._clock() - self._since, self._took)
+        wait, done = max(self._every, SAVING * took), step - self._step
+        left = int((wait - passed) * done / passed) if passed else done
+        self._look = step + max(1, min(done, left))  # the first steps say little of how fast the next ones are
+        return passed >= wait
+
+    def saved(self, step: int, took: float) -> None:
+        self._took = took
+        self.begin(step)
+
+
+def save_callback(workspace: Path, every: float | None, boundary: int = 1) -> object:
+    """A trainer's callback that has it save now and then, where `every` says after how many seconds, and makes each of
+    its checkpoints whole: all on the disk, then a seal with the hashes. It saves after multiples of `boundary` steps."""
     from transformers import TrainerCallback
 
-    class Seal(TrainerCallback):  # type: ignore[misc]
-        def on_save(self, args: object, state: "object", control: object, **kwargs: object) -> None:
-            PartialState().wait_for_everyone()  # each process writes files of its own
-            if state.is_world_process_zero:  # type: ignore[attr-defined]
-                seal_folder(workspace / f"checkpoint-{state.global_step}")  # type: ignore[attr-defined]
+    class Save(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.pace = None if every is None else Pace(every)
+            self.asked = 0.0
 
-    return Seal()
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if self.pace:
+                self.pace.begin(state.global_step)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.asked = time.perf_counter()
+            if state.global_step >= state.max_steps:
+                # Resuming from a checkpoint of the last step would train one step more than was asked for.
+                control.should_save = False
+            elif self.pace and not state.global_step % boundary and self.pace.is_due(state.global_step, _agree):
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()  # each process writes files of its own
+            if state.is_world_process_zero:
+                seal_folder(workspace / f"checkpoint-{state.global_step}")
+            if self.pace:
+                self.pace.saved(state.global_step, time.perf_counter() - self.asked)
+
+    return Save()
+
+
+def _agree(passed: float, took: float) -> tuple[float, float]:
+    """What the first process measured."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    if state.num_processes == 1:
+        return passed, took
+    import torch
+    from accelerate.utils import broadcast
+
+    first, second = broadcast(torch.tensor([passed, took], device=state.device), from_process=0).tolist()
+    return first, second

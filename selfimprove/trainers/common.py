@@ -14,7 +14,7 @@ from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.records.files import seal_folder, sync_folder
 from selfimprove.trainers.adapters import add_adapter, check_shape
-from selfimprove.trainers.checkpoints import newest_checkpoint, seal_callback
+from selfimprove.trainers.checkpoints import newest_checkpoint, save_callback
 from selfimprove.trainers.job import RESULT, Report, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
@@ -75,7 +75,9 @@ def train_with(
         reports.guard(trainer)
         counter = Counter(trainer.model)
         trainer.add_callback(watch_callback(job, report, counter, count_processes()))
-        trainer.add_callback(seal_callback(job.workspace))
+        trainer.add_callback(
+            save_callback(job.workspace, None if job.settings.checkpoint_every else job.save_after, job.boundary)
+        )
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
     if state.global_step < state.max_steps:
@@ -174,11 +176,6 @@ def count_steps(settings: Training, rows: int) -> int:
     return max(1, round(per_epoch * settings.epochs))
 
 
-def save_every(settings: Training, steps: int) -> int:
-    """Steps between two of the trainer's own checkpoints."""
-    return settings.checkpoint_every or max(20, -(-steps // 5))
-
-
 def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     """TRL's arguments of a kind (SFTConfig, DPOConfig) for a job; `own` are those of the method."""
     settings = job.settings
@@ -213,8 +210,8 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         "logging_steps": max(1, steps // 20),
         "logging_first_step": True,
         "logging_nan_inf_filter": False,  # it would log the mean of the losses that are numbers
-        "save_strategy": "steps",
-        "save_steps": save_every(settings, steps),
+        "save_strategy": "steps" if settings.checkpoint_every else "no",  # without it by the time that passes
+        "save_steps": settings.checkpoint_every or steps,
         "save_total_limit": 2,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,

@@ -44,6 +44,8 @@ class TrainingJob(BaseModel):
     dtype: str = "float32"
     device: str = "auto"
     threads: int | None = None
+    save_after: float = 60.0
+    """Seconds after which the trainer's state is saved, where the settings name no number of steps."""
     reporting: Destination | None = None
     """Where the trainer reports to; nowhere without it."""
     files: tuple[str, ...] = ()
@@ -57,6 +59,11 @@ class TrainingJob(BaseModel):
     def workspace(self) -> Path:
         """Where the trainer's own checkpoints lie until the run is done."""
         return self.output.with_name("training")
+
+    @property
+    def boundary(self) -> int:
+        """The trainer's state is saved after multiples of this many steps."""
+        return 1
 
 
 class SftJob(TrainingJob):
@@ -123,6 +130,11 @@ class RlJob(TrainingJob):
     constitution: Constitution | None = None
     reward_models: tuple[str, ...] = ()
     """Folders of reward models."""
+
+    @property
+    def boundary(self) -> int:
+        """Where all that was written is trained on, so that going on is exact."""
+        return self.settings.boundary
 
 
 class Point(BaseModel):

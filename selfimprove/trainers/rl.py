@@ -18,7 +18,6 @@ from selfimprove.trainers.common import (
     count_processes,
     count_steps,
     make_arguments,
-    save_every,
     train_with,
 )
 from selfimprove.trainers.job import Report, RlJob, TrainResult
@@ -88,7 +87,7 @@ def _arguments(job: RlJob, rows: Rows, *, rloo: bool, beta: float) -> dict[str, 
         "shuffle_dataset": False,  # the rows are in the order of the whole run
         "disable_dropout": True,
         "logging_steps": _up(steps // POINTS, boundary),
-        "save_steps": _up(save_every(settings, steps), boundary),
+        "save_steps": _up(settings.checkpoint_every or steps, boundary),
     }
     if rloo:
         return {**own, "normalize_advantages": settings.normalize}

@@ -124,9 +124,6 @@ def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, pr
             if report:
                 speed = counter.tokens * processes / (time.perf_counter() - self.started)
                 report(state.global_step, state.max_steps, {**self.logged, "tokens per second": speed})
-            if state.global_step >= state.max_steps:
-                # Resuming from a checkpoint of the last step would train one step more than was asked for.
-                control.should_save = False
 
     return Watch()
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, Training
 from selfimprove.records.files import SEAL, seal_folder
 from selfimprove.tasks.addition import write_rationale
-from selfimprove.trainers.checkpoints import is_finished, newest_checkpoint
+from selfimprove.trainers.checkpoints import Pace, is_finished, newest_checkpoint
 from selfimprove.trainers.common import count_steps
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
@@ -127,6 +128,62 @@ def test_a_run_stopped_after_its_last_step_trains_no_step_more(model: Path, tmp_
 
 class Killed(Exception):
     pass
+
+
+@pytest.mark.parametrize(("optimizer", "stop_at"), [("adamw", 4), pytest.param("muon", 5, marks=pytest.mark.long)])
+def test_a_run_that_saves_by_the_clock_goes_on_with_the_same_weights(
+    model: Path, tmp_path: Path, optimizer: str, stop_at: int
+) -> None:
+    def stop(step: int, steps: int, logged: dict[str, float]) -> None:
+        if step == stop_at:
+            raise Killed
+
+    settings = quick(optimizer=optimizer, checkpoint_every=None)
+    whole = make_job(model, tmp_path / "whole", settings)  # too short for a minute to pass
+    train_sft(whole)
+    assert not list(whole.workspace.glob("checkpoint-*"))
+    broken = make_job(model, tmp_path / "broken", settings).model_copy(update={"save_after": 0.0})
+    with pytest.raises(Killed):
+        train_sft(broken, stop)
+    resumed = train_sft(broken)
+    assert 0 < resumed.resumed_from < stop_at
+    assert hash_weights(broken.output) == hash_weights(whole.output)
+
+
+@pytest.mark.parametrize(
+    ("step_takes", "save_takes", "longest"),
+    [
+        (lambda step: 0.01, 0.0, 61.0),  # quick steps
+        (lambda step: 7.0, 0.5, 68.0),  # slow ones: the last one may end after the minute
+        (lambda step: 40.0 if step == 1 else 0.1, 1.0, 62.0),  # the first one compiles
+        (lambda step: 0.01 if step < 3000 else 2.0, 1.0, 125.0),  # they become slower: twice as long, once
+        (lambda step: 5.0, 30.0, 305.0),  # saving takes long: a tenth of the time goes into it
+    ],
+)
+def test_a_kill_costs_a_minute_or_ten_times_what_saving_takes(
+    step_takes: Callable[[int], float], save_takes: float, longest: float
+) -> None:
+    now, saved, gaps, asked = 0.0, 0.0, list[float](), 0
+
+    def agree(passed: float, took: float) -> tuple[float, float]:
+        nonlocal asked
+        asked += 1
+        return passed, took
+
+    pace = Pace(60.0, lambda: now)
+    for step in range(1, 5000):
+        now += step_takes(step)
+        if pace.is_due(step, agree):
+            gaps.append(now - saved)
+            now += save_takes
+            saved = now
+            pace.saved(step, save_takes)
+        if now > 3000:
+            break
+    assert max(gaps[1:] or gaps, default=0.0) <= longest
+    assert len(gaps) <= 1 + now / max(60.0, 10 * save_takes)
+    assert now - saved <= longest
+    assert asked <= 40 * (1 + len(gaps))
 
 
 @pytest.fixture(scope="module")
