@@ -226,9 +226,9 @@ class _Machine:
         item = self.items[self.place]
         self.place += 1
         if isinstance(item, Quantity):
-            value = item.value / 100 if item.percent and self.reading.percent else item.value
-            value = value * self.units.get(item.unit, 1) if self.reading.scaled else value
-            return value.numerator if value.denominator == 1 else value
+            size = item.value / 100 if item.percent and self.reading.percent else item.value
+            size = size * self.units.get(item.unit, 1) if self.reading.scaled else size
+            return size.numerator if size.denominator == 1 else size
         if item != "(" or depth > MAX_DEPTH:
             raise _TooLarge
         value = self.sum(depth + 1)
