@@ -15,6 +15,9 @@ from selfimprove.recipe.task_settings import THINKING
 from selfimprove.verifiers.announcements import find_announcements
 from selfimprove.verifiers.answers import _find, prepare
 from selfimprove.verifiers.numbers import find_numbers
+from selfimprove.verifiers.options import Options
+from selfimprove.verifiers.pick_lines import read_last, read_lines
+from selfimprove.verifiers.picks import find_pieces
 from selfimprove.verifiers.reasoning.claims import find_claims
 from selfimprove.verifiers.text import extract_text
 from selfimprove.verifiers.thinking import strip_thinking
@@ -26,8 +29,11 @@ PIECES = (
     "\nA: 1", "\n= ", "=> ", "∴ ", "**", "*1* ",
     " *a", "```\n", "答案", "la respuesta ", "ответ ", "الجواب ", "1 or ", "wait 1 ", "####", "#### 1\n",
     "\\\\ ", "& ", "(1) ",
-    " ", "\n", "a_{", "\\begin{align*}", "1 and ", "twenty ",
+    " ", "\n", "a_{", "\\begin{align*}", "1 and ", "twenty ", "half of 1 ", "is it 1? ", "step 1 ", "not sure 1 ",
+    "答案1以上", "la respuesta mil 1 ", "B over A. ", "almost B. ", "B? No. ", "A - 1 - ", "; b) 1 = ", "if 1 + 1 = 3 ",
+    "1.000 + 1 = ", "Both A and B, ",
 )  # fmt: skip
+OPTIONS = Options(("harbour", "library", "market", "Both A and B"), lettered=True)
 PARTS: dict[str, Callable[[str], object]] = {
     "strip_thinking": lambda text: strip_thinking(text, THINKING),
     "prepare": lambda text: prepare(text, THINKING),
@@ -36,6 +42,7 @@ PARTS: dict[str, Callable[[str], object]] = {
     "find_numbers": find_numbers,
     "extract_text": extract_text,
     "find_claims": find_claims,
+    "picks": lambda text: (find_pieces(text), read_lines(text, OPTIONS), read_last(text, OPTIONS)),
 }
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from selfimprove.verifiers.reasoning.columns import read_columns
 from selfimprove.verifiers.reasoning.equality import ANNOTATION, ChainJudge, Claim
 from selfimprove.verifiers.reasoning.expressions import Token, tokenize
+from selfimprove.verifiers.reasoning.lines import EQUALITY
 from selfimprove.verifiers.reasoning.markup import drop_emphasis, equation_lines, skip_label
-from selfimprove.verifiers.reasoning.sides import EQUALITY, SideReader
+from selfimprove.verifiers.reasoning.sides import SideReader
 
 MAX_CLAIMS = 400
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Token, evaluate
+from selfimprove.verifiers.reasoning.lines import CLAUSES, EQUALITY
 from selfimprove.verifiers.reasoning.quantities import UNITS
-from selfimprove.verifiers.reasoning.sides import CLAUSES, EQUALITY, Side
+from selfimprove.verifiers.reasoning.sides import Side
 
 REMAINDERS = {"r", "remainder"}
 

@@ -20,16 +20,18 @@ VULGAR = {
 _VULGAR = "".join(VULGAR)
 
 # Every repetition is over characters that no other part of its alternative can match, or is bounded: a text is read
-# in one pass. The names of the groups are the kinds of tokens.
+# in one pass. The names of the groups are the kinds of tokens; words, which are most of them, are tried first.
 _TOKEN = re.compile(
     rf"""
-      (?P<annotation><<[^<>\n]{{1,300}}>>)
+    [ ]{{0,3}}+ (?:
+      (?P<word>(?:(?<=[0-9])-(?=[a-z]{{2}}))?(?![²³{_VULGAR}])[^\W\d_]+
+        (?:(?:['’]|(?<=[^\W\d_]{{2}})-(?=[^\W\d_]{{2}}))[^\W\d_]+)*)
+    | (?P<annotation><<[^<>\n]{{1,300}}>>)
     | (?P<mixed>[0-9]{{1,{MAX_DIGITS}}}[ ][0-9]{{1,4}}/[0-9]{{1,4}}(?![0-9/]|[.,][0-9])
         | [0-9]{{0,{MAX_DIGITS}}}[{_VULGAR}])
     | (?P<number>(?:[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
     | (?P<power>[²³])
     | (?P<index>(?<=[^\W_]|[)}}\]])_(?:\{{[^{{}}\n]{{1,40}}\}}|[^\W_]{{1,20}}))
-    | (?P<word>(?:(?<=[0-9])-(?=[a-z]{{2}}))?[^\W\d_]+(?:(?:['’]|(?<=[^\W\d_]{{2}})-(?=[^\W\d_]{{2}}))[^\W\d_]+)*)
     | (?P<approx>≈|~=|≃|≅|\\approx\b)
     | (?P<order><=|>=|!=|=>|=<(?!<)|->|:=|[<>≠≤≥]|\\(?:neq?|leq?|geq?|lt|gt)\b)
     | (?P<equal>==?)
@@ -43,7 +45,7 @@ _TOKEN = re.compile(
     | (?P<close>[)\]}}])
     | (?P<percent>\\?%)
     | (?P<money>\\?[$€£¢])
-    | (?P<other>\\[^\W\d_]+|\\.|\S)
+    | (?P<other>\\[^\W\d_]+|\\.|\S))
     """,
     re.VERBOSE,
 )
@@ -100,14 +102,14 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Token]:
     tokens = []
     for found in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = found.lastgroup or "other"
-        word = found[0]
+        word = found[kind]
         if kind == "word":
             word = word.lower()
         elif kind == "operator":
             word = OPERATORS[word]
         elif kind == "nothing":
             continue
-        tokens.append(_new(Token, (kind, word, *found.span())))
+        tokens.append(_new(Token, (kind, word, *found.span(kind))))
     return tokens
 
 
@@ -139,22 +141,32 @@ def evaluate(
 
     `units` gives the size of each unit, for a reading in which they count.
     """
+    if len(items) == 1 and isinstance(one := items[0], Quantity) and not reading.scaled:  # half of all expressions
+        return one.value / 100 if one.percent and reading.percent else one.value
     try:
         machine = _Machine(items, reading, units or {})
         value = machine.sum(0)
     except (ZeroDivisionError, _TooLarge, IndexError):
         return None
-    return value if machine.place == len(items) else None
+    return Fraction(value) if machine.place == len(items) else None
 
 
 class _TooLarge(Exception):
     pass
 
 
-def _bounded(value: Fraction) -> Fraction:
+Value = int | Fraction  # whole numbers are added and multiplied many times as fast
+
+
+def _bounded(value: Value) -> Value:
     if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
         raise _TooLarge
     return value
+
+
+def _divide(above: Value, below: Value) -> Value:
+    value = Fraction(above, below)
+    return value.numerator if value.denominator == 1 else value
 
 
 class _Machine:
@@ -169,7 +181,7 @@ class _Machine:
     def next(self) -> Item | None:
         return self.items[self.place] if self.place < len(self.items) else None
 
-    def sum(self, depth: int) -> Fraction:
+    def sum(self, depth: int) -> Value:
         value = self.product(depth)
         while (sign := self.next()) in ("+", "-"):
             self.place += 1
@@ -177,23 +189,23 @@ class _Machine:
             value = _bounded(value + right if sign == "+" else value - right)
         return value
 
-    def product(self, depth: int) -> Fraction:
+    def product(self, depth: int) -> Value:
         value = self.factor(depth)
         while (sign := self.next()) in ("*", "/", "&", "|"):
             self.place += 1
             right = self.factor(depth)
-            value = _bounded(value / right if sign in ("/", "|") else value * right)
+            value = _bounded(_divide(value, right) if sign in ("/", "|") else value * right)
         return value
 
-    def factor(self, depth: int) -> Fraction:
+    def factor(self, depth: int) -> Value:
         value = self.power(depth)
         while self.reading.tight and (sign := self.next()) in ("&", "|"):
             self.place += 1
             right = self.power(depth)
-            value = _bounded(value / right if sign == "|" else value * right)
+            value = _bounded(_divide(value, right) if sign == "|" else value * right)
         return value
 
-    def power(self, depth: int) -> Fraction:
+    def power(self, depth: int) -> Value:
         if (sign := self.next()) in ("+", "-"):
             if depth > MAX_DEPTH:
                 raise _TooLarge
@@ -208,14 +220,15 @@ class _Machine:
         bits = max(value.numerator.bit_length(), value.denominator.bit_length())
         if exponent.denominator != 1 or not 0 <= exponent <= MAX_EXPONENT or bits * exponent > MAX_BITS:
             raise _TooLarge
-        return Fraction(value**exponent.numerator)
+        return value**exponent.numerator
 
-    def atom(self, depth: int) -> Fraction:
+    def atom(self, depth: int) -> Value:
         item = self.items[self.place]
         self.place += 1
         if isinstance(item, Quantity):
-            value = item.value / 100 if item.percent and self.reading.percent else item.value
-            return value * self.units.get(item.unit, 1) if self.reading.scaled else value
+            size = item.value / 100 if item.percent and self.reading.percent else item.value
+            size = size * self.units.get(item.unit, 1) if self.reading.scaled else size
+            return size.numerator if size.denominator == 1 else size
         if item != "(" or depth > MAX_DEPTH:
             raise _TooLarge
         value = self.sum(depth + 1)

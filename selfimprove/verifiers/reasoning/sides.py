@@ -5,25 +5,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from selfimprove.verifiers.reasoning.expressions import MAX_DEPTH, Item, Quantity, Token, read_number
+from selfimprove.verifiers.reasoning.lines import CLAUSES, EQUALITY, MAX_TOKENS, PAIRS, Line
 from selfimprove.verifiers.reasoning.quantities import NUMBER_WORDS, SCALES, SHARES, TIMES
 
-MAX_TOKENS = 60  # a side
 MAX_SIDES = 60  # a chain
 MAX_UNIT_WORDS = 8
 
-EQUALITY = {
-    "is", "are", "was", "were", "be", "equals", "equal", "makes", "make", "gives", "give", "leaves", "leave", "yields",
-    "totals", "comes",
-}  # fmt: skip
 _WORD_OPERATORS = {"plus": ("+", 1), "minus": ("-", 1), "times": ("*", 1), "multiplied": ("*", 2), "divided": ("/", 2)}
 _DETERMINERS = {"the", "his", "her", "their", "its", "my", "our", "your", "those", "these", "all", "that"}
-# Words that begin a new clause: what stands before them is no unit.
-CLAUSES = {"because", "since", "so", "therefore", "thus", "then", "which", "hence", "if"}
-_PAIRS = {"sum": "+", "product": "*", "difference": "-"}
-_STARTS = {"number", "mixed", "open", "fraction", "text"}
-# What a side may begin with, for a look that costs next to nothing.
-_MAY_START = {*_STARTS, "money", "operator"}
-_WORDS_THAT_START = {*NUMBER_WORDS, *TIMES, *_PAIRS, *SHARES, "a", "the"}
 
 
 @dataclass(slots=True)
@@ -71,27 +60,26 @@ class SideReader:
     """Reads one line from left to right; no token is read more than a bounded number of times."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens = tokens
-        self.kinds = [token.kind for token in tokens]
-        self.size = len(tokens)
-        self.partner = _match_brackets(tokens)
+        self.line = Line(tokens)
+        self.tokens, self.size, self.partner = tokens, self.line.size, self.line.partner
+        self.kind, self.word = self.line.kind, self.line.word
 
     def chains(self) -> list[Chain]:
         """All that is said to be equal, from left to right."""
         chains: list[Chain] = []
-        at, end = 0, self.last_equality()
+        at, end = 0, self.line.last_equality()
         while at < end:
-            if not self.may_start(at) or not self.starts_operand(at, signs=self.free(at)):
+            if not self.line.may_start(at) or not self.line.starts_operand(at, signs=self.line.free(at)):
                 at += 1
                 continue
             side, stop = self.read(at)
-            if side is not None and not self.free(at) and self.tokens[at - 1].kind == "operator":
+            if side is not None and not self.line.free(at) and self.tokens[at - 1].kind == "operator":
                 side = None
-            if self.is_call(at):  # a function of something has a value that is not computed here
+            if self.line.is_call(at):  # a function of something has a value that is not computed here
                 side, stop = None, self.partner[at] + 1
             sides, signs = [side], []
-            while (after := self.equality(stop)) and len(sides) < MAX_SIDES:
-                signs.append(self.sign(stop))
+            while (after := self.line.equality(stop)) and len(sides) < MAX_SIDES:
+                signs.append(self.line.sign(stop))
                 next_side, next_stop = self.read(after)
                 sides.append(next_side)
                 stop = max(next_stop, after)
@@ -102,71 +90,6 @@ class SideReader:
                 # what follows an unreadable side may start inside of it
             at = max(stop, at + 1)
         return chains
-
-    def last_equality(self) -> int:
-        """The place of the last equals sign or word, behind which no chain begins."""
-        for at in range(self.size - 1, -1, -1):
-            kind = self.kinds[at]
-            if kind in ("equal", "approx") or (kind == "word" and self.tokens[at].text in EQUALITY):
-                return at
-        return 0
-
-    def may_start(self, at: int) -> bool:
-        kind = self.kinds[at]
-        return self.tokens[at].text in _WORDS_THAT_START if kind == "word" else kind in _MAY_START
-
-    def is_call(self, at: int) -> bool:
-        """Whether a bracket holds what a function is applied to, and nothing but its value follows: `f(2) =`."""
-        called = self.kind(at) == "open" and self.kind(at - 1) in ("word", "index")
-        close = self.partner.get(at, 0) if called and self.tokens[at - 1].end == self.tokens[at].start else 0
-        return close > at and bool(self.equality(close + 1))
-
-    def kind(self, at: int) -> str:
-        return self.kinds[at] if 0 <= at < self.size else ""
-
-    def word(self, at: int) -> str:
-        return self.tokens[at].text if 0 <= at < self.size and self.kinds[at] == "word" else ""
-
-    def free(self, at: int) -> bool:
-        """Whether nothing in front of a sign or number makes it the right part of something longer."""
-        before = self.kind(at - 1)
-        if before == "word":
-            return self.tokens[at - 1].text in CLAUSES
-        return before in ("", "other", "break", "equal", "open", "approx", "order")
-
-    def equality(self, at: int) -> int:
-        """The place after an equals sign or word, or 0 where there is none."""
-        if self.kind(at) in ("equal", "approx"):
-            return at + 1
-        word = self.word(at)
-        if word == "comes":
-            return at + 2 if self.word(at + 1) == "to" else 0
-        if word in EQUALITY:
-            if self.word(at + 1) == "equal":
-                at += 1
-            return at + 2 if self.tokens[at].text in ("equal", "equals") and self.word(at + 1) == "to" else at + 1
-        return 0
-
-    def sign(self, at: int) -> str:
-        token = self.tokens[at]
-        return {"equal": "=", "approx": "≈"}.get(token.kind, "=" if token.text == "equals" else "is")
-
-    def starts_operand(self, at: int, signs: bool = True) -> bool:
-        kind = self.kind(at)
-        if kind in _STARTS:
-            return True
-        if kind == "money":
-            return self.kind(at + 1) in ("number", "mixed", "operator")
-        if kind == "operator" and signs:
-            return self.tokens[at].text in "+-" and self.starts_operand(at + 1, signs=False)
-        word = self.word(at)
-        return bool(word) and (
-            word in NUMBER_WORDS
-            or word in TIMES
-            or word in _PAIRS
-            or word in SHARES
-            or (word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in _PAIRS))
-        )
 
     def read(self, at: int) -> tuple[Side | None, int]:
         """The side that starts here, and the place where reading goes on."""
@@ -186,19 +109,15 @@ class SideReader:
             words = self.unit_phrase(side, at, end)
             sign, after = self.connection(side, at, words, end)
             if depth == 0:
-                side.last, side.stop = at, words if self.equality(words) else at
+                side.last, side.stop = at, words if self.line.equality(words) else at
             if not sign:
                 return words
-            if depth == 0 and (words > at or side.word or self.spaced_dash(words)):
+            if depth == 0 and (words > at or side.word or self.line.spaced_dash(words)):
                 side.cuts.append((len(side.items), at))
             side.loose = max(side.loose, words - at)
             side.items.append(sign)
             side.operators += 1
             at = after
-
-    def spaced_dash(self, at: int) -> bool:
-        token = self.tokens[at]
-        return token.text == "-" and self.tokens[at - 1].end < token.start and token.end < self.tokens[at + 1].start
 
     def connection(self, side: Side, at: int, words: int, end: int) -> tuple[str, int]:
         """The operator after an operand and the place of the next operand; none where the expression ends."""
@@ -206,7 +125,7 @@ class SideReader:
             return "", words
         token = self.tokens[words]
         if token.kind == "operator":
-            if words + 1 < end and self.starts_operand(words + 1):
+            if words + 1 < end and self.line.starts_operand(words + 1):
                 return self.as_written(side, words), words + 1
             if self.word(words + 1) in _DETERMINERS and self.kind(words + 2) in ("number", "mixed", "money"):
                 return self.as_written(side, words), words + 2
@@ -214,22 +133,22 @@ class SideReader:
             if variable or (self.word(words + 1) and token.text != "-"):
                 raise _Unreadable(words + 1)
             return "", words
-        if words == at and token.kind in ("open", "fraction") and self.is_operand(words):
+        if words == at and token.kind in ("open", "fraction") and self.line.is_operand(words):
             return "&", words
         if words == at and token.kind in ("number", "mixed") and self.kind(at - 1) == "close":
             return "&", words
         if token.kind == "word":
-            if token.text == "x" and words + 1 < end and self.starts_operand(words + 1, signs=False):
+            if token.text == "x" and words + 1 < end and self.line.starts_operand(words + 1, signs=False):
                 return "*", words + 1
             if token.text == "of" and words == at and self.is_share(side):
                 after = at + 1 + (self.word(at + 1) in _DETERMINERS)
-                if after < end and self.starts_operand(after):
+                if after < end and self.line.starts_operand(after):
                     side.word = True
                     return "&", after
             sign, length = _WORD_OPERATORS.get(token.text, ("", 0))
             if (
                 sign
-                and self.starts_operand(words + length, signs=False)
+                and self.line.starts_operand(words + length, signs=False)
                 and (length == 1 or self.word(words + 1) == "by")
             ):
                 side.word = True
@@ -255,13 +174,6 @@ class SideReader:
         if not isinstance(last, Quantity):
             return last == ")"
         return last.percent or last.value.denominator > 1 or (len(side.items) > 1 and side.items[-2] == "|")
-
-    def is_operand(self, at: int) -> bool:
-        """Whether a bracket holds an expression and not a remark."""
-        if self.kind(at) != "open":
-            return True
-        close = self.partner.get(at, 0)
-        return 0 < close - at <= MAX_TOKENS and self.starts_operand(at + 1)
 
     def operand(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read a signed number, bracket or fraction with its percent or money sign; the place after it."""
@@ -327,7 +239,7 @@ class SideReader:
     def worded(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read a number in words, `half of …`, `twice …` or `the sum of … and …`."""
         word = self.word(at)
-        if word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in _PAIRS):
+        if word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in PAIRS):
             at, word = at + 1, self.word(at + 1)
         token = self.tokens[at]
         share, length = self.share(at)
@@ -339,7 +251,7 @@ class SideReader:
             side.items += [Quantity(Fraction(TIMES[word]), False, "", token.start, token.end), "&"]
             side.operators += 1
             return self.operand(side, at + 1, end, depth + 1)
-        if word in _PAIRS and self.word(at + 1) in ("of", "between"):
+        if word in PAIRS and self.word(at + 1) in ("of", "between"):
             return self.pair(side, at + 2, end, depth + 1)
         if word in NUMBER_WORDS:
             value = NUMBER_WORDS[word]
@@ -366,11 +278,11 @@ class SideReader:
 
     def pair(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read `3 and 4` after `the sum of`; a difference is that of the larger and the smaller number."""
-        sign = _PAIRS[self.word(at - 2)]
+        sign = PAIRS[self.word(at - 2)]
         items, side.items = side.items, []
         at = self.operand(side, at, end, depth)
         left, side.items = side.items, []
-        if self.word(at) != "and" or not self.starts_operand(at + 1):
+        if self.word(at) != "and" or not self.line.starts_operand(at + 1):
             raise _Unreadable(at)
         at = self.operand(side, at + 1, end, depth)
         right = side.items
@@ -384,7 +296,7 @@ class SideReader:
 
     def group(self, side: Side, at: int, depth: int) -> int:
         close = self.partner.get(at, 0)
-        if not 0 < close - at <= MAX_TOKENS or not self.starts_operand(at + 1):
+        if not 0 < close - at <= MAX_TOKENS or not self.line.starts_operand(at + 1):
             raise _Unreadable(at + 1)
         side.items.append("(")
         reached = self.expression(side, at + 1, close, depth + 1)
@@ -435,16 +347,5 @@ class SideReader:
         if word in NUMBER_WORDS and (self.kind(at + 1) == "operator" or self.word(at + 1) in _WORD_OPERATORS):
             return False
         return not (
-            length and self.starts_operand(at + length, signs=False) and (length == 1 or self.word(at + 1) == "by")
+            length and self.line.starts_operand(at + length, signs=False) and (length == 1 or self.word(at + 1) == "by")
         )
-
-
-def _match_brackets(tokens: Sequence[Token]) -> dict[int, int]:
-    partner = {}
-    stack = []
-    for place, token in enumerate(tokens):
-        if token.kind == "open":
-            stack.append(place)
-        elif token.kind == "close" and stack:
-            partner[stack.pop()] = place
-    return partner
