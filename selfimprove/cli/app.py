@@ -15,6 +15,7 @@ from selfimprove.cli import chat as cli_chat
 from selfimprove.cli import constitution as cli_constitution
 from selfimprove.cli import doctor as cli_doctor
 from selfimprove.cli import prompts as cli_prompts
+from selfimprove.cli import publish as cli_publish
 
 if TYPE_CHECKING:
     from selfimprove.recipe import Recipe
@@ -32,6 +33,7 @@ app.add_typer(cli_prompts.app, name="prompts")
 app.command()(cli_prompts.evaluate)
 app.command()(cli_doctor.doctor)
 app.command()(cli_chat.chat)
+app.command()(cli_publish.publish)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 RECIPE = "A recipe file, or the name of one in policies/recipes."
 VERIFIER = "math, text, choice, math-verify, reasoning_gym/NAME or judge."
