@@ -124,7 +124,7 @@ def test_what_cannot_be_done_is_one_line_before_anything_is_written(
 
 
 def test_an_upload_without_the_hub_is_one_line(runs: Path, tmp_path: Path) -> None:
-    """Offline by a setting, without a network, or without leave to write there: the last two after the folder is made."""
+    """By a setting before anything is written; without a network, or without leave, once the folder is complete."""
     out = tmp_path / "out"
     found = CliRunner().invoke(
         app, ["publish", "mine", "--to", str(out), "--runs", str(runs), "--upload", "owner/name"]
