@@ -45,6 +45,8 @@ class Facts:
     """By verifier, version and outcome."""
     rows: list[dict[str, Any]]
     """Trained rows by round, kind and origin."""
+    within: set[tuple[int, str]] = field(default_factory=set)
+    """The stages, by round and name, whose training went into the checkpoint."""
     examples: list[dict[str, str]] = field(default_factory=list)
     control: "Facts | None" = None
 
@@ -83,6 +85,7 @@ def read_facts(
             "UNION ALL SELECT round, 'dpo' AS kind, source, count(DISTINCT id) AS n FROM preference GROUP BY ALL "
             "ORDER BY ALL"
         ),
+        within=_find_within(folder, checkpoint),
         examples=query.rows(
             f"SELECT prompt, completion FROM example ORDER BY round DESC, id LIMIT {EXAMPLES}"
         ),
@@ -104,3 +107,14 @@ def _read_rounds(folder: RunFolder, checkpoint: Checkpoint, manifests: list[Mani
             mine = evaluations[0].parents[0] == checkpoint.id
             found.append(Evaluated(round_, tasks, measured.get(round_, []), promotions.get(round_, ""), mine))
     return sorted(found, key=lambda one: one.round)
+
+
+def _find_within(folder: RunFolder, checkpoint: Checkpoint) -> set[tuple[int, str]]:
+    """The stages that trained a checkpoint or one that it went on from; what was rolled back is not among them."""
+    made = {one.id: (stage.key, one) for stage in folder.stages() if stage.closed for one in stage.read(Checkpoint)}
+    found, left = set[tuple[int, str]](), [checkpoint.id]
+    while left:
+        if (there := made.get(left.pop())) and there[0] not in found:
+            found.add(there[0])
+            left.extend(there[1].parents)
+    return found

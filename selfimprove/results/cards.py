@@ -29,6 +29,11 @@ def fence(text: str, limit: int = SHOWN) -> str:
     return f"{mark}text\n{shown}\n{mark}"
 
 
+def code(text: str) -> str:
+    """A name as code on one line."""
+    return f"`{printable(' '.join(text.replace('`', '').split()), 200)}`"
+
+
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; cells are escaped by whoever gives them."""
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}", *(f"| {' | '.join(row)} |" for row in rows)]
@@ -91,15 +96,15 @@ def _methods(facts: Facts) -> Iterator[str]:
 
 
 def _what_it_is(facts: Facts, *, adapter: bool) -> str:
-    begun = "random weights" if facts.built else f"`{printable(facts.base).replace('`', '')}`"
+    begun = "random weights" if facts.built else f"{code(facts.base)}"
     form = "A LoRA adapter for" if adapter else "A language model that began as"
     rounds = max((one.round for one in facts.manifests), default=0)
     at = facts.mine.round if facts.mine else None
     which = f", kept in round {at}" if at is not None else ""
     return (
         f"{form} {begun} and improved itself in {rounds} round{'s' if rounds != 1 else ''}{which} (run "
-        f"`{facts.name}`, seed {facts.recipe.seed}): it wrote answers, they were judged, and it was trained on what "
-        f"passed. {escape(facts.recipe.description)}".rstrip()
+        f"{code(facts.name)}, seed {facts.recipe.seed}): it wrote answers, they were judged, and it was trained on "
+        f"what passed. {escape(facts.recipe.description)}".rstrip()
     )
 
 
@@ -120,7 +125,8 @@ def _training(facts: Facts) -> str:
             curve = one.metrics.get("curve") or []
             loss = f"{curve[0]['loss']:.3f} to {curve[-1]['loss']:.3f}" if curve else ""
             numbers = (one.metrics.get("rows", ""), one.metrics.get("steps", ""), f"{trained:,}")
-            rows.append((str(one.round), one.stage, *map(str, numbers), loss))
+            kept = "yes" if (one.round, one.stage) in facts.within else "no"
+            rows.append((str(one.round), one.stage, *map(str, numbers), loss, kept))
     packages = facts.manifests[-1].packages if facts.manifests else {}
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in packages.items())
     generate = facts.recipe.of(_generate())
@@ -129,7 +135,11 @@ def _training(facts: Facts) -> str:
         f"{generate.max_tokens} tokens."
     )
     return "\n\n".join(
-        [sampled, table(("round", "stage", "rows", "steps", "tokens", "loss"), rows), f"Made with {versions}."]
+        [
+            sampled,
+            table(("round", "stage", "rows", "steps", "tokens", "loss", "in this model"), rows),
+            f"Made with {versions}.",
+        ]
     )
 
 
@@ -215,7 +225,7 @@ def _control(facts: Facts) -> str:
             "No control is named: how much of this comes from training as such, and not from what was selected, is "
             "not shown."
         )
-    return f"Run `{facts.control.name}`:\n\n{_figures(facts.control)}"
+    return f"Run {code(facts.control.name)}:\n\n{_figures(facts.control)}"
 
 
 def _limits(facts: Facts) -> Iterator[str]:
@@ -258,14 +268,14 @@ def data_card(facts: Facts, files: dict[str, int], *, title: str) -> str:
     ]
     sections = [
         f"# {escape(title)}",
-        f"The rows that the run `{facts.name}` trained its model on: {listed}. "
+        f"The rows that the run {code(facts.name)} trained its model on: {listed}. "
         "The completions were written by the model itself (`sampled`, `rationalized`, `revised`) or are seed "
         "rationales (`seed`); nobody read them all.",
         "## Where it comes from",
         f"Prompts: {escape(facts.recipe.train.name)}"
         + (f" and {escape(facts.recipe.open.name)}" if facts.recipe.open else "")
-        + f". Their licence is that of this data set and is not repeated here. Written by {escape(facts.base)} and the "
-        f"checkpoints of the run; licence of that model: {escape(facts.licence or 'not known')}.",
+        + f". Their licence is that of this data set and is not repeated here. {_writer(facts)} Rows of rounds "
+        "that were rolled back are among them.",
         table(("round", "rows for", "from", "rows"), rows),
         "## Columns",
         "`sft`: `prompt`, `completion`, `origin`, `round`; `dpo`: `prompt`, `chosen`, `rejected`, `margin`, `source`, "
@@ -281,6 +291,13 @@ def data_card(facts: Facts, files: dict[str, int], *, title: str) -> str:
         "- It was written by a model, with that model's mistakes and preferences.",
     ]  # fmt: skip
     return f"---\n{dump(metadata)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _writer(facts: Facts) -> str:
+    if facts.built:
+        return "Written by checkpoints of the run, which began with random weights."
+    licence = escape(facts.licence or "not known")
+    return f"Written by {escape(facts.base)} and by what the run made of it; licence of that model: {licence}."
 
 
 def _size(n: int) -> str:

@@ -84,6 +84,7 @@ def test_the_cards_are_what_the_hub_reads(runs: Path, tmp_path: Path) -> None:
     for section in ("Base model and licence", "How it was trained", "Data", "Verifier", "Constitution", "Figures",
                     "Control", "Limits"):  # fmt: skip
         assert f"\n## {section}\n" in card.text
+    assert re.search(r"\| 1 \| sft \| \d+ \| 6 \| [\d,]+ \| .* \| yes \|", card.text)
     constitution = RunFolder(runs / "mine").recipe().constitution
     assert constitution and "hash `" in card.text and "self\\-correct, version 1" in card.text
     assert "More Information Needed" not in card.text and "[optional]" not in card.text  # the library's own template
