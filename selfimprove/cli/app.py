@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from selfimprove.cli import chat, constitution, doctor, look, prompts, reference, run, runs, start, verify
+from selfimprove.cli import chat, constitution, doctor, look, prompts, publish, reference, run, runs, start, verify
 from selfimprove.cli.options import UsageError
 from selfimprove.cli.usage import describe_usage, import_files
 
@@ -56,6 +56,7 @@ for command in (
     verify.verify,
     run.serve,
     chat.chat,
+    publish.publish,
     doctor.doctor,
     reference.schema,
     reference.docs,

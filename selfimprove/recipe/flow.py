@@ -152,7 +152,7 @@ def _check_parts(recipe: Recipe, flow: Sequence[Step]) -> Iterator[Mistake]:
         ("open",): "open" if recipe.open is not None else "",
         ("train", "name"): f"train.name: {recipe.train.name}" if recipe.train.family == "prompts" else "",
     }
-    if not any(step.stage.open for step in flow):
+    if recipe.rounds and not any(step.stage.open for step in flow):
         able = [stage.name for stage in known if stage.open]
         for at, name in open_.items():
             if name:

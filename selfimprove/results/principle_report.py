@@ -6,10 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from selfimprove.constitution.adherence import FIGURES
 from selfimprove.constitution.show import word_diff
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import MAX_SHOWN, one_line
-from selfimprove.results.status import make_table
+from selfimprove.results.status import constitution_table, make_table
+from selfimprove.running.figures import read_manifests
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
 
@@ -17,9 +19,12 @@ LONGEST = 400  # characters of a text in an example
 
 
 def print_report(query: Query, console: Console | None = None) -> None:
-    """Print the table of the principles and their examples."""
+    """Print how far held-out answers follow the principles, and what each changed in training, with examples."""
     console = console or SafeConsole()
     rows = read_report(query)
+    measured = [one for one in read_manifests(query.folder) if one.metrics.get(FIGURES)]
+    if measured:
+        console.print(constitution_table(measured))
     # Narrow enough for 80 columns.
     names = (
         "principle",

@@ -217,7 +217,8 @@ def print_comparison(rows: Sequence[Row], title: str, console: Console | None = 
     columns = ("form", "n", "accuracy", "95% interval", "won", "lost", "p", "Holm", "tokens")
     table = make_table(title, *columns, left=("form",))
     for one in rows:
-        row = [one.form, str(one.n), f"{one.accuracy:.1%}", f"{one.low:.1%} to {one.high:.1%}"]
+        accuracy = (f"{one.accuracy:.1%}", f"{one.low:.1%} to {one.high:.1%}") if one.n else ("", "")
+        row = [one.form, str(one.n), *accuracy]
         tested = one.p_value is not None
         row += [str(one.won), str(one.lost), f"{one.p_value:.2g}", f"{one.adjusted:.2g}"] if tested else [""] * 4
         table.add_row(*row, f"{one.tokens:.1f}")

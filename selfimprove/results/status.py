@@ -103,11 +103,13 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "run": folder.path.name,
         "working": folder.working(),
         "evaluations": {
-            round_: [{**one.model_dump(exclude={"parents"}), "accuracy": one.accuracy} for one in found]
+            round_: [
+                {**one.model_dump(exclude={"parents"}), "accuracy": one.accuracy if one.n else None} for one in found
+            ]
             for round_, found in evaluations.items()
         },
         "tasks": {
-            round_: [{**vars(one), "accuracy": one.accuracy} for one in sum_by_task(found)]
+            round_: [{**vars(one), "accuracy": one.accuracy if one.n else None} for one in sum_by_task(found)]
             for round_, found in evaluations.items()
         },
         "funnels": {round_: asdict(funnel) for round_, funnel in read_funnels(query).items()},
@@ -159,7 +161,7 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     console.print(_state(folder), highlight=False, markup=False)
     manifests, query = read_manifests(folder), Query(folder)
     if measured := [one for one in manifests if one.metrics.get(FIGURES)]:
-        console.print(_constitution_table(measured))
+        console.print(constitution_table(measured))
     if evaluations := _read_closed(folder, manifests, Evaluation):
         console.print(_rounds_table(evaluations, _read_closed(folder, manifests, Promotion)))
         if any(sum(one.n > 0 for one in sum_by_task(found)) > 1 for found in evaluations.values()):
@@ -259,7 +261,7 @@ def _rounds_table(evaluations: dict[int, list[Evaluation]], promotions: dict[int
     return table
 
 
-def _constitution_table(measured: list[Manifest]) -> Table:
+def constitution_table(measured: list[Manifest]) -> Table:
     """How far held-out answers follow the constitution: what complies, and what a judge prefers to the answers of the
     checkpoint before and of round 0; the length of answers is accounted for in the last column."""
     names = (

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from selfimprove.constitution.adherence import to_judge
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
@@ -23,6 +24,7 @@ from selfimprove.running.rehearsal import check_training
 from selfimprove.running.remarks import find_remarks, pool_size
 from selfimprove.running.session import Session
 from selfimprove.stages.base import Cost, Look, Sizes
+from selfimprove.stages.comply import Comply, asks_judge
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.frontier import FrontierSettings
 from selfimprove.stages.generate import Generate
@@ -223,6 +225,20 @@ def describe_chains(session: Session) -> str:
     return f"the constitution asks for at most {kinds} a round{compared}{read}"
 
 
+def describe_judging(session: Session) -> str:
+    """What a judge is asked about held-out answers, at most; nothing where it is not asked."""
+    settings = session.recipe.find(Comply)
+    if settings is None or not asks_judge(session.recipe):
+        return ""
+    constitution, open_ = session.inputs.constitution, [one for one in session.inputs.held_out if one.is_open]
+    asked = [len(to_judge(constitution, one)) for one in open_] if constitution else []
+    pairs = sum(sorted(asked, reverse=True)[: settings.limit])
+    more = f", and {2 * pairs:,} in later ones, beside round 0 too" if session.recipe.rounds > 1 else ""
+    return (
+        f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both orders"
+    )
+
+
 def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
     """What becomes of texts that are cut off, and how many were so far; nothing where there was none."""
     cut, texts = rates.cut_off
@@ -267,7 +283,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
     lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
-    lines.append(describe_cut_off(recipe, rates))
+    lines += [describe_judging(session), describe_cut_off(recipe, rates)]
     if changed:
         lines.append(describe_redo(changed, folder, recipe))
     for line in filter(None, lines):

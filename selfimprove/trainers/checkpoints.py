@@ -83,7 +83,10 @@ class Pace:
 
 def save_callback(workspace: Path, every: float | None, boundary: int = 1) -> object:
     """A trainer's callback that has it save now and then, where `every` says after how many seconds, and makes each of
-    its checkpoints whole: all on the disk, then a seal with the hashes. It saves after multiples of `boundary` steps."""
+    its checkpoints whole: all on the disk, then a seal with the hashes.
+
+    It saves after multiples of `boundary` steps only.
+    """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):  # type: ignore[misc]

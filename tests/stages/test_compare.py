@@ -535,7 +535,7 @@ def test_another_judge_is_another_preference_and_nothing_else(tmp_path: Path) ->
     plans = [build_plan(small_recipe(tmp_path, *plain, *more), "") for more in ((), ("judge={path: other/model}",))]
     first, other = ({key: stage.fingerprint for key, stage in plan.items()} for plan in plans)
     changed = {name for round_, name in first if round_ == 1 and first[1, name] != other[1, name]}
-    assert changed == {"prefer", "dpo", "evaluate", "promote"}
+    assert changed == {"prefer", "dpo", "evaluate", "comply", "promote"}
 
 
 # --- pairs that people chose between ---------------------------------------------------------------------------

@@ -19,13 +19,16 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe import Sampling
 from selfimprove.recipe.file import change_recipe
 from selfimprove.records import Checkpoint, Comparison, Compliance, Promotion, Rationale, Revision, Verdict
+from selfimprove.results.principle_report import print_report
 from selfimprove.results.status import print_status, to_json
 from selfimprove.running.estimate import print_plan
 from selfimprove.running.figures import round_figures
 from selfimprove.running.loop import run_loop
 from selfimprove.running.progress import describe_manifest
 from selfimprove.running.session import Session
+from selfimprove.stages.comply import COMPLY
 from selfimprove.store import RunFolder
+from selfimprove.store.query import Query
 
 PROMPTS = 9
 MEASURED = (
@@ -164,6 +167,8 @@ def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -
     row = next(line for line in text.splitlines() if line.split()[:2] == ["1", "brief"])
     assert "100.0% of 9" in row and "70.1% to 100.0%" in row and "9:0, p = 0.0039" in row
     assert to_json(run)["constitution"][2] == figures(run, 2)
+    assert {one["accuracy"] for one in to_json(run)["tasks"][2]} == {None}
+    assert "Held-out answers by the constitution" in shown(print_report, Query(run))
 
 
 def test_what_was_cut_off_is_said_before_and_after(run: RunFolder, tmp_path: Path) -> None:
@@ -181,7 +186,10 @@ def test_what_was_cut_off_is_said_before_and_after(run: RunFolder, tmp_path: Pat
     more = shown(print_plan, change_recipe(run.recipe(), ("rounds=3",)), run)
     assert "cuts off at 24 tokens is neither criticised nor revised nor trained" in more
     assert "(4 of 56 texts in run 'run'): raise 'generate.max_tokens'" in more
-    assert "(nothing was measured yet)" in shown(print_plan, measured_recipe(tmp_path), RunFolder(tmp_path / "run"))
+    before = shown(print_plan, measured_recipe(tmp_path), RunFolder(tmp_path / "run"))
+    assert "(nothing was measured yet)" in before
+    # 9 prompts by one principle without a check, and by both together
+    assert "at most 18 pairs of held-out answers in round 1, and 36 in later ones, beside round 0 too" in before
 
 
 def test_trackers_are_told(run: RunFolder) -> None:
@@ -233,6 +241,16 @@ def test_figures_of_another_form_are_no_lines() -> None:
 def test_it_runs_where_there_is_something_to_measure(tmp_path: Path, overrides: tuple[str, ...], stages: int) -> None:
     session = Session(measured_recipe(tmp_path, *overrides), RunFolder(tmp_path / "run"))
     assert sum(stage.name == "comply" for stage in session.plan.values()) == stages
+    session.close()
+
+
+def test_a_model_is_measured_without_a_round(tmp_path: Path) -> None:
+    """What `selfimprove evaluate prompts/mine --set constitution=…` does: nothing trains, and nobody is asked."""
+    more = ("rounds=0", "train={name: prompts/mine, path: prompts.jsonl, held_out: 9}", "evaluate_on=[]", "open=null")
+    recipe = measured_recipe(tmp_path, *more, "warmup=null", "model={path: some/model}", "stages.revise=null")
+    session = Session(recipe, RunFolder(tmp_path / "run"))
+    assert [stage.name for stage in session.plan.values()] == ["problems", "base", "evaluate", "comply"]
+    assert not COMPLY.scores(recipe)
     session.close()
 
 
