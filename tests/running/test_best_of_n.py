@@ -1,4 +1,4 @@
-"""The recipe best-of-n as it is shipped: what a rule likes is learned from noisy comparisons, and what it likes grows."""
+"""The recipe best-of-n as it is shipped: a rule is learned from noisy comparisons, and what it likes grows."""
 
 from pathlib import Path
 
