@@ -120,6 +120,30 @@ def _load_weights(folder: Path, dtype: str) -> Any:
     return loaded
 
 
+def load_classifier(folder: Path, *, dtype: str, device: str) -> tuple[Any, Any]:
+    """Load a whole sequence classifier and its tokenizer; raises ModelError where something of it is missing."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = read_config(folder)
+    check_weights(folder, read_json(folder / CONFIG))
+    with _reading(folder):
+        loaded, found = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **PLAIN,
+        )
+    if missing := sorted(found.get("missing_keys") or ()):
+        raise ModelError(f"{folder}: the weights lack '{missing[0]}', which a classifier has")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with _reading(folder):
+        return loaded.to(device), read_tokenizer(folder)
+
+
 def build_skeleton(folder: Path) -> Any:
     """A whole model's layers without its weights, on torch's meta device, or None where it cannot be built there."""
     import torch

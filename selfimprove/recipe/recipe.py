@@ -206,6 +206,20 @@ class PairTraining(Training):
     """The highest learning rate of the schedule."""
 
 
+class RewardTraining(Training):
+    """A training run of a reward model on preference pairs (Bradley and Terry, 1952; Christiano et al., 2017)."""
+
+    labels: Literal["hard", "soft"] = "hard"
+    """soft: a pair counts as right with the probability that its judge gave, (1 + margin) / 2."""
+    margin: NonNegativeFloat = 0.0
+    """The chosen text's reward must be higher by this times the pair's own margin, which is 0 for a tie and 1 for a
+    certain pair (Touvron et al., 2023, section 3.2.2)."""
+    center: NonNegativeFloat = 0.01
+    """The weight of the squared sum of a pair's rewards, which keeps them around 0 (Eisenstein et al., 2023)."""
+    learning_rate: PositiveFloat = 1e-5
+    """The highest learning rate of the schedule."""
+
+
 # --- stages --------------------------------------------------------------------------------------------------
 
 

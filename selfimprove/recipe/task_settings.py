@@ -88,6 +88,17 @@ class ArithmeticTask(TaskSettings):
     held-out problems keep theirs."""
 
 
+class RisingTask(TaskSettings):
+    """Strings of digits that should rise, after three digits: open-ended texts that the reward `rising` grades, to try
+    reward models on."""
+
+    family = "rising"
+    name: Literal["rising"] = "rising"
+    """The task."""
+    held_out: PositiveInt = 200
+    """Of the 1,000 problems, at most half."""
+
+
 class PoolTask(TaskSettings):
     """What tasks with a fixed pool of problems share."""
 
@@ -234,7 +245,7 @@ class ScoredTask(TaskSettings):
 
 
 VERIFIERS = (
-    "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge",
+    "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge", "rising",
     "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
 )  # fmt: skip
 
@@ -264,6 +275,7 @@ def _family(value: Any) -> str | None:
 
 Task = Annotated[
     Annotated[ArithmeticTask, Tag("arithmetic")]
+    | Annotated[RisingTask, Tag("rising")]
     | Annotated[Gsm8kTask, Tag("gsm8k")]
     | Annotated[SvampTask, Tag("svamp")]
     | Annotated[AsdivTask, Tag("asdiv")]

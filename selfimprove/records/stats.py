@@ -50,6 +50,48 @@ def dpo_loss(
     return sum(losses) / len(losses), sum(margin > 0 for margin in margins) / len(margins)
 
 
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Pearson's correlation, None where one of the two does not vary."""
+    n = len(xs)
+    if n < 2:
+        return None
+    mean_x, mean_y = sum(xs) / n, sum(ys) / n
+    over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    spread = (sum((x - mean_x) ** 2 for x in xs) * sum((y - mean_y) ** 2 for y in ys)) ** 0.5
+    return over / spread if spread else None
+
+
+def best_of(values: Sequence[float], outcomes: Sequence[float], n: int) -> float:
+    """The expected outcome of the text with the highest value among n of these, without bias: the mean over all ways to
+    draw n of them (Nakano et al., 2021, appendix I). Where several have the highest value, each is as likely."""
+    count = len(values)
+    if not 0 < n <= count:
+        raise ValueError(f"cannot draw {n} of {count} texts")
+
+    def within(lowest: int) -> float:
+        """The probability that all n are among the lowest so many."""
+        if lowest < n:
+            return 0.0
+        return math.exp(math.lgamma(lowest + 1) - math.lgamma(lowest - n + 1) - whole)
+
+    whole = math.lgamma(count + 1) - math.lgamma(count - n + 1)
+    order = sorted(zip(values, outcomes, strict=True))
+    expected, start = 0.0, 0
+    while start < count:
+        end = start
+        while end < count and order[end][0] == order[start][0]:
+            end += 1
+        mean = sum(outcome for _, outcome in order[start:end]) / (end - start)
+        expected += (within(end) - within(start)) * mean
+        start = end
+    return expected
+
+
+def best_of_kl(n: int) -> float:
+    """How far the best of n is from a single draw, in nats; less where texts or values repeat (Gao et al., 2022)."""
+    return math.log(n) - (n - 1) / n
+
+
 @dataclass(frozen=True)
 class TaskAccuracy:
     """What was answered right of one task's held-out problems, with the Wilson 95% interval."""

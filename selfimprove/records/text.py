@@ -97,6 +97,26 @@ class Verdict(Record):
         return tuple(number for step in self.steps if step.needed for number in step.unknown)
 
 
+class Reward(Record):
+    """What a text is worth (Christiano et al., 2017); parents: the rationale, then what says so: the checkpoints of
+    reward models, or the verdict; a rule has no record.
+
+    `value` is None where it is undecided. `members` are what the models of an ensemble say each.
+    """
+
+    kind: ClassVar[str] = "reward"
+    value: float | None
+    by: str
+    """The stage that says so, by its name in the flow."""
+    reward: str
+    """model, verdict, or the name of a rule."""
+    members: tuple[float, ...] = ()
+
+    @property
+    def rationale(self) -> str:
+        return self.parents[0]
+
+
 class Vote(Record):
     """The majority over the samples of one problem (self-consistency; Wang et al., 2022); parents: the problem, the
     samples that agree with the majority, the first one first.

@@ -14,6 +14,7 @@ from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.journaled import JournaledEngine
 from selfimprove.running.plan import PlannedStage, ancestors
+from selfimprove.running.rewarding import load_rewards
 from selfimprove.running.session import Session
 from selfimprove.running.training import train
 from selfimprove.settings import Settings
@@ -22,8 +23,10 @@ from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
+from selfimprove.tasks.pairs import HumanPair
 from selfimprove.tasks.standard import Standard
 from selfimprove.trainers.job import TrainingJob
+from selfimprove.trainers.rewarding import Combine, RewardFunction
 from selfimprove.verifiers.judging import Judging
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -31,7 +34,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class StageDesk:
-    """The desk of a planned stage (`stages.base.Desk`)."""
+    """The desk of a planned stage (`stages.desk.Desk`)."""
 
     def __init__(self, stage: PlannedStage, session: Session) -> None:
         self.stage, self.session = stage, session
@@ -118,7 +121,7 @@ class StageDesk:
         return self.session.inputs.held_out_tasks
 
     @property
-    def pairs(self) -> Sequence[Problem]:
+    def pairs(self) -> Sequence[HumanPair]:
         return self.session.inputs.pairs
 
     @property
@@ -198,6 +201,9 @@ class StageDesk:
 
     def import_models(self) -> None:
         self.session.import_models()
+
+    def rewards(self, checkpoints: Sequence[Checkpoint], combine: Combine = "mean") -> RewardFunction:
+        return load_rewards(self.session, checkpoints, combine)
 
     def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
         return train(self.stage, self.session, job, rows, start, given)

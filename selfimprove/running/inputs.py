@@ -1,6 +1,5 @@
 """What a run is given: its tasks with their problems, exemplars, prompts, the constitution, people's pairs."""
 
-import sys
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -10,13 +9,13 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.errors import TaskError
 from selfimprove.prompting.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.task_settings import ScoredTask
 from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.running.seen import find_seen
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.prefer import Prefer
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, draw_evenly, question_key, take
+from selfimprove.tasks.pairs import HumanPair, load_pairs
 from selfimprove.tasks.standard import Standard
 
 
@@ -83,7 +82,7 @@ class Inputs:
             for name, one in self.standards.items()
         ]
         left_out = ["left out", self._left_out] if self._left_out else []
-        found = (tasks, exemplars, judges, *(one.id for one in self.pairs), *left_out)
+        found = (tasks, exemplars, judges, *map(_identify, self.pairs), *left_out)
         return digest(*found, *(["standards", standards] if standards else []))
 
     @cached_property
@@ -115,15 +114,14 @@ class Inputs:
             )
         return found
 
-    def _load_pairs(self) -> list[Problem]:
+    def _load_pairs(self) -> list[HumanPair]:
         """Pairs that people chose between: problems whose answer is preferred to their other options."""
         prefer = self.recipe.find(Prefer)
         if prefer is None or prefer.files is None:
             return []
-        settings = ScoredTask(name="scored/pairs", path=prefer.files.path, held_out=sys.maxsize)
-        pairs = list(load_task(settings).held_out())
+        pairs = load_pairs(Path(prefer.files.path))
         evaluated = {question_key(one.question) for one in self.held_out}
-        for one in pairs:
+        for one in (pair.problem for pair in pairs):
             if question_key(one.question) in evaluated:
                 raise TaskError(
                     f"{prefer.files.path}: a pair is held out too: {one.question[:80]!r}; take it out of one"
@@ -157,3 +155,8 @@ class Inputs:
     def prompter(self) -> Prompter | None:
         """What writes prompts by the constitution, in the form of the recipe's other prompts."""
         return Prompter(self.constitution, self.prompts.chat) if self.constitution else None
+
+
+def _identify(pair: HumanPair) -> str | list[object]:
+    """What the hash of the data holds of a pair."""
+    return pair.problem.id if pair.margin == 1.0 else [pair.problem.id, pair.margin]

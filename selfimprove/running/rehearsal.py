@@ -27,13 +27,14 @@ def check_training(session: Session) -> None:
     policy = [one.name for one in session.plan.values() if one.round and one.declared.trains == "policy"]
     done: set[tuple[str, str]] = set()
     for stage in coming:
-        before = adapter_before(stage.recipe, stage.name) if stage.declared.trains == "policy" else None
+        trains_policy = stage.declared.trains == "policy"
+        before = adapter_before(stage.recipe, stage.name) if trains_policy else None
         settings = with_adapter(stage.own, before)
         key = (stage.name, settings.model_dump_json())
         if key in done:
             continue
         done.add(key)
-        if why := differing_adapter(stage.recipe, stage.name, stage.own):
+        if trains_policy and (why := differing_adapter(stage.recipe, stage.name, stage.own)):
             raise RecipeError(why)
         if before and stage.own.lora is None:
             _say_adapter(stage, before[0])

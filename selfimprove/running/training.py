@@ -53,10 +53,11 @@ def train(
     session.clock.metrics.update(told)
     if (before := goes_on_with(stage, start)) and stage.own.lora is None:
         session.clock.metrics["adapter of"] = before[0]
-    base = start.base or start.path if start and job.settings.lora else None
+    adapts = stage.declared.trains == "policy" and job.settings.lora  # a reward model's adapter is merged
+    base = start.base or start.path if start and adapts else None
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
-        path=str((disk.path / CHECKPOINT).relative_to(session.folder.path)),
+        path=str(job.output.relative_to(session.folder.path.resolve())),
         method=stage.declared.name,
         weights=hash_weights(Path(job.output)),
         base=base,

@@ -5,16 +5,20 @@ The order here is that of a round where a recipe gives no flow.
 
 from selfimprove.stages.base import declare
 from selfimprove.stages.base_model import BASE
+from selfimprove.stages.best import BEST
 from selfimprove.stages.dpo import DPO
 from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.stages.frontier import FRONTIER
 from selfimprove.stages.generate import GENERATE
+from selfimprove.stages.label import LABEL
 from selfimprove.stages.prefer import PREFER
 from selfimprove.stages.problems import PROBLEMS
 from selfimprove.stages.promote import PROMOTE
+from selfimprove.stages.rank import RANK
 from selfimprove.stages.rationalize import RATIONALIZE
 from selfimprove.stages.repair import REPAIR
 from selfimprove.stages.revise import REVISE
+from selfimprove.stages.reward import REWARD
 from selfimprove.stages.rl import RL
 from selfimprove.stages.select import SELECT
 from selfimprove.stages.sft import SFT
@@ -22,8 +26,8 @@ from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER, DPO, RL,
-    EVALUATE, PROMOTE,
+    PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER,
+    REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from selfimprove.records import Rationale
+from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.records import Problem, Rationale
 
 
 def is_whole(rationale: Rationale) -> bool:
@@ -32,3 +33,10 @@ def tokens_of_pair(chosen: Rationale, rejected: Rationale, stop: tuple[str, ...]
         "chosen_sampled_tokens": count_sampled(chosen, stop),
         "rejected_sampled_tokens": count_sampled(rejected, stop),
     }
+
+
+def prompt_of(rationale: Rationale, problem: Problem, prompts: PromptFormat, shown: bool) -> str:
+    """The prompt that a text is trained by, and that a reward model reads: the question, or what was shown."""
+    if is_sample(rationale) and prompts.is_trained_as_shown(problem, shown):
+        return rationale.prompt
+    return prompts.render(problem) if shown else prompts.render_question(problem)

@@ -15,6 +15,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine, Request
 from selfimprove.recipe import Sampling
 from selfimprove.records import Comparison, Problem, Rationale, Revision, by_id, derive_seed, replace_surrogates
+from selfimprove.records.stats import correlation
 from selfimprove.settings import Settings, Share
 from selfimprove.stages.base import Desk
 
@@ -207,17 +208,6 @@ def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int
         "for the first place": sum((one.forward + one.backward) / 2 for one in compared) / len(compared),
         "correlation with length": correlation(differences, preferred),
     }
-
-
-def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Pearson's correlation, None where one of the two does not vary."""
-    n = len(xs)
-    if n < 2:
-        return None
-    mean_x, mean_y = sum(xs) / n, sum(ys) / n
-    over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    spread = (sum((x - mean_x) ** 2 for x in xs) * sum((y - mean_y) ** 2 for y in ys)) ** 0.5
-    return over / spread if spread else None
 
 
 def describe_comparisons(metrics: dict[str, Any] | None) -> str:

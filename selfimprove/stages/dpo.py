@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from selfimprove.errors import suggest
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import PairTraining, Recipe
 from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Checkpoint, Preference
 from selfimprove.records.stats import dpo_loss
 from selfimprove.settings import added
@@ -30,6 +32,9 @@ class Dpo(PairTraining):
     """What the policy is held to: the checkpoint that the stage starts from (IRPO), or the model before round 1."""
     fewest: PositiveInt = added(8)
     """With fewer pairs nothing is trained in a round, and the checkpoint stays."""
+    pairs_of: tuple[str, ...] | None = added(None)
+    """Train only on the pairs of these stages, by their names in the flow: [best], where `label` made others for a
+    reward model; by default on all of the round."""
     measure: NonNegativeInt = 200
     """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
 
@@ -84,7 +89,9 @@ def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, fl
 
 
 def reads(round_: Round[Dpo]) -> list[Key]:
-    return [round_.start, round_.trained, *round_.every(Preference)]
+    chosen = round_.settings.pairs_of
+    pairs = [one for one in round_.every(Preference) if chosen is None or one[1] in chosen]
+    return [round_.start, round_.trained, *pairs]
 
 
 def describe_dpo(metrics: dict[str, Any]) -> str:
@@ -129,6 +136,10 @@ def cost(look: Look[Dpo]) -> Sequence[Cost]:
 
 
 def check(recipe: Recipe, settings: Dpo) -> Iterable[Mistake]:
+    makers = {step.name for step in flow_of(recipe) if step.stage.gives((Preference,))}
+    if unknown := [one for one in settings.pairs_of or () if one not in makers]:
+        said = f"no stage '{unknown[0]}' of the flow makes pairs{suggest(unknown[0], makers)}"
+        yield Mistake(("stages", "dpo", "pairs_of"), said)
     if settings.lora and settings.reference == "base":
         yield Mistake(
             ("stages", "dpo", "reference"),

@@ -32,9 +32,10 @@ from selfimprove.store.join import in_turn
 
 
 class HumanPairs(Settings):
-    """Pairs that people chose between, in hh-rlhf's format: `chosen` and `rejected` as whole dialogues."""
+    """Pairs that people chose between: `chosen` and `rejected` as whole dialogues (hh-rlhf), or `prompt`, `chosen` and
+    `rejected` as texts or lists of messages; `score_chosen` and `score_rejected` give each its margin."""
 
-    path: str = unhashed(..., "a JSONL file, or one packed by gzip")
+    path: str = unhashed(..., "a JSONL file, or one packed by gzip (its content counts)")
     limit: PositiveInt = 100
     """Pairs taken in a round, chosen by a hash."""
 
@@ -149,8 +150,9 @@ def read_pairs(desk: Desk[Prefer]) -> Iterator[Problem | Preference]:
     files = desk.settings.files
     if files is None:
         return
-    order = sorted(desk.pairs, key=lambda one: derive_seed(desk.seed, "pairs", desk.round, one.id))
-    for problem in order[: files.limit]:
+    order = sorted(desk.pairs, key=lambda one: derive_seed(desk.seed, "pairs", desk.round, one.problem.id))
+    for pair in order[: files.limit]:
+        problem = pair.problem
         yield problem
         for other in problem.options:
             if problem.answer is not None and other != problem.answer:
@@ -159,7 +161,7 @@ def read_pairs(desk: Desk[Prefer]) -> Iterator[Problem | Preference]:
                     prompt=desk.prompts.render_verbatim(problem),
                     chosen=problem.answer,
                     rejected=other,
-                    margin=1.0,
+                    margin=pair.margin,
                     source="file",
                     group="",
                 )
@@ -207,7 +209,7 @@ def cost(look: Look[Prefer]) -> Sequence[Cost]:
 
 
 def check(recipe: Recipe, settings: Prefer) -> Iterable[Mistake]:
-    trainers = [step.stage for step in flow_of(recipe) if Preference in step.stage.needs]
+    trainers = [one.stage for one in flow_of(recipe) if Preference in one.stage.needs or one.stage.trains == "reward"]
     if not trainers:
         yield Mistake(("stages", "prefer"), "the stage 'prefer' needs the stage 'dpo'")
     if settings.feedback and recipe.constitution is None:

@@ -12,10 +12,11 @@ from selfimprove.records import Checkpoint, Example, Problem, Record, derive_see
 from selfimprove.settings import Share
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
-from selfimprove.tasks import Arithmetic
+from selfimprove.tasks import Arithmetic, Rising
 from selfimprove.tasks.addition import write_critique
 from selfimprove.trainers.job import SftJob
 
+SEEDED = ("arithmetic", "rising")
 SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
 
 
@@ -57,7 +58,7 @@ def warm_up(_: Sequence[Any], desk: Desk[Warmup]) -> Iterator[Record]:
 
 def _seed_rationales(desk: Desk[Warmup]) -> tuple[list[Problem], list[Example]]:
     task, settings = desk.task, desk.settings
-    assert isinstance(task, Arithmetic)
+    assert isinstance(task, Arithmetic | Rising)
     problems: list[Problem] = []
     examples: list[Example] = []
     rows = task.seed_rationales(settings.examples, desk.seed)
@@ -108,11 +109,14 @@ def cost(look: Look[Warmup]) -> Sequence[Cost]:
 
 
 def check(recipe: Recipe, settings: Warmup) -> Iterable[Mistake]:
-    if recipe.train.name != "arithmetic":
+    if recipe.train.name not in SEEDED:
         yield Mistake(
             ("stages", "warmup"),
-            "only the task 'arithmetic' has seed rationales; leave 'warmup' out and start from a pretrained model",
+            f"only the tasks {' and '.join(map(repr, SEEDED))} have seed rationales; leave 'warmup' out and start from "
+            "a pretrained model",
         )
+    elif settings.critiques and recipe.train.name != "arithmetic":
+        yield Mistake(("stages", "warmup", "critiques"), "only the task 'arithmetic' has seed critiques")
     if settings.critiques and recipe.constitution is None:
         where = ("stages", "warmup", "critiques")
         yield Mistake(where, "'warmup.critiques' needs a 'constitution', by path or by name")

@@ -351,7 +351,7 @@ class StageFolder:
     def describe_files(self) -> tuple[dict[str, str], dict[str, int]]:
         """The hash and the size of all that the stage made: its parts and its checkpoint, but for accounts of time."""
         made = sorted(one for one in (self.path / CHECKPOINT).rglob("*") if is_regular(one))
-        made = [one for one in made if one not in (self.path / CURVES[1], self.path / CHECKPOINT / SEAL)]
+        made = [one for one in made if one.name not in (Path(CURVES[1]).name, SEAL)]
         files = {str(file.relative_to(self.path)): file for file in (*self.files(), *made)}
         return (
             {name: hash_file(file) for name, file in files.items()},

@@ -14,6 +14,7 @@ from selfimprove.recipe.task_settings import (
     MmluTask,
     PromptsTask,
     ReasoningGymTask,
+    RisingTask,
     ScoredTask,
     SvampTask,
     TaskSettings,
@@ -28,10 +29,11 @@ from selfimprove.tasks.jsonl import load_jsonl
 from selfimprove.tasks.mmlu import load_mmlu
 from selfimprove.tasks.prompts import load_prompts
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
+from selfimprove.tasks.rising import Rising
 from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
-__all__ = ["Arithmetic", "Task", "check_disjoint", "declare_task", "load_task"]
+__all__ = ["Arithmetic", "Rising", "Task", "check_disjoint", "declare_task", "load_task"]
 
 
 S = TypeVar("S", bound=TaskSettings)
@@ -52,6 +54,7 @@ def load_task(settings: TaskSettings) -> Task:
 
 
 declare_task(ArithmeticTask, Arithmetic)
+declare_task(RisingTask, Rising)
 declare_task(Gsm8kTask, load_gsm8k)
 declare_task(SvampTask, load_svamp)
 declare_task(AsdivTask, load_asdiv)

@@ -39,7 +39,7 @@ def _read(line: str, task: str, where: str) -> Problem | None:
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{where}: not JSON ({error})") from None
     if isinstance(row, dict) and ("chosen" in row or "rejected" in row):
-        return _compare(row, task, where)
+        return compare_dialogues(row, task, where)
     if not isinstance(row, dict) or "prompt" not in row:
         raise TaskError(
             f"{where}: expected an object with 'prompt', 'corrects' and 'incorrects', or with 'chosen' and 'rejected'"
@@ -59,10 +59,10 @@ def _choose(row: dict[str, Any], task: str, where: str) -> Problem:
     prompt, answer, *others = map(replace_surrogates, (prompt, *right, *wrong))
     if len({answer, *others}) <= len(others):
         raise TaskError(f"{where}: two options are the same text")
-    return _make(prompt, answer, others, task)
+    return make_choice(prompt, answer, others, task)
 
 
-def _compare(row: dict[str, Any], task: str, where: str) -> Problem | None:
+def compare_dialogues(row: dict[str, Any], task: str, where: str) -> Problem | None:
     """The problem of a row in hh-rlhf's format, or None where the two dialogues do not answer the same prompt."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if not isinstance(chosen, str) or not isinstance(rejected, str):
@@ -75,9 +75,10 @@ def _compare(row: dict[str, Any], task: str, where: str) -> Problem | None:
     # A blank answer is a fault of the data: it has next to no tokens, and would win by that alone.
     if not turn or answer == other or not answer.strip() or not other.strip():
         return None
-    return _make(prompt, answer, [other], task)
+    return make_choice(prompt, answer, [other], task)
 
 
-def _make(prompt: str, answer: str, others: list[str], task: str) -> Problem:
+def make_choice(prompt: str, answer: str, others: list[str], task: str) -> Problem:
+    """A problem whose answer is a text among others."""
     # Sorted, so that the place of an option says nothing.
     return Problem(question=prompt, answer=answer, task=task, options=tuple(sorted((answer, *others))))

@@ -8,10 +8,10 @@ from selfimprove.errors import TrainingError
 from selfimprove.recipe.recipe import Lora
 
 
-def add_adapter(model: Any, lora: Lora, *, base: str, seed: int) -> Any:
+def add_adapter(model: Any, lora: Lora, *, base: str, seed: int, task: str = "CAUSAL_LM") -> Any:
     """Put a new adapter on a model, which says what it said before; raises TrainingError where it has no such layers.
 
-    `base` is what the adapter's file will name as the model under it.
+    `base` is what the adapter's file will name as the model under it; `task` is peft's: SEQ_CLS trains a head, too.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -22,7 +22,7 @@ def add_adapter(model: Any, lora: Lora, *, base: str, seed: int) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
     config.base_model_name_or_path = base
     try:

@@ -39,10 +39,14 @@ def train_with(
     report: Report | None,
     tokenize: Callable[[Any], Rows],
     make_trainer: Callable[[Any, Any, Rows, Any], Any],
+    *,
+    load: Callable[[Any], tuple[Any, Any]] | None = None,
+    save: Callable[[Any, Path], None] | None = None,
 ) -> TrainResult:
     """Train and save to `job.output`, continuing from the newest whole checkpoint; raises TrainingError.
 
-    `make_trainer` is given the model, the tokenizer, the rows and the optimizer.
+    `make_trainer` is given the model, the tokenizer, the rows and the optimizer. `load` gives the model to train and
+    its tokenizer where that is no language model; `save` writes what was trained to a folder, on one process alone.
     """
     started = time.perf_counter()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -59,7 +63,7 @@ def train_with(
     transformers.utils.logging.set_verbosity_error()
     if job.threads:
         torch.set_num_threads(job.threads)
-    model, tokenizer = _load(job)
+    model, tokenizer = (load or _load)(job)
     rows = tokenize(tokenizer)
     reset_peak()
     resume = newest_checkpoint(job.workspace)
@@ -97,14 +101,18 @@ def train_with(
         peaks=read_peak(),
         unreported=reports.lost,
     )
-    _save(trainer, tokenizer, job, result)
+    _save(trainer, tokenizer, job, result, save)
     return result
+
+
+def place(job: TrainingJob) -> str:
+    """Where a model is loaded: several processes put it where each of them works, or spread it, themselves."""
+    return "cpu" if job.device == "cpu" or count_processes() > 1 else "auto"
 
 
 def _load(job: TrainingJob) -> tuple[Any, Any]:
     """The model to train: all its weights, an adapter's merged into them, or an adapter on it, an old or a new one."""
-    # Several processes put the model where each of them works, or spread it, themselves.
-    device = "cpu" if job.device == "cpu" or count_processes() > 1 else "auto"
+    device = place(job)
     lora = job.settings.lora
     if lora is None:
         model, tokenizer = load_model(job.model, base=job.base, dtype=job.dtype, device=device)
@@ -238,7 +246,9 @@ def make_optimizer(model: Any, settings: Training) -> Any:
     )
 
 
-def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -> None:
+def _save(
+    trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult, save: Callable[[Any, Path], None] | None
+) -> None:
     """Write the weights under another name, then rename: the checkpoint exists whole or not at all.
 
     All processes take part: where the weights are spread over them, they are gathered on the first, which writes.
@@ -250,9 +260,13 @@ def _save(trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult) -
         return
     partial = job.output.with_name(job.output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    # Of a model with adapters only the trained one: TRL keeps a copy of an earlier one as the reference.
-    adapters = {"selected_adapters": ["default"]} if hasattr(trainer.model, "peft_config") else {}
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial, **state, **adapters)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if save:
+        save(model, partial)
+    else:
+        # Of a model with adapters only the trained one: TRL keeps a copy of an earlier one as the reference.
+        adapters = {"selected_adapters": ["default"]} if hasattr(trainer.model, "peft_config") else {}
+        model.save_pretrained(partial, **state, **adapters)
     tokenizer.save_pretrained(partial)
     check_saved(job, partial)
     (partial / RESULT).write_text(result.model_dump_json(indent=1))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.constitution import Constitution
-from selfimprove.recipe import PairTraining, Training
+from selfimprove.recipe import PairTraining, RewardTraining, Training
 from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.trainers.trackers import Destination
@@ -77,6 +77,25 @@ class DpoJob(TrainingJob):
     method: Literal["dpo"] = "dpo"
     settings: PairTraining
     reference: str | None = None
+
+
+class RewardJob(TrainingJob):
+    """One training of a reward model; the rows have the columns of a Preference.
+
+    `member` is its number in an ensemble, whose members differ in their heads and in the order of the rows.
+    """
+
+    trainer: ClassVar[str] = "selfimprove.trainers.reward:train_reward"
+    method: Literal["reward"] = "reward"
+    settings: RewardTraining
+    member: int | None = None
+
+    @property
+    def workspace(self) -> Path:
+        """Each member's own: one that is done is cleared away without what the next has done so far."""
+        if self.member is None:
+            return super().workspace
+        return self.output.parent.with_name(f"training-{self.member}")
 
 
 class RlJob(TrainingJob):

@@ -26,7 +26,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         rest: list[torch.nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                is_hidden = parameter.ndim == 2 and id(parameter) not in embeddings and "lm_head" not in name
+                is_head = bool({"lm_head", "score"} & set(name.split(".")))
+                is_hidden = parameter.ndim == 2 and id(parameter) not in embeddings and not is_head
                 (hidden if is_hidden else rest).append(parameter)
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if hidden:

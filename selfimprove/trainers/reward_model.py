@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engines.model_files import CONFIG, check_weights, read_json
-from selfimprove.engines.models import PLAIN, _reading, read_config, read_longest, read_tokenizer
+from selfimprove.engines.models import PLAIN, load_classifier, read_longest
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import find_end
 from selfimprove.trainers.rewarding import Reading, encode_text, hash_vocabulary, read_reading
@@ -18,7 +17,8 @@ def make_reading(tokenizer: Any, *, chat: bool, longest: int) -> Reading:
     could not tell a text that ended from one that was cut off.
     """
     end = find_end(tokenizer, chat=chat)
-    known = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, 0, 1]
+    named = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    known = [*named, *tokenizer.added_tokens_decoder, 0, 1]
     pad = next(one for one in known if one is not None and one != end)
     return Reading(chat=chat, end=end, pad=pad, longest=longest, tokenizer=hash_vocabulary(tokenizer))
 
@@ -55,28 +55,14 @@ class RewardModel:
     """The reward model in a folder."""
 
     def __init__(self, folder: str | Path, *, device: str, dtype: str, batch_size: int) -> None:
-        import torch
-        from transformers import AutoModelForSequenceClassification
-
         self.folder, self.batch_size = Path(folder), batch_size
         self.reading = read_reading(folder)
-        self.tokenizer = read_tokenizer(self.folder)
-        config = read_config(self.folder)
-        check_weights(self.folder, read_json(self.folder / CONFIG))
-        with _reading(self.folder):
-            loaded, found = AutoModelForSequenceClassification.from_pretrained(
-                self.folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True,
-                output_loading_info=True, **PLAIN,
-            )  # fmt: skip
-        if missing := sorted(found.get("missing_keys") or ()):
-            raise ModelError(f"{self.folder}: the weights lack '{missing[0]}', which a reward model has")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = loaded.to(device).eval()
+        model, self.tokenizer = load_classifier(self.folder, dtype=dtype, device=device)
+        self.model = model.eval()
         self.longest = min(self.reading.longest, read_longest(self.folder) or self.reading.longest)
 
     def check(self, tokenizer: Any = None, chat: bool | None = None) -> None:
-        """Raise ModelError where prompts were written by another tokenizer or in another form than it was trained on."""
+        """Raise ModelError where prompts were written by another tokenizer, or in another form than it has learned."""
         if hash_vocabulary(self.tokenizer) != self.reading.tokenizer:
             raise ModelError(f"{self.folder}: its tokenizer is not the one that this reward model was trained with")
         if tokenizer is not None and hash_vocabulary(tokenizer) != self.reading.tokenizer:
@@ -98,20 +84,22 @@ class RewardModel:
         fitting = sorted((at for at, row in enumerate(rows) if len(row) <= self.longest), key=lambda at: len(rows[at]))
         values: list[float | None] = [None] * len(rows)
         with torch.inference_mode():
-            for start in range(0, len(fitting), self.batch_size):
-                batch = fitting[start : start + self.batch_size]
-                raw = self.logits([rows[at] for at in batch])
-                for at, value in zip(batch, raw, strict=True):
-                    values[at] = (value - self.reading.mean) / self.reading.scale
+            raw = read_rewards(self.model, [rows[at] for at in fitting], self.reading.pad, batch_size=self.batch_size)
+        for at, value in zip(fitting, raw, strict=True):
+            values[at] = (value - self.reading.mean) / self.reading.scale
         return values, sum(len(rows[at]) for at in fitting)
 
-    def logits(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """The head's numbers for rows of tokens, padded on the right as in training."""
-        import torch
 
-        width = max(map(len, rows))
-        ids = torch.tensor([[*row, *[self.reading.pad] * (width - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-        device = self.model.device
-        found = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-        return [float(one) for one in found.float().squeeze(-1).tolist()]
+def read_rewards(model: Any, rows: Sequence[Sequence[int]], pad: int, *, batch_size: int) -> list[float]:
+    """The numbers that a model's head gives rows of tokens, padded on the right as in training."""
+    import torch
+
+    found: list[float] = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        width = max(map(len, batch))
+        ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in batch], device=model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch], device=model.device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        found += [float(one) for one in logits.float().squeeze(-1).tolist()]
+    return found

@@ -19,6 +19,8 @@ from selfimprove.trainers.rewards import find_reward
 
 READING = "reward.json"
 """In the folder of a reward model: how it reads texts."""
+RULES = ("rising",)
+"""The rules of this package, by name; others are declared by `declare_reward`."""
 Combine = Literal["mean", "min"]
 """How the rewards of several models become one: their mean, or the lowest (Coste et al., 2023)."""
 
@@ -67,6 +69,8 @@ def hash_vocabulary(tokenizer: Any) -> str:
 def read_reading(folder: str | Path) -> Reading:
     """How the reward model in a folder reads texts; raises ModelError where it holds none."""
     path = Path(folder) / READING
+    if not Path(folder).is_dir():
+        raise ModelError(f"{folder}: no such folder; 'path' names that of a reward model")
     if not path.is_file():
         raise ModelError(f"{folder}: is no reward model of a run (it has no {READING}); train one with 'reward'")
     try:
@@ -76,7 +80,7 @@ def read_reading(folder: str | Path) -> Reading:
 
 
 def check_rewards(values: Sequence[float | None], count: int, name: str) -> list[float | None]:
-    """The values that a reward gave, as numbers; raises TrainingError where one is none, or where some are missing."""
+    """The values that a reward gave, as numbers; raises TrainingError where one is no number, or some are missing."""
     if len(values) != count:
         raise TrainingError(
             f"the reward '{name}' gave {len(values)} values for {count} texts; it must give one for each"

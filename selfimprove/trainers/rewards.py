@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from selfimprove.errors import RecipeError, not_known
 from selfimprove.recipe.catalog import find, known, register
+from selfimprove.tasks.rising import grade_rising
 
 
 class Reward(Protocol):
@@ -23,9 +24,17 @@ def declare_reward(name: str, reward: Reward) -> None:
     register("reward", name, reward, reward)
 
 
+def rising(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float | None]:
+    """The points of the task `rising`: what a reward model of it is to learn."""
+    return [grade_rising(one, text) for one, text in zip(columns["question"], completions, strict=True)]
+
+
 def find_reward(name: str) -> Reward:
     """The reward of a name; raises RecipeError with the nearest one."""
     found: Reward | None = find("reward", name)
     if found is None:
         raise RecipeError(not_known("reward", name, known("reward")))
     return found
+
+
+declare_reward("rising", rising)

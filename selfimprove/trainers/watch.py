@@ -10,11 +10,13 @@ from typing import Any
 from selfimprove.errors import TrainingError
 from selfimprove.trainers.job import CURVE, Curve, Point, Report, TrainingJob
 
-LOGGED = {  # TRL's names of what is kept of each logged step of DPO
+LOGGED = {  # TRL's names of what is kept of each logged step of DPO, and of a reward model
     "rewards/margins": "margin",
     "rewards/accuracies": "accuracy",
     "logps/chosen": "chosen log-probability",
     "logps/rejected": "rejected log-probability",
+    "margin": "margin",
+    "accuracy": "accuracy",
 }
 OWN = "selfimprove/"
 """What the names of figures begin with that our trainers log beside TRL's; they are kept under what follows."""

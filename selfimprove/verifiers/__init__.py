@@ -11,6 +11,7 @@ from selfimprove.verifiers.gym import GymVerifier
 from selfimprove.verifiers.harness import FILTERS, HarnessVerifier
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.reference import MathVerifyVerifier
+from selfimprove.verifiers.rising import RisingVerifier
 from selfimprove.verifiers.text import TextVerifier
 
 __all__ = ["Verifier", "declare_verifier", "make_verifier"]
@@ -36,5 +37,6 @@ declare_verifier("text", TextVerifier)
 declare_verifier("choice", ChoiceVerifier)
 declare_verifier("math-verify", MathVerifyVerifier)
 declare_verifier("reasoning_gym", GymVerifier)
+declare_verifier("rising", RisingVerifier)
 for _name in FILTERS:
     declare_verifier(_name, HarnessVerifier)

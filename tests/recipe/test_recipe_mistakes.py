@@ -72,7 +72,8 @@ MISTAKES = [
     # Settings that do not fit each other.
     (
         "stages:\n  warmup: {}",
-        "{}:6: only the task 'arithmetic' has seed rationales; leave 'warmup' out and start from a pretrained model",
+        "{}:6: only the tasks 'arithmetic' and 'rising' have seed rationales; leave 'warmup' out and start from a "
+        "pretrained model",
     ),
     ("prompt:\n  style: few-shot", "{}:5: style 'few-shot' needs 'exemplars'"),
     ("prompt: {style: few-shot-cot}", "{}:5: style 'few-shot-cot' needs 'exemplars'"),

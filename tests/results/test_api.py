@@ -231,33 +231,33 @@ def foreign(notebook: dict[str, Any], tmp_path: Path) -> si.Run:
     shutil.copytree(notebook["run"].path, tmp_path / "theirs")
     home = tmp_path / "theirs" / "round-01"
     (tmp_path / "theirs" / "recipe.yaml").write_text(
-        "name: theirs\nflow: [generate, rank]\nstages: {rank: {best: 2}}\n"
+        "name: theirs\nflow: [generate, appraise]\nstages: {appraise: {best: 2}}\n"
     )
-    (home / "rank").mkdir()
+    (home / "appraise").mkdir()
     reward = pa.table({"id": ["b", "a"], "parents": [["x"], []], "value": [0.5, None], "round": [7, 7]})
-    pq.write_table(reward.slice(0, 1), home / "rank" / "reward-00000.parquet")
-    pq.write_table(reward.slice(1).append_column("rank", [[1]]), home / "rank" / "reward-00001.parquet")
-    (home / "rank" / "stage.json").write_text(json.dumps({"round": 1, "stage": "rank", "something": "else"}))
+    pq.write_table(reward.slice(0, 1), home / "appraise" / "appraisal-00000.parquet")
+    pq.write_table(reward.slice(1).append_column("rank", [[1]]), home / "appraise" / "appraisal-00001.parquet")
+    (home / "appraise" / "stage.json").write_text(json.dumps({"round": 1, "stage": "appraise", "something": "else"}))
     rationales = pq.read_table(home / "generate" / "rationale-00000.parquet")
     more = rationales.append_column("entropy", pa.array([0.5] * len(rationales)))
-    pq.write_table(more.slice(0, 3), home / "rank" / "rationale-00000.parquet")
+    pq.write_table(more.slice(0, 3), home / "appraise" / "rationale-00000.parquet")
     return si.load(tmp_path / "theirs")
 
 
 def test_a_run_of_another_version_is_shown_as_it_lies_there(notebook: dict[str, Any], foreign: si.Run) -> None:
     mine = notebook["run"]
-    assert foreign.recipe["flow"] == ["generate", "rank"]
-    assert foreign.kinds == sorted([*mine.kinds, "reward"])
-    rewards = foreign.records("reward")
+    assert foreign.recipe["flow"] == ["generate", "appraise"]
+    assert foreign.kinds == sorted([*mine.kinds, "appraisal"])
+    rewards = foreign.records("appraisal")
     assert list(rewards) == [
-        {"id": "a", "parents": [], "value": None, "rank": 1, "stage": "rank", "round": 1},
-        {"id": "b", "parents": ["x"], "value": 0.5, "rank": None, "stage": "rank", "round": 1},
+        {"id": "a", "parents": [], "value": None, "rank": 1, "stage": "appraise", "round": 1},
+        {"id": "b", "parents": ["x"], "value": 0.5, "rank": None, "stage": "appraise", "round": 1},
     ]
     assert rewards.to_arrow().to_pylist() == list(rewards) and len(rewards) == 2
     assert [one.accuracy for one in foreign.rounds] == [one.accuracy for one in mine.rounds]
-    assert len(foreign.traces(stage="rank")) == 3
-    assert {one.stage for one in foreign.traces(round=1)} == {"evaluate", "generate", "rank"}
-    ranked = foreign.traces(stage="rank")[0]
+    assert len(foreign.traces(stage="appraise")) == 3
+    assert {one.stage for one in foreign.traces(round=1)} == {"appraise", "evaluate", "generate"}
+    ranked = foreign.traces(stage="appraise")[0]
     assert ranked.problem.question and ranked.rationale == next(
         one.rationale for one in mine.traces(round=1, stage="generate") if one.id == ranked.id
     )
@@ -272,10 +272,10 @@ def test_a_verdict_that_lies_there_twice_makes_one_trace_a_row(notebook: dict[st
 
 
 def test_a_damaged_file_of_an_unknown_kind_harms_only_those_who_ask_for_it(foreign: si.Run) -> None:
-    (foreign.path / "round-01" / "rank" / "reward-00001.parquet").write_bytes(b"PAR1, not at all")
+    (foreign.path / "round-01" / "rank" / "appraisal-00001.parquet").write_bytes(b"PAR1, not at all")
     assert len(foreign.traces()) and foreign.rounds[-1].n == 8
     with pytest.raises(si.SelfImproveError, match="a file cannot be read"):
-        len(foreign.records("reward"))
+        len(foreign.records("appraisal"))
 
 
 def test_a_run_that_goes_on_has_rounds_without_figures(notebook: dict[str, Any], tmp_path: Path) -> None:

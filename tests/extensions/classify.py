@@ -11,14 +11,14 @@ from selfimprove.settings import Settings
 from selfimprove.stages.base import Desk, Stage, chunks, declare
 
 
-class Ranked(Record):
+class Classified(Record):
     """What a model says of a text; parents: the rationale."""
 
-    kind: ClassVar[str] = "ranked"
+    kind: ClassVar[str] = "classified"
     value: float
 
 
-class Rank(Settings):
+class Classify(Settings):
     """Score every sample."""
 
     path: str
@@ -26,7 +26,7 @@ class Rank(Settings):
     part_size: PositiveInt = 256
 
 
-class Best(Settings):
+class Pick(Settings):
     """Keep the best samples of each problem."""
 
     keep: PositiveInt = 1
@@ -34,14 +34,14 @@ class Best(Settings):
     """Pair the best with the worst instead."""
 
 
-def load(desk: Desk[Rank]) -> tuple[Any, Any]:
+def load(desk: Desk[Classify]) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     path = desk.settings.path
     return AutoTokenizer.from_pretrained(path), AutoModelForSequenceClassification.from_pretrained(path).eval()
 
 
-def rank(samples: Sequence[Rationale], desk: Desk[Rank]) -> Iterator[Record]:
+def classify(samples: Sequence[Rationale], desk: Desk[Classify]) -> Iterator[Record]:
     import torch
 
     tokenizer, model = desk.once(load)
@@ -49,11 +49,11 @@ def rank(samples: Sequence[Rationale], desk: Desk[Rank]) -> Iterator[Record]:
     for one in samples:
         ids = tokenizer(desk.prompts.render(problems[one.problem]) + one.text, return_tensors="pt")
         with torch.no_grad():
-            yield Ranked(parents=(one.id,), value=float(model(**ids).logits[0, 0]))
+            yield Classified(parents=(one.id,), value=float(model(**ids).logits[0, 0]))
 
 
-def best(samples: Sequence[Rationale], desk: Desk[Best]) -> Iterator[Record]:
-    value = {one.parents[0]: one.value for one in desk.read(Ranked)}
+def pick(samples: Sequence[Rationale], desk: Desk[Pick]) -> Iterator[Record]:
+    value = {one.parents[0]: one.value for one in desk.read(Classified)}
     value |= {
         one.rationale: float(one.outcome == "correct") for one in desk.read(Verdict) if one.rationale not in value
     }
@@ -74,17 +74,18 @@ def best(samples: Sequence[Rationale], desk: Desk[Best]) -> Iterator[Record]:
                 )
         if desk.settings.pairs and order and value[order[0].id] > value[order[-1].id]:
             yield Preference(parents=(order[0].id, order[-1].id), prompt=prompt, chosen=order[0].text,
-                             rejected=order[-1].text, margin=1.0, source="rank", group=problem.group)  # fmt: skip
+                             rejected=order[-1].text, margin=1.0, source="classify", group=problem.group)  # fmt: skip
 
 
 declare(Stage(
-    name="rank", version=1, settings=Rank, writes=Ranked, run=rank, asks="policy", needs=(Problem, Rationale),
-    uses=("prompt", "open prompt", "model"), reads=lambda round: round.every(Problem, Rationale),
+    name="classify", version=1, settings=Classify, writes=Classified, run=classify, asks="policy",
+    needs=(Problem, Rationale), uses=("prompt", "open prompt", "model"),
+    reads=lambda round: round.every(Problem, Rationale),
     parts=lambda desk: chunks(desk.read(Rationale), desk.settings.part_size),
-    say=lambda desk: f"{mean([one.value for one in desk.written(Ranked)] or [0.0]):.3f} on average",
+    say=lambda desk: f"{mean([one.value for one in desk.written(Classified)] or [0.0]):.3f} on average",
 ))  # fmt: skip
 declare(Stage(
-    name="best", version=1, settings=Best, writes=Decision, also=(Example, Preference), run=best, needs=(Rationale,),
-    uses=("prompt", "open prompt"), reads=lambda round: round.every(Problem, Rationale, Verdict, Ranked),
+    name="pick", version=1, settings=Pick, writes=Decision, also=(Example, Preference), run=pick, needs=(Rationale,),
+    uses=("prompt", "open prompt"), reads=lambda round: round.every(Problem, Rationale, Verdict, Classified),
     parts=lambda desk: [desk.read(Rationale)],
 ))  # fmt: skip

@@ -1,0 +1,97 @@
+"""Pairs that people, or judges of others, chose between, from a file."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TaskError
+from selfimprove.records import Problem, replace_surrogates
+from selfimprove.tasks.base import read_text
+from selfimprove.tasks.scored import compare_dialogues, make_choice
+
+NAME = "scored/pairs"  # the task that their problems name
+SCORES = ("score_chosen", "score_rejected")
+TURNS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}  # hh-rlhf's, for conversations of several turns
+
+
+@dataclass(frozen=True)
+class HumanPair:
+    """A problem whose answer is preferred to its other option, by a margin between 0 and 1."""
+
+    problem: Problem
+    margin: float = 1.0
+
+
+def load_pairs(path: Path) -> list[HumanPair]:
+    """Pairs of a JSONL file, packed by gzip or not: hh-rlhf's `chosen` and `rejected` as whole dialogues, or `prompt`
+    with `chosen` and `rejected` as texts or as lists of messages. With `score_chosen` and `score_rejected` the margin
+    is the difference of the two as a share of the largest one in the file; a pair whose scores say otherwise, or are
+    equal, is left out. Raises TaskError with the file and the line."""
+    found: list[tuple[Problem, float | None]] = []
+    left_out = 0
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise TaskError(f"{where}: not JSON ({error})") from None
+        if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
+            raise TaskError(f"{where}: expected an object with 'chosen' and 'rejected'")
+        problem, ahead = _read_pair(row, where), _read_scores(row, where)
+        if problem is None or (ahead is not None and ahead <= 0):
+            left_out += 1
+        else:
+            found.append((problem, ahead))
+    if not found:
+        why = f"; its {left_out} pairs do not answer one prompt differently, or are ties" if left_out else ""
+        raise TaskError(f"{path}: holds no pair{why}")
+    most = max((ahead for _, ahead in found if ahead is not None), default=1.0)
+    pairs = [HumanPair(problem, 1.0 if ahead is None else ahead / most) for problem, ahead in found]
+    return list({one.problem.id: one for one in pairs}.values())
+
+
+def _read_pair(row: dict[str, Any], where: str) -> Problem | None:
+    """The problem of a row; None where the two texts do not answer one prompt in different words."""
+    if "prompt" not in row and isinstance(row["chosen"], str):
+        return compare_dialogues(row, NAME, where)
+    prompt = row.get("prompt")
+    (before, chosen), (others, rejected) = (_read_response(row[name], where, name) for name in ("chosen", "rejected"))
+    if before != others:
+        return None
+    if prompt is None:
+        prompt = before
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise TaskError(f"{where}: 'prompt' is not a text")
+    prompt, chosen, rejected = map(replace_surrogates, (prompt, chosen, rejected))
+    if not chosen.strip() or not rejected.strip() or chosen == rejected:
+        return None
+    return make_choice(prompt, chosen, [rejected], NAME)
+
+
+def _read_response(given: Any, where: str, name: str) -> tuple[str, str]:
+    """What is before the response as a prompt, and the response: of a list of messages the last one."""
+    if isinstance(given, str):
+        return "", given
+    messages = given if isinstance(given, list) else []
+    if not messages or not all(isinstance(one, dict) and isinstance(one.get("content"), str) for one in messages):
+        raise TaskError(f"{where}: '{name}' is neither a text nor a list of messages")
+    *before, last = messages
+    if len(before) == 1:
+        return before[0]["content"], last["content"]
+    turns = "".join(f"{TURNS.get(one.get('role'), TURNS['user'])}{one['content']}" for one in before)
+    return turns + TURNS["assistant"].rstrip() if turns else "", last["content"]
+
+
+def _read_scores(row: dict[str, Any], where: str) -> float | None:
+    """By how much the chosen text is ahead, None where the file has no scores."""
+    scores = [row.get(name) for name in SCORES]
+    if scores == [None, None]:
+        return None
+    numbers = [float(one) for one in scores if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(numbers) < len(scores) or not all(map(math.isfinite, numbers)):
+        raise TaskError(f"{where}: 'score_chosen' and 'score_rejected' must be two numbers")
+    return numbers[0] - numbers[1]

@@ -1,0 +1,141 @@
+"""Reward models through TRL: Bradley-Terry on pairs, of which each text is encoded as it will be when it is scored."""
+
+from copy import deepcopy
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from selfimprove.engines.models import find_whole, load_model, read_longest
+from selfimprove.errors import TrainingError
+from selfimprove.recipe.launch import SHARDED
+from selfimprove.trainers.adapters import add_adapter
+from selfimprove.trainers.common import Rows, make_arguments, place, train_with
+from selfimprove.trainers.job import Report, RewardJob, TrainResult
+from selfimprove.trainers.reward_model import build_reward_model, make_reading, read_rewards
+from selfimprove.trainers.rewarding import READING, Reading, encode_text
+from selfimprove.trainers.tokens import read_rows
+
+MEASURED = 500  # pairs by whose texts rewards are brought to one scale
+TEXTS = ("chosen", "rejected")
+RIGHT = "right"  # the column with the probability that a pair's label is right
+
+
+def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
+    """Train and save to `job.output`, continuing from the newest whole checkpoint; raises TrainingError.
+
+    What is saved is a sequence classifier of one label that any tool loads, an adapter merged into it, and beside it
+    how it reads texts.
+    """
+    made: dict[str, Any] = {}
+
+    def load(job: RewardJob) -> tuple[Any, Any]:
+        model, tokenizer = load_model(job.model, base=job.base, dtype=job.dtype, device=place(job))
+        longest = min(job.settings.max_length, read_longest(find_whole(job.model, job.base)) or job.settings.max_length)
+        reading = made["reading"] = make_reading(tokenizer, chat=job.chat, longest=longest)
+        reward = build_reward_model(model.requires_grad_(), pad=reading.pad, seed=job.seed)
+        if job.settings.lora:
+            reward = add_adapter(reward, job.settings.lora, base=job.model, seed=job.seed, task="SEQ_CLS")
+        tokenizer = deepcopy(tokenizer)  # others share it
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(reading.pad)  # which trainers give the model
+        return reward, tokenizer
+
+    def tokenize(tokenizer: Any) -> Rows:
+        rows = made["rows"] = tokenize_pairs(job, tokenizer, made["reading"])
+        return rows
+
+    def save(model: Any, folder: Path) -> None:
+        _save(model, folder, made["rows"], made["reading"])
+
+    make = _make_trainer(job, made)
+    return train_with(job, report, tokenize, make, load=load, save=save)
+
+
+def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
+    def make(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+        import torch
+        from trl import RewardConfig, RewardTrainer
+        from trl.trainer.reward_trainer import DataCollatorForPreference
+
+        reading: Reading = made["reading"]
+        plain = DataCollatorForPreference(pad_token_id=reading.pad)
+
+        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+            return {**plain(rows), RIGHT: torch.tensor([row[RIGHT] for row in rows])}
+
+        class SoftLabels(RewardTrainer):  # type: ignore[misc]
+            """Counts a pair as right with its probability, and else the other way round."""
+
+            _signature_columns: Any
+
+            def _set_signature_columns_if_needed(self) -> None:
+                super()._set_signature_columns_if_needed()
+                self._signature_columns = [*dict.fromkeys([*self._signature_columns, RIGHT])]
+
+            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
+                right = inputs.pop(RIGHT)
+                loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
+                chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
+                # -log σ(-x) is -log σ(x) + x, so that of a pair that is wrong with some probability only this is added.
+                loss = loss + ((1 - right) * (chosen - rejected - inputs.get("margin", 0.0))).mean()
+                return (loss, outputs) if return_outputs else loss
+
+        columns = {"data_collator": collate if RIGHT in rows.data.column_names else plain}
+        trainer = (SoftLabels if RIGHT in rows.data.column_names else RewardTrainer)(
+            model=model,
+            args=make_arguments(
+                RewardConfig, job, len(rows.data), center_rewards_coefficient=job.settings.center or None
+            ),
+            train_dataset=rows.data,
+            processing_class=tokenizer,
+            optimizers=(optimizer, None),
+            **columns,
+        )
+        if trainer.accelerator.distributed_type in SHARDED:
+            raise TrainingError("a reward model is not trained with its weights spread over processes; take 'ddp'")
+        return trainer
+
+    return make
+
+
+def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
+    """Rows in TRL's columns of token ids; a pair is left out whole where a text of it is too long, and where its texts
+    are cut out of longer ones: the model will be asked about whole ones."""
+    from datasets import Dataset
+
+    pairs = read_rows(job.examples, ["prompt", "chosen", "rejected", "ends", "margin"], [])
+    settings = job.settings
+    columns: dict[str, list[Any]] = {"chosen_ids": [], "rejected_ids": []}
+    margins: list[float] = []
+    for row in pairs:
+        chosen, rejected = (
+            encode_text(tokenizer, row["prompt"], row[name], reading) for name in ("chosen", "rejected")
+        )
+        if row["ends"] and max(len(chosen), len(rejected)) <= reading.longest:
+            columns["chosen_ids"].append(chosen)
+            columns["rejected_ids"].append(rejected)
+            margins.append(row["margin"])
+    if not margins:
+        raise TrainingError(
+            f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {reading.longest}'"
+        )
+    if settings.margin:
+        columns["margin"] = [settings.margin * one for one in margins]
+    if settings.labels == "soft":
+        columns[RIGHT] = [(1 + one) / 2 for one in margins]
+    return Rows(Dataset.from_dict(columns), len(pairs) - len(margins))
+
+
+def _save(model: Any, folder: Path, rows: Rows, reading: Reading) -> None:
+    """Save the whole classifier, and how it reads texts with mean and deviation of what it gives those it has seen."""
+    import torch
+
+    if hasattr(model, "peft_config"):
+        model = model.merge_and_unload()
+    model.eval()
+    some = rows.data.select(range(min(MEASURED, len(rows.data))))
+    texts = [list(one) for name in ("chosen_ids", "rejected_ids") for one in some[name]]
+    with torch.inference_mode():
+        rewards = read_rewards(model, texts, reading.pad, batch_size=64)
+    reading = reading.model_copy(update={"mean": fmean(rewards), "scale": pstdev(rewards) or 1.0})
+    model.save_pretrained(folder)
+    (folder / READING).write_text(reading.model_dump_json(indent=1))
