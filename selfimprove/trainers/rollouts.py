@@ -17,7 +17,17 @@ from selfimprove.engines.transformers import LiveEngine
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Sampling
-from selfimprove.records import Earned, Problem, Rationale, Record, Rollout, Verdict, derive_seed, replace_surrogates
+from selfimprove.records import (
+    AnyRecord,
+    Earned,
+    Problem,
+    Rationale,
+    Record,
+    Rollout,
+    Verdict,
+    derive_seed,
+    replace_surrogates,
+)
 from selfimprove.store import StageFolder
 from selfimprove.trainers.job import RlJob
 from selfimprove.trainers.watch import OWN
@@ -27,7 +37,6 @@ BLOCK = 16
 """Times at which texts are written whose records stand in one file of a kind."""
 LOGGED = {"entropy": "entropy", "kl": "KL a token", "clip_ratio/region_mean": "clipped ratios"}
 """Figures that TRL logs, by what they are called here."""
-KINDS = (Rationale, Verdict, Rollout)
 
 
 @dataclass
@@ -130,17 +139,18 @@ class Rollouts:
         """The batches of a block that were on disk when the checkpoint was saved that training goes on from."""
         if not batches:
             return []
-        there = {
-            kind: self._folder.read_part(kind, number) for kind in KINDS if self._folder.has_part(kind.kind, number)
-        }
-        rollouts = [one for one in there.get(Rollout, []) if isinstance(one, Rollout)]
+
+        def read(kind: type[AnyRecord]) -> list[AnyRecord]:
+            return self._folder.read_part(kind, number) if self._folder.has_part(kind.kind, number) else []
+
+        rollouts = read(Rollout)
         steps = sorted({one.step for one in rollouts})[:batches]
         if len(steps) < batches:
             raise TrainingError(
                 f"{self._folder.file(Rollout.kind, number)}: texts that were trained on are gone; run again with "
                 f"--redo {self._folder.path.name}"
             )
-        known = {one.id: one for kind in (Rationale, Verdict) for one in there.get(kind, [])}
+        known: dict[str, Record] = {one.id: one for one in (*read(Rationale), *read(Verdict))}
         return [
             [one for rollout in rollouts if rollout.step == step
              for one in (*(known[parent] for parent in rollout.parents), rollout)]
