@@ -292,16 +292,14 @@ def test_an_open_stage_keeps_what_its_trainer_left(tmp_path: Path) -> None:
 # --- completion and version
 
 
-def test_the_version_and_a_shells_completion(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_version_and_a_shells_completion(place: Path) -> None:
     assert call("--version", folder=place).stdout == "selfimprove 0.1.0\n"
-    assert "complete -o default" in call("--show-completion", "bash", folder=place).stdout
-    given = {"_SELFIMPROVE_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
     for words, found in (
         ("selfimprove status sm", ["small"]),
         ("selfimprove run arith", ["arithmetic"]),
         ("selfimprove list", ["list"]),
     ):
-        asked = {**given, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        asked = {"_SELFIMPROVE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         before = {name: os.environ.get(name) for name in asked}
         os.environ.update(asked)
         try:
