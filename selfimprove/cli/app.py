@@ -45,6 +45,7 @@ for command in (
     look.status,
     look.traces,
     look.show,
+    look.compare,
     look.report,
     look.view,
     look.export,

@@ -89,6 +89,36 @@ def show(
     print_record(Query(find_run(run, runs), memory=TO_SHOW), id_)
 
 
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="Runs, or rounds of them: mine/round-02.", autocompletion=complete_runs
+        ),
+    ],
+    round_: Annotated[
+        int | None, typer.Option("--round", help="Of all of them; the last evaluated one without it.")
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="Problems that were won, and that were lost, to show.")] = 0,
+    json_: Json = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare runs with the first one on the held-out problems that they share: accuracy, what was won and lost."""
+    import json
+
+    from selfimprove.records.columns import terminal_width
+    from selfimprove.results.compare import describe, pair_sides, read_side, to_json
+
+    if len(names) < 2:
+        raise UsageError("Name two runs or more, or two rounds of one: mine/round-00 mine/round-02.")
+    sides = [read_side(name, runs, round_) for name in names]
+    pairs = pair_sides(sides)
+    if json_:
+        typer.echo(json.dumps(to_json(sides, pairs), indent=2))
+    else:
+        typer.echo("\n".join(describe(sides, pairs, show, terminal_width())))
+
+
 def export(
     run: RunName,
     out: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file; with --inspect a folder.")],

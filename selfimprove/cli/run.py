@@ -23,8 +23,16 @@ def run(
     ] = None,
     on: Annotated[str | None, typer.Option(help="ray: spread it over a cluster.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="With --on ray: so many processes load the model.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A run for each of these seeds, one after the other: 0..4, or 0,3,7.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="A run for each of these values; several make every combination."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="With --seeds or --grid: print the report as JSON.")] = False,
 ) -> None:
-    """Run a recipe; the same command again continues where it stopped."""
+    """Run a recipe, or a sweep of it over seeds and settings; the same command again continues where it stopped."""
     from contextlib import nullcontext
 
     from selfimprove.recipe.file import load_recipe
@@ -32,20 +40,29 @@ def run(
     from selfimprove.results.status import print_status
     from selfimprove.running.loop import run_loop
     from selfimprove.running.progress import watching
+    from selfimprove.running.sweep import make_variants
     from selfimprove.store import RunFolder
 
     if on not in (None, "ray") or (workers and not on):
         raise UsageError("--on takes 'ray', and --workers goes with it.")
     changes = [*read_overrides(set_, model, name, runs), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
+    if seeds or grid:
+        from selfimprove.cli.sweep import run_sweep
+
+        variants = make_variants(loaded.name, seeds, grid or [])
+        recipes = [load_recipe(recipe, [*changes, *one.changes]) for one in variants]  # all mistakes come first
+        run_sweep(variants, recipes, runs, redo=redo or [], spread=spread if on else None, as_json=json_)
+        return
     folder = RunFolder(runs / loaded.name)
-    with watching(folder) as report, _spread(loaded) if on else nullcontext() as runner:
+    with watching(folder) as report, spread(loaded) if on else nullcontext() as runner:
         run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
     print_status(folder)
     check_judged(folder)
 
 
-def _spread(recipe: "Recipe") -> "OnRay":
+def spread(recipe: "Recipe") -> "OnRay":
+    """What makes the parts of stages on a cluster."""
     from selfimprove.running.cluster import OnRay
 
     return OnRay(recipe.ray)

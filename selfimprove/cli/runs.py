@@ -28,10 +28,12 @@ def ask(question: str, yes: bool) -> bool:
 
 def rm(names: RunNames, yes: Yes = False, runs: Runs = Path("runs")) -> None:
     """Remove runs with all that they hold; one that is at work, or that another run began from, stays."""
-    from selfimprove.running.upkeep import remove_run, show_size, size_of
+    from selfimprove.running.upkeep import check_run, remove_run, show_size, size_of
     from selfimprove.store import find_run
 
-    found = [find_run(name, runs) for name in names]
+    found = [find_run(name, runs) for name in dict.fromkeys(names)]
+    for one in found:
+        check_run(one)
     sizes = [size_of(one.path) for one in found]
     for one, size in zip(found, sizes, strict=True):
         typer.echo(f"{one.path}: {show_size(size)}")
@@ -76,8 +78,10 @@ def gc(
     began from: the run can go on, be followed back and be evaluated as before. A checkpoint that is gone is trained
     again by --redo.
     """
+    from selfimprove.errors import SelfImproveError
     from selfimprove.records.columns import lay_out, terminal_width
-    from selfimprove.running.upkeep import find_needless, free, show_size
+    from selfimprove.records.printable import printable
+    from selfimprove.running.upkeep import find_needless, free, is_working, show_size
     from selfimprove.store import RunFolder, find_run
     from selfimprove.store.run import RECIPE
 
@@ -85,8 +89,16 @@ def gc(
         folders = [find_run(name, runs) for name in names]
     else:
         folders = [RunFolder(path.parent) for path in sorted({*runs.glob(f"*/{RECIPE}"), *runs.glob(f"*/*/{RECIPE}")})]
-        folders = [one for one in folders if one.working() is None]  # one that is named is refused by its lock
-    found = [(folder, needless) for folder in folders if (needless := find_needless(folder, runs, keep))]
+        folders = [one for one in folders if not is_working(one)]  # one that is named is refused by its lock
+    found = []
+    for folder in folders:
+        try:
+            if needless := find_needless(folder, runs, keep):
+                found.append((folder, needless))
+        except SelfImproveError as error:  # of all runs, one that is damaged is left alone
+            if names:
+                raise
+            typer.echo(printable(str(error)), err=True)
     for _, needless in found:
         rows = [[show_size(one.size), f"{one.path}: {one.why}"] for one in needless]
         typer.echo("\n".join(lay_out(rows, terminal_width())))

@@ -16,7 +16,7 @@ def init(
     """Write a small folder to start from: a recipe, a constitution and problems, with comments."""
     for path in write_start(Path(name), model):
         typer.echo(path)
-    typer.echo(f"next: cd {name} && selfimprove run recipe.yaml")
+    typer.echo(f"next: cd {name} && selfimprove run {Path(name).resolve().name}.yaml")
 
 
 def write_start(folder: Path, model: str | None) -> Iterator[Path]:
@@ -28,11 +28,16 @@ def write_start(folder: Path, model: str | None) -> Iterator[Path]:
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", called):
         raise SelfImproveError(f"init: '{called}' is no name for a run: letters, digits, '.', '_' and '-'")
     texts = {path.name: path.read_text("utf-8") for path in sorted(find_shipped("policies/start").iterdir())}
-    recipe = texts["recipe.yaml"].replace("name: start", f"name: {json.dumps(called)}", 1)
+    # Not `recipe.yaml`: a folder that holds one is taken for a run's.
+    recipe = (
+        texts.pop("recipe.yaml")
+        .replace("recipe.yaml", f"{called}.yaml")
+        .replace("name: start", f"name: {json.dumps(called)}", 1)
+    )
     recipe = recipe.replace("selfimprove status start", f"selfimprove status {called}")
     if model is not None:
         recipe = re.sub(r"^model: .*$", lambda _: f"model: {{path: {json.dumps(model)}}}", recipe, flags=re.MULTILINE)
-    texts["recipe.yaml"] = recipe
+    texts[f"{called}.yaml"] = recipe
     for file in texts:
         if (folder / file).exists():
             raise SelfImproveError(f"init: {folder / file} is there already, and nothing was written; name another one")

@@ -18,7 +18,7 @@ def terminal_width() -> int:
 
 
 def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lines of at most `width` cells, as far as no cell but the last of a row is wider.
+    """Lines of at most `width` cells.
 
     All columns but the last are as wide as their longest cell, and the last one is wrapped. Where less than `NARROWEST`
     is left for it, each cell has a line of its own.
@@ -41,14 +41,9 @@ def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
 
 
 def _stacked(row: Sequence[str], width: int) -> list[str]:
-    first, *others = row
-    indent = " " * GAP
-    return [
-        first,
-        *(
-            line
-            for cell in others
-            if cell
-            for line in textwrap.wrap(cell, width, initial_indent=indent, subsequent_indent=indent)
-        ),
-    ]
+    """A cell under the other, all but the first one set in."""
+    lines = []
+    for at, cell in enumerate(row):
+        indent = " " * (GAP if at else len(cell) - len(cell.lstrip()))
+        lines += textwrap.wrap(cell.strip(), width, initial_indent=indent, subsequent_indent=indent)
+    return lines

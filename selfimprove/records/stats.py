@@ -23,6 +23,19 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     return 0.0 if correct == 0 else center - half, 1.0 if correct == n else center + half
 
 
+def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
+    """Student's 95% interval of the mean of a few values (Student, 1908), within `bounds`; None of fewer than two."""
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.stats import t
+
+    mean = sum(values) / n
+    error = math.sqrt(sum((one - mean) ** 2 for one in values) / (n - 1) / n)
+    half = float(t.ppf(0.975, n - 1)) * error
+    return max(bounds[0], mean - half), min(bounds[1], mean + half)
+
+
 def mcnemar(won: int, lost: int) -> float:
     """The two-sided p-value of the exact McNemar test (McNemar, 1947) on discordant pairs; 1 where there are none."""
     from scipy.stats import binomtest

@@ -28,17 +28,18 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.name} was {_show(self.before)} and is {_show(self.now)}"
+        return f"{self.name} was {show_value(self.before)} and is {show_value(self.now)}"
 
     @property
     def undo(self) -> str | None:
         """What `--set` takes to have the value of before again; None where that is more than a value."""
         if NOT_THERE in (self.before, self.now) or isinstance(self.before, BaseModel):
             return None
-        return f"{self.name}={_show(self.before)}" if len(_show(self.before)) <= 40 else None
+        return f"{self.name}={show_value(self.before)}" if len(show_value(self.before)) <= 40 else None
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """A setting's value as one reads it in a line."""
     if isinstance(value, BaseModel):
         return "there"
     if value == NOT_THERE:

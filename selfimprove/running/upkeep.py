@@ -12,9 +12,9 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Checkpoint, Promotion, hash_text
 from selfimprove.records.files import read_bounded
 from selfimprove.store import Manifest, RunFolder, StageFolder
-from selfimprove.store.links import ROUND_NAME
+from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.manifest import MANIFEST, seal_manifest
-from selfimprove.store.parts import PARTIAL, write_text
+from selfimprove.store.parts import PARTIAL, named_errors, write_text
 from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, SEALED
 from selfimprove.store.stage import CHECKPOINT
 
@@ -41,6 +41,14 @@ def show_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def is_working(folder: RunFolder) -> bool:
+    """Whether a process is at work on a run, or it cannot be told."""
+    try:
+        return folder.working() is not None
+    except StoreError:
+        return True
+
+
 def used_by(folder: RunFolder, runs: Path) -> list[str]:
     """The other runs under a folder whose recipes or first checkpoints name something that lies in a run."""
     inside = folder.path.resolve()
@@ -48,18 +56,22 @@ def used_by(folder: RunFolder, runs: Path) -> list[str]:
 
 
 def _named_by_others(folder: RunFolder, runs: Path) -> Iterator[tuple[RunFolder, Path]]:
-    """The paths that the recipes of other runs name; one that cannot be read names none."""
+    """The paths that the recipes of other runs name."""
     for recipe in sorted({*runs.glob(f"*/{RECIPE}"), *runs.glob(f"*/*/{RECIPE}")}):
         other = RunFolder(recipe.parent)
-        if other.path.resolve() == folder.path.resolve():
-            continue
-        try:
-            data = other.recipe().model_dump(mode="json")
-        except (SelfImproveError, OSError):
-            continue
-        for text in _texts(data):
-            if "/" in text and len(text) < 4096 and "\n" not in text:
-                yield other, Path(os.path.realpath(text))
+        if other.path.resolve() != folder.path.resolve():
+            yield from ((other, path) for path in _named_by(other))
+
+
+def _named_by(run: RunFolder) -> Iterator[Path]:
+    """The paths that a run's recipe names; none where it cannot be read."""
+    try:
+        data = run.recipe().model_dump(mode="json")
+    except (SelfImproveError, OSError):
+        return
+    for text in _texts(data):
+        if "/" in text and len(text) < 4096 and "\n" not in text:
+            yield Path(os.path.realpath(text))
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -81,19 +93,30 @@ def _check_unused(folder: RunFolder, runs: Path, what: str) -> None:
         )
 
 
+def check_run(folder: RunFolder) -> None:
+    """Raise StoreError where a folder is none that a run has made: a recipe of a user's own may lie in any folder."""
+    if folder.path.is_symlink():
+        raise is_link(folder.path)
+    with named_errors(folder.path / RECIPE):
+        first = read_bounded(folder.path / RECIPE, MAX_TEXT).partition("\n")[0]
+    if not first.startswith(SEALED):
+        raise StoreError(f"{folder.path}: is no run, because no run wrote its {RECIPE}; nothing was done")
+
+
 def remove_run(folder: RunFolder, runs: Path) -> None:
     """Remove a run; raises StoreError where a process is at work on it, or another run began from it."""
+    check_run(folder)
     _check_unused(folder, runs, "removed")
-    with folder:
+    with folder, named_errors(folder.path):
         shutil.rmtree(folder.path)
 
 
 def move_run(folder: RunFolder, name: str, runs: Path) -> Path:
     """Rename a run; raises StoreError where it is at work, another run needs it, or the name is taken."""
+    check_run(folder)
     _check_unused(folder, runs, "moved")
     target = _free(name, runs)
-    with folder:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with folder, named_errors(target):
         folder.path.rename(target)
     _rename(target, name)
     return target
@@ -101,6 +124,7 @@ def move_run(folder: RunFolder, name: str, runs: Path) -> Path:
 
 def copy_run(folder: RunFolder, name: str, runs: Path) -> Path:
     """Copy a run; raises StoreError where it is at work, or the name is taken."""
+    check_run(folder)
     target = _free(name, runs)
     halfway = target.with_name(target.name + COPYING)
     with folder:
@@ -154,10 +178,11 @@ def find_needless(folder: RunFolder, runs: Path, latest: int = LATEST) -> list[N
     Records stay, all of them. Checkpoints stay of round 0, of the `latest` rounds that were begun, of the one that was
     promoted last, of rewards and judges, of what these were trained on top of, and what another run began from.
     """
+    check_run(folder)
     stages = list(folder.stages())
     closed = {stage.key: stage for stage in stages if stage.closed}
-    keep = _kept_paths(folder, closed, max((stage.key[0] for stage in stages), default=0), latest)
-    outside = [path for _, path in _named_by_others(folder, runs)]
+    named = {*_named_by(folder), *(path for _, path in _named_by_others(folder, runs))}
+    keep = _kept_paths(folder, closed, max((stage.key[0] for stage in stages), default=0), latest, named)
     found: list[Needless] = []
     for stage in closed.values():
         for left in sorted(stage.path.glob(f"*{PARTIAL}")):
@@ -165,28 +190,28 @@ def find_needless(folder: RunFolder, runs: Path, latest: int = LATEST) -> list[N
         if (work := stage.path / TRAINING).is_dir():
             found.append(Needless(work, size_of(work), "a trainer's own, and its training is done", stage, False))
         weights = stage.path / CHECKPOINT
-        inside = str(weights.relative_to(folder.path))
-        if not weights.is_dir() or weights.is_symlink() or inside in keep:
-            continue
-        if any(path.is_relative_to(weights.resolve()) for path in outside):
-            continue
-        why = f"the run goes on from a later round than {stage.key[0]}"
-        found.append(Needless(weights, size_of(weights), why, stage, True))
+        if weights.is_dir() and not weights.is_symlink() and str(weights.relative_to(folder.path)) not in keep:
+            why = f"the run goes on from a later round than {stage.key[0]}"
+            found.append(Needless(weights, size_of(weights), why, stage, True))
     return found
 
 
-def _kept_paths(folder: RunFolder, closed: dict[tuple[int, str], StageFolder], last: int, latest: int) -> set[str]:
-    """The checkpoints that stay, by their paths in the run."""
-    made = [(stage, one) for stage in closed.values() for one in stage.read(Checkpoint)]
+def _kept_paths(
+    folder: RunFolder, closed: dict[tuple[int, str], StageFolder], last: int, latest: int, named: set[Path]
+) -> set[str]:
+    """The checkpoints that stay, by their paths in the run; `named` are paths that recipes name."""
     promoted: str | None = None
     for key in sorted(closed):
         for promotion in closed[key].read(Promotion):
             promoted = promotion.checkpoint
-    kept = [
-        one
-        for stage, one in made
-        if stage.key[0] == 0 or stage.key[0] > last - latest or one.id == promoted or one.role != "policy"
-    ]
+
+    def stays(stage: StageFolder, one: Checkpoint) -> bool:
+        place = (folder.path / one.path).resolve()
+        recent = stage.key[0] == 0 or stage.key[0] > last - latest
+        used = any(path.is_relative_to(place) for path in named)
+        return recent or used or one.id == promoted or one.role != "policy"
+
+    kept = [one for stage in closed.values() for one in stage.read(Checkpoint) if stays(stage, one)]
     paths = {one.path for one in kept} | {one.base for one in kept if one.base}
     root = str(folder.path.resolve()) + os.sep
     return {path.removeprefix(root) for path in paths}

@@ -111,8 +111,8 @@ def test_init_writes_a_folder_that_runs_as_it_is(tmp_path: Path) -> None:
     build_model(shape, tmp_path / "model", seed=1)
     done = call("init", "mine", "--model", str(tmp_path / "model"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "next: cd mine && selfimprove run recipe.yaml" in done.stdout
-    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"recipe.yaml", "constitution.yaml", "problems.csv"}
+    assert "next: cd mine && selfimprove run mine.yaml" in done.stdout
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"mine.yaml", "constitution.yaml", "problems.csv"}
     assert call("constitution", "check", "constitution.yaml", "--strict", folder=tmp_path / "mine").returncode == 0
     # Somebody writes who knows every second answer; a real model is trained, with an adapter.
     with (tmp_path / "mine/problems.csv").open(newline="") as file:
@@ -123,7 +123,7 @@ def test_init_writes_a_folder_that_runs_as_it_is(tmp_path: Path) -> None:
         return f"The answer is {int(known[asked]) + seed % 2}."
 
     run = RunFolder(tmp_path / "runs/mine")
-    recipe = load_recipe(str(tmp_path / "mine/recipe.yaml"), ["rounds=1", "engine.threads=1", "sft.epochs=1"])
+    recipe = load_recipe(str(tmp_path / "mine/mine.yaml"), ["rounds=1", "engine.threads=1", "sft.epochs=1"])
     run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(write))
     assert len(run.stage(0, "problems").read(Problem)) == 8
     closed = {stage.path.name for stage in run.stages() if stage.closed}
@@ -132,8 +132,7 @@ def test_init_writes_a_folder_that_runs_as_it_is(tmp_path: Path) -> None:
     assert again.returncode == 2 and "is there already, and nothing was written" in again.stderr
     assert call("init", "a b", folder=tmp_path).returncode == 2
     assert (
-        "path: HuggingFaceTB/"
-        in (call("init", "plain", folder=tmp_path), tmp_path / "plain/recipe.yaml")[1].read_text()
+        "path: HuggingFaceTB/" in (call("init", "plain", folder=tmp_path), tmp_path / "plain/plain.yaml")[1].read_text()
     )
 
 
@@ -159,6 +158,26 @@ def test_runs_are_removed_renamed_and_copied(place: Path, tmp_path: Path) -> Non
         assert shown.returncode == 0 and "round 1 generate," not in shown.stdout
     assert call("rm", "other", "newer", "--yes", folder=tmp_path).returncode == 0
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_of_ones_own_with_a_recipe_in_it_is_no_run(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/recipe.yaml").write_text("name: mine\nmodel: {path: m}\ntrain: {name: arithmetic}\n")
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    shutil.copytree(place / "runs", tmp_path / "elsewhere")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/link").symlink_to(tmp_path / "elsewhere/small")
+    for arguments, message in (
+        (("rm", "mine"), "mine: is no run, because no run wrote its recipe.yaml; nothing was done"),
+        (("mv", "mine", "x"), "is no run"),
+        (("cp", "mine", "x"), "is no run"),
+        (("gc", "mine"), "is no run"),
+        (("rm", "link"), "link"),
+    ):
+        done = call(*arguments, "--yes", folder=tmp_path)
+        assert done.returncode == 2 and message in done.stderr, arguments
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "elsewhere/small/recipe.yaml").is_file() and (tmp_path / "runs/link").is_symlink()
 
 
 @pytest.mark.parametrize(
@@ -218,6 +237,10 @@ def test_a_run_goes_on_after_gc_as_if_nothing_had_gone(place: Path, tmp_path: Pa
     manifest = run.stage(1, "sft").manifest()
     assert manifest is not None and manifest.metrics[FREED] > 0 and run.stage(1, "sft").closed
     assert call("gc", "freed", "--yes", folder=tmp_path).stdout == "nothing to free in 1 run\n"
+    (runs / "torn").mkdir()
+    (runs / "torn/recipe.yaml").write_text("name: [")
+    others = call("gc", folder=tmp_path)
+    assert "torn: is no run" in others.stderr and "runs/small/round-01/sft/checkpoint" in others.stdout
     # What it says of itself, its lineage, and its best checkpoint are as before.
     assert record_ids(run) == record_ids(RunFolder(runs / "small"))
     assert call("status", "freed", folder=tmp_path).returncode == 0
@@ -255,6 +278,7 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
     """Promoted in round 2 and rolled back since; a judge of round 1, the base of an adapter, another run's start."""
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
+    run.write_recipe(load_recipe("arithmetic"))
     trained = {at: Checkpoint(path=f"round-{at:02d}/sft/checkpoint", method="sft", weights=str(at)) for at in range(8)}
     trained[7] = trained[7].model_copy(update={"base": "round-03/sft/checkpoint"})
     trained[7] = Checkpoint(**trained[7].model_dump(exclude={"id"}))
@@ -281,6 +305,8 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
 
 def test_an_open_stage_keeps_what_its_trainer_left(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.write_recipe(load_recipe("arithmetic"))
     disk = run.stage(1, "sft", "f")
     disk.begin({})
     (disk.path / "training/checkpoint-2").mkdir(parents=True)
@@ -292,16 +318,14 @@ def test_an_open_stage_keeps_what_its_trainer_left(tmp_path: Path) -> None:
 # --- completion and version
 
 
-def test_the_version_and_a_shells_completion(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_version_and_a_shells_completion(place: Path) -> None:
     assert call("--version", folder=place).stdout == "selfimprove 0.1.0\n"
-    assert "complete -o default" in call("--show-completion", "bash", folder=place).stdout
-    given = {"_SELFIMPROVE_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
     for words, found in (
         ("selfimprove status sm", ["small"]),
         ("selfimprove run arith", ["arithmetic"]),
         ("selfimprove list", ["list"]),
     ):
-        asked = {**given, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        asked = {"_SELFIMPROVE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         before = {name: os.environ.get(name) for name in asked}
         os.environ.update(asked)
         try:

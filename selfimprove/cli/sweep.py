@@ -1,0 +1,63 @@
+"""A sweep, as `selfimprove run --seeds … --grid …` does it: one run after the other, then what they came to."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from selfimprove.recipe import Recipe
+    from selfimprove.running.sweep import Variant
+
+
+def run_sweep(
+    variants: "Sequence[Variant]",
+    recipes: "Sequence[Recipe]",
+    runs: Path,
+    *,
+    redo: Sequence[str],
+    spread: "Callable[[Recipe], AbstractContextManager[Any]] | None",
+    as_json: bool,
+) -> None:
+    """Run every variant, continuing those that were begun; raises SelfImproveError at the end where some failed."""
+    from selfimprove.errors import SelfImproveError, UnreachableError
+    from selfimprove.running.loop import run_loop
+    from selfimprove.running.progress import watching
+    from selfimprove.store import RunFolder
+
+    failed: list[str] = []
+    for at, recipe in enumerate(recipes, 1):
+        folder = RunFolder(runs / recipe.name)
+        typer.echo(f"{folder.path}: run {at} of {len(recipes)}", err=as_json)
+        watched = nullcontext() if as_json else watching(folder)
+        try:
+            with watched as report, spread(recipe) if spread else nullcontext() as runner:
+                run_loop(recipe, folder, report=report, redo=redo, runner=runner)
+        except UnreachableError:  # nor would the others reach it
+            raise
+        except SelfImproveError as error:
+            failed.append(f"{recipe.name}: {error}")
+            typer.echo(failed[-1], err=True)
+    print_sweep(variants, runs, as_json)
+    if failed:
+        raise SelfImproveError(f"{len(failed)} of {len(recipes)} runs failed, the first one: {failed[0]}")
+
+
+def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> None:
+    """Print what the runs came to."""
+    from selfimprove.records.columns import lay_out, terminal_width
+    from selfimprove.results.sweep import describe, read_outcome, to_json
+
+    found = [read_outcome(one, runs) for one in variants]
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=2))
+        return
+    width = terminal_width()
+    typer.echo("\n".join(describe(found, width)))
+    typer.echo("")
+    typer.echo(
+        "\n".join(lay_out([["next", f"selfimprove compare {' '.join(one.name for one in variants[:4])}"]], width))
+    )

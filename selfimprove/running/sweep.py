@@ -1,0 +1,93 @@
+"""The runs of a sweep: each combination of settings with each seed, a run of its own that goes on where it stopped."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfimprove.errors import RecipeError
+
+MOST = 1000  # runs of one sweep
+LONGEST = 100  # characters of a run's name
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of a sweep."""
+
+    name: str
+    settings: tuple[str, ...]
+    """Those of the grid, as `--set` takes them."""
+    seed: int | None
+
+    @property
+    def changes(self) -> list[str]:
+        """What `--set` takes to make the run's recipe."""
+        seed = [] if self.seed is None else [f"seed={self.seed}"]
+        return [*self.settings, *seed, f"name={self.name}"]
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds of `0..4`, of `0,3,7`, or of both mixed; raises RecipeError."""
+    found: list[int] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d{1,9})(?:\.\.(\d{1,9}))?\s*", part)
+        first = int(ends[1]) if ends else 0
+        last = int(ends[2]) if ends and ends[2] else first
+        if not ends or last < first or last - first >= MOST:
+            raise RecipeError(f"--seeds {text}: expected seeds such as 0..4 or 0,3,7")
+        found += range(first, last + 1)
+    if len(set(found)) < len(found):
+        raise RecipeError(f"--seeds {text}: a seed stands there twice")
+    return found
+
+
+def read_grid(text: str) -> tuple[str, list[str]]:
+    """The setting and the values of `key=value,value,…`; a comma in brackets parts nothing. Raises RecipeError."""
+    key, equals, rest = text.partition("=")
+    values, depth, begin = [], 0, 0
+    for at, letter in enumerate(rest):
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            values.append(rest[begin:at].strip())
+            begin = at + 1
+    values.append(rest[begin:].strip())
+    if not key.strip() or not equals or not all(values):
+        raise RecipeError(f"--grid {text}: expected key=value,value such as generate.samples=4,8")
+    if len(set(values)) < len(values):
+        raise RecipeError(f"--grid {text}: a value stands there twice")
+    return key.strip(), values
+
+
+def make_variants(base: str, seeds: str | None, grids: Sequence[str]) -> list[Variant]:
+    """Every combination, the seeds of one after the other; raises RecipeError where they are no sweep.
+
+    A run is called by the end of each setting's key and its value, `mine-samples-8-seed-0`.
+    """
+    read = [read_grid(one) for one in grids]
+    keys = [key for key, _ in read]
+    for key in keys:
+        if keys.count(key) > 1 or key in ("name", "seed"):
+            why = "--seeds chooses seeds" if key == "seed" else "stands there twice or names the run"
+            raise RecipeError(f"--grid {key}: {why}")
+    chosen: list[int | None] = list(read_seeds(seeds)) if seeds else [None]
+    combinations = list(itertools.product(*(values for _, values in read)))
+    if len(combinations) * len(chosen) > MOST:
+        raise RecipeError(f"a sweep of {len(combinations) * len(chosen):,} runs; at most {MOST:,} are possible")
+    found: dict[str, Variant] = {}
+    for values in combinations:
+        settings = tuple(f"{key}={value}" for key, value in zip(keys, values, strict=True))
+        for seed in chosen:
+            name = _name(base, keys, values, seed)
+            if name in found or len(name) > LONGEST:
+                name = f"{name[: LONGEST - 5]}-{len(found) + 1:04d}"
+            found[name] = Variant(name, settings, seed)
+    return list(found.values())
+
+
+def _name(base: str, keys: Sequence[str], values: Sequence[str], seed: int | None) -> str:
+    parts = [base]
+    for key, value in zip(keys, values, strict=True):
+        parts += [key.rpartition(".")[2], value.rstrip("/").rpartition("/")[2]]
+    parts += [] if seed is None else ["seed", str(seed)]
+    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.") or "x" for part in parts)
