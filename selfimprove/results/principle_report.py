@@ -8,9 +8,9 @@ from rich.text import Text
 
 from selfimprove.constitution.adherence import FIGURES
 from selfimprove.constitution.show import word_diff
-from selfimprove.records.console import SafeConsole
+from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.printable import MAX_SHOWN, one_line
-from selfimprove.results.status import constitution_table, make_table
+from selfimprove.results.status import constitution_table
 from selfimprove.running.figures import read_manifests
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query
@@ -28,16 +28,8 @@ def print_report(query: Query, console: Console | None = None) -> None:
     # Narrow enough for 80 columns.
     names = (
         "principle",
-        "drawn",
-        "found",
-        "changed",
-        "kept",
-        "won",
-        "check",
-        "re-\nfused",
-        "leaks",
-        "cop-\nied",
-        "tokens",
+        *("found of\ndrawn", "kept of\nchanged", "won", "check"),
+        *("re-\nfused", "leaks", "cop-\nied", "tokens"),
     )
     for constitution in dict.fromkeys(row["constitution"] for row in rows):
         mine = [row for row in rows if row["constitution"] == constitution]
@@ -56,10 +48,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
         before, after = (f"{row[name] / row['checked']:.0%}" for name in ("passed_before", "passed_after"))
         check = f"{before} → {after}"
     won = f"{row['won']}/{row['compared']}" if row["compared"] else ""
-    counts = (row["drawn"], row["found"], row["changed"], row["kept"])
+    counts = (f"{row['found']}/{row['drawn']}", f"{row['kept']}/{row['changed']}")
     return [
         row["principle"],
-        *map(str, counts),
+        *counts,
         won,
         check,
         *(str(row[one]) for one in ("refusals", "leaks", "copied", "tokens")),

@@ -12,9 +12,8 @@ from selfimprove.prompting.prompts import Continuation
 from selfimprove.prompting.triggers import Trigger
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Checkpoint, Outcome, Rationale, Verdict, Vote, digest
-from selfimprove.records.console import SafeConsole
+from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import holm, mcnemar, wilson
-from selfimprove.results.status import make_table
 from selfimprove.running.engine_slot import load_with_recipe
 from selfimprove.running.loop import run_loop
 from selfimprove.running.report import Report

@@ -1,10 +1,10 @@
 """What a run reached: accuracy with intervals, the funnel from sampled to trained, time and tokens."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,7 @@ from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion, Record
-from selfimprove.records.console import SafeConsole
+from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
@@ -22,6 +22,7 @@ from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.query import Query
+from selfimprove.store.rules import Funnel
 from selfimprove.trainers.tokens import describe_origins
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -166,9 +167,11 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_rounds_table(evaluations, _read_closed(folder, manifests, Promotion)))
         if any(sum(one.n > 0 for one in sum_by_task(found)) > 1 for found in evaluations.values()):
             console.print(_tasks_table(evaluations))
-        if any(one.n for found in evaluations.values() for one in found):
-            console.print(_levels_table(evaluations))
-        console.print(_funnel_table(query))
+        for table in _levels_tables(evaluations, console.width):
+            console.print(table)
+        console.print(_funnel_table(funnels := read_funnels(query)))
+        if any(one.again for one in funnels.values()):
+            console.print(_again_table(funnels))
         if checks := read_cross_checks(query):
             console.print(_cross_checks_table(checks))
     if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
@@ -230,22 +233,7 @@ def _state(folder: RunFolder) -> str:
         state = "finished"
     else:
         state = f"stopped{' in ' + last.name if last else ''}"
-    return f"{folder.path}: {state}, {recipe.rounds} rounds, seed {recipe.seed}"
-
-
-def make_table(title: str, *names: str, left: tuple[str, ...] = ()) -> Table:
-    """An empty table in the form of all that are printed."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        min_width=len(title),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for name in names:
-        table.add_column(name, justify="left" if name in left else "right")
-    return table
+    return f"{folder.path}: {state}, {recipe.rounds} round{'s' * (recipe.rounds != 1)}, seed {recipe.seed}"
 
 
 def _rounds_table(evaluations: dict[int, list[Evaluation]], promotions: dict[int, list[Promotion]]) -> Table:
@@ -291,21 +279,21 @@ def _tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     return table
 
 
-def _funnel_table(query: Query) -> Table:
-    # Narrow enough for 80 columns; what was tried again stands as correct of tried, and only where it was.
-    funnels = read_funnels(query)
-    again = list(dict.fromkeys(name for one in funnels.values() for name in one.again))
-    names = ["round", "sampled", "correct", "steps\nok", "wrong\nstep", *again, "kept"]
+def _funnel_table(funnels: Mapping[int, Funnel]) -> Table:
+    names = ["round", "sampled", "correct", "steps ok", "wrong step", "kept"]
     voted = any(one.kept_vote for one in funnels.values())
-    names += [*(f"by\n{name}" for name in again), *(["by\nvote"] if voted else []), "un-\ndecided"]
-    table = make_table("From sampled to trained", *names)
+    table = make_table("From sampled to trained", *names, *(["by vote"] if voted else []), "undecided")
     for round_, one in funnels.items():
-        tried = [one.again.get(name) for name in again]
-        row: list[Any] = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason]
-        row += [f"{each.correct}/{each.written}" if each else "" for each in tried]
-        row += [one.kept, *(each.kept if each else "" for each in tried)]
-        row += [*([one.kept_vote] if voted else []), one.undecided]
-        table.add_row(*map(str, row))
+        row = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.kept]
+        table.add_row(*map(str, [*row, *([one.kept_vote] if voted else []), one.undecided]))
+    return table
+
+
+def _again_table(funnels: Mapping[int, Funnel]) -> Table:
+    table = make_table("What was tried again", "round", "stage", "written", "correct", "kept", left=("stage",))
+    for round_, found in funnels.items():
+        for name, one in found.again.items():
+            table.add_row(str(round_), name, *map(str, (one.written, one.correct, one.kept)))
     return table
 
 
@@ -324,7 +312,9 @@ def _cross_checks_table(checks: list[dict[str, Any]]) -> Table:
 
 def _votes_table(votes: list[dict[str, Any]], manifests: list[Manifest]) -> Table:
     """How far samples agree; where answers are known, what the majority is worth beside a single sample."""
-    columns = ("round", "stage", "problems", "samples", "agree", "ties", "no answer", "majority", "single sample")
+    columns = (
+        "round", "stage", "problems", "samples", "agree", "ties", "no\nanswer", "majority", "single\nsample",
+    )  # fmt: skip
     table = make_table("Votes over several samples", *columns, left=("stage",))
     measured = {(one.round, one.stage): one.metrics.get("self-consistency") for one in manifests}
     for one in votes:
@@ -363,10 +353,10 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
     columns = (
         "round",
         "pairs",
-        "log-probability of the chosen",
-        "of the rejected",
-        "DPO loss",
-        "margin above 0",
+        "log-probability\nof the chosen",
+        "of the\nrejected",
+        "DPO\nloss",
+        "margin\nabove 0",
         "note",
     )
     table = make_table("Preference pairs, before and after DPO", *columns, left=("note",))
@@ -392,19 +382,23 @@ def _preferences_table(manifests: list[Manifest]) -> Table:
     return table
 
 
-def _levels_table(evaluations: dict[int, list[Evaluation]]) -> Table:
-    levels = sorted({(one.task, one.level) for found in evaluations.values() for one in found if one.n})
-    table = make_table("Held-out accuracy by level", "round")
-    for task, level in levels:
-        table.add_column(f"{task} {level}" if len({one for one, _ in levels}) > 1 else str(level), justify="right")
-    for round_, found in evaluations.items():
-        cells = []
-        for key in levels:
-            mine = [one for one in found if (one.task, one.level) == key]
-            n = sum(one.n for one in mine)
-            cells.append(f"{sum(one.correct for one in mine) / n:.0%}" if n else "")
-        table.add_row(str(round_), *cells)
-    return table
+def _levels_tables(evaluations: dict[int, list[Evaluation]], width: int) -> Iterator[Table]:
+    """A table of the levels, or of one task's after the other's; where there are many, they go on in the next one."""
+    there = sorted({(one.task, one.level) for found in evaluations.values() for one in found if one.n})
+    for task in dict.fromkeys(name for name, _ in there):
+        levels = [level for name, level in there if name == task]
+        if levels == [0]:  # problems without one
+            continue
+        of = f", {task}" if len({name for name, _ in there}) > 1 else ""
+        many = max(1, (width - len("round ")) // len("  100%"))
+        for at in range(0, len(levels), many):
+            shown = levels[at : at + many]
+            table = make_table(f"Held-out accuracy by level{of}", "round", *map(str, shown))
+            for round_, found in evaluations.items():
+                mine = [[one for one in found if (one.task, one.level) == (task, level)] for level in shown]
+                counts = [(sum(one.correct for one in each), sum(one.n for one in each)) for each in mine]
+                table.add_row(str(round_), *(f"{correct / n:.0%}" if n else "" for correct, n in counts))
+            yield table
 
 
 def _cut_off(manifests: list[Manifest]) -> str:
@@ -427,7 +421,7 @@ def _stages_table(manifests: list[Manifest]) -> Table:
             name,
             f"{wall:.1f}",
             f"{model:.1f}",
-            f"{engine.idle / wall:.0%}" if engine.loaded and wall else "",
+            "" if engine.share is None else f"{engine.share:.0%}",
             f"{sum(one.seconds.cpu for one in mine):.1f}",
             str(tokens) if tokens else "",
             f"{tokens / model:.0f}" if tokens and model else "",

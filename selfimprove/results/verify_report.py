@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfimprove.records.console import SafeConsole
+from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.printable import one_line
 from selfimprove.records.stats import wilson
 from selfimprove.results.verify_file import OUTCOMES, Totals
@@ -42,10 +41,7 @@ def print_totals(totals: Totals, console: Console | None = None) -> None:
 
 
 def _table(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, min_width=len(title))
-    for name in names:
-        table.add_column(name, justify="right" if name in ("count", "share", "of") else "left", overflow="fold")
-    return table
+    return make_table(title, *names, left=tuple(one for one in names if one not in ("count", "share", "of")))
 
 
 def _outcomes_table(totals: Totals, judged: int) -> Table:

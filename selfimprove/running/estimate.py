@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from selfimprove.constitution.adherence import to_judge
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
-from selfimprove.records.console import SafeConsole
+from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.flow_tree import draw_flow
@@ -60,6 +58,7 @@ class Estimate:
     """Whether an earlier round did the same, and the range is one of chance and not of what is possible."""
 
 
+TEXTS = ("stage", "state")  # columns
 OTHERWISE = "made with another recipe"
 SPREAD = 1.5  # how far one round may be from the next, to both sides
 SHORT = 16  # texts may be so much shorter than they may be at most
@@ -263,11 +262,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     session = Session(recipe, folder)
     check_training(session)
     rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session)
-    table = Table(
-        title=f"{folder.path}: {recipe.description}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for name in ("stage", "state", "tokens", "time"):
-        table.add_column(name, justify="left" if name in ("stage", "state") else "right")
+    table = make_table(f"{folder.path}: {recipe.description}", *("stage", "state", "tokens", "time"), left=TEXTS)
     total: list[Estimate] = []
     changed: list[PlannedStage] = []
     for stage in session.plan.values():

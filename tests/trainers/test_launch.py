@@ -18,6 +18,7 @@ from selfimprove.engines.models import hash_weights
 from selfimprove.errors import RecipeError, TrainingError
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import POLICIES
+from selfimprove.records.files import SEAL
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_command, launch_training, runs_in_child
@@ -119,14 +120,16 @@ def test_two_processes_share_a_batch_and_train_what_one_does(model: Path, tmp_pa
     # Whole batches: several processes fill up a short last one with rows from the beginning.
     one = make_job(model, tmp_path / "one", quick(), rows=12)
     train_sft(one)
-    two = make_job(model, tmp_path / "two", quick(launch_config="ddp", processes=2), rows=12)
+    together = quick(launch_config="ddp", processes=2, checkpoint_every=None)
+    two = make_job(model, tmp_path / "two", together, rows=12).model_copy(update={"save_after": 0.0})
     result = launch_training(two)
+    assert list(two.workspace.glob("checkpoint-*/trainer_state.json"))  # by the first one's clock, all together
     assert (result.processes, result.steps) == (2, 6)
     assert read_curve(two).curve == result.curve  # of the first process alone
     assert result.peaks["ram"] > 50_000_000
-    before, alone, together = (load_file(folder / "model.safetensors") for folder in (model, one.output, two.output))
+    before, alone, both = (load_file(folder / "model.safetensors") for folder in (model, one.output, two.output))
     moved = max(float((alone[name] - before[name]).abs().max()) for name in before)
-    apart = max(float((alone[name] - together[name]).abs().max()) for name in before)
+    apart = max(float((alone[name] - both[name]).abs().max()) for name in before)
     # The sums are taken in another order, so the last bits differ; other rows or another rate would be seen.
     assert apart < moved / 1000
     assert hash_weights(two.output) != hash_weights(model)
@@ -151,7 +154,7 @@ def test_a_killed_child_is_one_line_and_the_next_try_goes_on(whom: str, model: P
     job = make_job(model, tmp_path, settings, steps=300)
 
     def kill() -> None:
-        while not list(job.workspace.glob("checkpoint-*/trainer_state.json")):
+        while not list(job.workspace.glob(f"checkpoint-*/{SEAL}")):  # one without it is not gone on from
             time.sleep(0.05)
         launcher, *_, trainer = sorted(children_of(job.workspace))
         os.kill(launcher if whom == "launcher" else trainer, signal.SIGKILL)
