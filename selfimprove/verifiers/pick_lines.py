@@ -64,7 +64,8 @@ _MARK = re.compile(
     r"|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
     r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
-    r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is|, definitely|, clearly|, for sure)?[\s.!]{0,9}$)|\b[Pp]refer ([A-Z])\b"
+    r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is|, definitely|, clearly|, for sure)?[\s.!]{0,9}$)"
+    r"|\b[Pp]refer ([A-Z])\b"
 )
 _HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
 
