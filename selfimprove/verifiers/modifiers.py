@@ -18,7 +18,7 @@ _FUNCTIONS = (
 )
 _CHANGED = re.compile(
     rf"(?:\b(?:twice|double|triple|thrice|quadruple|half|times|plus|minus|{_FUNCTIONS}\s(?:of|than|to))"
-    r"|\b(?:divisible|multiplied|divided|increased|decreased|reduced) by|%\sof"
+    r"|\b(?:divisible|multiplied|divided) by|%\sof"
     r"|\b(?:(?:far|away|different|differs?) from|clos(?:e|er) to|(?:other|different|smaller|larger|bigger) than))"
     r"(?:\s(?:the|about|exactly|as (?:much|many|large|big|old|long) as|(?:the )?number))?\s?[$€£]?\s?$",
     re.IGNORECASE,

@@ -27,7 +27,7 @@ _NOT_BEFORE = re.compile(
     r"(?:\b(?:not|than|instead of|nor|unlike|except|all but|anything but|never|hardly|partially|partly|far from"
     r"|over|beats|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out|almost \w{2,10}|consider(?:ed|ing)?"
     r"|tempted by|(?:at )?first(?: I)? (?:thought|guess(?:ed)?|said|chose)(?: of)?|initially(?: I)? \w{2,10}"
-    r"|used to \w{2,10})"
+    r"|used to \w{2,10}|prefer \W?[A-Z]\W? to)"
     r"|n['’]t(?: be)?)"
     r"\s(?:(?:option|choice|the|an?|in|considered|entirely|\w{2,20}ly)\s){0,3}$",
     re.IGNORECASE,
@@ -59,10 +59,13 @@ _MARK = re.compile(
     r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
     r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|[Aa]ns) ([A-Z]|[a-z](?=[\s.!)]{0,9}$))(?![\w'’])|^([A-Za-z])\??$"
     r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |my |clearly |most |much )?"
-    r"(?:correct|right|best|better|answer|pick|choice)\b|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best"
-    r"|better|the (?:most|best) sense)\b|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
+    r"(?:correct|right|best|better|answer|pick|choice|likely|likeliest)\b"
+    r"|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better|the (?:most|best) sense)\b"
+    r"|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
     r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
+    r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is|, definitely|, clearly|, for sure)?[\s.!]{0,9}$)"
+    r"|\b[Pp]refer ([A-Z])\b"
 )
 _HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
 

@@ -26,6 +26,8 @@ _GOES_ON = re.compile(  # a formula that only begins with a number
 )
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NOT_BUT = re.compile(r"not\s[^.\n]{1,30}?\bbut\s(?:rather\s)?", re.IGNORECASE)
+# What was computed is said once more: `9 + 9, which is 18`.
+_AGAIN = re.compile(r",\s(?:which (?:is|equals|makes|gives)|that is|namely|i\.?e\.?,?|so)\s(?=[-$\\(]{0,3}\d)")
 _SIGN_WORD = re.compile(r"(?:negative|minus)\s(?=[$\d.])", re.IGNORECASE)
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,300}>>")
 CHOICE = re.compile(r"\d[^\n.\d]{0,20}\s(?:or|to)\s")  # two numbers, and not one
@@ -130,6 +132,9 @@ def read_value(rest: str, start: int, whole: bool) -> Statement:
         return Statement(said, start, start + last.end(), doubt=_look_before(plain, last.start()) or doubt)
     ending = next((one for one in _END.finditer(plain) if one[0] != ";" or "=" not in plain[one.end() :]), None)
     clause = plain[: ending.start() if ending else len(plain)].strip(" .*_`\"'")
+    again = None if whole else list(_AGAIN.finditer(clause))
+    if again:
+        return read_value(clause[again[-1].end() :], start + again[-1].end(), whole)
     said = clause if whole else last_side(clause, numbers)
     doubt = Doubt(unclear=clause) if said != clause and read_number(said) and _limits(clause, said) else CERTAIN
     return Statement(said, start, start + len(clause), doubt=doubt)

@@ -34,6 +34,7 @@ _TOKEN = re.compile(
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\s?(?:\{(\d{1,20})\}|(\d))")
 # Words behind a formula: `5\\sqrt2 square units`, `9 (apples)`.
 _BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2}){1,6}[²³]?)\)?\.?$")
+_TIMES = re.compile(r"(?<=\d) [xX] (?=\d)")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{1,60}")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", "%", "!"}  # what a unit may follow
@@ -41,7 +42,7 @@ _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", 
 
 def tokenize(text: str) -> list[Token]:
     text = _REPEATING.sub(_repeating, text.strip())
-    text = without_unit(text)
+    text = _TIMES.sub(" * ", without_unit(text))
     if not text.isascii():
         text = _SUPERSCRIPTS.sub(lambda one: f"^{{{one[0].translate(_PLAIN_SUPERSCRIPT)}}}", text).translate(SIGNS)
     tokens: list[Token] = []

@@ -35,6 +35,7 @@ _LABEL = re.compile(
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
+_OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
@@ -129,7 +130,7 @@ def read_end(text: str, whole: bool) -> Statement | None:
     found = _read_first(plain, whole) or read_last_display(plain, whole)
     if found:
         return found
-    line = _QUOTES.sub("", _EMOJI.sub("", line))
+    line = _OPENING.sub("", _QUOTES.sub("", _EMOJI.sub("", line)))
     item = _ITEM.match(line)
     if item and read_number(line[item.end() :].strip(" .*_`$")):  # an item of a list, or a decimal
         return Statement(line[item.end() :], 0, len(text), announced=False, doubt=Doubt(unclear=line))

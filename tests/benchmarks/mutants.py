@@ -84,7 +84,7 @@ MUTANTS = (
         "        kind = read_kind(line, options)\n        if kind:",
         "        kind = read_kind(line, options)\n        if False:"),
     Mutant("choices", "denials", "pick_lines",
-        "if _NOT_BEFORE.search(before) or _NOT_AFTER.match(line, end):", "if False:"),
+        "if _NOT_BEFORE.search(before) or NOT_AFTER.match(line, end):", "if False:"),
     Mutant("choices", "taken back", "pick_lines",
         "found = [next(group for group in one.groups() if group) for one in _ALSO.finditer(tail)]", "return []"),
     Mutant("choices", "both A and C", "options", "if len(letters) > 1 else []", "if False else []"),

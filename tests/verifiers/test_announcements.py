@@ -382,6 +382,7 @@ REPEATED = [
     "A: ", "\nA: 1", "\n= 1", "∴", "✅ ", "\\begin{align}", "$$\n", "\\[\n", "**1**\n", "answer - ", "answer to a ",
     "\\boxed{",
     "\\boxed{1} and ", "A? No. ", "**A**", "“B”", "I choose ", "B. ", "none of the ", "1 for 2 of 3 ", "\U0001f600",
+    "half of 1 ", "is it 1? ", "step 1 ", "not sure 1 ", "答案1以上", "la respuesta mil 1 ", "B over A. ", "almost B. ",
 ]  # fmt: skip
 
 
