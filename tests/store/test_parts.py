@@ -31,6 +31,7 @@ from selfimprove.records import (
     Proposal,
     Record,
     Revision,
+    Reward,
     Vote,
     derive_seed,
 )
@@ -57,6 +58,8 @@ RECORDS: list[Record] = [
     ),
     make_verdict(RATIONALE),
     make_verdict(RATIONALE, "incorrect", ["correct", "incorrect", "undecided"]),
+    Reward(parents=("r", "c"), value=None, by="rank", reward="model"),
+    Reward(parents=("r", "c", "d"), value=-0.1, by="rank", reward="model", members=(-0.1, 1e-300)),
     CrossCheck(parents=("r", "v"), first="correct", second="undecided", reason="x", verifier="math-verify", version=1),
     Critique(
         parents=("r", "c"),
