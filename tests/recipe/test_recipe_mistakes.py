@@ -17,7 +17,7 @@ train:
 INTEGER = "should be a valid integer, unable to parse string as an integer"
 
 NEEDS_REVISE = "needs the stage 'revise'"
-NO_ANSWER = f"{NEEDS_REVISE}: open prompts have no answer to go by"
+NO_ANSWER = f"{NEEDS_REVISE} or 'best' or 'rl': open prompts have no answer to go by"
 
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
 MISTAKES = [
@@ -228,7 +228,7 @@ OVERRIDES = [
     (
         "lr=1",
         "--set lr: unknown key 'lr'; elsewhere there is 'warmup.learning_rate', 'sft.learning_rate', "
-        "'dpo.learning_rate'",
+        "'reward.learning_rate'",
     ),
     (
         "prompt.max_tokens=9",
