@@ -242,7 +242,7 @@ def test_settings_that_compute_the_same_hash_the_same(one: Any, other: Any, same
 def test_stages_are_in_the_order_of_a_round() -> None:
     names = stage_names({})
     assert names.index("generate") < names.index("verify") < names.index("rationalize") < names.index("select")
-    assert names[-5:] == ["best", "dpo", "rl", "evaluate", "promote"]
+    assert names[-10:] == ["sft", "prefer", "reward", "rank", "label", "best", "dpo", "rl", "evaluate", "promote"]
 
 
 def test_a_path_on_the_command_line_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
