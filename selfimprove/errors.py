@@ -106,7 +106,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         return other
     slips = {one: _slips(name, one) for one in known}
     best = min(slips, key=lambda one: (slips[one], one), default=None)
-    if best is not None and slips[best] <= max(1, min(len(name), len(best)) // 3) and slips[best] < len(name):
+    # Of two letters a slip leaves one: 'lr' is no misspelt 'rl'.
+    if best is not None and slips[best] <= max(1, min(len(name), len(best)) // 3) and 2 * slips[best] < len(name):
         return best
     begun = [one for one in known if len(name) >= 3 and one.startswith(name)]
     return begun[0] if len(begun) == 1 else None

@@ -84,9 +84,8 @@ def say(desk: Desk[Rl]) -> str:
         return ""
     first, last = _ends(found)
     parts = [f"{name} {first[name]:.3g} to {last[name]:.3g}" for name in last if name in first and _is_told(name)]
-    for name, said in (("groups without difference", "of the groups without a difference"), ("cut off", "cut off")):
-        if last.get(name):
-            parts.append(f"{last[name]:.0%} {said}")
+    if same := last.get("groups without difference"):
+        parts.append(f"{same:.0%} of the problems without a text that was worth more than another")
     if undecided := _mean(found).get("undecided"):
         parts.append(f"{undecided:.0%} undecided, which gave no gradient")
     warning = "; WARNING: no text was worth more than another, so nothing was learned" if _is_flat(found) else ""

@@ -60,7 +60,7 @@ MISTAKES = {
     "frontier, verify, generate, select, sft, evaluate, promote": "small.yaml:{line}: 'verify' reads what 'generate' "
     "writes, which stands after it; move 'generate' before it",
     "frontier, generate, select, sft, evaluate, promote": "small.yaml:{line}: the stage 'select' needs the stage "
-    "'verify' or 'repair' or 'rationalize' or 'revise'",
+    "'verify' or 'repair' or 'rationalize' or 'revise' or 'rl'",
     "frontier, generate, verify, sft, evaluate, promote": "small.yaml:{line}: the stage 'sft' needs the stage 'select' "
     "or 'best'",
     "frontier, evaluate, select, sft, promote": "small.yaml:{line}: 'select' would take held-out texts of 'evaluate' "
@@ -73,7 +73,7 @@ MISTAKES = {
     "something else",
     "frontier, 3": "small.yaml:{line}: an entry of the flow is a stage's name, or a name and a stage: {{again: sft}}",
     "frontier, generate, verify, evaluate, promote": "small.yaml:{line}: nothing trains: a round needs the stage 'sft' "
-    "or 'dpo'",
+    "or 'dpo' or 'rl'",
 }
 
 

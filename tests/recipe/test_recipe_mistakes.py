@@ -17,7 +17,7 @@ train:
 INTEGER = "should be a valid integer, unable to parse string as an integer"
 
 NEEDS_REVISE = "needs the stage 'revise'"
-NO_ANSWER = f"{NEEDS_REVISE} or 'best': open prompts have no answer to go by"
+NO_ANSWER = f"{NEEDS_REVISE} or 'best' or 'rl': open prompts have no answer to go by"
 
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
 MISTAKES = [

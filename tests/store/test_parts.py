@@ -23,6 +23,7 @@ from selfimprove.records import (
     Critique,
     CrossCheck,
     Decision,
+    Earned,
     Evaluation,
     Example,
     Frontier,
@@ -32,6 +33,7 @@ from selfimprove.records import (
     Record,
     Revision,
     Reward,
+    Rollout,
     Vote,
     derive_seed,
 )
@@ -141,6 +143,20 @@ RECORDS: list[Record] = [
         margin=1 / 3,
         source="verdicts",
         group="g",
+    ),
+    Reward(parents=("r", "c"), value=-1 / 3, by="rank", reward="model", members=(-1.0, 1 / 3)),
+    Reward(parents=("r", "v"), value=None, by="gold", reward="verdict"),
+    Rollout(
+        parents=("r", "v"),
+        round=1,
+        step=4,
+        reward=-1 / 3,
+        parts=(Earned(reward="verifier", value=1.0), Earned(reward="é", value=-4 / 3)),
+        kl=-1e-9,
+        advantage=0.5,
+    ),
+    Rollout(
+        parents=("r",), round=1, step=0, reward=None, parts=(Earned(reward="a", value=None),), kl=None, advantage=0.0
     ),
     Checkpoint(path="round-01/sft/checkpoint", method="sft", weights="ab", base=None),
     Checkpoint(parents=("a",) * 1000, path="/m", method="base", weights="ab", base="/base"),
