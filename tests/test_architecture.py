@@ -103,7 +103,7 @@ VIEWER_MAY_IMPORT = {"recipe", "errors", "records", "shipping", "store", "consti
 # Where a package may be imported: in a package of ours, or in one module.
 HOMES = {
     "trl": {"trainers"},
-    "duckdb": {"store"},
+    "duckdb": {"store", "tasks.sql"},
     "networkx": {"records", "verifiers"},
     "pyarrow": {"store", "trainers", "results", "tasks.tables"},
     "peft": {"engines", "trainers"},

@@ -248,6 +248,8 @@ class DatasetTask(PoolTask):
     config: str | None = unhashed(None, "of a data set with several: which one")
     split: str = unhashed("train", "of a folder or a hub name: the part that is trained on")
     revision: str | None = unhashed(None, "of a hub name: a branch, a tag or a commit")
+    sql: str | None = None
+    """Of a .parquet file, or a folder of them: the rows that this SELECT gives of the table `data`."""
     question: str = "question"
     """The column of the question."""
     answer: str = "answer"

@@ -84,7 +84,7 @@ def describe_run(folder: RunFolder, name: str) -> RunLine:
 
 
 def _last_evaluation(closed: list[StageFolder]) -> StageFolder | None:
-    mine = [stage for stage in closed if stage.path.name == "evaluate" or stage.files_of(Evaluation)]
+    mine = [stage for stage in closed if stage.files_of(Evaluation)]
     return max(mine, key=lambda stage: stage.key[0], default=None)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Checkpoint, Promotion, hash_text
 from selfimprove.records.files import read_bounded
-from selfimprove.store import Manifest, RunFolder, StageFolder
+from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.manifest import MANIFEST, seal_manifest
 from selfimprove.store.parts import PARTIAL, named_errors, write_text
 from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, SEALED
 from selfimprove.store.stage import CHECKPOINT
+from selfimprove.trainers.trackers import FOLDER as REPORTED
 
 FREED = "weights freed"
 """Among the metrics of a stage whose checkpoint was taken away to free space: its bytes."""
@@ -127,9 +128,14 @@ def copy_run(folder: RunFolder, name: str, runs: Path) -> Path:
     check_run(folder)
     target = _free(name, runs)
     halfway = target.with_name(target.name + COPYING)
+
+    def leave_out(at: str, names: list[str]) -> set[str]:
+        """The lock, and what trackers were told: a copy is a run of its own to them."""
+        return {LOCK, REPORTED} & {*names} if Path(at) == folder.path else set()
+
     with folder:
         try:
-            shutil.copytree(folder.path, halfway, symlinks=True, ignore=lambda at, names: {LOCK} & {*names})
+            shutil.copytree(folder.path, halfway, symlinks=True, ignore=leave_out)
             halfway.rename(target)
         except (OSError, shutil.Error) as error:
             raise StoreError(f"{target}: could not be copied ({str(error)[:200]})") from None
@@ -240,19 +246,11 @@ def free(folder: RunFolder, needless: list[Needless], runs: Path, latest: int = 
 
 
 def _forget_weights(one: Needless) -> None:
+    """Have the stage be closed without its checkpoint; the hashes of what is gone stay in the manifest."""
     manifest = one.stage.manifest()
     assert manifest is not None
-
-    def rest(named: dict[str, object]) -> dict[str, object]:
-        return {name: value for name, value in named.items() if not name.startswith(f"{CHECKPOINT}/")}
-
-    changed: Manifest = manifest.model_copy(
-        update={
-            "files": rest(dict(manifest.files)),
-            "sizes": rest(dict(manifest.sizes)),
-            "metrics": {**manifest.metrics, FREED: one.size},
-        }
-    )
+    sizes = {name: size for name, size in manifest.sizes.items() if not name.startswith(f"{CHECKPOINT}/")}
+    changed = manifest.model_copy(update={"sizes": sizes, "metrics": {**manifest.metrics, FREED: one.size}})
     write_text(one.stage.path / MANIFEST, seal_manifest(changed))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from selfimprove.errors import TaskError
 from selfimprove.recipe.task_settings import DatasetTask
 from selfimprove.tasks.base import load_hub, read_text
+from selfimprove.tasks.sql import query_parquet
 
 FORMS = ".jsonl, .ndjson, .json, .csv, .tsv (also .gz), .parquet, .arrow, or a folder"
 HUB = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
@@ -54,6 +55,8 @@ Rows = Iterator[tuple[str, object]]
 def read_rows(path: str, settings: DatasetTask, columns: Columns, split: str) -> Rows:
     """The rows of a file, a folder or a data set of the hub, one after the other; raises TaskError."""
     file = Path(path).expanduser()
+    if settings.sql is not None:
+        return _numbered(query_parquet(file, settings.sql))
     if file.is_dir():
         return _read_folder(file, settings, columns, split)
     if not file.exists():

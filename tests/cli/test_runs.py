@@ -19,6 +19,7 @@ from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Promotion
 from selfimprove.records.columns import lay_out
+from selfimprove.running.figures import closed_rounds
 from selfimprove.running.find_model import find_best, locate_model
 from selfimprove.running.loop import run_loop
 from selfimprove.running.upkeep import FREED, find_needless, show_size
@@ -145,11 +146,13 @@ def test_runs_are_removed_renamed_and_copied(place: Path, tmp_path: Path) -> Non
     asked = call("rm", "small", folder=tmp_path)
     assert asked.returncode == 2 and "Nobody can be asked here; add --yes" in asked.stderr
     assert (tmp_path / "runs/small").is_dir()
+    (tmp_path / "runs/small/trackers").mkdir()
     with contextlib.chdir(tmp_path):
         before = record_ids(RunFolder(Path("runs/small")))
     assert call("cp", "small", "other", "--yes", folder=tmp_path).returncode == 0
     assert call("mv", "small", "newer", "--yes", folder=tmp_path).returncode == 0
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"other", "newer"}
+    assert (tmp_path / "runs/newer/trackers").is_dir() and not (tmp_path / "runs/other/trackers").exists()
     for name in ("other", "newer"):
         run = RunFolder(tmp_path / "runs" / name)
         assert record_ids(run) == before
@@ -236,6 +239,8 @@ def test_a_run_goes_on_after_gc_as_if_nothing_had_gone(place: Path, tmp_path: Pa
                ((0, "warmup"), (2, "sft"), (3, "sft")))  # fmt: skip
     manifest = run.stage(1, "sft").manifest()
     assert manifest is not None and manifest.metrics[FREED] > 0 and run.stage(1, "sft").closed
+    assert any(name.startswith("checkpoint/") for name in manifest.files)  # their hashes stay
+    assert closed_rounds(run) == closed_rounds(RunFolder(runs / "small"))  # trackers are told nothing anew
     assert call("gc", "freed", "--yes", folder=tmp_path).stdout == "nothing to free in 1 run\n"
     (runs / "torn").mkdir()
     (runs / "torn/recipe.yaml").write_text("name: [")

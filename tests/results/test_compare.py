@@ -150,5 +150,7 @@ def test_a_sweep_runs_every_combination_and_goes_on(tmp_path: Path, monkeypatch:
     assert failed.returncode == 2
     assert "1 of 4 runs failed, the first one: small-steps-1-seed-1" in failed.stderr
     assert "run 4 of 4" in failed.stdout
+    alone = call("run", "small.yaml", "--json", folder=tmp_path)
+    assert alone.returncode == 2 and "--json goes with --seeds or --grid" in alone.stderr
     wrong = call("run", "small.yaml", "--grid", "warmup.stepz=1,2", "--runs", "none", folder=tmp_path)
     assert wrong.returncode == 2 and "unknown key 'stepz'" in wrong.stderr and not (tmp_path / "none").exists()

@@ -324,6 +324,50 @@ def test_tables_of_other_types_name_their_bad_rows(tmp_path: Path) -> None:
     ]
 
 
+def test_a_query_over_parquet(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for at in range(3):
+        pq.write_table(pa.Table.from_pylist([{"q": f"{at}{more}?", "n": at, "parts": [1] * more} for more in range(3)]),
+                       folder / f"{at}.parquet")  # fmt: skip
+    query = "SELECT q AS question, n + len(parts) AS answer FROM data WHERE n >= 1 ORDER BY q DESC"
+    found = read(folder, sql=query)
+    assert answers(found) == {"22?": "4", "21?": "3", "20?": "2", "12?": "3", "11?": "2", "10?": "1"}
+    assert list(answers(read(folder, sql=query, rows=2))) == ["22?", "21?"]
+    assert len(read(folder / "0.parquet", sql="SELECT q AS question, n AS answer FROM data").problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT q AS question FROM other", "'sql' cannot be run (Catalog Error"),
+        ("SELEC", "'sql' cannot be run (Parser Error"),
+        ("", "'sql' is not one SELECT"),
+        ("SELECT 1; SELECT 2", "'sql' is not one SELECT"),
+        ("COPY data TO '{folder}/out.csv'", "'sql' is not one SELECT"),
+        ("COPY (SELECT 1) TO '{folder}/a.parquet'", "'sql' is not one SELECT"),
+        ("CREATE TABLE t AS SELECT 1", "'sql' is not one SELECT"),
+        ("SET lock_configuration = false", "'sql' is not one SELECT"),
+        ("INSTALL httpfs", "'sql' is not one SELECT"),
+        ("ATTACH '{folder}/x.db'", "'sql' is not one SELECT"),
+        ("SELECT content AS question FROM read_text('{folder}/secret.txt')", "'sql' cannot be run (Permission"),
+        ("SELECT question, answer FROM '{folder}/other.csv'", "'sql' cannot be run (Permission"),
+        ("SELECT file AS question, 1 AS answer FROM glob('{folder}/*')", "'sql' cannot be run (Permission"),
+    ],
+)  # fmt: skip
+def test_a_query_reads_its_files_alone_and_writes_nothing(query: str, message: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"q": ["a?"], "answer": [1]}), tmp_path / "a.parquet")
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "other.csv").write_text("question,answer\nb?,1\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TaskError) as raised:
+        read(tmp_path / "a.parquet", sql=query.replace("{folder}", str(tmp_path)))
+    assert message in str(raised.value) and "secret" not in str(raised.value).replace("secret.txt", "")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(TaskError, match=r"'sql' needs a \.parquet file"):
+        read(tmp_path / "other.csv", sql="SELECT 1")
+
+
 def test_no_code_of_a_data_set_is_run(tmp_path: Path) -> None:
     """A script beside the data, as data sets once had, and a pickle in a folder."""
     folder = tmp_path / "set"
