@@ -7,7 +7,6 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel
 
 Build = Callable[[type[BaseModel], dict[str, Any]], Any]
@@ -34,11 +33,14 @@ def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
     if pa.types.is_list(array.type):
-        flat = decode(array.flatten(), _inner(annotation), build)
         if not array.null_count:
-            ends = array.offsets.to_pylist()  # and not the lengths: whatever is computed has pandas imported
-            first = ends[0] if ends else 0
-            return [tuple(flat[start - first : end - first]) for start, end in pairwise(ends)]
+            # Neither `flatten` nor the lengths: whatever is computed has pyarrow.compute imported, and pandas.
+            ends = array.offsets.to_pylist() or [0]
+            flat = decode(array.values.slice(ends[0], ends[-1] - ends[0]), _inner(annotation), build)
+            return [tuple(flat[start - ends[0] : end - ends[0]]) for start, end in pairwise(ends)]
+        import pyarrow.compute as pc  # takes a while, and few lists lack a value
+
+        flat = decode(array.flatten(), _inner(annotation), build)
         lengths = pc.list_value_length(array).to_pylist()
         ends = accumulate((length or 0 for length in lengths), initial=0)
         found = [tuple(flat[start:end]) for start, end in pairwise(ends)]
@@ -51,6 +53,13 @@ def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
         kind = _inner(annotation)
         return [build(kind, one) for one in values]
     return values
+
+
+def first_items(lists: pa.Array) -> pa.Array:
+    """The first item of each list, such as a record's first parent; raises ArrowException where a list has none."""
+    import pyarrow.compute as pc  # takes a while, and whoever only counts rows needs none of it
+
+    return pc.list_element(lists, 0)
 
 
 def _without(found: Iterable[Any], lengths: Iterable[int | None]) -> list[Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfimprove.errors import StoreError
 from selfimprove.records import Rationale, Record, Verdict
+from selfimprove.store.columns import first_items
 from selfimprove.store.database import connect
 from selfimprove.store.parts import to_records, to_table
 from selfimprove.store.rows import AT_ONCE, Rows, pick_records, schema_of_kind
@@ -119,7 +119,7 @@ class Judged:
         if len(self.rationales) != len(self.verdicts):
             return False
         ids = pa.chunked_array([one.column(0) for one in self.rationales.batches(["id"])], pa.string())
-        parents = [pc.list_element(one.column(0), 0) for one in self.verdicts.batches(["parents"])]
+        parents = [first_items(one.column(0)) for one in self.verdicts.batches(["parents"])]
         return bool(ids.equals(pa.chunked_array(parents, pa.string())))
 
 
@@ -205,7 +205,7 @@ def _numbered(rows: Rows[AnyRecord], columns: Sequence[str], names: Sequence[str
         place = 0
         for batch in rows.batches([*dict.fromkeys(columns)]):
             arrays = [
-                pc.list_element(batch.column(column), 0) if name in OF_PARENT else batch.column(column)
+                first_items(batch.column(column)) if name in OF_PARENT else batch.column(column)
                 for column, name in zip(columns, names, strict=True)
             ]
             places = pa.array(range(place, place + batch.num_rows), pa.int64())

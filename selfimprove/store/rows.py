@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfimprove.records import Record
-from selfimprove.store.columns import decode
+from selfimprove.store.columns import decode, first_items
 from selfimprove.store.light import read_in_part
 from selfimprove.store.parts import count_rows, named_damage, schema_of, to_records
 
@@ -90,12 +89,14 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
 
     def find(self, ids: Set[str], column: str = "id") -> Iterator[AnyRecord]:
         """The whole records whose id, or first parent, is one of these."""
+        import pyarrow.compute as pc  # takes a while, and most rows are read without it
+
         wanted = pa.array(sorted(ids), pa.string())
         if not ids:
             return
         for path, batch in self._batches(None):
             with named_damage(path):
-                names = batch.column("id") if column == "id" else pc.list_element(batch.column(column), 0)
+                names = batch.column("id") if column == "id" else first_items(batch.column(column))
                 records = to_records(batch.filter(pc.is_in(names, wanted)), self.kind)
             yield from records
 
