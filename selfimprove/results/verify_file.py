@@ -15,6 +15,7 @@ from selfimprove.errors import VerifierError, not_known
 from selfimprove.recipe.catalog import known as known_of
 from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.records import Outcome, Verdict, derive_seed
+from selfimprove.running.find_model import locate_model
 from selfimprove.tasks.gym_data import open_data
 from selfimprove.verifiers import Verifier, make_verifier
 from selfimprove.verifiers.judge import JUDGE_PROMPT, JudgeVerifier, load_judge_prompt
@@ -68,6 +69,7 @@ def choose_verifier(
     name: str, compared: dict[str, Any], *, stated: bool, judge: tuple[str | None, Path | None]
 ) -> Verifier:
     """The verifier of a name on the command line; raises VerifierError with the nearest one."""
+    judge = (locate_model(judge[0], Path("runs")) if judge[0] else None, judge[1])
     family = name.partition("/")[0]
     known = [*known_of("verifier"), "judge"]
     if family not in known or (family == "reasoning_gym") != ("/" in name):

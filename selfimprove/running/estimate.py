@@ -16,6 +16,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.figures import read_manifests
+from selfimprove.running.find_model import with_model_found
 from selfimprove.running.flow_tree import draw_flow
 from selfimprove.running.plan import Plan, PlannedStage
 from selfimprove.running.rehearsal import check_training
@@ -259,6 +260,7 @@ def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
     """Print the stages of a run with what each would cost."""
     console = console or SafeConsole()
+    recipe = with_model_found(recipe, folder.path.parent)
     session = Session(recipe, folder)
     check_training(session)
     rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selfimprove.engines.models import ADAPTER
 from selfimprove.errors import StoreError
+from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.running.upkeep import check_freed
 from selfimprove.store import RunFolder, find_run
@@ -18,6 +19,14 @@ def locate_model(target: str, runs: Path) -> str:
     """The folder of weights that is meant, or what was given where it names no run; raises StoreError."""
     found = find_checkpoint(target, runs)
     return target if found is None else str(locate_weights(found[0], found[1].path))
+
+
+def with_model_found(recipe: Recipe, runs: Path) -> Recipe:
+    """A recipe whose model, where it names a run or a round of one, is the checkpoint that is meant."""
+    if recipe.model.path is None or (found := find_checkpoint(str(recipe.model.path), runs)) is None:
+        return recipe
+    path = str(locate_weights(found[0], found[1].path))
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": path})})
 
 
 def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | None:

@@ -20,6 +20,7 @@ from selfimprove.records.printable import printable
 from selfimprove.running.answer_check import check_answers, check_asked
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.clock import Clock
+from selfimprove.running.find_model import with_model_found
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
 from selfimprove.running.plan import Plan, PlannedStage, descendants
@@ -52,6 +53,7 @@ def run_loop(
     `runner` makes the parts of stages; this process by default. `redo` names stages (`sft`, `round-02/sft`) to do
     again, and `all` stands for every stage that the recipe changed.
     """
+    recipe = with_model_found(recipe, folder.path.parent)
     reports = Reports(recipe.report_to, folder)
     with folder.dropped_if_in_vain(), folder:
         session = Session(recipe, folder, report=report, load=load)

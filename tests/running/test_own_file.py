@@ -18,7 +18,7 @@ from selfimprove.recipe import Build, Recipe
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem
 from selfimprove.running.estimate import estimate, measure, measure_sizes
-from selfimprove.running.find_model import find_best, find_checkpoint, locate_model
+from selfimprove.running.find_model import find_best, find_checkpoint, locate_model, with_model_found
 from selfimprove.running.loop import run_loop
 from selfimprove.running.progress import LineReport
 from selfimprove.running.seen import find_seen
@@ -159,6 +159,31 @@ def test_a_run_and_a_round_of_it_name_a_model(place: Path, run: RunFolder) -> No
         assert locate_model(target, place / "runs") == target
     with pytest.raises(StoreError, match=r"mine: round 7 has no checkpoint; rounds that have one: round-00, round-01"):
         find_checkpoint("mine/round-07", place / "runs")
+
+
+def test_a_recipe_and_a_judge_name_a_run_too(place: Path, run: RunFolder) -> None:
+    trained = str(run.path / "round-01/sft/checkpoint")
+    for named in ("mine/round-01", f"{run.path}/round-01"):
+        recipe = read_mine(place, "name=other", f"model.path={named}")
+        assert with_model_found(recipe, place / "runs").model.path == trained
+    plain = read_mine(place)
+    assert with_model_found(plain, place / "runs") is plain
+    (place / "answers.jsonl").write_text('{"response": "3", "answer": "3"}\n')
+    for command in (
+        ("plan", "mine.yaml", "--set", "model.path=mine/round-07", "--set", "name=other"),
+        ("verify", "answers.jsonl", "--verifier", "judge", "--judge-model", "mine/round-07"),
+    ):
+        done = call(*command, folder=place)
+        assert done.returncode == 2 and "mine: round 7 has no checkpoint; rounds that have one" in done.stderr
+
+
+def test_a_folder_with_an_emoji_in_its_name_is_a_model(place: Path, tmp_path: Path) -> None:
+    """What is handed on as JSON is read as JSON, and not as YAML, which knows no pairs of escapes."""
+    model = Path(shutil.copytree(place / "model", tmp_path / "mod\N{SLIGHTLY SMILING FACE} \u00e4 'a': b"))
+    out = tmp_path / "r\N{GRINNING FACE}ns"
+    done = call("plan", "mine.yaml", "--model", str(model), "--runs", str(out), "--name", "other", folder=place)
+    assert done.returncode == 0, done.stderr
+    assert "round-01/sft" in done.stdout
 
 
 def evaluate(place: Path, name: str, *arguments: str) -> tuple[str, set[str]]:

@@ -15,7 +15,8 @@ from small import record_ids, small_recipe
 
 from selfimprove.constitution import load_constitution
 from selfimprove.engines import Engine, Request
-from selfimprove.errors import StoreError, TaskError
+from selfimprove.engines.base import Score
+from selfimprove.errors import RecipeError, StoreError, TaskError
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Recipe, Sampling
 from selfimprove.recipe.file import parse_recipe
@@ -364,3 +365,38 @@ def test_a_scorer_may_decide_without_an_answer() -> None:
         prompts=PromptFormat(Prompting()), shown=False, settings=Select(),
     )  # fmt: skip
     assert [type(one) for one in decisions] == [Decision, Example]
+
+
+class LongAdder(Adder):
+    """Prefers long texts, and so what was there before a revision."""
+
+    def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
+        return [Score(-1e3 - one.logprob, one.tokens) for one in super().score(pairs, end=end)]
+
+
+FLOW = "flow: [frontier, generate, verify, revise, select, prefer, sft, dpo, evaluate, promote]\n"
+
+
+def test_revisions_that_are_preferred_less_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    mixed(tmp_path)  # writes its files
+    recipe = small_recipe(tmp_path, "sft.preferred_less=leave out", text=MIXED + FLOW)
+    run_loop(recipe, folder, load=lambda *_: LongAdder())
+    lost = {
+        one.parents[one.preferred > 0.5]
+        for one in read(folder, "prefer", Comparison)
+        if abs(2 * one.preferred - 1) >= recipe.stages.prefer.feedback.tie  # type: ignore[union-attr]
+    }
+    rows = read(folder, "select", Example)
+    out = {one.id for one in rows if one.origin == "revised" and one.parents[0] in lost}
+    trained = set(read(folder, "sft", Checkpoint)[0].parents)
+    assert out and not out & trained
+    assert {one.id for one in rows} - out <= trained
+    assert folder.stage(1, "sft").manifest().metrics["preferred less"] == len(out)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("text", [MIXED, MIXED.replace("feedback: {per_problem: 3}, ", "") + FLOW])
+def test_leaving_out_needs_a_comparison_before_the_training(tmp_path: Path, text: str) -> None:
+    mixed(tmp_path)
+    with pytest.raises(RecipeError, match=r"'preferred_less: leave out' needs 'prefer\.feedback', and a 'flow' with"):
+        small_recipe(tmp_path, "sft.preferred_less=leave out", text=text)
