@@ -12,7 +12,7 @@ from builders import make_comparison, make_problem, make_rationale
 from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.constitution import Constitution, Principle, write_constitution
-from selfimprove.records import Action, CrossCheck, Frontier, Promotion, Proposal, Record, Verdict, Vote
+from selfimprove.records import Action, Compliance, CrossCheck, Frontier, Promotion, Proposal, Record, Verdict, Vote
 from selfimprove.records import Problem as P
 from selfimprove.records import Rationale as R
 from selfimprove.store import RunFolder
@@ -103,6 +103,10 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     write_stage(folder, 1, NAME, "crosscheck", checks, poison)
     compared = make_comparison(rationales[0], rationales[1], 0.9, 0.1, reasoning=("", ""))
     write_stage(folder, 1, "feedback", "comparison", [compared], poison)
+    complies = Compliance(
+        parents=(rationales[0].id,), principle="kind", constitution="mine 1 0", outcome="correct", reason="it is"
+    )
+    write_stage(folder, 1, "measure", "compliance", [complies], poison)
     vote = Vote(parents=(problems[0].id, rationales[0].id), answer="", votes=1, samples=2, answers=2, tie=False)
     write_stage(folder, 1, "vote", "vote", [vote], poison)
     proposal = Proposal(
