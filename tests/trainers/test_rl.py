@@ -39,6 +39,7 @@ def by_text(value: Callable[[str], float | None]) -> Callable[..., list[float | 
 
 declare_reward("test-ones", by_text(lambda text: float(text.count("1"))))
 declare_reward("test-decided", by_text(lambda text: {"1": 1.0, "2": 0.0}.get(text)))
+declare_reward("test-silent", by_text(lambda _: None))
 declare_reward("test-nan", by_text(lambda _: math.nan))
 declare_reward("test-short", lambda prompts, completions, **_: [0.0] * (len(completions) - 1))
 
@@ -140,17 +141,16 @@ def test_a_leave_one_out_baseline_in_numbers() -> None:
     assert leave_one_out([1.0, None, 0.0, None]) == [1.0, 0.0, -1.0, 0.0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
 def test_what_is_undecided_moves_nothing_and_what_is_rewarded_becomes_likelier(
     method: str, model: Path, tmp_path: Path
 ) -> None:
     before = hash_weights(model)
-    # Only texts of one token could be decided, and these are longer: neither the reward nor the KL divergence speaks.
-    still = make_job(model, tmp_path / "still", 3, rewards={"test-decided": 1.0}, method=method, weight_decay=0.0)
+    still = make_job(model, tmp_path / "still", 3, rewards={"test-silent": 1.0}, method=method, weight_decay=0.0)
     train_rl(still)
-    undecided = [one.reward for one in written(still, Rollout)]
-    if all(one is None for one in undecided):
-        assert hash_weights(still.output) == before
+    assert {one.reward for one in written(still, Rollout)} == {None}
+    assert hash_weights(still.output) == before
     job = make_job(model, tmp_path / "ones", 24, rewards={"test-ones": 1.0}, method=method, batch_size=16)
     curve = train_rl(job).curve
     ends = [sum(one.values["reward"] for one in some) / 6 for some in (curve[:6], curve[-6:])]
@@ -165,8 +165,10 @@ def test_what_is_undecided_moves_nothing_and_what_is_rewarded_becomes_likelier(
     [
         # Texts are written at steps 0, 2, 4, 6: checkpoints that were to be saved each step are saved there alone.
         ({"batches": 2, "checkpoint_every": 1}, 5, 4),
-        ({"method": "grpo", "passes": 2, "batches": 2, "lora": {"rank": 2, "alpha": 4}}, 7, 4),
-        ({"accumulate": 2}, 1, 0),
+        pytest.param(
+            {"method": "grpo", "passes": 2, "batches": 2, "lora": {"rank": 2, "alpha": 4}}, 7, 4, marks=pytest.mark.long
+        ),
+        pytest.param({"accumulate": 2}, 1, 0, marks=pytest.mark.long),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_an_undisturbed_one_bit_for_bit(
@@ -189,8 +191,6 @@ def test_a_run_that_was_stopped_ends_as_an_undisturbed_one_bit_for_bit(
     for kind in (Rationale, Verdict, Rollout):
         assert [one.id for one in written(halted, kind)] == [one.id for one in written(whole, kind)]
     assert [one.id for one in texts] == [one.id for one in written(whole, Rationale)][: len(texts)]
-    curves = [train.curve for train in (whole, halted) for train in ()]
-    assert curves == []
 
 
 def test_every_text_is_a_record_with_its_problem_verdict_and_worth(model: Path, tmp_path: Path) -> None:
