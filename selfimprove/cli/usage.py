@@ -19,7 +19,6 @@ INSTEAD = {
     "resume": "run",
     "continue": "run",
     "eval": "evaluate",
-    "chat": "serve",
     "results": "status",
     "dashboard": "view",
     "ui": "view",

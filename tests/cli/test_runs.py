@@ -24,7 +24,7 @@ from selfimprove.running.find_model import find_best, locate_model
 from selfimprove.running.loop import run_loop
 from selfimprove.running.upkeep import FREED, find_needless, show_size
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.stage import Seconds
+from selfimprove.store.manifest import Seconds
 
 FEW = ("repair=null", "rationalize=null", "frontier.problems=4", "generate.samples=1", "sft.steps=2", "warmup.steps=2")
 """Changes that make the small recipe smaller still."""

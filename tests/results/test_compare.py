@@ -13,7 +13,7 @@ from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation, Outcome, Record
 from selfimprove.records.stats import mcnemar, wilson
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.stage import Seconds
+from selfimprove.store.manifest import Seconds
 
 HOSTILE = "it is \x1b[31m4\u202e\nso there"
 

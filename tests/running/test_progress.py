@@ -20,7 +20,7 @@ from selfimprove.running.outlook import LOOKING, Outlook, Reached
 from selfimprove.running.plan import Plan, build_plan
 from selfimprove.running.progress import BarReport, LineReport, where_it_is
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.store.stage import Seconds
+from selfimprove.store.manifest import Seconds
 
 HOSTILE = "so\nthe \x1b[31manswer\u202e is 数学の問題 " + "7" * 500
 
