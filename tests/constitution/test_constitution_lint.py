@@ -14,7 +14,9 @@ principles:
   - id: kind
     text: The response is friendly.
 """
-TASKS = "arithmetic, asdiv, bbh, commonsenseqa, gsm8k, jsonl, mmlu, prompts, reasoning_gym, scored, svamp"
+TASKS = (
+    "arithmetic, asdiv, bbh, commonsenseqa, dataset, gsm8k, jsonl, mmlu, prompts, reasoning_gym, rising, scored, svamp"
+)
 EXEMPLAR = "    exemplars:\n      - question: Why?\n        response: {}\n        critique: {}\n        revision: {}\n"
 LONG = "The answer to every question that was ever asked in this house is seven of course."
 

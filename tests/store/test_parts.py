@@ -20,6 +20,7 @@ from selfimprove.records import (
     Action,
     Checkpoint,
     Comparison,
+    Compliance,
     Critique,
     CrossCheck,
     Decision,
@@ -144,6 +145,7 @@ RECORDS: list[Record] = [
         source="verdicts",
         group="g",
     ),
+    Compliance(parents=("r",), principle="kind", constitution="short 1 ab", outcome="undecided", reason="é"),
     Reward(parents=("r", "c"), value=-1 / 3, by="rank", reward="model", members=(-1.0, 1 / 3)),
     Reward(parents=("r", "v"), value=None, by="gold", reward="verdict"),
     Rollout(

@@ -12,7 +12,20 @@ from builders import make_comparison, make_problem, make_rationale
 from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.constitution import Constitution, Principle, write_constitution
-from selfimprove.records import Action, Compliance, CrossCheck, Frontier, Promotion, Proposal, Record, Verdict, Vote
+from selfimprove.records import (
+    Action,
+    Compliance,
+    CrossCheck,
+    Earned,
+    Frontier,
+    Promotion,
+    Proposal,
+    Record,
+    Reward,
+    Rollout,
+    Verdict,
+    Vote,
+)  # fmt: skip
 from selfimprove.records import Problem as P
 from selfimprove.records import Rationale as R
 from selfimprove.store import RunFolder
@@ -107,6 +120,11 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
         parents=(rationales[0].id,), principle="kind", constitution="mine 1 0", outcome="correct", reason="it is"
     )
     write_stage(folder, 1, "measure", "compliance", [complies], poison)
+    worth = Reward(parents=(rationales[0].id, BASE.id), value=0.5, by="rank", reward="model", members=(0.5,))
+    write_stage(folder, 1, "rank", "reward", [worth], poison)
+    earned = Earned(reward=poison.text(), value=1.0)
+    written = Rollout(parents=(rationales[0].id,), round=1, step=1, reward=1.0, parts=(earned,), kl=None, advantage=0.5)
+    write_stage(folder, 1, "reinforce", "rollout", [written], poison)
     vote = Vote(parents=(problems[0].id, rationales[0].id), answer="", votes=1, samples=2, answers=2, tie=False)
     write_stage(folder, 1, "vote", "vote", [vote], poison)
     proposal = Proposal(

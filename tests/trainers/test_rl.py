@@ -37,11 +37,14 @@ def by_text(value: Callable[[str], float | None]) -> Callable[..., list[float | 
     return reward
 
 
-declare_reward("test-ones", by_text(lambda text: float(text.count("1"))))
-declare_reward("test-decided", by_text(lambda text: {"1": 1.0, "2": 0.0}.get(text)))
-declare_reward("test-silent", by_text(lambda _: None))
-declare_reward("test-nan", by_text(lambda _: math.nan))
-declare_reward("test-short", lambda prompts, completions, **_: [0.0] * (len(completions) - 1))
+@pytest.fixture(autouse=True)
+def declared() -> None:
+    """Rewards of this file, which are forgotten after each test."""
+    declare_reward("test-ones", by_text(lambda text: float(text.count("1"))))
+    declare_reward("test-decided", by_text(lambda text: {"1": 1.0, "2": 0.0}.get(text)))
+    declare_reward("test-silent", by_text(lambda _: None))
+    declare_reward("test-nan", by_text(lambda _: math.nan))
+    declare_reward("test-short", lambda prompts, completions, **_: [0.0] * (len(completions) - 1))
 
 
 class Stopped(BaseException):
