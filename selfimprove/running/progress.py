@@ -80,7 +80,8 @@ class LineReport:
         self._look.begin(stage, self._last)
         if not self._said:
             self._said = True
-            say(f"begins with round {stage.round} {stage.name}, {describe_ahead(self._look, self._last)}")
+            ahead = describe_ahead(self._look, self._last)
+            say(", ".join(filter(None, (f"begins with round {stage.round} {stage.name}", ahead))))
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()

@@ -103,7 +103,8 @@ def test_each_stage_is_a_line_unless_nothing_shall_be_said(
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     si.run("tiny.yaml", rounds=2, redo="round-02/promote")
-    [line] = capsys.readouterr().out.splitlines()
+    begun, line = capsys.readouterr().out.splitlines()
+    assert begun == "begins with round 2 promote"
     assert line.startswith("round 2 promote, ")
     si.run("tiny.yaml", rounds=2, redo=["round-02/promote"], quiet=True)
     assert capsys.readouterr().out == ""

@@ -7,6 +7,7 @@ from functools import partial
 
 NOTHING = 0.01  # seconds; less than this is no growth that can be measured
 ROUNDS = 6
+PLAIN_SECONDS = 0.06  # of `_plain_work`
 
 
 def repeat(piece: str, size: int) -> str:
@@ -25,6 +26,22 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     finally:
         if collected:
             gc.enable()
+
+
+def slowness() -> float:
+    """How many times longer than on the machine on which limits were set a piece of plain Python takes just now.
+
+    Two busy processes on one core slow each other down, in CPU time too.
+    """
+    return max(1.0, cpu_seconds(_plain_work) / PLAIN_SECONDS)
+
+
+def _plain_work() -> int:
+    letters, seen = 0, {}
+    for one in range(200_000):
+        seen[one % 97] = letters
+        letters += len(str(one))
+    return letters
 
 
 def grows_linearly(work: Callable[[str], object], piece: str, size: int) -> bool:

@@ -15,6 +15,9 @@ from selfimprove.verifiers.options import LETTERS
 
 VERIFIER = ChoiceVerifier(VerifierSettings(name="choice"))
 ALL = 1_000_000
+PART = 8
+"""Every so many problems are read by default, all of them in the long tests."""
+EVERY = pytest.mark.parametrize("every", [PART, pytest.param(1, marks=pytest.mark.long)])
 
 
 def outcome(problem: Problem, text: str) -> str:
@@ -60,39 +63,43 @@ def has_twins(problem: Problem) -> bool:
     return len(set(texts)) < len(texts)
 
 
-def test_commonsenseqa(data_folder: Path) -> None:
+@EVERY
+def test_commonsenseqa(data_folder: Path, every: int) -> None:
     task = load_commonsenseqa(CommonsenseqaTask(path=str(data_folder / "commonsenseqa"), held_out=ALL))
     problems = [*task.train(), *task.held_out()]
-    read, wrong = check(problems)
+    read, wrong = check(problems[::every])
     assert (len(task.train()), len(task.held_out())) == (9741, 1221)
     assert wrong == []
     assert sum(map(has_twins, problems)) == 146
-    assert read > 380_000
+    assert read > 380_000 / every
 
 
-def test_mmlu(data_folder: Path) -> None:
+@EVERY
+def test_mmlu(data_folder: Path, every: int) -> None:
     problems: list[Problem] = []
     for subject in sorted(SUBJECTS):
         problems += load_mmlu(MmluTask(name=f"mmlu/{subject}", path=str(data_folder / "mmlu"), held_out=ALL)).held_out()
-    read, wrong = check(problems)
+    read, wrong = check(problems[::every])
     assert len(problems) == 9183 - 16  # rows that stand there twice
     assert wrong == []
     assert sum(map(has_twins, problems)) == 9
-    assert read > 250_000
+    assert read > 250_000 / every
 
 
-def test_bbh(data_folder: Path) -> None:
+@EVERY
+def test_bbh(data_folder: Path, every: int) -> None:
     problems: list[Problem] = []
     for name in sorted(TASKS - NUMBERS):
         task = load_bbh(BbhTask(name=f"bbh/{name}", path=str(data_folder / "bbh")))
         problems += [*task.train(), *task.held_out()]
     chosen = [problem for problem in problems if problem.options]
-    read, wrong = check(chosen)
+    read, wrong = check(chosen[::every])
     # Names with commas were taken apart into options, and two rows were found twice in each of two tasks.
-    assert {problem.answer for problem in wrong} == {"Monsters, Inc", "dearth, wind, & fire", "rita, sue and bob poo"}
+    known = {"Monsters, Inc", "dearth, wind, & fire", "rita, sue and bob poo"}
+    assert {problem.answer for problem in wrong} <= known and (every > 1 or len(wrong) >= len(known))
     assert sum(map(has_twins, chosen)) == 3
     assert len(problems) == 6511 - 500 - 4
-    assert read > 130_000
+    assert read > 130_000 / every
 
 
 @pytest.mark.parametrize("name", ["dyck_languages", "word_sorting"])

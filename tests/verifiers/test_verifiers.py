@@ -136,7 +136,7 @@ def test_each_verifier_has_its_own_name() -> None:
     assert [make(name).name for name in VERIFIERS] == VERIFIERS
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.long), "test"])
 @pytest.mark.parametrize("stated", [True, False])
 def test_every_gold_solution_of_gsm8k_is_correct(split: str, stated: bool, data_folder: Path) -> None:
     verifier = make("math", stated=stated)
