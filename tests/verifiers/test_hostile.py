@@ -146,12 +146,11 @@ def test_one_verdict_takes_no_more_than_its_limits(target: Callable[[Hostile], s
             assert verdict.outcome != "correct"
 
 
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])  # texts of a kind
 @pytest.mark.parametrize("kind", KINDS)
-def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, target: Callable[[Hostile], str]) -> None:
+def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, every: int, target: Callable[[Hostile], str]) -> None:
     found = []
-    for one in CORPUS:
-        if one.kind != kind:
-            continue
+    for one in [one for one in CORPUS if one.kind == kind][::every]:
         text = target(one)
         calls: list[tuple[str, Callable[[], object]]] = [
             ("steps", partial(check_steps, text, "How many legs do 3 cats have?")),
