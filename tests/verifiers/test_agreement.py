@@ -30,7 +30,7 @@ def check(agreement: ModuleType, folder: Path, pairs: int, seed: int) -> None:
 
 
 def test_every_disagreement_with_math_verify_is_meant(agreement: ModuleType, data_folder: Path) -> None:
-    check(agreement, data_folder, pairs=200, seed=1)
+    check(agreement, data_folder, pairs=400, seed=1)
 
 
 @pytest.mark.long

@@ -96,7 +96,8 @@ def test_bbh(data_folder: Path, every: int) -> None:
     read, wrong = check(chosen[::every])
     # Names with commas were taken apart into options, and two rows were found twice in each of two tasks.
     known = {"Monsters, Inc", "dearth, wind, & fire", "rita, sue and bob poo"}
-    assert {problem.answer for problem in wrong} <= known and (every > 1 or len(wrong) >= len(known))
+    found = {problem.answer for problem in wrong}
+    assert found == known if every == 1 else found <= known
     assert sum(map(has_twins, chosen)) == 3
     assert len(problems) == 6511 - 500 - 4
     assert read > 130_000 / every
