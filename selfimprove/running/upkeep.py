@@ -15,9 +15,8 @@ from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.manifest import MANIFEST, seal_manifest
 from selfimprove.store.parts import PARTIAL, named_errors, write_text
-from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, SEALED
+from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, REPORTED, SEALED
 from selfimprove.store.stage import CHECKPOINT
-from selfimprove.trainers.trackers import FOLDER as REPORTED
 
 FREED = "weights freed"
 """Among the metrics of a stage whose checkpoint was taken away to free space: its bytes."""

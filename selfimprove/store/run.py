@@ -22,6 +22,7 @@ from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
 
 RECIPE = "recipe.yaml"
+REPORTED = "trackers"  # the folder of what trackers keep beside the run, which nothing here reads as its record
 LOCK = "lock"
 LOOKING = 1.0  # seconds for which a start waits for a lock that names a living process
 PATIENCE = 5.0  # the same where it names none
@@ -56,9 +57,10 @@ class RunFolder:
                 yield StageFolder(folder, "")
 
     def links(self) -> Iterator[Path]:
-        """The links below the folder, none of which is followed."""
+        """The links below the folder, none of which is followed; trackers' libraries make their own in theirs."""
         for folder, inner, files in os.walk(self.path):
             yield from (path for name in sorted((*inner, *files)) if (path := Path(folder, name)).is_symlink())
+            inner[:] = [name for name in inner if Path(folder, name) != self.path / REPORTED]
 
     def recipe(self) -> Recipe:
         """The recipe, read once as long as its file stays as it is; raises StoreError where that is not what the run

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import TrackerName
+from selfimprove.store.run import REPORTED
 
 PROJECT = "selfimprove"
-FOLDER = "trackers"
 TAG = "selfimprove.id"
 # A tracker that cannot be reached holds the run up for seconds, not for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "WANDB_INIT_TIMEOUT": "30"}
@@ -227,7 +227,7 @@ class Ledger:
     """What was reported of a run so far, in `trackers/reported.json`: a kill loses it no more than the run."""
 
     def __init__(self, run: Path) -> None:
-        self.folder = run / FOLDER
+        self.folder = run / REPORTED
         self._path = self.folder / "reported.json"
         try:
             self._state = Reported.model_validate_json(self._path.read_text())

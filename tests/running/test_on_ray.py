@@ -234,7 +234,7 @@ def test_a_run_by_two_workers_has_the_records_of_a_local_one_though_some_are_kil
     assert weight_hashes(run) == weight_hashes(local)
     assert complained == ""
     assert "raylet" not in said and "Traceback" not in said
-    assert said.startswith("round 0 problems")
+    assert said.startswith("begins with round 0 problems")
     metrics = [
         manifest.metrics for stage in run.stages() if (manifest := stage.manifest()) and "ray" in manifest.metrics
     ]
@@ -247,14 +247,14 @@ def test_a_run_by_two_workers_has_the_records_of_a_local_one_though_some_are_kil
 @pytest.mark.long
 def test_extensions_are_imported_by_the_workers(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    flow = ("frontier", "generate", "verify", "rank", "shortest", "grade", "neftune", "evaluate", "promote")
+    flow = ("frontier", "generate", "verify", "classify", "shortest", "grade", "neftune", "evaluate", "promote")
     recipe = tiny_recipe(
-        tmp_path, flow, train="{name: doubles, largest: 40, held_out: 6}", rank=f"{{path: {tmp_path}/classifier}}",
+        tmp_path, flow, train="{name: doubles, largest: 40, held_out: 6}", classify=f"{{path: {tmp_path}/classifier}}",
         verify="{second: {verifier: contains, share: 1}, part_size: 6, overlap: false}", neftune=f"{{{TRAINED}}}",
         evaluate="{part_size: 3}",
     )  # fmt: skip
     save_classifier(tmp_path)
-    names = ("doubles", "contains", "rank", "shortest", "brevity", "neftune")
+    names = ("doubles", "contains", "classify", "shortest", "brevity", "neftune")
     with forgotten_afterwards():
         expected = record_ids(run_tiny(recipe, *names))
     options = [*imports("adder", *names), "--on", "ray", "--workers", "2", "--set", "name=spread"]
@@ -264,7 +264,7 @@ def test_extensions_are_imported_by_the_workers(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "spread")
     assert record_ids(run) == expected
     spread = {one.stage for stage in run.stages() if (one := stage.manifest()) and "ray" in one.metrics}
-    assert {"generate", "verify", "rank", "evaluate"} <= spread
+    assert {"generate", "verify", "classify", "evaluate"} <= spread
 
 
 @pytest.mark.long

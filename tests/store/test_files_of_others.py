@@ -130,6 +130,18 @@ TARGETS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def test_a_link_that_a_tracker_made_for_itself_does_not_stop_a_run(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = run.path / "trackers" / "wandb"
+    kept.mkdir(parents=True)
+    (kept / "latest-run").symlink_to(kept / "offline-run-1")
+    assert said(capsys, "status", str(run.path))[0] == 0
+    kept.parent.rename(run.path / "elsewhere")
+    (run.path / "trackers").symlink_to(run.path / "elsewhere")
+    assert said(capsys, "status", str(run.path))[0] == 2
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", LINKED)
 def test_a_link_inside_a_run_is_named_and_not_followed(
