@@ -25,6 +25,8 @@ from selfimprove.store import RunFolder
 
 ONE_ROUND = ("rounds=1", "rationalize=null", "repair.samples=1", "generate.part_size=3", "verify.overlap=false")
 PATIENCE = 400.0  # seconds
+# Ray's workers are polite, and would get next to nothing beside other tests.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "RAY_worker_niceness": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +187,7 @@ def start(folder: Path, *changes: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **ENVIRONMENT},
     )
 
 
@@ -259,7 +261,8 @@ def test_extensions_are_imported_by_the_workers(tmp_path: Path) -> None:
         expected = record_ids(run_tiny(recipe, *names))
     options = [*imports("adder", *names), "--on", "ray", "--workers", "2", "--set", "name=spread"]
     command = [sys.executable, "-m", "selfimprove.cli", "run", str(recipe), "--runs", str(tmp_path), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
+                          env={**os.environ, **ENVIRONMENT})  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "spread")
     assert record_ids(run) == expected
@@ -294,7 +297,7 @@ def test_ctrl_c_ends_what_was_started_and_says_how_to_go_on(tmp_path: Path) -> N
     await_((tmp_path / "small/round-00/evaluate/rationale-00000.parquet").exists, "the first part")
     everything = below(process.pid)
     process.send_signal(signal.SIGINT)
-    _, complained = process.communicate(timeout=60)
+    _, complained = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "all finished parts are kept; continue with: selfimprove run" in complained
     assert "Traceback" not in complained
