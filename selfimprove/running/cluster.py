@@ -74,7 +74,7 @@ class OnRay:
             _knock(self.settings.address)
             with _hush():
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray's own is a bare one where a busy machine starts it too slowly
             where = self.settings.address or "this machine"
             raise ClusterError(f"no Ray cluster at {where}: {(str(error).splitlines() or ['?'])[0][:200]}") from None
         quiet = ray.data.DataContext.get_current()

@@ -214,6 +214,15 @@ def await_(condition: Callable[[], bool], what: str, patience: float = PATIENCE)
         time.sleep(0.02)
 
 
+def await_file(process: "subprocess.Popen[str]", file: Path) -> None:
+    """Wait until a run has written a file; at once over where it ended without."""
+    ended = False
+    while not file.exists():
+        assert not ended, process.communicate()
+        ended = process.poll() is not None
+        time.sleep(0.02)
+
+
 def kill_worker(run: "subprocess.Popen[str]") -> None:
     workers = [pid for pid, command in below(run.pid).items() if "ray::" in command and "Worker" in command]
     assert workers, "no worker to kill"
@@ -227,7 +236,7 @@ def test_a_run_by_two_workers_has_the_records_of_a_local_one_though_some_are_kil
     pytest.importorskip("ray")
     process, run = start(tmp_path), RunFolder(tmp_path / "small")
     for moment in ("round-00/evaluate/rationale-00000.parquet", "round-01/generate/rationale-00000.parquet"):
-        await_((run.path / moment).exists, moment)
+        await_file(process, run.path / moment)
         kill_worker(process)
     everything = below(process.pid)
     said, complained = process.communicate(timeout=PATIENCE)
@@ -274,7 +283,7 @@ def test_extensions_are_imported_by_the_workers(tmp_path: Path) -> None:
 def test_a_driver_that_is_killed_leaves_no_process_and_a_local_run_goes_on(local: RunFolder, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     process, run = start(tmp_path, "generate.samples=2"), RunFolder(tmp_path / "small")
-    await_((run.path / "round-00/evaluate/rationale-00000.parquet").exists, "the first part")
+    await_file(process, run.path / "round-00/evaluate/rationale-00000.parquet")
     everything = below(process.pid)
     process.kill()
     process.wait()
@@ -294,7 +303,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_a_local_run_goes_on(local
 def test_ctrl_c_ends_what_was_started_and_says_how_to_go_on(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     process = start(tmp_path)
-    await_((tmp_path / "small/round-00/evaluate/rationale-00000.parquet").exists, "the first part")
+    await_file(process, tmp_path / "small/round-00/evaluate/rationale-00000.parquet")
     everything = below(process.pid)
     process.send_signal(signal.SIGINT)
     _, complained = process.communicate(timeout=PATIENCE)
@@ -332,7 +341,7 @@ def test_a_machine_that_is_lost_costs_its_part(local: RunFolder, tmp_path: Path)
         other = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         process, run = start(tmp_path, f"ray.address={cluster.address}"), RunFolder(tmp_path / "small")
-        await_((run.path / "round-01/generate/rationale-00000.parquet").exists, "the first part")
+        await_file(process, run.path / "round-01/generate/rationale-00000.parquet")
         cluster.remove_node(other, allow_graceful=False)
         _, complained = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, complained
