@@ -23,7 +23,7 @@ MARKER_LENGTH = 8  # a hint's opening words count as a leak on their own from th
 class Exemplar(BaseModel):
     """A worked problem for few-shot prompts; `rationale` is left out by the styles without chain of thought."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     question: str
     rationale: str = ""
     answer: str
@@ -32,7 +32,7 @@ class Exemplar(BaseModel):
 class ExemplarFile(BaseModel):
     """A YAML file of exemplars."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     exemplars: tuple[Exemplar, ...]
 
 
