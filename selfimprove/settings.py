@@ -45,7 +45,7 @@ def _hashed(field: FieldInfo) -> object:
 class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -23,7 +23,7 @@ MARKER_LENGTH = 8  # a hint's opening words count as a leak on their own from th
 class Exemplar(BaseModel):
     """A worked problem for few-shot prompts; `rationale` is left out by the styles without chain of thought."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     question: str
     rationale: str = ""
     answer: str
@@ -32,7 +32,7 @@ class Exemplar(BaseModel):
 class ExemplarFile(BaseModel):
     """A YAML file of exemplars."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     exemplars: tuple[Exemplar, ...]
 
 
@@ -151,19 +151,18 @@ class PromptFormat:
 @lru_cache(maxsize=256)  # the samples of a problem follow each other
 def _hint_markers(hint: str, question: str, answer: str) -> list[tuple[str, str]]:
     """What gives a hint away, with the same casefolded."""
-    plain, openings = _hint_openings(hint, question)
-    whole = fill(hint, {"question": "\0", "answer": answer})
-    markers = [*(part for part in _difference(whole, plain) if part), *openings]
+    parts, openings = _hint_openings(hint, question)
+    markers = [*(part for whole in parts if (part := whole.replace("\1", answer).strip())), *openings]
     return [(marker, marker.casefold()) for marker in markers]
 
 
 @lru_cache(maxsize=256)
-def _hint_openings(hint: str, question: str) -> tuple[str, list[str]]:
-    """The question without a hint, and the words around any answer that are long enough to give a hint away."""
-    plain = fill(question, {"question": "\0"})
-    open_ended = fill(hint, {"question": "\0", "answer": "\1"})
-    openings = [piece.strip() for part in _difference(open_ended, plain) for piece in part.split("\1")]
-    return plain, [piece for piece in openings if len(piece) >= MARKER_LENGTH]
+def _hint_openings(hint: str, question: str) -> tuple[list[str], list[str]]:
+    """What the hint adds to a question, with `\\1` for the answer, and the words around any answer that are long enough
+    to give a hint away."""
+    parts = _difference(fill(hint, {"question": "\0", "answer": "\1"}), fill(question, {"question": "\0"}))
+    openings = [piece.strip() for part in parts for piece in part.split("\1")]
+    return parts, [piece for piece in openings if len(piece) >= MARKER_LENGTH]
 
 
 def _difference(whole: str, plain: str) -> list[str]:

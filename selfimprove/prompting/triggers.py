@@ -14,7 +14,7 @@ _MARKS = re.compile(r"^(?:[-*•#>]+|\(?\d{1,3}[.):]|(?:Instruction|Trigger|Text
 class Trigger(BaseModel):
     """A text that follows the question, such as "Let's think step by step." (Kojima et al., 2022)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     text: str = Field(min_length=1, max_length=2000)
     source: str = ""
 
@@ -22,7 +22,7 @@ class Trigger(BaseModel):
 class TriggerFile(BaseModel):
     """A YAML file of triggers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     triggers: tuple[Trigger, ...] = Field(min_length=1)
 
 

@@ -61,7 +61,7 @@ class Record(BaseModel):
     A kind of another package is registered by its class alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     kind: ClassVar[str]
     _added: ClassVar[tuple[str, ...]] = ()
     _unhashed: ClassVar[frozenset[str]] = frozenset()

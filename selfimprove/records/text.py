@@ -49,7 +49,7 @@ class Step(BaseModel):
     that stand neither in the question nor in an earlier step; `needed` says whether the answer follows from it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     start: int
     end: int
     outcome: Outcome

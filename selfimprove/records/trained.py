@@ -70,7 +70,7 @@ class Preference(Record):
 class Earned(BaseModel):
     """What one of several rewards gives a text, before its weight; None where it is undecided."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     reward: str
     value: float | None
 

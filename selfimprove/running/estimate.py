@@ -240,9 +240,10 @@ def describe_judging(session: Session) -> str:
 
 
 def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
-    """What becomes of texts that are cut off, and how many were so far; nothing where there was none."""
+    """What becomes of texts that `generate` cuts off, and how many were so far; nothing where there was none."""
     cut, texts = rates.cut_off
-    if not recipe.rounds or (texts and not cut):
+    generate = recipe.find(Generate)
+    if generate is None or not recipe.rounds or (texts and not cut):
         return ""
     revise = recipe.find(Revise)
     lost = "neither criticised nor revised nor trained" if revise else "not trained"
@@ -252,9 +253,8 @@ def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
         else ""
     )
     where = f"{cut} of {texts} texts in run '{rates.source}'" if texts else "nothing was measured yet"
-    most = recipe.of(Generate).max_tokens
     what_next = "raise 'generate.max_tokens' if it is much"
-    return f"what `generate` cuts off at {most} tokens is {lost}{short} ({where}): {what_next}"
+    return f"what `generate` cuts off at {generate.max_tokens} tokens is {lost}{short} ({where}): {what_next}"
 
 
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:

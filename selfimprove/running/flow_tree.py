@@ -25,9 +25,17 @@ def _add_round(tree: Tree, plan: Plan, number: int) -> None:
 
 
 def _line(stage: PlannedStage) -> Text:
+    """What a stage writes and, below, what it reads: of its own round first, then of the rounds before, latest first."""
     declared = stage.declared
     name = stage.name if stage.name == declared.name else f"{stage.name} ({declared.name})"
-    reads = [each if number == stage.round else f"{each} of round {number}" for number, each in stage.reads]
     writes = ", ".join(dict.fromkeys(kind.kind for kind in (declared.writes, *declared.also)))
-    read = f" ← {', '.join(reads)}" if reads else ""
-    return Text.assemble((name, "bold"), f" writes {writes}{read}")
+    read: dict[int, list[str]] = {stage.round: []}
+    for number, each in stage.reads:
+        read.setdefault(number, []).append(each)
+    shown = [
+        f"{', '.join(names)}{'' if number == stage.round else f' of round {number}'}"
+        for number, names in sorted(read.items(), reverse=True)
+        if names
+    ]
+    below = f"\n← {'; '.join(shown)}" if shown else ""
+    return Text.assemble((name, "bold"), f" writes {writes}{below}")

@@ -20,6 +20,7 @@ from selfimprove.store.rows import Rows
 Advance = Callable[[int], None]
 RARELY = 50_000  # objects that are made and not let go of before cycles are looked for
 KEPT = 20_000  # records of a stage that are kept in memory once they are written
+LOOKED_OVER = 256  # records of a stage that asks no model, between two words on how far it is
 
 
 @dataclass
@@ -85,12 +86,19 @@ def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, b
     """Make one part, note what it cost, and write it; what passes `beside` others on the clock is counted there."""
     declared = job.stage.declared
     unit = declared.unit or declared.writes
+    said_at_once = 1 if declared.asks or declared.trains else LOOKED_OVER
 
     def made() -> Iterator[Record]:
+        waiting = 0
         for record in declared.run(part, job.desk):
             if record.kind == unit.kind:
-                advance(1)
+                waiting += 1
+                if waiting == said_at_once:
+                    advance(waiting)
+                    waiting = 0
             yield record
+        if waiting:
+            advance(waiting)
 
     journal = job.desk.journal = Journal(job.disk.path, number, job.disk.writer)
     kept = Kept()

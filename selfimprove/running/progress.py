@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe.catalog import known_stages
 from selfimprove.records.console import SafeConsole
 from selfimprove.running.display import Display, count_rounds, describe_ahead, describe_stage, show_time
 from selfimprove.running.outlook import Outlook
@@ -30,7 +31,7 @@ FEW_STEPS = 3
 
 def describe_manifest(manifest: Manifest, summary: str) -> str:
     """One line on a stage that is done."""
-    seconds = manifest.seconds
+    seconds, declared = manifest.seconds, known_stages().get(manifest.declared or manifest.stage)
     parts = [f"round {manifest.round} {manifest.stage}", f"{seconds.wall:.1f} s"]
     written, trained = manifest.tokens.get("written", 0), manifest.tokens.get("trained", 0)
     if written or trained:
@@ -41,7 +42,7 @@ def describe_manifest(manifest: Manifest, summary: str) -> str:
         parts.append(f"{cut} of {manifest.counts['rationale']} texts cut off at the longest length{what_next}")
     if manifest.metrics.get("curve"):
         first, last = manifest.metrics["curve"][0], manifest.metrics["curve"][-1]
-        if "reward" not in first.get("values", {}):  # the loss of RL is about 0 by construction
+        if declared is None or declared.loss_tells:
             parts.append(f"loss {first['loss']:.3f} to {last['loss']:.3f}")
         parts.append(f"{manifest.metrics['tokens_per_second']:.0f} tokens/s")
     if origins := describe_origins(manifest.metrics.get("origins")):

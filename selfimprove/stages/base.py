@@ -94,6 +94,8 @@ class Stage(Generic[S]):
     steers: bool = False
     """Whether its records change the settings of what follows it; the plan is then made anew once it is closed."""
     trains: Role | Literal[""] = ""
+    loss_tells: bool = True
+    """Whether the loss of its training says how that goes."""
     needs: tuple[type[Record], ...] = ()
     """Kinds that another stage must have written before it."""
     asks: Literal["", "policy", "judge", "verifier"] = ""

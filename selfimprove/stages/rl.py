@@ -193,6 +193,7 @@ RL = Stage(
     uses=(*SHOWN, "constitution"),
     depends=depends,
     trains="policy",
+    loss_tells=False,  # about 0 by construction: advantages of a group have a mean of 0
     open=True,
     say=say,
     figures=figures,

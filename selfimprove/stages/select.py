@@ -83,7 +83,7 @@ def select(
     render = prompts.render if shown else prompts.render_question
     stop = prompts.stop
     seen = {fold(one.prompt, one.completion) for one in earlier}
-    rendered, prompt = "", ""  # the samples of a problem follow each other
+    rendered, prompt, is_open = "", "", False  # the samples of a problem follow each other
     kept_of: Counter[str] = Counter()
     kept: Counter[str] = Counter()  # by origin
     became = revisions or {}
@@ -94,10 +94,11 @@ def select(
         if problem.id != rendered:
             recorded = is_sample(rationale) and prompts.is_trained_as_shown(problem, shown)
             rendered, prompt = problem.id, rationale.prompt if recorded else render(problem)
+            is_open = problem.is_open
         revision, why = became.get(rationale.id), "kept"
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
-        elif problem.is_open:
+        elif is_open:
             reason = why_not_open(rationale)
         elif votes and votes.holds(rationale) and verdict.outcome == "undecided":
             reason = votes.why_not(rationale) or why_not_steps(verdict, settings, "the majority's answer")

@@ -1,5 +1,6 @@
 """What could lead out of a run's folder: links and what is no regular file, neither of which is followed."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -17,8 +18,8 @@ def is_link(path: Path) -> StoreError:
 
 def find_detour(file: Path) -> str | None:
     """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder."""
-    below = [file, *file.parents]
-    rounds = next((at for at, one in enumerate(below) if ROUND_NAME.fullmatch(one.name)), 1)
-    if any(one.is_symlink() for one in below[: rounds + 1]):
+    names = file.parts[::-1]
+    depth = next((at for at, name in enumerate(names) if ROUND_NAME.fullmatch(name)), 1)
+    if any(one.is_symlink() for one in (file, *itertools.islice(file.parents, depth))):
         return "is a link, or lies below one, which is not followed"
     return None if is_regular(file) or not os.path.lexists(file) else "is no regular file"

@@ -25,7 +25,7 @@ class Seconds(BaseModel):
     is not known). In `loaded` seconds an engine was loaded, in `idle` ones of them it neither wrote nor scored.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     wall: float = 0.0
     model: float = 0.0
     imports: float = 0.0
@@ -38,7 +38,7 @@ class Seconds(BaseModel):
 class Manifest(BaseModel):
     """What closes a stage. Seconds and tokens sum over all processes that worked on it, up to what a kill took."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     round: int
     stage: str
     version: int

@@ -16,7 +16,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
-from selfimprove.records.files import Stamp, is_folder, is_regular, open_regular, read_bounded, stamp_of
+from selfimprove.records.files import Stamp, is_regular, open_regular, read_bounded, scan, stamp_of
 from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
@@ -52,9 +52,11 @@ class RunFolder:
 
     def stages(self) -> Iterator[StageFolder]:
         """All stages that were begun."""
-        for folder in sorted(self.path.glob("round-[0-9]*/*/")):
-            if ROUND_NAME.fullmatch(folder.parent.name) and is_folder(folder.parent) and is_folder(folder):
-                yield StageFolder(folder, "")
+        for round_ in scan(self.path):
+            if ROUND_NAME.fullmatch(round_.name) and round_.is_dir(follow_symlinks=False):
+                for stage in scan(round_.path):
+                    if stage.is_dir(follow_symlinks=False):
+                        yield StageFolder(Path(stage.path), "")
 
     def links(self) -> Iterator[Path]:
         """The links below the folder, none of which is followed; trackers' libraries make their own in theirs."""

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
-from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, read_bounded
+from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, read_bounded, scan
 from selfimprove.store.journal import TEXTS
 from selfimprove.store.links import find_detour, is_link
 from selfimprove.store.manifest import MANIFEST, MAX_MANIFEST, Manifest, read_manifest, seal_manifest
@@ -21,6 +22,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 OPEN = "open.json"
 FILES = (".json", ".jsonl", ".parquet")  # what no folder's name ends in
 CHECKPOINT = "checkpoint"
+PART = re.compile(r".*-[0-9]{5}\.parquet", re.DOTALL)
 
 
 class StageFolder:
@@ -201,7 +203,9 @@ class StageFolder:
 
     def files(self) -> list[Path]:
         """The finished parts."""
-        return sorted(one for one in self.path.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet") if is_regular(one))
+        return [
+            Path(one.path) for one in scan(self.path) if PART.fullmatch(one.name) and one.is_file(follow_symlinks=False)
+        ]
 
     def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """All records of a kind, in order; raises StoreError where a file is not what was written."""

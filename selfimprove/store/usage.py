@@ -19,7 +19,7 @@ USAGE_ADVICE = "move it away and run the same command again: the parts are kept,
 class Usage(BaseModel):
     """What a part cost; of `metrics` the last one of a name counts."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     part: int
     wall: float
     model: float = 0.0

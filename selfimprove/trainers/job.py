@@ -30,7 +30,7 @@ class TrainingJob(BaseModel):
     A class of job is known by its `method`; `trainer` is the function that runs it, as `module:function`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     trainer: ClassVar[str]
     method: str
     model: str

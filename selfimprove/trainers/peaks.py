@@ -15,7 +15,7 @@ class Phase(BaseModel):
     what everybody else held on the card at the end: an engine that was to give it back before training, for instance.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     phase: str
     seconds: float
     ram: int | None = None

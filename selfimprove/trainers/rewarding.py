@@ -39,7 +39,7 @@ class RewardFunction(Protocol):
 class Reading(BaseModel):
     """How a reward model reads texts, and what is made of the number that it gives."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     chat: bool
     """Whether prompts are written by a chat template, which brings its own special tokens."""
     end: int

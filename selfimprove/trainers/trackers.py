@@ -30,7 +30,7 @@ QUIET = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}  # what the run prints 
 class Destination(BaseModel):
     """One run of the trackers: the loop's own, or that of one training stage in the same group."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     to: tuple[TrackerName, ...]
     folder: Path
     run: str

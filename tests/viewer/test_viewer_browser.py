@@ -87,14 +87,14 @@ def path_of(page: Any) -> str:
 def test_filter_open_and_walk_from_a_trained_row_to_its_prompt(watched: Watched) -> None:
     page = watched.open("/runs/made/traces")
     page.locator(".facet a", has_text="example").click()
-    assert "trained=example" in path_of(page)
+    page.wait_for_url("**trained=example**")
     assert page.locator("ol.traces > li").count() == 4
     page.locator("a.trace").first.click()
-    assert page.locator("h2", has_text="Where it went").is_visible()
+    page.locator("h2", has_text="Where it went").wait_for()
     page.locator(".lineage a", has_text="checkpoint").first.click()
     page.locator("a", has_text="example").first.click()
     page.locator("a", has_text="rationale").first.click()
-    assert page.locator("summary", has_text="The exact prompt").is_visible()
+    page.locator("summary", has_text="The exact prompt").wait_for()
     assert page.locator("details", has_text="The exact prompt").locator("pre").inner_text().startswith("asked: ")
 
 
@@ -136,6 +136,7 @@ def test_a_word_diff_shows_what_came(watched: Watched) -> None:
 def test_a_note_is_kept_and_found_again(watched: Watched) -> None:
     page = watched.open("/runs/made/traces?stage=evaluate&round=2")
     page.locator("a.trace").first.click()
+    page.locator("input[value=unsure]").wait_for()
     shown = path_of(page)
     page.locator("input[value=unsure]").check()
     page.locator("textarea").fill("two\nlines")
