@@ -148,7 +148,7 @@ def _announcements(text: str, whole: bool) -> list[Statement]:
     """What follows "the answer is", in English and in other languages."""
     found = []
     lowered = text.lower()
-    if lowered.startswith("ans") or any(one in lowered for one in _HINTS):
+    if "ans" in lowered and (lowered.startswith("ans") or any(one in lowered for one in _HINTS)):
         said = [one for one in _matches(_SAID, text, lowered) if not _NO_VALUE.match(one["said"])]
         found += [_announce(text, one, whole) for one in said]
         found += _stated_above(text, lowered, whole)

@@ -50,6 +50,10 @@ _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor)\b|n't\b)(?:\s(?:be|equal|to|exactly|just|really|have|\w{1,3}))*\s*$",
     re.IGNORECASE,
 )
+# Each match of `_DENIED` or `_REJECTED` holds one of these.
+_HINTS_OF_DENIAL = (
+    "not", "never", "neither", "nor", "n't", "instead", "rather", "except", "all but", "thing but", "other",
+)  # fmt: skip
 _REJECTED = re.compile(
     r"\b(?:instead of|rather than|except|all but|anything but|other than|not)\s*[($]*$", re.IGNORECASE
 )
@@ -164,6 +168,9 @@ def is_bound(clause: str) -> bool:
 
 def is_denied(before: str) -> bool:
     """Whether the words before a number deny it: `it is not`, `instead of`."""
+    lowered = before.casefold()
+    if not any(one in lowered for one in _HINTS_OF_DENIAL):
+        return False
     return bool(_DENIED.search(before) or _REJECTED.search(before))
 
 

@@ -32,6 +32,8 @@ _LABEL = re.compile(
     r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
     re.MULTILINE,
 )
+_BULLETS = " \t>#*_•-"  # before a label
+_LABELS = frozenset(f"{_SIGNS}AaFfRrVvSsOoCc$\\=⟹≈")  # what a label begins with
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
@@ -84,9 +86,11 @@ def read_label(text: str, whole: bool) -> Statement | None:
 
     A sign with which a calculation goes on counts on the last line only.
     """
-    last, end = None, len(text.rstrip())
-    for found in _LABEL.finditer(text):
-        if found["name"] or found.end() >= end:
+    last, end, start = None, len(text.rstrip()), 0
+    for line in text.split("\n"):
+        found = _LABEL.match(text, start) if line.lstrip(_BULLETS)[:1] in _LABELS or "->" in line[:12] else None
+        start += len(line) + 1
+        if found and (found["name"] or found.end() >= end):
             last = found if _alone(found["said"]) else last
     if last is None or (last["name"] and last["name"].startswith("A") and _OTHER_OPTION.search(text)):
         return None
@@ -254,9 +258,12 @@ def _doubt_formula(plain: str, formula: Statement, said: str) -> Doubt:
 
 def _last_formula(plain: str) -> Statement | None:
     """The last formula of a text: between its marks, or words with LaTeX in them that stand side by side."""
-    marked = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])]
+    may_hold = "$" in plain or "\\(" in plain or "\\[" in plain
+    marked = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])] if may_hold else []
     found = Statement(marked[-1][1], marked[-1].start(1), marked[-1].end(1), announced=False) if marked else None
     begin = max(0, len(plain) - MAX_ANSWER)
+    if plain.find("\\", begin) < 0 and plain.find("{", begin) < 0:
+        return found
     words = list(re.finditer(r"(?:\\(?:text|mathrm|mbox)\{[^{}]{0,80}\}|\S)+", plain[begin:]))
     last = next((at for at in range(len(words) - 1, -1, -1) if "\\" in words[at][0] or "{" in words[at][0]), None)
     if last is None or "$" in words[last][0]:
