@@ -72,6 +72,10 @@ _RUN = re.compile(r"[0-9]+")
 _MAY_BEGIN = frozenset(f"-+−.R{SIGN_OF_MONEY[1:-1]}")
 _MAY_PRECEDE = _MAY_BEGIN | frozenset("s \t\n\r\v\f")
 _BEFORE_DIGITS = 6  # characters of a number before its first digit: `Rs. -.5`
+# What `_ANYWHERE` matches on most digits, where it needs to look at nothing else.
+_PLAIN = re.compile(
+    r"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])\d{1,20}(?=[ \n](?![\d%])|\Z|[)=+*-]|[.,;:?!](?:\s|\Z))", re.ASCII
+)
 _GOES_WITH = re.compile(
     r"(?: \d{3})+(?![\d,]|\.\d)|[kKMB]\b|\s(?:hundred|thousand|million|billion|trillion)\b|\sand\sa\shalf\b"
     r"|\s?(?:percent|per\scent|pct)\b",
@@ -224,22 +228,24 @@ def _decimal(text: str) -> int | Fraction:
     return Fraction(plain) if decimals.strip("0") else int(whole or 0)
 
 
-def find_numbers(text: str) -> list[re.Match[str]]:
-    """The places of the numbers in a text; a sign counts only where nothing stands before it."""
-    found, end = [], 0
+def find_numbers(text: str, begin: int = 0) -> list[re.Match[str]]:
+    """The places of the numbers in a text from a place on; a sign counts only where nothing stands before it."""
+    found, end = [], begin
     # To try the pattern only where digits begin, and on what may stand before them, is several times as fast.
-    for digits in _RUN.finditer(text):
+    for digits in _RUN.finditer(text, begin):
         first = digits.start()
         if first < end:
             continue
         start = first
         while start > end and first - start < _BEFORE_DIGITS and text[start - 1] in _MAY_PRECEDE:
             start -= 1
-        for at in range(start, first + 1):
-            if (at == first or text[at] in _MAY_BEGIN) and (one := _ANYWHERE.match(text, at)):
-                found.append(one)
-                end = one.end()
+        one = None
+        for at in range(start, first):
+            if text[at] in _MAY_BEGIN and (one := _ANYWHERE.match(text, at)):
                 break
+        if one := one or _PLAIN.match(text, first) or _ANYWHERE.match(text, first):
+            found.append(one)
+            end = one.end()
     return found
 
 

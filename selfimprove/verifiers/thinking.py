@@ -14,6 +14,8 @@ _QUOTES = tuple("`'\"“")  # before a mark that is only spoken of
 class _Compiled(NamedTuple):
     words: tuple[str, ...]
     begins: tuple[str, ...]
+    stems: tuple[str, ...]
+    """What the marks begin with, in lower case: several marks share one."""
     signs: frozenset[str]
     """The characters that a mark may begin with, for a look that costs next to nothing."""
     pattern: re.Pattern[str]
@@ -29,7 +31,9 @@ def _compile(marks: tuple[Marks, ...]) -> _Compiled:
     words = sorted({*opening, *closing}, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, words)) or r"(?!)", re.IGNORECASE)
     signs = frozenset(case for word in words for case in (word[0], word[0].upper()))
-    return _Compiled(tuple(words), tuple(opening), signs, pattern, opening, closing)
+    return _Compiled(
+        tuple(words), tuple(opening), tuple({word[:3] for word in words}), signs, pattern, opening, closing
+    )
 
 
 def _holds(text: str, words: Iterable[str]) -> bool:
@@ -59,7 +63,10 @@ def strip_thinking(text: str, marks: Sequence[Marks]) -> str:
     one, so all before it is thinking. The time is linear in the text.
     """
     compiled = _compile(tuple(marks))
-    if not _holds(text, compiled.signs) or not _holds(text.lower(), compiled.words):
+    if not _holds(text, compiled.signs):
+        return text
+    lowered = text.lower()
+    if not _holds(lowered, compiled.stems) or not _holds(lowered, compiled.words):
         return text
     answer: list[str] = []
     closed_by, at = frozenset[str](), 0
