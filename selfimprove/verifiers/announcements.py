@@ -160,7 +160,8 @@ _BEHIND = re.compile(
     r"|['’]?(?:den|dan|ten|tan)\s(?:fazla|az|büyük|küçük)"
 )
 _LATIN = tuple(one for one in LANGUAGES if any(noun.isascii() for noun in one.nouns))
-_ASCII_NOUNS = tuple(noun for one in _LATIN for noun in one.nouns if noun.isascii())
+_ASCII_NOUNS = tuple(dict.fromkeys(noun for one in _LATIN for noun in one.nouns if noun.isascii()))
+_ASCII_NOUNS = tuple(one for one in _ASCII_NOUNS if not any(other in one for other in _ASCII_NOUNS if other != one))
 
 
 class Announcement(NamedTuple):
@@ -179,8 +180,12 @@ def find_announcements(text: str, *, options: bool = False) -> list[Announcement
     lowered = text.lower()
     found: list[Announcement] = []
     ascii = text.isascii()
-    if ascii and not options and not any(noun in lowered for noun in _ASCII_NOUNS):
-        return found
+    if ascii and not options:
+        for noun in _ASCII_NOUNS:
+            if noun in lowered:
+                break
+        else:
+            return found
     for language in _LATIN if ascii else LANGUAGES:
         words = language.nouns + language.options if options else language.nouns
         if any(word in lowered for word in words):

@@ -24,7 +24,7 @@ from selfimprove.verifiers.unannounced import read_end, read_label
 
 __all__ = ["Statement", "find_statements", "has_equation", "is_formula", "prepare"]
 
-SHORT = 200  # characters
+SHORT, MIDDLE = 200, 2_000  # characters
 MAX_ANSWERS = 50  # only so many statements of a text are looked at, the last ones
 
 _BOX = re.compile(r"\\f?boxed\s?(?:\{|(?=-?\d))")
@@ -68,6 +68,11 @@ _NO_ANNOUNCEMENT = re.compile(
     r"(?:(?:the|my|our|your|an?)\s)?)(?:final |correct )?$",
     re.IGNORECASE,
 )
+_HINTS_OF_DENIAL = (  # one of these is in each match
+    "if", "suppos", "assum", "unless", "whether", "wrong", "incorrect", "false", "tempting", "naive", "first",
+    "initial", "previous", "worst", "trap", "mistaken", "erroneous", "flawed", "bogus", "doubt", "not", "unsure",
+    "unclear", "untrue", "deny",
+)  # fmt: skip
 # What says of an answer only that it stands: `our answer is correct`.
 _NO_VALUE = re.compile(
     r"[\s*_]{0,4}(?:(?:indeed|also|thus|then|therefore|clearly|likely|probably|definitely)\s)?"
@@ -88,7 +93,15 @@ def prepare(text: str, thinking: Sequence[Marks] = ()) -> str:
     """The part of a text in which its answer stands, without the marks that only lay it out."""
     if text.isdecimal():
         return text
+    return (_prepare_again if len(text) <= MIDDLE else _prepare)(text, tuple(thinking))
+
+
+def _prepare(text: str, thinking: tuple[Marks, ...]) -> str:
     return lay_out(clean(strip_thinking(text, thinking)))
+
+
+# What was extracted from is judged later: most texts can be remembered until then, long ones only for a while.
+_prepare_again = lru_cache(maxsize=2048)(_prepare)
 
 
 def find_statements(text: str, stated: bool = False, whole: bool = False) -> tuple[Statement, ...]:
@@ -96,8 +109,8 @@ def find_statements(text: str, stated: bool = False, whole: bool = False) -> tup
 
     Of an equation the last side is the answer, unless an equation is asked for (`whole`).
     """
-    # What was extracted from is judged later: short texts can all be remembered until then, long ones only for a while.
-    return (_find_in_short if len(text) <= SHORT else _find_in_long)(text, stated, whole)
+    again = _find_in_short if len(text) <= SHORT else _find_in_middle if len(text) <= MIDDLE else _find_in_long
+    return again(text, stated, whole)
 
 
 def _find(text: str, stated: bool, whole: bool) -> tuple[Statement, ...]:
@@ -123,7 +136,8 @@ def _find(text: str, stated: bool, whole: bool) -> tuple[Statement, ...]:
     return (end,) if end and end.text else ()
 
 
-_find_in_short, _find_in_long = lru_cache(maxsize=8192)(_find), lru_cache(maxsize=64)(_find)
+_find_in_short, _find_in_middle = lru_cache(maxsize=8192)(_find), lru_cache(maxsize=2048)(_find)
+_find_in_long = lru_cache(maxsize=64)(_find)
 
 
 def _inside(place: int, frames: list[Statement]) -> bool:
@@ -148,7 +162,7 @@ def _announcements(text: str, whole: bool) -> list[Statement]:
     """What follows "the answer is", in English and in other languages."""
     found = []
     lowered = text.lower()
-    if lowered.startswith("ans") or any(one in lowered for one in _HINTS):
+    if "ans" in lowered and (lowered.startswith("ans") or any(one in lowered for one in _HINTS)):
         said = [one for one in _matches(_SAID, text, lowered) if not _NO_VALUE.match(one["said"])]
         found += [_announce(text, one, whole) for one in said]
         found += _stated_above(text, lowered, whole)
@@ -162,11 +176,19 @@ def _announce(text: str, found: re.Match[str], whole: bool) -> Statement:
     if closes := _CLOSES.match(rest):  # `\\text{Answer: } 7`
         start, rest = start + closes.end(), _END_OF_MATH.split(rest[closes.end() :])[0]
     said = read_display(text, start, whole) or read_value(rest, start, whole)
-    before = _NO_ANNOUNCEMENT.search(text, max(0, found.start() - 60), found.start())
+    before = _denial(text, found.start())
     if found["denied"] or before:
         shown = text[before.start() if before else found.start() : said.end]
         return said._replace(doubt=Doubt(hedge=" ".join(shown.split()), denied=True))
     return said
+
+
+def _denial(text: str, start: int) -> re.Match[str] | None:
+    """The words before an announcement with which it announces nothing."""
+    lowered = text[max(0, start - 60) : start].casefold()
+    if not any(one in lowered for one in _HINTS_OF_DENIAL):
+        return None
+    return _NO_ANNOUNCEMENT.search(text, max(0, start - 60), start)
 
 
 def _announce_foreign(text: str, found: Announcement, whole: bool) -> Statement:
@@ -262,12 +284,12 @@ def _boxes(text: str, whole: bool) -> list[Statement]:
 def _unbox(inner: str) -> str:
     """What stands in a box, without a box of its own."""
     inner = inner.strip()
-    for _ in range(3):
+    for _ in range(3 if "boxed" in inner or "fbox" in inner else 0):
         nested = _NESTED.fullmatch(inner)
         if nested is None:
             break
         inner = nested[1].strip()
-    return re.sub(r"^(?:\\approx|≈)", "", inner).strip()
+    return inner.removeprefix("\\approx").removeprefix("≈").strip()
 
 
 def _boxed(inner: str, whole: bool) -> str:

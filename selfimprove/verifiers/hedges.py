@@ -11,6 +11,7 @@ NEAR = 120
 
 _SENTENCE = re.compile(r"(?<!\.)\.(?=\s|$)|[!?](?=\s|$)|\n")
 _MARKUP = re.compile(r"\*\*|[`\"_]|\\[()\[\]]|\\text\{([^{}]{0,60})\}|(?<!\\)\$(?!\s?[\d.])")
+_MARKS = frozenset('*`"_\\$')
 _PRODUCT = re.compile(r"\d\s?\*\s?[\d$(]")
 _WORD_VALUES = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -50,6 +51,10 @@ _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor)\b|n't\b)(?:\s(?:be|equal|to|exactly|just|really|have|\w{1,3}))*\s*$",
     re.IGNORECASE,
 )
+# Each match of `_DENIED` or `_REJECTED` holds one of these.
+_HINTS_OF_DENIAL = (
+    "not", "never", "neither", "nor", "n't", "instead", "rather", "except", "all but", "thing but", "other",
+)  # fmt: skip
 _REJECTED = re.compile(
     r"\b(?:instead of|rather than|except|all but|anything but|other than|not)\s*[($]*$", re.IGNORECASE
 )
@@ -59,6 +64,13 @@ _BOUND = re.compile(
     r"|[<>≤≥≠±]|\\(?:leq?|geq?|neq?|pm)(?![a-z])",
     re.IGNORECASE,
 )
+_HINTS_OF_BOUND = (  # one of these is in each match of `_BOUND`
+    "than", "least", "most", "up to", "no more", "no less", "no fewer", "between", "minus", "negative", "but", "except",
+    "over", "under", "above", "below", "<", ">", "≤", "≥", "≠", "±", "\\",
+)  # fmt: skip
+_OPERATORS = (  # on one of these each match of `_OPERATES` ends
+    "*", "×", "÷", "/", ":", "√", "π", "^", "times", "cdot", "div", "sqrt", "plus", "minus", "over", "out of", "(",
+)  # fmt: skip
 _OPERATES = re.compile(
     r"(?:(?<=[\d)])\s?[*×÷/:]|[×÷√π^]|/|\\(?:times|cdot|div|sqrt)|\b(?:times|plus|minus|over|out of)|[A-Za-z]\()\s*$"
 )
@@ -104,6 +116,8 @@ def _values(text: str) -> list[tuple[int, int, object]]:
 
 def _plain(text: str) -> str:
     """A text without the marks that only lay it out."""
+    if not _MARKS.intersection(text):
+        return text
     text = _MARKUP.sub(lambda one: one[1] or "", text)
     return text if _PRODUCT.search(text) else text.replace("*", "")
 
@@ -159,11 +173,24 @@ def _joined(between: str) -> tuple[str, str]:
 
 def is_bound(clause: str) -> bool:
     """Whether words make of a number a limit, a sign or another side: `at least 7`, `minus 7`."""
-    return _BOUND.search(clause) is not None
+    return _may_bound(clause) and _BOUND.search(clause) is not None
+
+
+def _may_bound(text: str) -> bool:
+    lowered = text.casefold()
+    return any(one in lowered for one in _HINTS_OF_BOUND)
+
+
+def _operates(near: str) -> bool:
+    """Whether a number is what something is multiplied with, or the like."""
+    return near.rstrip().endswith(_OPERATORS) and _OPERATES.search(near) is not None
 
 
 def is_denied(before: str) -> bool:
     """Whether the words before a number deny it: `it is not`, `instead of`."""
+    lowered = before.casefold()
+    if not any(one in lowered for one in _HINTS_OF_DENIAL):
+        return False
     return bool(_DENIED.search(before) or _REJECTED.search(before))
 
 
@@ -171,10 +198,10 @@ def look_around(line: str, start: int, end: int) -> Doubt:
     """What the line makes of its last number, where no answer was announced."""
     before, shown = line[:start], " ".join(line[max(0, start - 30) : end + 10].split())
     near = before[-30:]
-    if _OPERATES.search(near) or _PARTIAL.match(line, end) or changes(before):
+    if _operates(near) or _PARTIAL.match(line, end) or changes(before):
         return Doubt(unclear=shown)
     doubted = doubts(before, line[end:])
-    bound = list(_BOUND.finditer(near))
+    bound = list(_BOUND.finditer(near)) if _may_bound(near) else []
     if bound and not re.search(r"\d|=", near[bound[-1].end() :]):
         return Doubt(unclear=shown)
     earlier = find_numbers(before[-NEAR:])

@@ -17,12 +17,14 @@ MAX_OBJECTS = 20
 LETTER = r"(?:(?!\d)[À-ÖØ-öø-ɏЀ-῾⺀-⿟぀-ퟻ豈-﫿])"
 _LETTERS, _ASCII = re.compile(LETTER), re.compile(r"[A-Za-z]")
 _FENCE = re.compile(r"^[ \t]{0,8}(?:```|~~~)[ \t]{0,4}[\w+-]{0,20}[ \t]*$", re.MULTILINE)
+_ANGLE = re.compile("<[/|a-z]")  # what a token or HTML may begin with
 _TOKEN = re.compile(r"<\|[^<>|\n]{1,30}\|>|</s>|<eos>|<end_of_turn>|\[/?INST\]")
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&nbsp;")
 _SIGNS: dict[int, str] = {
     ord(one): other for one, other in zip("。।、،؛؟٫٬۔「」『』【】《》", "\n\n,,;?.,\n" + " " * 8, strict=True)
 }
 _TAG = re.compile(r"<(/?)\s?(?:final[ _-]?answer|answer|ans|solution)\s?>", re.IGNORECASE)
+_MAY_BE_TAG = re.compile(r"</?\s?[a-zA-Z]")
 _OBJECT = re.compile(r'\{\s{0,20}"')
 _COMMAND = re.compile(
     r"(?<!\\)\\(?=(?:[dt]?frac|f?boxed|text|times|theta|tan|to|neq?|nu|beta|d?binom|bar|begin|end|rho|right|left|sqrt"
@@ -55,7 +57,7 @@ def lay_out(text: str) -> str:
         text = OTHER_DIGITS.sub(in_ascii, text.translate(_SIGNS))
     if "```" in text or "~~~" in text:
         text = _FENCE.sub("", text)
-    if "<" in text or "&" in text or "[" in text:
+    if _ANGLE.search(text) or "[INST]" in text or "[/INST]" in text or "&nbsp;" in text:
         text = _HTML.sub(" ", _TOKEN.sub("\n", text))
     if "{" in text and '"' in text:
         text = _unfold(text)
@@ -72,6 +74,8 @@ def find_tags(text: str) -> list[Framed]:
     """What stands in `<answer>` and the like; a tag that nothing closes goes to the end."""
     found: list[Framed] = []
     opened: re.Match[str] | None = None
+    if not _MAY_BE_TAG.search(text):
+        return found
     for tag in _TAG.finditer(text):
         if not tag[1]:
             opened = tag

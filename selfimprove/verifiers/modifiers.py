@@ -55,30 +55,58 @@ _ASKS = re.compile(
     r"|may|might|has|have|what|which|who|how|why|where|when|anything)\b",
     re.IGNORECASE,
 )
+_WOULD, _IF = re.compile(r"\bwould\b"), re.compile(r"[^.!?\n]{0,40}?\sif\s")
+# Looks that cost next to nothing: the words on which `_CHANGED`, and `_RELATED` and `_NAMED` end, and one of which
+# each match of `_DOUBTED` or `_WOULD` holds.
+_CHANGERS = {
+    "twice", "double", "triple", "thrice", "quadruple", "half", "times", "plus", "minus", "of", "than", "to", "by",
+    "from", "the", "about", "exactly", "as", "number",
+}  # fmt: skip
+_RELATIONS = {
+    "before", "after", "following", "preceding", "page", "row", "step", "equation", "eq", "problem", "question",
+    "exercise", "chapter", "line", "table", "figure", "section", "part", "example", "option",
+}  # fmt: skip
+_HINTS_OF_DOUBT = (
+    "whether", "sure", "clear", "certain", "obvious", "true", "possible", "correct", "right", "doubt", "used to be",
+    "wrong", "mistake", "guess", "estimate", "attempt", "thought", "idea", "answer", "would",
+)  # fmt: skip
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+
+
+def _last_word(before: str) -> str:
+    """The word that stands before a number, without the signs between them."""
+    plain = before[-60:].rstrip().rstrip("$€£#(").rstrip().rstrip(".")
+    at = len(plain)
+    while at and plain[at - 1].isalpha():
+        at -= 1
+    return plain[at:].casefold()
 
 
 def changes(before: str) -> bool:
     """Whether the words before a number make another number of it: `half of`, `the square of`, `twice`."""
-    return _CHANGED.search(before[-60:]) is not None
+    return _last_word(before) in _CHANGERS and _CHANGED.search(before[-60:]) is not None
 
 
 def relates(before: str) -> bool:
     """Whether the words before a number say that it is near the answer, or where the answer stands: `far from`."""
-    return _RELATED.search(before[-60:]) is not None
+    return _last_word(before) in _RELATIONS and _RELATED.search(before[-60:]) is not None
 
 
 def names(before: str) -> bool:
     """Whether a number is the name of a place in a text: `step 3`, `equation (2)`."""
-    return _NAMED.search(before[-40:]) is not None
+    return _last_word(before) in _RELATIONS and _NAMED.search(before[-40:]) is not None
 
 
 def doubts(before: str, after: str) -> bool:
     """Whether a sentence says of its number that it is wrong, or that nobody knows whether it is right."""
-    clause = _CLAUSE.split(before[-80:])[-1]
-    if _DOUBTED.search(clause) or _DENIED_AFTER.match(after[:60]):
+    if _DENIED_AFTER.match(after[:60]):
         return True
-    return bool(re.search(r"\bwould\b", clause) and re.match(r"[^.!?\n]{0,40}?\sif\s", after[:60]))
+    before = before[-80:]
+    lowered = before.casefold()
+    if not any(one in lowered for one in _HINTS_OF_DOUBT):
+        return False
+    clause = _CLAUSE.split(before)[-1]
+    return bool(_DOUBTED.search(clause) or (_WOULD.search(clause) and _IF.match(after[:60])))
 
 
 def is_denied_label(label: str) -> bool:

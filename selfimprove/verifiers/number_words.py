@@ -27,6 +27,7 @@ _NO_UNIT = re.compile(
     r"|.*illions?|first|last|thousandths?|lakh|crore|pi|on|for|from|half|over|under|percentage"
 )
 _WORD = re.compile(r"[a-z]{1,40}")
+FIRST_WORDS = frozenset([*_ONES_OF, *_TENS_OF, "half", "a", "an", "minus", "negative"])
 
 
 def read_words(text: str) -> tuple[int | Fraction, bool, str] | None:

@@ -57,6 +57,7 @@ _FUNCTIONS = {
     "pmod",
 }
 _FOREIGN = re.compile(LETTER)
+_MATHEMATICAL = re.compile(r"[0-9\\]")
 # A short English word is no formula: a text was cut off after it.
 _SHORT_WORDS = frozenset(
     (
@@ -85,11 +86,12 @@ class Statement(NamedTuple):
 
 def is_formula(text: str) -> bool:
     """Whether a short text is mathematics and no sentence: a digit, a command or a symbol, and no words around it."""
-    if not any(one in "0123456789\\" for one in text) and len(text.strip()) > 3:
+    if not _MATHEMATICAL.search(text) and len(text.strip()) > 3:
         return False
-    if is_cut_off(text) or _FOREIGN.search(text):
+    if is_cut_off(text) or (not text.isascii() and _FOREIGN.search(text)):
         return False
-    return not set(_WORD.findall(IN_TEXT.sub("", text))) - _FUNCTIONS
+    plain = IN_TEXT.sub("", text) if "\\" in text else text
+    return all(one[0] in _FUNCTIONS for one in _WORD.finditer(plain))
 
 
 def is_cut_off(line: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from selfimprove.records import Step
 from selfimprove.verifiers.reasoning.claims import WORD_OPERATOR, WORD_SIGN, find_claims
 from selfimprove.verifiers.reasoning.equality import ANNOTATION, Claim, show
-from selfimprove.verifiers.reasoning.expressions import Quantity, read_number
+from selfimprove.verifiers.reasoning.expressions import Quantity, Value, read_number
 from selfimprove.verifiers.reasoning.quantities import CONSTANTS, NUMBER_WORDS, QUESTION_WORDS, SCALES, SHARES, TIMES
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _trace(
 ) -> tuple[tuple[tuple[Source, ...], ...], tuple[tuple[str, ...], ...]]:
     """For each claim where its operands come from, and which of them come from nowhere, as written."""
     given = question_numbers(question) if question else frozenset()
-    results: dict[Fraction | int, int] = {}
+    results: dict[Value, int] = {}
     used: set[int] = set()
     traced: list[tuple[Source, ...]] = []
     unknown: list[tuple[str, ...]] = []
@@ -214,13 +214,13 @@ def _trace(
     return tuple(traced), tuple(unknown)
 
 
-def _key(value: Fraction) -> Fraction | int:
+def _key(value: Value) -> Value:
     """The same value, as a whole number where it is one: that is hashed twenty times as fast."""
     return value.numerator if value.denominator == 1 else value
 
 
 def _source(
-    operand: Quantity, given: frozenset[Fraction], results: dict[Fraction | int, int], used: set[int], asked: bool
+    operand: Quantity, given: frozenset[Fraction], results: dict[Value, int], used: set[int], asked: bool
 ) -> Source:
     values = [_key(operand.value / 100), _key(operand.value)] if operand.percent else [_key(operand.value)]
     earlier = next((results[value] for value in values if value in results), None)

@@ -1,7 +1,7 @@
 """What of a text is reasoning and what is answer: the blocks that reasoning models think in, by their marks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +13,9 @@ _QUOTES = tuple("`'\"“")  # before a mark that is only spoken of
 
 class _Compiled(NamedTuple):
     words: tuple[str, ...]
+    begins: tuple[str, ...]
+    stems: tuple[str, ...]
+    """What the marks begin with, in lower case: several marks share one."""
     signs: frozenset[str]
     """The characters that a mark may begin with, for a look that costs next to nothing."""
     pattern: re.Pattern[str]
@@ -28,7 +31,16 @@ def _compile(marks: tuple[Marks, ...]) -> _Compiled:
     words = sorted({*opening, *closing}, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, words)) or r"(?!)", re.IGNORECASE)
     signs = frozenset(case for word in words for case in (word[0], word[0].upper()))
-    return _Compiled(tuple(words), signs, pattern, opening, closing)
+    return _Compiled(
+        tuple(words), tuple(opening), tuple({word[:3] for word in words}), signs, pattern, opening, closing
+    )
+
+
+def _holds(text: str, words: Iterable[str]) -> bool:
+    for word in words:  # noqa: SIM110, twice as fast as `any`
+        if word in text:
+            return True
+    return False
 
 
 def complete(text: str, prompt: str, marks: Sequence[Marks]) -> str:
@@ -38,7 +50,9 @@ def complete(text: str, prompt: str, marks: Sequence[Marks]) -> str:
     end = prompt[-200:].rstrip().lower()
     if end.endswith("<|message|>"):
         end = end.removesuffix("<|message|>").rstrip()
-    opened = next((begin for begin, _ in marks if end.endswith(begin.lower())), "")
+    if not end.endswith(_compile(tuple(marks)).begins):
+        return text
+    opened = next(begin for begin, _ in marks if end.endswith(begin.lower()))
     return f"{opened}{text}"
 
 
@@ -49,10 +63,10 @@ def strip_thinking(text: str, marks: Sequence[Marks]) -> str:
     one, so all before it is thinking. The time is linear in the text.
     """
     compiled = _compile(tuple(marks))
-    if not any(sign in text for sign in compiled.signs):
+    if not _holds(text, compiled.signs):
         return text
     lowered = text.lower()
-    if not any(word in lowered for word in compiled.words):
+    if not _holds(lowered, compiled.stems) or not _holds(lowered, compiled.words):
         return text
     answer: list[str] = []
     closed_by, at = frozenset[str](), 0

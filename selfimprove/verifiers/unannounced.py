@@ -32,10 +32,13 @@ _LABEL = re.compile(
     r"[ \t*_]{0,4}(?P<said>[^\n]{1,120})$",
     re.MULTILINE,
 )
+_BULLETS = " \t>#*_•-"  # before a label
+_LABELS = frozenset(f"{_SIGNS}AaFfRrVvSsOoCc$\\=⟹≈")  # what a label begins with
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
 _OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
+_MAY_OPEN = re.compile(r"(?:[,:!]|['’]s)\s\W{0,4}\d")
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
@@ -84,9 +87,11 @@ def read_label(text: str, whole: bool) -> Statement | None:
 
     A sign with which a calculation goes on counts on the last line only.
     """
-    last, end = None, len(text.rstrip())
-    for found in _LABEL.finditer(text):
-        if found["name"] or found.end() >= end:
+    last, end, start = None, len(text.rstrip()), 0
+    for line in text.split("\n"):
+        found = _LABEL.match(text, start) if line.lstrip(_BULLETS)[:1] in _LABELS or "->" in line[:12] else None
+        start += len(line) + 1
+        if found and (found["name"] or found.end() >= end):
             last = found if _alone(found["said"]) else last
     if last is None or (last["name"] and last["name"].startswith("A") and _OTHER_OPTION.search(text)):
         return None
@@ -130,7 +135,9 @@ def read_end(text: str, whole: bool) -> Statement | None:
     found = _read_first(plain, whole) or read_last_display(plain, whole)
     if found:
         return found
-    line = _OPENING.sub("", _QUOTES.sub("", _EMOJI.sub("", line)))
+    line = line if line.isascii() else _EMOJI.sub("", line)
+    line = _QUOTES.sub("", line) if '"' in line or line.startswith("> ") or not line.isascii() else line
+    line = _OPENING.sub("", line) if _MAY_OPEN.search(line) else line
     item = _ITEM.match(line)
     if item and read_number(line[item.end() :].strip(" .*_`$")):  # an item of a list, or a decimal
         return Statement(line[item.end() :], 0, len(text), announced=False, doubt=Doubt(unclear=line))
@@ -147,7 +154,17 @@ def read_end(text: str, whole: bool) -> Statement | None:
 
 def _read_running(plain: str, whole: bool) -> Statement | None:
     """The last formula of a text, or the last number that is not denied, asked for, or the name of a place."""
-    numbers = find_numbers(plain)
+    last = plain.rfind("\n") + 1
+    near = plain.rfind("\n", 0, max(0, last - 1)) + 1
+    # Where the last line has the answer, no number of the others is looked at; one number may go over two lines.
+    found = _read_numbers(plain, whole, find_numbers(plain, near), last) if near else None
+    return found or _read_numbers(plain, whole, find_numbers(plain), 0)
+
+
+def _read_numbers(plain: str, whole: bool, numbers: list[re.Match[str]], begin_at: int) -> Statement | None:
+    """The same among the numbers that were found; none where that is one before a place."""
+    if begin_at and not numbers:
+        return None
     end = end_of_number(plain, numbers[-1].end()) if numbers else 0
     formula = _last_formula(plain)
     if formula and formula.end >= end:
@@ -155,6 +172,8 @@ def _read_running(plain: str, whole: bool) -> Statement | None:
         return formula._replace(text=said, doubt=CERTAIN if whole else _doubt_formula(plain, formula, said))
     passed = False
     for number in reversed(_candidates(plain, numbers)):
+        if number.start() < begin_at:
+            return None
         first = plain.rfind("\n", 0, number.start()) + 1
         last = plain.find("\n", number.end())
         line, begin = plain[first : last if last >= 0 else len(plain)], number.start() - first
@@ -164,7 +183,7 @@ def _read_running(plain: str, whole: bool) -> Statement | None:
             passed = True
             continue
         return _read_in_line(plain, number, line, first)
-    if not numbers:
+    if not numbers or begin_at:
         return None
     shown = plain.rsplit("\n", 1)[-1][-60:].strip()
     doubt = Doubt(unclear=shown) if passed else Doubt(hedge=shown)
@@ -201,7 +220,12 @@ def _candidates(plain: str, numbers: list[re.Match[str]]) -> list[re.Match[str]]
     if bold:  # people and models set the answer in bold
         places = [one for one in numbers if bold[-1].start() < one.start() < bold[-1].end()]
         return places[:1] or numbers
-    if numbers and (aside := _ASIDE.search(plain, begin)) and aside.start() < numbers[-1].start():
+    if (
+        numbers
+        and plain.find("(", begin) >= 0
+        and (aside := _ASIDE.search(plain, begin))
+        and aside.start() < numbers[-1].start()
+    ):
         outside = [one for one in numbers if one.start() < aside.start()]
         if outside and "\n" not in plain[outside[-1].end() : aside.start()]:
             return outside
@@ -254,9 +278,12 @@ def _doubt_formula(plain: str, formula: Statement, said: str) -> Doubt:
 
 def _last_formula(plain: str) -> Statement | None:
     """The last formula of a text: between its marks, or words with LaTeX in them that stand side by side."""
-    marked = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])]
+    may_hold = "$" in plain or "\\(" in plain or "\\[" in plain
+    marked = [one for one in MATH.finditer(plain) if not MONEY.fullmatch(one[1])] if may_hold else []
     found = Statement(marked[-1][1], marked[-1].start(1), marked[-1].end(1), announced=False) if marked else None
     begin = max(0, len(plain) - MAX_ANSWER)
+    if plain.find("\\", begin) < 0 and plain.find("{", begin) < 0:
+        return found
     words = list(re.finditer(r"(?:\\(?:text|mathrm|mbox)\{[^{}]{0,80}\}|\S)+", plain[begin:]))
     last = next((at for at in range(len(words) - 1, -1, -1) if "\\" in words[at][0] or "{" in words[at][0]), None)
     if last is None or "$" in words[last][0]:

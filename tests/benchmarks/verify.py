@@ -29,7 +29,7 @@ from pairs import DATA, Pair, Real, formula_pairs, number_pairs, option_pairs, r
 from sympy.core.cache import clear_cache
 
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
-from selfimprove.verifiers.answers import _find_in_long, _find_in_short
+from selfimprove.verifiers.answers import _find_in_long, _find_in_middle, _find_in_short, _prepare_again
 from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import read_number, squeeze
 from selfimprove.verifiers.reference import MathVerifyVerifier
@@ -133,7 +133,7 @@ KINDS: dict[str, tuple[Callable[[Real, random.Random, int], list[Pair]], int]] =
 
 
 def empty_caches() -> None:
-    for cache in (_find_in_short, _find_in_long, read_number):
+    for cache in (_prepare_again, _find_in_short, _find_in_middle, _find_in_long, read_number):
         cache.cache_clear()
     clear_cache()
 

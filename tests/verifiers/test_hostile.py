@@ -25,7 +25,7 @@ from selfimprove.verifiers.text import TextVerifier
 from selfimprove.verifiers.workers import Judged, VerifierPool
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=10, memory_mb=256)
-CPU_SECONDS = 0.75  # the slowest take 0.5 for 50,000 characters, on a machine whose `slowness` is 1
+CPU_SECONDS = 0.5  # the slowest take 0.35 for 50,000 characters, on a machine whose `slowness` is 1
 MEMORY = 100 << 20  # the caches of extraction may hold some hundred texts
 KINDS = list(dict.fromkeys(one.kind for one in CORPUS))
 INJECTIONS = ("python", "code", "tex code")

@@ -78,9 +78,9 @@ class Surroundings:
         """Whether something around a wrong claim, or in it, may change what it means."""
         if any(side.doubtful or side.loose > MAX_LOOSE for side in sides) or self.leads(sides[0]):
             return True
-        if self.trails(sides[-1], "is" in signs):
-            return True
         start, end = self.tokens[sides[0].first].start, self.tokens[sides[-1].last - 1].end
+        if self.trails(sides[-1], "is" in signs) or self.is_supposed(start, end):
+            return True
         before, after = max(self.tokens[0].start, start - 40), min(self.tokens[-1].end, end + 40)
         divided = any(item in ("/", "|") for side in sides for item in side.items)
         if _ROUNDED.search(self.text, before, after) or (divided and _REMAINS.search(self.text, end, after)):
@@ -94,7 +94,7 @@ class Surroundings:
             mixed = {kind for kind, _ in units}
             if any(len({size for name, size in units if name == kind}) > 1 for kind in mixed):
                 return True
-        return any(map(_adds_share, sides)) or self.is_supposed(start, end) or self.is_continental(sides)
+        return any(map(_adds_share, sides)) or self.is_continental(sides)
 
     def is_continental(self, sides: list[Side]) -> bool:
         """Whether the sides are equal if points set off thousands: `1.000 + 500 = 1.500`."""

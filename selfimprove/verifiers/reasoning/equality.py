@@ -8,9 +8,9 @@ from itertools import combinations, pairwise, product
 
 from selfimprove.records import Outcome
 from selfimprove.verifiers.reasoning.doubts import REMAINDERS, Surroundings
-from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Reading, Token, evaluate
+from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Reading, Token, Value, evaluate
 from selfimprove.verifiers.reasoning.quantities import UNITS
-from selfimprove.verifiers.reasoning.rounding import is_float, rounds_to
+from selfimprove.verifiers.reasoning.rounding import FLOAT_DIGITS, is_float, rounds_to
 from selfimprove.verifiers.reasoning.sides import Chain, Side
 
 _SCALING = frozenset("*/&|^")
@@ -27,21 +27,24 @@ class Claim:
     outcome: Outcome
     reason: str
     operands: tuple[Quantity, ...]
-    results: tuple[Fraction, ...]
+    results: tuple[Value, ...]
 
 
-def values(side: Side, items: list[Item] | None = None) -> list[Fraction]:
+def values(side: Side, items: list[Item] | None = None) -> list[Value]:
     """The values of a side in its sensible readings, the plain one first."""
     if items is None:
         if side.values is None:
             side.values = values(side, side.items)
         return side.values
+    if len(items) == 1 and isinstance(one := items[0], Quantity) and not one.percent:  # half of all sides
+        value = evaluate(items)
+        return [] if value is None else [value]
     # A percent sign may be read as a unit only where all numbers have it (`20% of 50` is never 1000), or beside 100.
     signed = [item.percent for item in items if isinstance(item, Quantity) and not (item.percent and item.value == 100)]
     marked = any(isinstance(item, Quantity) and item.percent for item in items)
     percents = (True, False) if marked and (all(signed) or not any(signed)) else (True,)
     tights = (False, True) if "&" in items or "|" in items else (False,)
-    found: list[Fraction] = []
+    found: list[Value] = []
     for percent, tight in product(percents, tights):
         value = evaluate(items, Reading(percent, False, tight))
         if value is not None and value not in found:
@@ -163,7 +166,7 @@ class ChainJudge:
             return None, "", None
         return False, "", None
 
-    def head(self, side: Side) -> set[Fraction]:
+    def head(self, side: Side) -> set[Value]:
         """The value of the first operand of a side."""
         depth = 0
         for place, item in enumerate(side.items):
@@ -185,7 +188,7 @@ class ChainJudge:
         side.items, side.values, side.first = side.items[1:], None, side.first + 1
         return True
 
-    def labelled(self, side: Side) -> set[Fraction]:
+    def labelled(self, side: Side) -> set[Value]:
         """The values of a first side without its first number, where that may be a label: `Day 2 - 3 + 5`."""
         before = self.tokens[side.first - 1].kind if side.first else ""
         if before == "word" and len(side.items) > 2 and side.items[1] in ("-", "&"):
@@ -212,7 +215,7 @@ class ChainJudge:
                     return True
         return False
 
-    def rounding(self, exact: Side, exacts: list[Fraction], stated: Side, sign: str) -> str:
+    def rounding(self, exact: Side, exacts: list[Value], stated: Side, sign: str) -> str:
         """A note that says how a stated decimal is rounded, or nothing where it is not."""
         if stated.operators or not (exact.operators or sign == "≈") or not stated.numbers:
             return ""
@@ -223,8 +226,11 @@ class ChainJudge:
         if stated.items[0] == "-":
             exacts = [-value for value in exacts]
         scaled = not _SCALING.isdisjoint(item for item in exact.items if isinstance(item, str))
+        whole = sign == "=" and not number.percent and number.value.denominator == 1 and len(written) < FLOAT_DIGITS
         for value in exacts:
-            for size in (number, number._replace(percent=False)):
+            if whole and isinstance(value, int) and value != number.value:
+                continue  # no rounding makes another whole number of one
+            for size in (number, number._replace(percent=False)) if number.percent else (number,):
                 if is_float(value, size, written):
                     return "rounded as floating-point numbers are"
                 if rounds_to(value, size, written, sign == "≈", scaled=scaled):
@@ -323,7 +329,7 @@ def quote(text: str) -> str:
 
 def units_clash(left: Side, right: Side) -> bool:
     """Whether units must be converted, so that the bare numbers say nothing: `50 cents + 50 cents = $100`."""
-    if not left.operators or right.operators or len(right.numbers) != 1:
+    if not left.operators or right.operators or len(right.numbers) != 1 or not _kinds(left):
         return False
     sizes = [UNITS.get(number.unit) for number in left.numbers]
     added = any(item in ("+", "-") for item in left.items)
@@ -344,7 +350,7 @@ def units_clash(left: Side, right: Side) -> bool:
     return ratios.isdisjoint([*bare, *products, *(1 / one for one in bare if one)])
 
 
-def _meet(ones: list[Fraction], others: list[Fraction]) -> bool:
+def _meet(ones: list[Value], others: list[Value]) -> bool:
     """Whether two short lists share a value; to compare fractions is cheaper than to hash them."""
     return any(one == other for one in ones for other in others)
 
@@ -353,8 +359,10 @@ def _kinds(side: Side) -> set[str]:
     return {UNITS[number.unit][0] for number in side.numbers if number.unit in UNITS}
 
 
-def show(value: Fraction) -> str:
+def show(value: Value) -> str:
     """A value as reasons show it: a decimal where it is exact and short, a fraction otherwise."""
+    if isinstance(value, int) and abs(value) < 10**15:
+        return str(value)
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 200:
         return "another number"
     if value.denominator == 1:

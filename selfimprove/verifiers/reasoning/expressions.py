@@ -80,6 +80,7 @@ class Quantity(NamedTuple):
     end: int
 
 
+Value = int | Fraction  # whole numbers are added, multiplied and compared many times as fast
 Item = Quantity | str  # a number, a bracket or an operator: + - * / ^, "&" for an implied product, "|" for `a/b`
 
 
@@ -134,28 +135,40 @@ def _read_short_number(written: str) -> Fraction | None:
     return Fraction(int(before + after), 10 ** len(after)) if after else Fraction(int(before))
 
 
-def evaluate(
-    items: Sequence[Item], reading: Reading = PLAIN, units: dict[str, Fraction] | None = None
-) -> Fraction | None:
+def evaluate(items: Sequence[Item], reading: Reading = PLAIN, units: dict[str, Fraction] | None = None) -> Value | None:
     """The value of an expression; None where it divides by zero, is malformed or takes too high a power.
 
     `units` gives the size of each unit, for a reading in which they count.
     """
     if len(items) == 1 and isinstance(one := items[0], Quantity) and not reading.scaled:  # half of all expressions
-        return one.value / 100 if one.percent and reading.percent else one.value
+        return _whole(one.value / 100 if one.percent and reading.percent else one.value)
+    if len(items) == 3 and not reading.scaled and (value := _of_two(items)) is not None:
+        return value
     try:
         machine = _Machine(items, reading, units or {})
         value = machine.sum(0)
     except (ZeroDivisionError, _TooLarge, IndexError):
         return None
-    return Fraction(value) if machine.place == len(items) else None
+    return value if machine.place == len(items) else None
+
+
+def _of_two(items: Sequence[Item]) -> Value | None:
+    """The value of two plain numbers with a sign between them, which most expressions are; None of anything else."""
+    left, sign, right = items
+    if not (isinstance(left, Quantity) and isinstance(right, Quantity)) or left.percent or right.percent:
+        return None
+    one, other = _whole(left.value), _whole(right.value)
+    if sign == "+":
+        return one + other
+    if sign == "-":
+        return one - other
+    if sign in ("*", "&"):
+        return one * other
+    return _divide(one, other) if sign in ("/", "|") and other else None
 
 
 class _TooLarge(Exception):
     pass
-
-
-Value = int | Fraction  # whole numbers are added and multiplied many times as fast
 
 
 def _bounded(value: Value) -> Value:
@@ -165,7 +178,11 @@ def _bounded(value: Value) -> Value:
 
 
 def _divide(above: Value, below: Value) -> Value:
-    value = Fraction(above, below)
+    return _whole(Fraction(above, below))
+
+
+def _whole(value: Fraction) -> Value:
+    """The same value, as a whole number where it is one."""
     return value.numerator if value.denominator == 1 else value
 
 
@@ -173,17 +190,14 @@ class _Machine:
     """A descent through the levels of precedence; `place` is the item that comes next."""
 
     def __init__(self, items: Sequence[Item], reading: Reading, units: dict[str, Fraction]) -> None:
-        self.items = items
+        self.items = [*items, ""]
         self.reading = reading
         self.units = units
         self.place = 0
 
-    def next(self) -> Item | None:
-        return self.items[self.place] if self.place < len(self.items) else None
-
     def sum(self, depth: int) -> Value:
         value = self.product(depth)
-        while (sign := self.next()) in ("+", "-"):
+        while (sign := self.items[self.place]) in ("+", "-"):
             self.place += 1
             right = self.product(depth)
             value = _bounded(value + right if sign == "+" else value - right)
@@ -191,7 +205,7 @@ class _Machine:
 
     def product(self, depth: int) -> Value:
         value = self.factor(depth)
-        while (sign := self.next()) in ("*", "/", "&", "|"):
+        while (sign := self.items[self.place]) in ("*", "/", "&", "|"):
             self.place += 1
             right = self.factor(depth)
             value = _bounded(_divide(value, right) if sign in ("/", "|") else value * right)
@@ -199,21 +213,21 @@ class _Machine:
 
     def factor(self, depth: int) -> Value:
         value = self.power(depth)
-        while self.reading.tight and (sign := self.next()) in ("&", "|"):
+        while self.reading.tight and (sign := self.items[self.place]) in ("&", "|"):
             self.place += 1
             right = self.power(depth)
             value = _bounded(_divide(value, right) if sign == "|" else value * right)
         return value
 
     def power(self, depth: int) -> Value:
-        if (sign := self.next()) in ("+", "-"):
+        if (sign := self.items[self.place]) in ("+", "-"):
             if depth > MAX_DEPTH:
                 raise _TooLarge
             self.place += 1
             value = self.power(depth + 1)
             return -value if sign == "-" else value
         value = self.atom(depth)
-        if self.next() != "^":
+        if self.items[self.place] != "^":
             return value
         self.place += 1
         exponent = self.power(depth + 1)
@@ -228,7 +242,7 @@ class _Machine:
         if isinstance(item, Quantity):
             size = item.value / 100 if item.percent and self.reading.percent else item.value
             size = size * self.units.get(item.unit, 1) if self.reading.scaled else size
-            return size.numerator if size.denominator == 1 else size
+            return _whole(size)
         if item != "(" or depth > MAX_DEPTH:
             raise _TooLarge
         value = self.sum(depth + 1)

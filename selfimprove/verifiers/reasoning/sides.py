@@ -1,10 +1,10 @@
 """Finds in the tokens of a line what can be evaluated, and which of it is said to be equal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from selfimprove.verifiers.reasoning.expressions import MAX_DEPTH, Item, Quantity, Token, read_number
+from selfimprove.verifiers.reasoning.expressions import MAX_DEPTH, Item, Quantity, Token, Value, read_number
 from selfimprove.verifiers.reasoning.lines import CLAUSES, EQUALITY, MAX_TOKENS, PAIRS, Line
 from selfimprove.verifiers.reasoning.quantities import NUMBER_WORDS, SCALES, SHARES, TIMES
 
@@ -12,6 +12,8 @@ MAX_SIDES = 60  # a chain
 MAX_UNIT_WORDS = 8
 
 _WORD_OPERATORS = {"plus": ("+", 1), "minus": ("-", 1), "times": ("*", 1), "multiplied": ("*", 2), "divided": ("/", 2)}
+_UNIT_STARTS = {"word", "operator", "open", "text"}
+_new = tuple.__new__  # several times as fast as the constructor with its names
 _DETERMINERS = {"the", "his", "her", "their", "its", "my", "our", "your", "those", "these", "all", "that"}
 
 
@@ -32,12 +34,9 @@ class Side:
     loose: int = 0
     word: bool = False
     doubtful: bool = False
-    values: list[Fraction] | None = None
-    """What `claims.values` found, so that it looks once."""
-
-    @property
-    def numbers(self) -> list[Quantity]:
-        return [item for item in self.items if isinstance(item, Quantity)]
+    numbers: list[Quantity] = field(default_factory=list)
+    values: list[Value] | None = None
+    """What `equality.values` found, so that it looks once."""
 
 
 @dataclass(slots=True)
@@ -57,47 +56,58 @@ class _Unreadable(Exception):
 
 
 class SideReader:
-    """Reads one line from left to right; no token is read more than a bounded number of times."""
+    """Reads one line from left to right; no token is read more than a bounded number of times.
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    `left` is how many sides may still be read.
+    """
+
+    def __init__(self, tokens: Sequence[Token], left: int) -> None:
+        self.left = left
         self.line = Line(tokens)
         self.tokens, self.size, self.partner = tokens, self.line.size, self.line.partner
-        self.kind, self.word = self.line.kind, self.line.word
+        self.kinds, self.words = self.line.kinds, self.line.words
 
-    def chains(self) -> list[Chain]:
+    def chains(self) -> Iterator[Chain]:
         """All that is said to be equal, from left to right."""
-        chains: list[Chain] = []
-        at, end = 0, self.line.last_equality()
-        while at < end:
-            if not self.line.may_start(at) or not self.line.starts_operand(at, signs=self.line.free(at)):
-                at += 1
-                continue
-            side, stop = self.read(at)
-            if side is not None and not self.line.free(at) and self.tokens[at - 1].kind == "operator":
-                side = None
-            if self.line.is_call(at):  # a function of something has a value that is not computed here
-                side, stop = None, self.partner[at] + 1
-            sides, signs = [side], []
-            while (after := self.line.equality(stop)) and len(sides) < MAX_SIDES:
-                signs.append(self.line.sign(stop))
-                next_side, next_stop = self.read(after)
-                sides.append(next_side)
-                stop = max(next_stop, after)
-                if next_side is None:
-                    break
-            if signs:
-                chains.append(Chain(sides, signs))
+        line, at = self.line, 0
+        for begin, end in line.stretches():
+            at = max(at, begin)
+            while at < end and self.left > 0:
+                if not line.may_start(at) or not line.starts_operand(at, line.free(at)):
+                    at += 1
+                    continue
+                chain, stop = self.chain(at)
+                if chain.signs:
+                    yield chain
                 # what follows an unreadable side may start inside of it
-            at = max(stop, at + 1)
-        return chains
+                at = max(stop, at + 1)
+
+    def chain(self, at: int) -> tuple[Chain, int]:
+        """The chain that starts here, of one side where nothing is said to equal it, and where reading goes on."""
+        side, stop = self.read(at)
+        if side is not None and self.kinds[at - 1] == "operator":
+            side = None
+        if self.line.is_call(at):  # a function of something has a value that is not computed here
+            side, stop = None, self.partner[at] + 1
+        sides, signs = [side], list[str]()
+        while (after := self.line.equality(stop)) and len(sides) < MAX_SIDES:
+            signs.append(self.line.sign(stop))
+            next_side, next_stop = self.read(after)
+            sides.append(next_side)
+            stop = max(next_stop, after)
+            if next_side is None:
+                break
+        return Chain(sides, signs), stop
 
     def read(self, at: int) -> tuple[Side | None, int]:
         """The side that starts here, and the place where reading goes on."""
+        self.left -= 1
         side = Side(at)
         try:
             self.expression(side, at, self.size, 0)
         except _Unreadable as error:
             return None, error.place
+        side.numbers = [item for item in side.items if isinstance(item, Quantity)]
         return side, side.stop
 
     def expression(self, side: Side, at: int, end: int, depth: int) -> int:
@@ -106,7 +116,7 @@ class SideReader:
             at = self.operand(side, at, end, depth)
             if at - side.first > MAX_TOKENS:
                 raise _Unreadable(at)
-            words = self.unit_phrase(side, at, end)
+            words = self.unit_phrase(side, at, end) if self.kinds[at] in _UNIT_STARTS else min(at, end)
             sign, after = self.connection(side, at, words, end)
             if depth == 0:
                 side.last, side.stop = at, words if self.line.equality(words) else at
@@ -127,21 +137,21 @@ class SideReader:
         if token.kind == "operator":
             if words + 1 < end and self.line.starts_operand(words + 1):
                 return self.as_written(side, words), words + 1
-            if self.word(words + 1) in _DETERMINERS and self.kind(words + 2) in ("number", "mixed", "money"):
+            if self.words[words + 1] in _DETERMINERS and self.kinds[words + 2] in ("number", "mixed", "money"):
                 return self.as_written(side, words), words + 2
-            variable = len(self.word(words + 1)) == 1
-            if variable or (self.word(words + 1) and token.text != "-"):
+            variable = len(self.words[words + 1]) == 1
+            if variable or (self.words[words + 1] and token.text != "-"):
                 raise _Unreadable(words + 1)
             return "", words
         if words == at and token.kind in ("open", "fraction") and self.line.is_operand(words):
             return "&", words
-        if words == at and token.kind in ("number", "mixed") and self.kind(at - 1) == "close":
+        if words == at and token.kind in ("number", "mixed") and self.kinds[at - 1] == "close":
             return "&", words
         if token.kind == "word":
             if token.text == "x" and words + 1 < end and self.line.starts_operand(words + 1, signs=False):
                 return "*", words + 1
             if token.text == "of" and words == at and self.is_share(side):
-                after = at + 1 + (self.word(at + 1) in _DETERMINERS)
+                after = at + 1 + (self.words[at + 1] in _DETERMINERS)
                 if after < end and self.line.starts_operand(after):
                     side.word = True
                     return "&", after
@@ -149,7 +159,7 @@ class SideReader:
             if (
                 sign
                 and self.line.starts_operand(words + length, signs=False)
-                and (length == 1 or self.word(words + 1) == "by")
+                and (length == 1 or self.words[words + 1] == "by")
             ):
                 side.word = True
                 return sign, words + length
@@ -164,9 +174,11 @@ class SideReader:
     def as_written(self, side: Side, at: int) -> str:
         """The operator, where `|` marks the bar of a fraction such as `1/2`."""
         sign = self.tokens[at].text
+        if sign != "/":
+            return sign
         tight = self.tokens[at - 1].end == self.tokens[at].start and self.tokens[at].end == self.tokens[at + 1].start
-        numbers = self.kind(at - 1) == "number" and self.kind(at + 1) == "number"
-        return "|" if sign == "/" and tight and numbers and isinstance(side.items[-1], Quantity) else sign
+        numbers = self.kinds[at - 1] == "number" and self.kinds[at + 1] == "number"
+        return "|" if tight and numbers and isinstance(side.items[-1], Quantity) else sign
 
     def is_share(self, side: Side) -> bool:
         """Whether the last operand is a percentage or a fraction, of which there can be a part `of` something."""
@@ -177,18 +189,21 @@ class SideReader:
 
     def operand(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read a signed number, bracket or fraction with its percent or money sign; the place after it."""
+        if self.kinds[at] == "number" and at < end and depth <= MAX_DEPTH:  # most operands
+            at = self.number(side, at, read_number(self.tokens[at].text), "")
+            return self.power(side, at) if self.kinds[at] == "power" else at
         signs = 0
-        while self.kind(at) == "operator" and self.tokens[at].text in "+-" and signs < 3:
+        while self.kinds[at] == "operator" and self.tokens[at].text in "+-" and signs < 3:
             side.items.append(self.tokens[at].text)
             at, signs = at + 1, signs + 1
         unit = ""
-        if self.kind(at) == "money":
+        if self.kinds[at] == "money":
             unit = self.tokens[at].text.lstrip("\\")
             at += 1
-            if self.kind(at) == "operator" and self.tokens[at].text == "-":
+            if self.kinds[at] == "operator" and self.tokens[at].text == "-":
                 side.items.append("-")
                 at += 1
-        kind = self.kind(at)
+        kind = self.kinds[at]
         if at >= end or depth > MAX_DEPTH:
             raise _Unreadable(at)
         if kind in ("number", "mixed"):
@@ -197,50 +212,55 @@ class SideReader:
             at = self.worded(side, at, end, depth)
         elif kind == "open":
             at = self.group(side, at, depth)
-        elif kind == "text" and self.kind(at + 1) == "open":
+        elif kind == "text" and self.kinds[at + 1] == "open":
             at = self.group(side, at + 1, depth)
-        elif kind == "fraction" and self.kind(at + 1) == "open":
+        elif kind == "fraction" and self.kinds[at + 1] == "open":
             side.items.append("(")
             at = self.group(side, at + 1, depth)
             side.items.append("/")
-            if self.kind(at) != "open":
+            if self.kinds[at] != "open":
                 raise _Unreadable(at)
             at = self.group(side, at, depth)
             side.items.append(")")
             side.operators += 1
         else:
             raise _Unreadable(at)
-        if self.kind(at) == "power":
-            token = self.tokens[at]
-            side.items += ["^", Quantity(Fraction(2 if token.text == "²" else 3), False, "", token.start, token.end)]
-            side.operators += 1
-            at += 1
-        return at
+        return self.power(side, at) if self.kinds[at] == "power" else at
+
+    def power(self, side: Side, at: int) -> int:
+        """Read a small 2 or 3; the place after it."""
+        token = self.tokens[at]
+        side.items += ["^", Quantity(Fraction(2 if token.text == "²" else 3), False, "", token.start, token.end)]
+        side.operators += 1
+        return at + 1
 
     def number(self, side: Side, at: int, value: Fraction | None, unit: str) -> int:
         if value is None:
             raise _Unreadable(at + 1)
-        token = self.tokens[at]
-        percent = self.kind(at + 1) == "percent" or self.word(at + 1) == "percent"
-        after = at + 1 + percent
-        if self.kind(after) == "money" and self.tokens[after].start == self.tokens[after - 1].end:
+        token, after = self.tokens[at], at + 1
+        end, kind = token.end, self.kinds[after]
+        percent = kind == "percent" or self.words[after] == "percent"
+        if percent:
+            end, after = self.tokens[after].end, after + 1
+            kind = self.kinds[after]
+        if kind == "money" and self.tokens[after].start == self.tokens[after - 1].end:
             following = self.tokens[after + 1] if after + 1 < self.size else None
             if not (following and following.kind == "number" and following.start == self.tokens[after].end):
                 unit = self.tokens[after].text.lstrip("\\")
                 after += 1
-        if not unit and self.kind(after) == "word":
-            unit = self.word(after)
-        elif self.kind(after) == "text" and self.kind(after + 1) == "open":
-            unit = unit or self.word(after + 2)
-        end = self.tokens[at + percent].end if percent else token.end
-        side.items.append(Quantity(value, percent, unit, token.start, end))
+                kind = self.kinds[after]
+        if not unit and kind == "word":
+            unit = self.words[after]
+        elif kind == "text" and self.kinds[after + 1] == "open":
+            unit = unit or self.words[after + 2]
+        side.items.append(_new(Quantity, (value, percent, unit, token.start, end)))
         return after
 
     def worded(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read a number in words, `half of …`, `twice …` or `the sum of … and …`."""
-        word = self.word(at)
-        if word in ("a", "the") and (self.word(at + 1) in SHARES or self.word(at + 1) in PAIRS):
-            at, word = at + 1, self.word(at + 1)
+        word = self.words[at]
+        if word in ("a", "the") and (self.words[at + 1] in SHARES or self.words[at + 1] in PAIRS):
+            at, word = at + 1, self.words[at + 1]
         token = self.tokens[at]
         share, length = self.share(at)
         if length:
@@ -251,38 +271,38 @@ class SideReader:
             side.items += [Quantity(Fraction(TIMES[word]), False, "", token.start, token.end), "&"]
             side.operators += 1
             return self.operand(side, at + 1, end, depth + 1)
-        if word in PAIRS and self.word(at + 1) in ("of", "between"):
+        if word in PAIRS and self.words[at + 1] in ("of", "between"):
             return self.pair(side, at + 2, end, depth + 1)
         if word in NUMBER_WORDS:
             value = NUMBER_WORDS[word]
-            if self.word(at + 1) in SCALES:
-                value *= SCALES[self.word(at + 1)]
+            if self.words[at + 1] in SCALES:
+                value *= SCALES[self.words[at + 1]]
                 at += 1
-            percent = self.word(at + 1) == "percent"
-            unit = "" if percent else self.word(at + 1)
+            percent = self.words[at + 1] == "percent"
+            unit = "" if percent else self.words[at + 1]
             side.items.append(Quantity(Fraction(value), percent, unit, token.start, self.tokens[at].end))
             return at + 1 + percent
         raise _Unreadable(at + 1)
 
     def share(self, at: int) -> tuple[Fraction, int]:
         """The value of `half`, `third` or `two thirds` in front of `of`, and how many tokens it takes."""
-        word = self.word(at)
+        word = self.words[at]
         above, _, below = word.partition("-")
-        if word in SHARES and self.word(at + 1) == "of":
+        if word in SHARES and self.words[at + 1] == "of":
             return SHARES[word], 1
-        if below in SHARES and above in NUMBER_WORDS and self.word(at + 1) == "of":
+        if below in SHARES and above in NUMBER_WORDS and self.words[at + 1] == "of":
             return NUMBER_WORDS[above] * SHARES[below], 1
-        if word in NUMBER_WORDS and self.word(at + 1) in SHARES and self.word(at + 2) == "of":
-            return NUMBER_WORDS[word] * SHARES[self.word(at + 1)], 2
+        if word in NUMBER_WORDS and self.words[at + 1] in SHARES and self.words[at + 2] == "of":
+            return NUMBER_WORDS[word] * SHARES[self.words[at + 1]], 2
         return Fraction(0), 0
 
     def pair(self, side: Side, at: int, end: int, depth: int) -> int:
         """Read `3 and 4` after `the sum of`; a difference is that of the larger and the smaller number."""
-        sign = PAIRS[self.word(at - 2)]
+        sign = PAIRS[self.words[at - 2]]
         items, side.items = side.items, []
         at = self.operand(side, at, end, depth)
         left, side.items = side.items, []
-        if self.word(at) != "and" or not self.line.starts_operand(at + 1):
+        if self.words[at] != "and" or not self.line.starts_operand(at + 1):
             raise _Unreadable(at)
         at = self.operand(side, at + 1, end, depth)
         right = side.items
@@ -315,11 +335,11 @@ class SideReader:
                 if not self.is_unit_word(side, at, at == start):
                     break
                 at += 1
-            elif token.kind == "operator" and token.text == "/" and len(self.word(at + 1)) > 1:
-                if self.word(at + 1) in NUMBER_WORDS:
+            elif token.kind == "operator" and token.text == "/" and len(self.words[at + 1]) > 1:
+                if self.words[at + 1] in NUMBER_WORDS:
                     break
                 at += 2
-            elif token.kind == "open" or (token.kind == "text" and self.kind(at + 1) == "open"):
+            elif token.kind == "open" or (token.kind == "text" and self.kinds[at + 1] == "open"):
                 opened = at + (token.kind == "text")
                 close = self.partner.get(opened, 0)
                 if not 0 < close - at <= MAX_UNIT_WORDS or not all(
@@ -339,13 +359,15 @@ class SideReader:
             if word not in "amglhk" or (first and self.tokens[at].start == self.tokens[at - 1].end):
                 return False
             if word == "a":
-                return self.kind(at + 1) == "word"
+                return self.kinds[at + 1] == "word"
             side.doubtful = True
         if word == "of" and first and self.is_share(side):
             return False
         length = _WORD_OPERATORS.get(word, ("", 0))[1]
-        if word in NUMBER_WORDS and (self.kind(at + 1) == "operator" or self.word(at + 1) in _WORD_OPERATORS):
+        if word in NUMBER_WORDS and (self.kinds[at + 1] == "operator" or self.words[at + 1] in _WORD_OPERATORS):
             return False
         return not (
-            length and self.line.starts_operand(at + length, signs=False) and (length == 1 or self.word(at + 1) == "by")
+            length
+            and self.line.starts_operand(at + length, signs=False)
+            and (length == 1 or self.words[at + 1] == "by")
         )
