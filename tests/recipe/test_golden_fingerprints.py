@@ -24,7 +24,18 @@ from selfimprove.running.plan import build_plan
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
-RECIPES = ("arithmetic", "ask", "best-of-n", "constitutional", "rlvr", "self-correct", "star-dpo", "word-problems")
+RECIPES = (
+    "arithmetic",
+    "ask",
+    "best-of-n",
+    "constitutional",
+    "rlhf",
+    "rlhf-dpo",
+    "rlvr",
+    "self-correct",
+    "star-dpo",
+    "word-problems",
+)
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 
