@@ -164,6 +164,31 @@ def _panels(panels: Sequence[tuple[str, Sequence[Line], int]], title: str, x: st
         return _svg(figure, title)
 
 
+def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> str:
+    """Rewards over √KL in panels below each other; lines of one group have one colour, a proxy's are dashed."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    order = list(dict.fromkeys(one["group"] for lines in panels.values() for one in lines))
+    with LOCK, matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8, 3.4 * len(panels)), layout="constrained")
+        figure.patch.set_alpha(0)
+        for at, (name, lines) in enumerate(panels.items(), 1):
+            axes: Any = figure.add_subplot(len(panels), 1, at)
+            axes.patch.set_alpha(0)
+            axes.set_title(plain(name, 60), fontsize=10.5)
+            labels: set[str] = set()
+            for one in lines:
+                label = "" if one["name"] in labels else plain(one["name"], 40)
+                labels.add(one["name"])
+                style = {"color": SERIES[order.index(one["group"]) % 8], "linestyle": "--" if one["dashed"] else "-"}
+                axes.errorbar(one["xs"], one["ys"], one["errors"], **style, label=label or None, marker=".",
+                              linewidth=1.3, elinewidth=0.9, capsize=2)  # fmt: skip
+            _style(axes, "√KL, nats a text", "reward")
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return _svg(figure, title)
+
+
 def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str:
     """Bars beside each other for each round: how many rationales came how far."""
 
