@@ -191,7 +191,7 @@ def run_grid(
         begin_as_copy(cell, recipe, out.parent)
         with watch(folder, at) as report:
             run_loop(recipe, folder, report=report)
-        measured = measure_best_of_n(recipe, folder, names.gold, out / f"{cell.name}.json", problems, samples)
+        measured = measure_best_of_n(recipe, folder, names.gold, out, problems, samples)
         found.append(Measured(cell, best_of_n_points(measured), *rl_points(folder, names.rl, names.gold)))
     return found
 

@@ -6,7 +6,7 @@ that differ in their RL alone begin as copies of the first one, so that comparis
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -135,7 +135,7 @@ def begin_as_copy(cell: Cell, recipe: Recipe, runs: Path) -> None:
     """
     if not cell.like or (runs / cell.name).exists() or not (runs / cell.like).exists():
         return
-    halfway = RunFolder(runs / f"{cell.name}-copy"[:100])
+    halfway = RunFolder(runs / f"copy-{digest(cell.name)}")
     if halfway.path.exists():
         remove_run(halfway, runs)
     copy_run(RunFolder(runs / cell.like), halfway.path.name, runs)
@@ -148,7 +148,7 @@ def begin_as_copy(cell: Cell, recipe: Recipe, runs: Path) -> None:
 
 def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, problems: int, samples: int) -> Any:
     """The best of n by a run's reward models among texts that its first checkpoint writes for held-out problems, which
-    no reward model has seen: a row for each n of 1, 2, 4, …, kept in the file `out`.
+    no reward model has seen: a row for each n of 1, 2, 4, …, kept in the folder `out` for all runs that share them.
 
     A row has the mean over problems of reward, gold and length without bias (`best_of`), each with its standard error.
     """
@@ -157,16 +157,17 @@ def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, p
         start = session.first_checkpoint()
         [key] = [one for one, stage in session.plan.items() if stage.declared is REWARD]
         models: list[Checkpoint] = session.read(key, Checkpoint)
-        asked = {"start": start.weights, "models": [one.weights for one in models], "gold": gold,
-                 "problems": problems, "samples": samples, "seed": recipe.seed}  # fmt: skip
-        if out.is_file() and (there := json.loads(out.read_text()))["of"] == digest(asked):
-            return there
+        [settings] = [stage.own for stage in session.plan.values() if stage.declared is RL]
+        asked = {"start": start.weights, "models": [one.weights for one in models], "combine": settings.combine,
+                 "gold": gold, "problems": problems, "samples": samples, "seed": recipe.seed}  # fmt: skip
+        kept = out / f"best-of-n-{digest(asked)}.json"
+        with suppress(OSError, ValueError):  # there is none, or somebody changed it
+            return json.loads(kept.read_text())
         texts = _write_pool(session, start, problems, samples)
         rows = _rows(session, models, gold, texts)
-    found = {"of": digest(asked), **asked, "rows": rows}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(found, indent=1))
-    return found
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(kept, json.dumps({**asked, "rows": rows}, indent=1))
+    return {**asked, "rows": rows}
 
 
 def _write_pool(
