@@ -88,7 +88,7 @@ STAGES_TOGETHER = {
     "repair": {"failed", "generate", "verify"},
     "revise": {"critique", "failed", "generate", "taking"},
     "reward": {"prefer", "reward_figures", "training"},
-    "rl": {"training"},
+    "rl": {"audit", "training"},
     "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "teach", "vote"},
     "sft": {"balance", "compare", "frontier", "prefer", "select", "teach", "training"},
     "taking": {"earlier", "generate"},

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from selfimprove.cli import chat, constitution, doctor, look, prompts, publish, reference, run, runs, start, verify
+from selfimprove.cli import (
+    chat,
+    constitution,
+    doctor,
+    look,
+    overoptimise,
+    prompts,
+    publish,
+    reference,
+    run,
+    runs,
+    start,
+    verify,
+)
 from selfimprove.cli.options import UsageError
 from selfimprove.cli.usage import describe_usage, import_files
 
@@ -42,6 +55,7 @@ for command in (
     start.init,
     run.run,
     run.plan,
+    overoptimise.overoptimise,
     look.status,
     look.traces,
     look.show,
@@ -79,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["selfimprove", *given])
-    starts = given[:1] in (["run"], ["evaluate"], ["prompts"])
+    starts = given[:1] in (["run"], ["evaluate"], ["overoptimise"], ["prompts"])
     if starts:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end a job: it says what Ctrl-C says
     code: int | None = None

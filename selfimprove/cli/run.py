@@ -28,7 +28,9 @@ def run(
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=A,B", help="A run for each of these values; several make every combination."),
+        typer.Option(
+            metavar="KEY=A,B", help="A run for each of these values, or of recipe=A,B; several make every combination."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="With --seeds or --grid: print the report as JSON.")] = False,
 ) -> None:
@@ -53,7 +55,9 @@ def run(
         from selfimprove.cli.sweep import run_sweep
 
         variants = make_variants(loaded.name, seeds, grid or [])
-        recipes = [load_recipe(recipe, [*changes, *one.changes]) for one in variants]  # all mistakes come first
+        recipes = [
+            load_recipe(one.recipe or recipe, [*changes, *one.changes]) for one in variants
+        ]  # all mistakes come first
         run_sweep(variants, recipes, runs, redo=redo or [], spread=spread if on else None, as_json=json_)
         return
     folder = RunFolder(runs / loaded.name)

@@ -16,8 +16,9 @@ class RlTraining(Training):
     rewards: dict[str, float] = Field(default_factory=lambda: {"verifier": 1.0})
     """What a text is worth, as a sum with weights: `verifier` (1 for a right answer, 0 for a wrong one), `constitution`
     (the share of its principles' checks that it passes, by their weights), `model` (the reward model of this round's
-    stage `reward`, in standard deviations), or a reward that an extension declares. A text of which one is undecided
-    gives no gradient."""
+    stage `reward`, in standard deviations), `rising` (the points of that task's rule), or a reward that an extension
+    declares. A text of which one is undecided gives no gradient. One of weight 0 is only measured, as the gold reward
+    of which the others are a proxy: where it falls while they rise, the run says so, and `promote` rolls back."""
     require: Literal["answer", "steps", "grounded"] = "answer"
     """What `verifier` calls right, as in `select`: the answer; no wrong step either; no number from nowhere either."""
     combine: Literal["mean", "min"] = "mean"

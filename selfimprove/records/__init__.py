@@ -23,6 +23,7 @@ from selfimprove.records.judged import (
     Revision,
 )
 from selfimprove.records.measured import (
+    Audit,
     Evaluation,
     Promotion,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "KINDS",
     "Action",
     "AnyRecord",
+    "Audit",
     "Checkpoint",
     "Comparison",
     "Compliance",

@@ -27,6 +27,44 @@ class Evaluation(Record):
         return self.correct / self.n if self.n else 0.0
 
 
+class Audit(Record):
+    """Whether what a text is worth by its reward, and by another one that nothing was trained on, went apart while a
+    policy was trained (Gao et al., 2022); parents: the checkpoint.
+
+    All are means over texts in order of training: over the first of them, the last, and where `gold` was highest.
+    """
+
+    kind: ClassVar[str] = "audit"
+    gold: str
+    """The reward that was only measured."""
+    reward_first: float
+    reward_last: float
+    gold_first: float
+    gold_last: float
+    gold_highest: float
+    step: int
+    """Where `gold` was highest, in optimizer steps."""
+    rose: bool
+    """Whether the reward rose by more than chance."""
+    fell: bool
+    """Whether `gold` ended lower than where it was highest, by more than chance."""
+    worse: bool
+    """Whether it ended lower than where it began, by more than chance."""
+
+    @property
+    def warns(self) -> bool:
+        return self.rose and (self.fell or self.worse)
+
+    @property
+    def said(self) -> str:
+        """In words, as the end of a sentence."""
+        rise = f"the reward rose from {self.reward_first:.3g} to {self.reward_last:.3g}"
+        if not self.warns:
+            return f"{rise}, and {self.gold} went from {self.gold_first:.3g} to {self.gold_last:.3g}"
+        since = f"{self.gold_first:.3g}" if self.worse else f"{self.gold_highest:.3g} (step {self.step})"
+        return f"{rise} while {self.gold} fell from {since} to {self.gold_last:.3g}"
+
+
 class Promotion(Record):
     """Whether the round's checkpoint replaces the one before; parents: candidate, incumbent.
 

@@ -36,6 +36,23 @@ def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1
     return max(bounds[0], mean - half), min(bounds[1], mean + half)
 
 
+def is_higher(ones: Sequence[float], others: Sequence[float], chance: float) -> bool:
+    """Whether the mean of some values is higher than that of others by Welch's one-sided test (Welch, 1947), which says
+    so by chance with a probability of `chance`; both need two values or more."""
+    from scipy.stats import t
+
+    means, parts = [], []
+    for values in (ones, others):
+        means.append(sum(values) / len(values))
+        spread = sum((one - means[-1]) ** 2 for one in values) / (len(values) - 1)
+        parts.append((spread / len(values), len(values) - 1))
+    error = sum(part for part, _ in parts)
+    if not error:
+        return means[0] > means[1]
+    freedom = error**2 / sum(part**2 / free for part, free in parts)
+    return bool(t.sf((means[0] - means[1]) / math.sqrt(error), freedom) < chance)
+
+
 def mcnemar(won: int, lost: int) -> float:
     """The two-sided p-value of the exact McNemar test (McNemar, 1947) on discordant pairs; 1 where there are none."""
     from scipy.stats import binomtest

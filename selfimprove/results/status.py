@@ -12,9 +12,10 @@ from rich.text import Text
 from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Evaluation, Promotion, Record
+from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import sum_by_task, wilson
+from selfimprove.results.steps import read_steps, steps_table
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
@@ -136,6 +137,11 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
         "constitution": {one.round: one.metrics[FIGURES] for one in manifests if one.metrics.get(FIGURES)},
+        "steps": read_steps(manifests),
+        "audits": {
+            round_: [one.model_dump(exclude={"parents"}) for one in found]
+            for round_, found in _read_closed(folder, manifests, Audit).items()
+        },
         "promotions": [found[0].model_dump() for found in promotions.values()],
         "stages": [
             {
@@ -182,6 +188,12 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_revised_table(manifests))
     if any(one.metrics.get("open prompts") for one in manifests):
         console.print(_open_table(manifests))
+    for steps in read_steps(manifests):
+        console.print(steps_table(steps))
+    for round_, audits in _read_closed(folder, manifests, Audit).items():
+        for audit in audits:
+            warning = "WARNING: " if audit.warns else ""
+            console.print(f"round {round_}: {warning}{audit.said}", highlight=False, markup=False)
     if any("pairs" in one.metrics for one in manifests):
         console.print(_preferences_table(manifests))
     origins: Counter[str] = Counter()

@@ -9,6 +9,8 @@ from selfimprove.errors import RecipeError
 
 MOST = 1000  # runs of one sweep
 LONGEST = 100  # characters of a run's name
+RECIPE = "recipe"
+"""The key by which a grid runs several recipes beside each other."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,15 @@ class Variant:
     settings: tuple[str, ...]
     """Those of the grid, as `--set` takes them."""
     seed: int | None
+    recipe: str | None = None
+    """The recipe that is run, where the grid has several; it is told in `settings` too, for whoever reads a report."""
 
     @property
     def changes(self) -> list[str]:
         """What `--set` takes to make the run's recipe."""
         seed = [] if self.seed is None else [f"seed={self.seed}"]
-        return [*self.settings, *seed, f"name={self.name}"]
+        settings = [one for one in self.settings if self.recipe is None or one != f"{RECIPE}={self.recipe}"]
+        return [*settings, *seed, f"name={self.name}"]
 
 
 def read_seeds(text: str) -> list[int]:
@@ -62,7 +67,8 @@ def read_grid(text: str) -> tuple[str, list[str]]:
 def make_variants(base: str, seeds: str | None, grids: Sequence[str]) -> list[Variant]:
     """Every combination, the seeds of one after the other; raises RecipeError where they are no sweep.
 
-    A run is called by the end of each setting's key and its value, `mine-samples-8-seed-0`.
+    A run is called by the end of each setting's key and its value, `mine-samples-8-seed-0`, and after its recipe where
+    the grid has several.
     """
     read = [read_grid(one) for one in grids]
     keys = [key for key, _ in read]
@@ -81,13 +87,18 @@ def make_variants(base: str, seeds: str | None, grids: Sequence[str]) -> list[Va
             name = _name(base, keys, values, seed)
             if name in found or len(name) > LONGEST:
                 name = f"{name[: LONGEST - 5]}-{len(found) + 1:04d}"
-            found[name] = Variant(name, settings, seed)
+            recipe = values[keys.index(RECIPE)] if RECIPE in keys else None
+            found[name] = Variant(name, settings, seed, recipe)
     return list(found.values())
 
 
 def _name(base: str, keys: Sequence[str], values: Sequence[str], seed: int | None) -> str:
     parts = [base]
     for key, value in zip(keys, values, strict=True):
-        parts += [key.rpartition(".")[2], value.rstrip("/").rpartition("/")[2]]
+        called = value.rstrip("/").rpartition("/")[2]
+        if key == RECIPE:
+            parts[0] = called.removesuffix(".yaml")
+        else:
+            parts += [key.rpartition(".")[2], called]
     parts += [] if seed is None else ["seed", str(seed)]
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.") or "x" for part in parts)

@@ -125,6 +125,8 @@ class Stage(Generic[S]):
     open: bool = False
     """Whether responses to open prompts, which have no answer, are trained by it."""
     cost: Callable[[Look[S]], Sequence[Cost]] = cost_nothing
+    charts: Literal["loss", "figures"] = "loss"
+    """What is worth looking at by step of a training: its loss, or figures of texts that were written meanwhile."""
     figures: Callable[[Manifest], Mapping[str, float | None]] = no_figures
     """What trackers are told of a closed stage besides time and tokens."""
     check: Callable[[Recipe, S], Iterable[Mistake]] = no_mistakes

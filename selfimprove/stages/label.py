@@ -13,7 +13,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import flow_of, own_settings, trains_shown
 from selfimprove.records import Preference, Problem, Rationale, Reward, derive_seed
-from selfimprove.settings import Settings
+from selfimprove.settings import Settings, added
 from selfimprove.stages.as_sampled import is_sample, prompt_of, tokens_of_pair
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 
@@ -28,6 +28,8 @@ class Label(Settings):
     """The stage `rank` whose rewards count, by its name in the flow; by default the last one before this stage."""
     per_problem: PositiveInt = 4
     """At most n pairs of a problem, chosen by a hash."""
+    limit: PositiveInt | None = added(None)
+    """At most n pairs of all problems, chosen by a hash: those of a lower limit are among those of a higher one."""
     noise: NonNegativeFloat = 1.0
     """The better text of two is chosen with the probability σ(difference of the rewards / noise), as Bradley and Terry
     have it; 0: always, and ties make no pair."""
@@ -57,8 +59,17 @@ def each_once(texts: Sequence[Worth]) -> list[Worth]:
     return list(found.values())
 
 
-def label(_: Sequence[Any], desk: Desk[Label]) -> Iterator[Preference]:
-    """The pairs of each problem, with the one that the labeller chose."""
+def label(_: Sequence[Any], desk: Desk[Label]) -> list[Preference]:
+    """The pairs, with the text of each that the labeller chose."""
+    pairs, limit = list(pair_texts(desk)), desk.settings.limit
+    if limit is None or len(pairs) <= limit:
+        return pairs
+    drawn = set(sorted((one.id for one in pairs), key=lambda one: derive_seed(desk.seed, "limit", one))[:limit])
+    return [one for one in pairs if one.id in drawn]
+
+
+def pair_texts(desk: Desk[Label]) -> Iterator[Preference]:
+    """The pairs of each problem."""
     settings, problems = desk.settings, desk.by_id(Problem)
     for name, texts in find_worth(desk.read(Rationale), desk.read(Reward)).items():
         problem = problems[name]

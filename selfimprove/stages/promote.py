@@ -9,7 +9,7 @@ from selfimprove.constitution.adherence import BEFORE, Beside
 from selfimprove.errors import StoreError, suggest
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.records import Checkpoint, Comparison, Outcome, Promotion, Rationale, Verdict, Vote
+from selfimprove.records import Audit, Checkpoint, Comparison, Outcome, Promotion, Rationale, Verdict, Vote
 from selfimprove.records.stats import mcnemar
 from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
@@ -21,7 +21,8 @@ class Promote(Settings):
     """Keep the better checkpoint by the paired McNemar test on held-out problems."""
 
     rule: Literal["not-worse", "better", "always", "constitution"] = "not-worse"
-    """not-worse: roll back only if the test says worse; better: keep only if it says better; always: no test;
+    """not-worse: roll back only if the test says worse, or where an audit of RL says that the reward rose while what it
+    stands for fell below where it began; better: keep only if the test says better; always: no test;
     constitution: roll back where held-out answers follow a principle less than before, or fewer of them are whole, by
     the paired tests of `comply`, or where not-worse would."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
@@ -38,11 +39,12 @@ def promote(
     before: Mapping[str, Outcome],
     settings: Promote,
     beside: Beside | None = None,
+    audits: Sequence[Audit] = (),
 ) -> Promotion:
     """Compare two checkpoints on the held-out problems that both were judged on (McNemar, 1947, exact).
 
     `now` and `before` give the outcome by problem. A candidate that the paired test calls worse is rolled back.
-    `beside` is what was measured by the constitution, where that decides.
+    `beside` is what was measured by the constitution, where that decides; `audits` are those of the candidate.
     """
     both = [one for one in now if one in before and "undecided" not in (now[one], before[one])]
     won = sum(now[one] == "correct" and before[one] != "correct" for one in both)
@@ -63,6 +65,9 @@ def promote(
         reason = f"{'kept' if promoted else 'rolled back'}, the paired test sees no difference: {counts}"
     if settings.rule == "constitution" and promoted:
         promoted, reason = by_principles(beside, settings.alpha, f"; {counts}" if both else "")
+    hacked = [one.said for one in audits if one.rose and one.worse]
+    if promoted and hacked and settings.rule != "always":
+        promoted, reason = False, f"rolled back, {'; '.join(hacked)}; {counts}"
     return Promotion(
         parents=(candidate, incumbent), promoted=promoted, won=won, lost=lost, p_value=p_value, reason=reason
     )
@@ -87,7 +92,10 @@ def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
     if desk.settings.rule == "constitution":
         found = collect(desk)
         beside = beside_of(desk, found, desk.read(Comparison, "comply")).get(BEFORE)
-    yield promote(candidate.id, incumbent.id, now=now, before=before, settings=desk.settings, beside=beside)
+    audits = [one for one in desk.read(Audit) if one.parents == (candidate.id,)]
+    yield promote(
+        candidate.id, incumbent.id, now=now, before=before, settings=desk.settings, beside=beside, audits=audits
+    )
 
 
 def _outcomes(desk: Desk[Promote], checkpoint: Checkpoint) -> dict[str, Outcome]:

@@ -8,13 +8,15 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, of_others
 from selfimprove.recipe.flow import flow_of
 from selfimprove.recipe.reinforcement import RlTraining
-from selfimprove.records import Checkpoint, Problem, Rationale, Rollout, Verdict
+from selfimprove.records import Audit, Checkpoint, Problem, Rationale, Record, Rollout, Verdict
+from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
 from selfimprove.store import Manifest
 from selfimprove.trainers.job import RlJob
+from selfimprove.trainers.rewarding import RULES
 
-OURS = ("verifier", "constitution", "model")
+OURS = ("verifier", "constitution", "model", *RULES)
 """The rewards that need no extension."""
 
 
@@ -24,7 +26,7 @@ class Rl(RlTraining):
     trainer writes the texts itself, whatever `engine` says."""
 
 
-def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Checkpoint]:
+def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Record]:
     """Train on the round's problems; every text with what it was worth is kept while it goes on."""
     settings, problems, start = desk.settings, desk.read(Problem), desk.trained
     first = desk.first_checkpoint
@@ -36,7 +38,7 @@ def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Checkpoint]:
             f"'{desk.name}.rewards': a model judges the answers of '{asked[0]}', and cannot be asked while another one "
             "is trained; take a reward model, or a task with another verifier"
         )
-    yield desk.train(
+    trained = desk.train(
         RlJob,
         problems,
         start,
@@ -48,9 +50,12 @@ def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Checkpoint]:
         verifiers={name: one.settings for name, one in judges.items() if name not in asked},
         limits=desk.judging.pool.limits,
         workers=desk.judging.pool.workers,
-        constitution=desk.constitution if settings.rewards.get("constitution") else None,
-        reward_models=_reward_models(desk) if settings.rewards.get("model") else (),
+        constitution=desk.constitution if "constitution" in settings.rewards else None,
+        reward_models=_reward_models(desk) if "model" in settings.rewards else (),
     )
+    measured = [name for name, weight in settings.rewards.items() if not weight]
+    yield from audit_rollouts(desk.kept(Rollout), trained.id, measured)
+    yield trained
 
 
 def _reward_models(desk: Desk[Rl]) -> tuple[str, ...]:
@@ -63,12 +68,12 @@ def _reward_models(desk: Desk[Rl]) -> tuple[str, ...]:
 
 
 def reads(round_: Round[Rl]) -> list[Key]:
-    models = round_.every(Checkpoint) if round_.settings.rewards.get("model") else []
+    models = round_.every(Checkpoint) if "model" in round_.settings.rewards else []
     return [*dict.fromkeys([round_.start, round_.trained, *round_.every(Problem), *models])]
 
 
 def depends(round_: Round[Rl]) -> dict[str, Any]:
-    constitution = round_.shared("constitution") if round_.settings.rewards.get("constitution") else {}
+    constitution = round_.shared("constitution") if "constitution" in round_.settings.rewards else {}
     return {**round_.own, **round_.shared(*SHOWN), **constitution}
 
 
@@ -88,12 +93,13 @@ def say(desk: Desk[Rl]) -> str:
         parts.append(f"{same:.0%} of the problems without a text that was worth more than another")
     if undecided := _mean(found).get("undecided"):
         parts.append(f"{undecided:.0%} undecided, which gave no gradient")
-    warning = "; WARNING: no text was worth more than another, so nothing was learned" if _is_flat(found) else ""
-    return ", ".join(parts) + warning
+    warnings = ["no text was worth more than another, so nothing was learned"] if _is_flat(found) else []
+    warnings += [one.said for one in desk.written(Audit) if one.warns]
+    return "; WARNING: ".join([", ".join(parts), *warnings])
 
 
 def _is_told(name: str) -> bool:
-    return name.startswith("reward") or name in ("right", "KL", "entropy", "tokens")
+    return name.startswith(("reward", "gold")) or name in ("right", "KL", "entropy", "tokens")
 
 
 def _is_flat(found: Sequence[Mapping[str, float]]) -> bool:
@@ -173,9 +179,9 @@ def _reward_mistakes(recipe: Recipe, settings: Rl, name: str) -> Iterator[tuple[
             yield ("rewards",), not_known("reward", one, known)
     if not any(settings.rewards.values()):
         yield ("rewards",), f"'{name}.rewards' is empty: nothing would be learned; '{{verifier: 1}}' is RLVR"
-    if settings.rewards.get("constitution") and recipe.constitution is None:
+    if "constitution" in settings.rewards and recipe.constitution is None:
         yield ("rewards",), "the reward 'constitution' needs a 'constitution', by path or by name"
-    if settings.rewards.get("model") and not any(step.stage.trains == "reward" for step in flow_of(recipe)):
+    if "model" in settings.rewards and not any(step.stage.trains == "reward" for step in flow_of(recipe)):
         yield ("rewards",), "the reward 'model' needs a stage before it that trains a reward model"
     if recipe.open is not None and settings.rewards.get("verifier"):
         yield ("rewards",), "open prompts have no answer that 'verifier' could go by; they would give no gradient"
@@ -186,7 +192,7 @@ RL = Stage(
     version=1,
     settings=Rl,
     writes=Checkpoint,
-    also=(Rationale, Verdict, Rollout),
+    also=(Rationale, Verdict, Rollout, Audit),
     reads=reads,
     needs=(Problem,),
     run=train,
@@ -194,6 +200,7 @@ RL = Stage(
     depends=depends,
     trains="policy",
     loss_tells=False,  # about 0 by construction: advantages of a group have a mean of 0
+    charts="figures",
     open=True,
     say=say,
     figures=figures,

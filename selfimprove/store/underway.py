@@ -14,11 +14,18 @@ MAX_CURVE = 1 << 20  # bytes
 
 
 class Moment(BaseModel):
-    """The loss at a logged step."""
+    """The loss and other figures of a logged step."""
 
     step: int
     loss: float | None
     """None where it was no finite number."""
+
+    values: dict[str, float] = {}
+
+    @field_validator("values")
+    @classmethod
+    def _known(cls, values: dict[str, float]) -> dict[str, float]:
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     @field_validator("loss")
     @classmethod

@@ -163,9 +163,13 @@ class Rollouts:
         known = [value for value in batch.totals if value is not None]
         groups = [batch.totals[at : at + settings.samples] for at in range(0, len(batch.totals), settings.samples)]
         right = [float(one.outcome == "correct") for one in batch.verdicts if one and one.outcome != "undecided"]
+        weighted = [name for name in batch.parts if settings.rewards.get(name)]
         found = {
             "reward": known,
-            **{f"reward of {name}": [one for one in values if one is not None] for name, values in batch.parts.items()},
+            **{
+                f"{'reward' if name in weighted else 'gold'} of {name}": [one for one in values if one is not None]
+                for name, values in batch.parts.items()
+            },
             "KL": list(kl or []),
             "tokens": [float(one.tokens) for one in batch.rationales],
             "cut off": [float(one.finish == "length") for one in batch.rationales],
@@ -173,10 +177,10 @@ class Rollouts:
             "groups without difference": [float(len({one for one in each if one is not None}) < 2) for each in groups],
             "right": right,
         }
-        if set(batch.parts) == {"verifier"} and settings.require == "answer":
+        if weighted == ["verifier"] and settings.require == "answer":
             del found["right"]  # it is the reward
-        if len(batch.parts) == 1:
-            del found[f"reward of {next(iter(batch.parts))}"]
+        if len(weighted) == 1:
+            del found[f"reward of {weighted[0]}"]
         return found
 
 

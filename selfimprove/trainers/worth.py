@@ -107,7 +107,8 @@ def constitution_function(constitution: Constitution, judge: Judge) -> RewardFun
 
 @dataclass(frozen=True)
 class WeightedReward:
-    """Several rewards with weights as one; where one is undecided about a text, so is the sum."""
+    """Several rewards with weights as one; where one is undecided about a text, so is the sum. One of weight 0 is only
+    measured."""
 
     parts: Mapping[str, RewardFunction]
     weights: Mapping[str, float]
@@ -123,8 +124,9 @@ class WeightedReward:
 
     def total(self, parts: Mapping[str, Sequence[float | None]]) -> list[float | None]:
         """The sums with weights of what `each` gave."""
-        weights = [self.weights[name] for name in parts]
-        return [_weigh(weights, values) for values in zip(*parts.values(), strict=True)]
+        counted = {name: values for name, values in parts.items() if self.weights[name]}
+        weights = [self.weights[name] for name in counted]
+        return [_weigh(weights, values) for values in zip(*counted.values(), strict=True)]
 
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], problems: Sequence[Problem]
@@ -152,5 +154,4 @@ def make_reward(job: RlJob, judge: Judge, tokenizer: Any) -> WeightedReward:
             )
         return rule_function(name)
 
-    weights = {name: weight for name, weight in settings.rewards.items() if weight}
-    return WeightedReward({name: make(name) for name in weights}, weights)
+    return WeightedReward({name: make(name) for name in settings.rewards}, settings.rewards)

@@ -11,6 +11,7 @@ from selfimprove.store.made_from import read_changes, read_funnel, read_health, 
 from selfimprove.viewer.controls import choose_control
 from selfimprove.viewer.drawings import divergences, losses, measured_pairs
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
+from selfimprove.viewer.steps import by_step
 from selfimprove.viewer.views import trace_view
 
 router = APIRouter(prefix="/api", tags=["runs"], default_response_class=JSONResponse)
@@ -68,6 +69,8 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "undecided": read_undecided(one.index),
         "KL from the base": divergences(figures),
         "losses": {stage: [vars(each) for each in found] for stage, found in losses(figures).items()},
+        "by step": {stage: [vars(each) for each in found] for stage, found in by_step(figures).items()},
+        "audits": {round_: [each.model_dump() for each in found] for round_, found in figures.audits.items()},
         "preference pairs": measured_pairs(figures),
         "promotions": {round_: each.model_dump() for round_, each in figures.promotions.items()},
         "stages": [

@@ -126,6 +126,16 @@ def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool 
 
 def panels_chart(panels: Sequence[Line], title: str) -> str:
     """Small charts beside each other, each of one line over the rounds and with its own scale."""
+    return _panels([(name, [(name, xs, ys)], at) for at, (name, xs, ys) in enumerate(panels)], title, "round")
+
+
+def steps_chart(panels: Mapping[str, Sequence[Line]], title: str) -> str:
+    """The same over steps, each with a line for each round; the rounds have the same colours in all of them."""
+    return _panels([(name, lines[-MAX_LINES:], 0) for name, lines in panels.items()], title, "step")
+
+
+def _panels(panels: Sequence[tuple[str, Sequence[Line], int]], title: str, x: str) -> str:
+    """Small charts with their titles and lines, and the place of the first line's colour."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -133,18 +143,49 @@ def panels_chart(panels: Sequence[Line], title: str) -> str:
     with LOCK, matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8, 2.0 * rows), layout="constrained")
         figure.patch.set_alpha(0)
-        for at, (name, xs, ys) in enumerate(panels):
+        for at, (name, lines, color) in enumerate(panels):
             axes: Any = figure.add_subplot(rows, PANELS, at + 1)
             axes.patch.set_alpha(0)
-            axes.plot(xs, ys, color=SERIES[at % 8], linewidth=1.6, marker="o", markersize=4)
+            for number, (called, xs, ys) in enumerate(lines, color):
+                marker = {"marker": "o", "markersize": 4} if len(xs) < 20 else {}
+                style = {"color": SERIES[number % 8], "linestyle": DASHES[number // 8 % 3], "label": plain(called, 20)}
+                axes.plot(xs, ys, linewidth=1.6, **marker, **style)
+            if len(lines) > 1 and at == 0:
+                axes.legend(fontsize=7.5)
             axes.set_title(plain(name, 40), fontsize=9.5)
-            _style(axes, "round" if at + PANELS >= len(panels) else "", "")
+            _style(axes, x if at + PANELS >= len(panels) else "", "")
             axes.tick_params(labelsize=8.5)
             axes.ticklabel_format(axis="y", useOffset=False)
             axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
             axes.yaxis.get_major_locator().set_params(nbins=5)
-            if ys and min(ys) >= 0:
-                axes.set_ylim(0, 1.12 * max(ys) or 1)
+            values = [value for _, _, ys in lines for value in ys]
+            if values and min(values) >= 0:
+                axes.set_ylim(0, 1.12 * max(values) or 1)
+        return _svg(figure, title)
+
+
+def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> str:
+    """Rewards over √KL in panels below each other; lines of one group have one colour, a proxy's are dashed."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    order = list(dict.fromkeys(one["group"] for lines in panels.values() for one in lines))
+    with LOCK, matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(8, 3.4 * len(panels)), layout="constrained")
+        figure.patch.set_alpha(0)
+        for at, (name, lines) in enumerate(panels.items(), 1):
+            axes: Any = figure.add_subplot(len(panels), 1, at)
+            axes.patch.set_alpha(0)
+            axes.set_title(plain(name, 60), fontsize=10.5)
+            labels: set[str] = set()
+            for one in lines:
+                label = "" if one["name"] in labels else plain(one["name"], 40)
+                labels.add(one["name"])
+                style = {"color": SERIES[order.index(one["group"]) % 8], "linestyle": "--" if one["dashed"] else "-"}
+                axes.errorbar(one["xs"], one["ys"], one["errors"], **style, label=label or None, marker=".",
+                              linewidth=1.3, elinewidth=0.9, capsize=2)  # fmt: skip
+            _style(axes, "√KL, nats a text", "reward")
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         return _svg(figure, title)
 
 

@@ -1,6 +1,5 @@
 """Which charts a run has, and the figures that each draws; the same figures stand in tables below them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from selfimprove.store.made_from import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
+from selfimprove.viewer.steps import charts_figures, draw_steps, finite
 
 MAX_STEPS = 60
 KL = "KL from the base"  # in the metrics of the stage `select`
@@ -51,23 +51,16 @@ def losses(figures: Figures) -> dict[str, list[Trained]]:
     """The stages that trained or train, by their name."""
     found: dict[str, list[Trained]] = {}
     for one in figures.manifests:
-        if curve := one.metrics.get("curve"):
+        if (curve := one.metrics.get("curve")) and not charts_figures(figures, one.stage, one.declared):
             points = [(at["step"], at["loss"]) for at in finite(curve) if at.get("loss") is not None]
             values: dict[str, Any] = {name: one.metrics.get(name) for name in ("steps", "rows", "tokens_per_second")}
             found.setdefault(one.stage, []).append(Trained(one.round, one.stage, points, **values))
     for (round_, stage), trains in figures.underway.items():
+        if charts_figures(figures, stage):
+            continue
         points = [(at.step, at.loss) for at in trains.curve if at.loss is not None]
         found.setdefault(stage, []).append(Trained(round_, stage, points, trains.steps, going_on=True))
     return found
-
-
-def finite(value: Any) -> Any:
-    """A measured value with None in the place of what is no finite number, as of a model that diverged."""
-    if isinstance(value, dict):
-        return {name: finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def divergences(figures: Figures) -> dict[int, dict[str, Any]]:
@@ -153,6 +146,8 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             return charts.lines_chart(
                 lines_, f"Training loss of {stage}", "step", f"loss of {stage}", log=_wide(lines_)
             )
+    if steps := draw_steps(figures, chart):
+        return steps
     if chart == "stages":
         return stage_graph(stage_flow(run, figures, graph))
     raise StoreError("there is no such chart")

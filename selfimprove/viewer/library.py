@@ -15,7 +15,7 @@ from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Evaluation, Promotion
+from selfimprove.records import Audit, Evaluation, Promotion
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
@@ -67,6 +67,7 @@ class Figures:
     promotions: dict[int, Promotion]
     problems: dict[str, str]
     """Files that are torn or missing, with the reason."""
+    audits: dict[int, list[Audit]] = field(default_factory=dict)
     underway: dict[tuple[int, str], Underway] = field(default_factory=dict)
     """The open stages that train, or were stopped at it, by round and stage."""
 
@@ -269,6 +270,7 @@ def read_figures(folder: RunFolder) -> Figures:
     manifests: list[Manifest] = []
     evaluations: dict[int, list[Evaluation]] = {}
     promotions: dict[int, Promotion] = {}
+    audits: dict[int, list[Audit]] = {}
     underway: dict[tuple[int, str], Underway] = {}
     for stage in folder.stages():
         try:
@@ -282,6 +284,8 @@ def read_figures(folder: RunFolder) -> Figures:
             manifests.append(manifest)
             if "evaluation" in manifest.counts:
                 evaluations[stage.key[0]] = stage.read(Evaluation)
+            if "audit" in manifest.counts:
+                audits.setdefault(stage.key[0], []).extend(stage.read(Audit))
             if "promotion" in manifest.counts:
                 promotions[stage.key[0]] = stage.read(Promotion)[0]
         except (SelfImproveError, ValueError, IndexError, OSError) as error:
@@ -298,7 +302,7 @@ def read_figures(folder: RunFolder) -> Figures:
         problems[CONSTITUTION] = str(error)[:300]
     working = _is_working(folder)
     return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
-                   underway)  # fmt: skip
+                   audits, underway)  # fmt: skip
 
 
 def _first_written(folder: RunFolder) -> dict[tuple[int, str], float]:

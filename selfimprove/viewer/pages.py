@@ -18,6 +18,7 @@ from selfimprove.store.made_from import read_funnel, read_health, read_parts, re
 from selfimprove.store.notes import MARKS, MAX_BY, write_note
 from selfimprove.store.search import SORTS
 from selfimprove.viewer import constitution, drawings
+from selfimprove.viewer import steps as by_steps
 from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Filtered, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Library, Run
@@ -95,6 +96,7 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "rounds": rounds,
         "graph": chosen,
         "losses": drawings.losses(figures),
+        "by_step": by_steps.by_step(figures),
         "pairs": drawings.measured_pairs(figures),
         "levels": figures.by("task", "level"),
         "stages": drawings.stage_table(figures.manifests),

@@ -114,25 +114,44 @@ def test_a_constitution_without_a_check_gives_no_reward(tmp_path: Path) -> None:
         run_loop(load_recipe("rlvr", changes), RunFolder(tmp_path / "run"))
 
 
+BY_VERDICTS = ("rl={%s, checkpoint_every: 4}",)
+BY_A_REWARD_MODEL = (
+    "train={name: rising, held_out: 4}",
+    "flow=[frontier, generate, verify, select, {gold: rank}, label, reward, rl, evaluate, promote]",
+    *(f"{name}=null" for name in ("repair", "rationalize", "sft")),
+    "gold.reward=rising",
+    "generate.samples=4",
+    "reward={steps: 8, batch_size: 4, max_length: 64, learning_rate: 0.001, checkpoint_every: 4}",
+    "rl={%s, checkpoint_every: 4, rewards: {model: 1, rising: 0}}",
+)
+
+
 @pytest.mark.long
-def test_a_run_killed_while_it_writes_and_trains_ends_as_one_that_was_never_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [BY_VERDICTS, BY_A_REWARD_MODEL], ids=["by verdicts", "by a reward model"])
+def test_a_run_killed_while_it_writes_and_trains_ends_as_one_that_was_never_killed(
+    by: tuple[str, ...], tmp_path: Path
+) -> None:
     settings = "steps: 40, batch_size: 8, samples: 4, batches: 2, max_tokens: 8, learning_rate: 0.003"
-    rl = f"rl={{{settings}, checkpoint_every: 4}}"
+    changes = ("rounds=1", *(one.replace("%s", settings) for one in by))
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "small")
-    run_loop(small_recipe(tmp_path / "recipe", "rounds=1", rl), whole)
+    run_loop(small_recipe(tmp_path / "recipe", *changes), whole)
+    first = ["round-01/reward/training/checkpoint-4/files.json"] if by == BY_A_REWARD_MODEL else []
     moments = [
-        f"round-01/rl/{name}"
-        for name in (
-            "rollout-00000.parquet",
-            "training/checkpoint-4/files.json",
-            "training/checkpoint-12",
-            "training/checkpoint-20/files.json",
-            "rollout-00001.parquet",
-            "training/checkpoint-36/files.json",
-            "checkpoint",
-        )
+        *first,
+        *(
+            f"round-01/rl/{name}"
+            for name in (
+                "rollout-00000.parquet",
+                "training/checkpoint-4/files.json",
+                "training/checkpoint-12",
+                "training/checkpoint-20/files.json",
+                "rollout-00001.parquet",
+                "training/checkpoint-36/files.json",
+                "checkpoint",
+            )
+        ),
     ]
-    command = [sys.executable, str(SUPPORT / "kill_run.py"), str(killed.path), "rounds=1", rl, *moments]
+    command = [sys.executable, str(SUPPORT / "kill_run.py"), str(killed.path), *changes, *moments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, cwd=SUPPORT, capture_output=True, text=True, timeout=500)
     results = [line.split()[0] for line in done.stdout.splitlines() if line.split()[0] in ("killed", "finished")]

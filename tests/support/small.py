@@ -51,5 +51,5 @@ def record_ids(folder: RunFolder) -> dict[str, list[str]]:
 
 def weight_hashes(folder: RunFolder) -> list[str]:
     """The hashes of all checkpoints' weights, in order."""
-    stages = [stage for stage in folder.stages() if stage.path.name in ("base", "warmup", "sft", "dpo", "rl")]
+    stages = [stage for stage in folder.stages() if stage.path.name in ("base", "warmup", "sft", "dpo", "reward", "rl")]
     return [checkpoint.weights for stage in stages for checkpoint in stage.read(Checkpoint)]

@@ -1,0 +1,169 @@
+"""Over-optimisation: fits against known curves, the grid, its mistakes, and a whole small experiment that continues."""
+
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from selfimprove.cli.app import app
+from selfimprove.cli.options import UsageError
+from selfimprove.errors import RecipeError
+from selfimprove.recipe.file import load_recipe
+from selfimprove.records import Checkpoint, Preference
+from selfimprove.results.overoptimise import (
+    FORMS,
+    Measured,
+    Point,
+    describe,
+    draw_lines,
+    fit_curve,
+    fits,
+    to_json,
+)
+from selfimprove.running.overoptimise import CONTROLS, Cell, find_names, make_cells
+from selfimprove.store import RunFolder
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("alpha", "beta"), [(2.37, 0.95), (0.7, -0.1), (1.5, 0.0)])
+def test_a_fit_finds_the_curve_that_points_lie_on(form: str, alpha: float, beta: float) -> None:
+    ds = [0.2 * at for at in range(1, 20)]
+    points = [(d, d * (alpha - beta * FORMS[form](d))) for d in ds]
+    fit = fit_curve([(0.0, 0.0), *points], form)  # the start says nothing
+    assert fit is not None
+    assert (fit.alpha, fit.beta) == pytest.approx((alpha, beta), abs=1e-9)
+    assert max(map(abs, fit.residuals)) < 1e-9 and fit.explained == pytest.approx(1.0)
+    peak = fit.peak(form)
+    if beta == 0.95:
+        assert peak == pytest.approx(alpha / (2 * beta) if form == "best of n" else math.exp(alpha / beta - 1))
+        gold = {step: step * (alpha - beta * FORMS[form](step)) for step in (peak * 0.9, peak, peak * 1.1)}
+        assert max(gold, key=lambda one: gold[one]) == peak
+    if beta < 0:
+        assert peak is None
+
+
+def test_a_fit_is_least_squares_and_says_what_is_left() -> None:
+    points = [(1.0, 1.0), (2.0, 3.0), (3.0, 1.0), (4.0, 0.0)]
+    fit = fit_curve(points, "best of n")
+    assert fit is not None and 0 < fit.explained < 1
+
+    def loss(alpha: float, beta: float) -> float:
+        return sum((y - d * (alpha - beta * d)) ** 2 for d, y in points)
+
+    best = loss(fit.alpha, fit.beta)
+    assert best == pytest.approx(sum(one * one for one in fit.residuals))
+    assert all(loss(fit.alpha + da, fit.beta + db) > best for da in (-0.01, 0.0, 0.01) for db in (-0.01, 0.01))
+    assert fit_curve(points[:2], "RL") is None and fit_curve([(1.0, 2.0)] * 5, "best of n") is None
+
+
+def test_a_grid_has_every_combination_and_its_controls() -> None:
+    names = find_names(load_recipe("rlhf"))
+    assert (names.label, names.reward, names.rl, names.gold) == ("label", "reward", "rl", "rising")
+    cells = make_cells("mine", names, [50, 250, 2000], [0, 1], [0.0, 0.1], True)
+    assert len(cells) == len({one.name for one in cells}) == 2 * (3 * 2 + len(CONTROLS))
+    for one in cells:
+        recipe = load_recipe("rlhf", one.changes)
+        assert recipe.name == one.name and recipe.seed == one.seed
+        assert recipe.stages.label.limit == one.comparisons and recipe.stages.rl.kl == (one.kl or 1e-9)
+        if one.like:
+            like = next(other for other in cells[: cells.index(one)] if other.name == one.like)
+            assert (like.comparisons, like.seed) == (one.comparisons, one.seed)
+    controls = {one.control: load_recipe("rlhf", one.changes) for one in cells if one.control}
+    assert controls["gold as reward"].stages.rl.rewards == {"model": 0.0, "rising": 1.0}
+    assert controls["ensemble, lowest"].stages.rl.combine == "min"
+    assert controls["ensemble, mean"].stages.reward.models == 3
+    assert {one.comparisons for one in cells if one.control} == {250}
+
+
+MISTAKES = [
+    ("rlhf-dpo", (), "measured with one stage 'reward', and its flow has 0"),
+    ("rlhf", ("rl.rewards={model: 1}",), "one rule of weight 0 as gold"),
+    ("rlhf", ("rl.rewards={rising: 1}",), "needs the reward model"),
+    ("rlhf", ("rounds=2",), "set 'rounds: 1'"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "changes", "said"), MISTAKES)
+def test_what_cannot_be_measured_is_one_line(recipe: str, changes: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RecipeError, match=said) as caught:
+        find_names(load_recipe(recipe, changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [("--comparisons", "50,x"), ("--comparisons", "1"), ("--kl", "-1"), ("--kl", "0,0"), ("--kl", "nan")]
+)
+def test_numbers_that_are_none_are_one_line(given: tuple[str, str]) -> None:
+    result = CliRunner().invoke(app, ["overoptimise", "rlhf", *given], standalone_mode=False)
+    assert isinstance(result.exception, UsageError) and given[0] in str(result.exception)
+
+
+def made(seed: int, kl: float, control: str = "") -> Measured:
+    """A cell with best-of-n and RL on curves that are known."""
+    best = [Point(one / 2, one / 4, 1 + one**0.5 * (2 - one**0.5), 0.1, 8, 2**one) for one in range(6)]
+    rl = [Point(one**2, one, 1 + one * (1 - math.log(one)), 0.1, 9, one) for one in range(1, 7)]
+    return Measured(Cell(f"c-{seed}-{kl:g}{control}", 50, seed, kl, control, ()), best, rl, rl[-1])
+
+
+def test_the_tables_and_the_picture_of_a_grid() -> None:
+    from selfimprove.viewer.charts import rewards_chart
+
+    found = [made(seed, kl) for seed in (0, 1) for kl in (0.0, 0.1)] + [made(0, 0.0, "shuffled labels")]
+    assert [(form, seed) for form, _, seed, _ in fits(found)] == [
+        ("best of n", 0),
+        ("RL", 0),
+        ("best of n", 1),
+        ("RL", 1),
+    ]
+    best, ends, fitted = describe(found)
+    assert len(best) == 1 + 6 and len(ends) == 1 + 3 and len(fitted) == 1 + 4
+    assert all(len(row) == len(table[0]) for table in (best, ends, fitted) for row in table)
+    assert ends[-1][0] == "50 comparisons, shuffled labels" and "(" not in ends[-1][2]  # one seed has no interval
+    json.dumps(to_json(found), allow_nan=False)
+    svg = rewards_chart(draw_lines(found), "Rewards")
+    ElementTree.fromstring(svg)
+    assert "gold, 50 comparisons" in svg
+
+
+SMALL = (
+    "model.build={hidden_size: 32, intermediate_size: 64, layers: 1, heads: 1, head_size: 32}",
+    "train.held_out=8",
+    "warmup={examples: 40, steps: 8, batch_size: 8, learning_rate: 0.01}",
+    "frontier.problems=12",
+    "generate={samples: 4, temperature: 1.0, max_tokens: 10}",
+    "reward={steps: 6, max_length: 64, learning_rate: 0.001}",
+    "rl={steps: 8, batch_size: 8, samples: 4, max_tokens: 10, learning_rate: 0.003, rewards: {model: 1, rising: 0}}",
+)
+
+
+@pytest.mark.long
+def test_a_small_grid_from_one_command_that_continues(tmp_path: Path) -> None:
+    sets = [part for one in SMALL for part in ("--set", one)]
+    command = ["overoptimise", "rlhf", "--runs", str(tmp_path), "--name", "mine", "--comparisons", "12,30", "--seeds",
+               "0", "--kl", "0,0.2", "--best-of", "8", "--problems", "4", "--json", *sets]  # fmt: skip
+    first = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
+    found = json.loads(first.stdout)
+    assert len(found["runs"]) == 4 + len(CONTROLS)
+    assert all(len(one["best of n"]) == 4 and one["RL"] for one in found["runs"])
+    runs = {one["run"]: RunFolder(tmp_path / one["run"]) for one in found["runs"]}
+    few, many = (runs[f"mine-n-{n}-kl-0-seed-0"].stage(1, "label").read(Preference) for n in (12, 30))
+    assert len(few) == 12 and len(many) == 30 and {one.id for one in few} < {one.id for one in many}
+    assert found["runs"][0]["RL"] != found["runs"][1]["RL"]  # the copy's RL is its own
+    models = [runs[f"mine-n-12-kl-{kl}-seed-0"].stage(1, "reward").read(Checkpoint)[0].weights for kl in ("0", "0.2")]
+    assert models[0] == models[1]
+
+    pools = sorted((tmp_path / "mine-overoptimise").glob("best-of-n-*.json"))
+    assert len(pools) == 2 + 3  # of each reward model one, whatever RL made of it
+    pools[0].unlink()
+    again = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
+    assert json.loads(again.stdout) == found
+    stopped = runs["mine-n-30-kl-0.2-seed-0"]
+    for name in ("rl", "evaluate", "promote"):
+        stopped.discard(stopped.stage(1, name))
+    again = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
+    assert json.loads(again.stdout) == found
+    kept = json.loads((tmp_path / "mine-overoptimise" / "results.json").read_text())
+    assert kept == found

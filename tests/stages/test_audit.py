@@ -1,0 +1,167 @@
+"""Rewards that are only measured: what an audit says after a training, how often by chance, what it brings about."""
+
+import random
+from itertools import product
+
+import pytest
+from rich.console import Console
+
+from selfimprove.errors import RecipeError
+from selfimprove.recipe.file import load_recipe
+from selfimprove.records import Audit, Checkpoint, Promotion, Rollout
+from selfimprove.records.stats import is_higher
+from selfimprove.records.trained import Earned
+from selfimprove.results.status import print_status, to_json
+from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import build_plan
+from selfimprove.stages.audit import audit_rollouts
+from selfimprove.stages.promote import Promote, promote
+from selfimprove.store import RunFolder
+
+
+def rollouts(means: list[tuple[float, float]], rng: random.Random, texts: int = 16) -> list[Rollout]:
+    """Texts of as many steps, with rewards and gold rewards around their means."""
+    return [
+        Rollout(parents=(f"{step} {at}",), round=1, step=step, reward=rng.gauss(reward, 1.0), kl=0.0, advantage=0.0,
+                parts=(Earned(reward="model", value=0.0), Earned(reward="gold", value=rng.gauss(gold, 1.0))))
+        for step, (reward, gold) in enumerate(means) for at in range(texts)
+    ]  # fmt: skip
+
+
+def ramp(start: float, end: float, steps: int = 60) -> list[float]:
+    return [start + (end - start) * at / (steps - 1) for at in range(steps)]
+
+
+FLAT = [0.0] * 60
+CASES = {
+    "both rise": (ramp(0, 3), ramp(0, 3), (True, False, False)),
+    "gold falls below where it began": (ramp(0, 3), ramp(0, -3), (True, True, True)),
+    "gold rises and falls again": (ramp(0, 3), [*ramp(0, 3, 30), *ramp(3, 1, 30)], (True, True, False)),
+    "nothing happens": (FLAT, FLAT, (False, False, False)),
+    "both fall": (ramp(3, 0), ramp(3, 0), (False, True, True)),
+}
+
+
+@pytest.mark.parametrize(("reward", "gold", "expected"), CASES.values(), ids=list(CASES))
+def test_an_audit_says_what_went_apart(
+    reward: list[float], gold: list[float], expected: tuple[bool, bool, bool]
+) -> None:
+    [one] = audit_rollouts(rollouts(list(zip(reward, gold, strict=True)), random.Random(0)), "c", ["gold"])
+    assert (one.rose, one.fell, one.worse) == expected
+    assert one.warns == (expected[0] and any(expected[1:]))
+    assert one.gold_highest >= max(one.gold_first, one.gold_last)
+    assert ("fell from" in one.said) == one.warns
+
+
+def test_an_audit_seldom_warns_by_chance() -> None:
+    rng, warned = random.Random(1), 0
+    for _ in range(100):
+        [one] = audit_rollouts(rollouts(list(zip(ramp(0, 3, 30), FLAT, strict=False)), rng, 4), "c", ["gold"])
+        warned += one.warns
+    assert warned <= 12  # 5 are expected at most
+
+
+def test_no_audit_where_there_is_nothing_to_tell() -> None:
+    few = rollouts([(0.0, 0.0)] * 5, random.Random(0))
+    assert list(audit_rollouts(few, "c", ["gold"])) == []
+    many = rollouts([(0.0, 0.0)] * 30, random.Random(0))
+    assert list(audit_rollouts(many, "c", [])) == []
+    assert list(audit_rollouts(many, "c", ["another"])) == []
+
+
+def test_higher_by_chance_or_not() -> None:
+    from scipy.stats import ttest_ind
+
+    rng = random.Random(2)
+    for shift, chance in product((0.0, 0.5, 1.5), (0.5, 0.05, 0.001)):
+        ones, others = [rng.gauss(shift, 1) for _ in range(6)], [rng.gauss(0, 3) for _ in range(9)]
+        p_value = ttest_ind(ones, others, equal_var=False, alternative="greater").pvalue
+        assert is_higher(ones, others, chance) == (p_value < chance)
+    assert is_higher([2.0, 2.0], [1.0, 1.0], 0.01) and not is_higher([1.0, 1.0], [1.0, 1.0], 0.01)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rose", "worse", "promoted"),
+    [("not-worse", True, True, False), ("not-worse", True, False, True), ("not-worse", False, True, True),
+     ("always", True, True, True), ("better", True, True, False)],
+)  # fmt: skip
+def test_what_was_hacked_is_rolled_back(rule: str, rose: bool, worse: bool, promoted: bool) -> None:
+    audit = Audit(parents=("new",), gold="rising", reward_first=0.1, reward_last=1.5, gold_first=2.0, gold_last=-1.0,
+                  gold_highest=2.5, step=20, rose=rose, fell=True, worse=worse)  # fmt: skip
+    now = {str(at): "correct" for at in range(20)}
+    before = dict.fromkeys(now, "incorrect")
+    found = promote("new", "old", now=now, before=before, settings=Promote(rule=rule), audits=[audit])
+    assert found.promoted == promoted
+    if not promoted:
+        said = "rolled back, the reward rose from 0.1 to 1.5 while rising fell from 2 to -1; 20 problems won"
+        assert found.reason.startswith(said)
+
+
+SMALL = (
+    "model.build={hidden_size: 32, intermediate_size: 64, layers: 1, heads: 1, head_size: 32}",
+    "train.held_out=6",
+    "warmup={examples: 40, steps: 8, batch_size: 8, learning_rate: 0.01}",
+    "frontier.problems=12",
+    "generate={samples: 4, temperature: 1.0, max_tokens: 10}",
+    "label.per_problem=3",
+    "reward={steps: 6, max_length: 64, learning_rate: 0.001, models: 2, held_out: 0.2}",
+    "rl={steps: 6, batch_size: 8, samples: 4, max_tokens: 10, learning_rate: 0.003, kl: 0.1, combine: min, "
+    "rewards: {model: 1, constitution: 0.5, rising: 0}, checkpoint_every: 2}",
+)
+CHECKED = "name: own\nprinciples: [{id: short, text: Be short., check: {name: length, unit: characters, at_most: 6}}]\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("rlhf")
+    (folder / "own.yaml").write_text(CHECKED)
+    run = RunFolder(folder / "run")
+    run_loop(load_recipe("rlhf", (*SMALL, f"constitution={folder / 'own.yaml'}")), run)
+    return run
+
+
+def test_rl_by_a_reward_model_and_a_constitution_beside_a_gold_reward(run: RunFolder) -> None:
+    rl = run.stage(1, "rl")
+    found = rl.read(Rollout)
+    assert len(found) == 6 * 8
+    for one in found:
+        parts = {part.reward: part.value for part in one.parts}
+        assert set(parts) == {"model", "constitution", "rising"} and parts["constitution"] in (0.0, 1.0)
+        assert one.reward == pytest.approx(parts["model"] + 0.5 * parts["constitution"])  # the gold one counts nothing
+    manifest = rl.manifest()
+    assert manifest is not None
+    last = manifest.metrics["curve"][-1]["values"]
+    assert {"reward", "reward of model", "reward of constitution", "gold of rising", "KL", "entropy"} <= set(last)
+    [audit], [trained] = rl.read(Audit), rl.read(Checkpoint)
+    assert audit.parents == (trained.id,) and audit.gold == "rising"
+    assert len(run.stage(1, "promote").read(Promotion)) == 1
+
+
+def test_status_shows_the_figures_by_step_and_the_audit(run: RunFolder) -> None:
+    console = Console(width=140, record=True, file=None, force_terminal=False)
+    print_status(run, console)
+    shown = console.export_text()
+    assert "Round 1, rl by step" in shown and "gold of rising" in shown and "round 1: " in shown
+    status = to_json(run)
+    assert [one["step"] for one in status["steps"][0]["curve"]] == [1, 2, 3, 4, 5, 6]
+    assert status["audits"][1][0]["gold"] == "rising"
+
+
+def test_dpo_is_trained_on_the_same_comparisons_that_rlhf_has() -> None:
+    plans = {name: build_plan(load_recipe(name), data="d") for name in ("rlhf", "rlhf-dpo")}
+    prints = {name: {key: one.fingerprint for key, one in plan.items()} for name, plan in plans.items()}
+    assert prints["rlhf"][1, "label"] == prints["rlhf-dpo"][1, "label"]
+    assert prints["rlhf"][1, "evaluate"] != prints["rlhf-dpo"][1, "evaluate"]
+
+
+MISTAKES = [
+    ("rl.rewards={rising: 0}", "'rl.rewards' is empty"),
+    ("rl.rewards={model: 1, constitution: 0}", "the reward 'constitution' needs a 'constitution'"),
+    ("rl.rewards={model: 1, risin: 0}", "unknown reward 'risin'; did you mean 'rising'"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), MISTAKES, ids=[change for change, _ in MISTAKES])
+def test_a_mistake_is_one_line(change: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe("rlhf", (change,))
