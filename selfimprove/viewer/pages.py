@@ -21,7 +21,8 @@ from selfimprove.viewer import constitution, drawings
 from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Filtered, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Library, Run
-from selfimprove.viewer.views import compare_view, problem_view, trace_view
+from selfimprove.viewer.rendering import render
+from selfimprove.viewer.views import problem_view, trace_view
 
 router = APIRouter(include_in_schema=False)
 Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$")]
@@ -29,11 +30,6 @@ BY = "selfimprove_by"  # the cookie with the name that a person last signed with
 WRITER = "selfimprove_writer"  # the cookie that tells people apart who sign with no name
 MAX_FACET = 12  # values of a facet that are listed; chosen ones always are
 LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier differs", "finish": "ended by"}
-
-
-def render(request: Request, template: str, **values: Any) -> HTMLResponse:
-    """A page from its template."""
-    return HTMLResponse(request.app.state.templates.get_template(template).render(**values))
 
 
 def banner(run: Run, problems: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -220,21 +216,6 @@ def record(request: Request, name: str, identity: Identity) -> Response:
                   record=stored,
                   parents=[(parent, kinds.get(parent)) for parent in parents[:200]], more=max(0, len(parents) - 200),
                   children=one.records.children(found), banner=banner(one))  # fmt: skip
-
-
-@router.get("/compare")
-def compare(
-    request: Request, a: str = Query("", max_length=300), b: str = Query("", max_length=300),
-    first: int = Query(0, ge=0, le=10_000), second: int = Query(0, ge=0, le=10_000),
-) -> HTMLResponse:  # fmt: skip
-    library = library_of(request)
-    choices = [(name, sorted(library.figures(name).evaluations)) for name in library.folders()]
-    view = None
-    if a and b:
-        view = compare_view(run_of(request, a), first, run_of(request, b), second)
-    accuracy = {name: {one.round: one for one in library.figures(name).rounds} for name in {a, b} if name}
-    return render(request, "compare.html", title="Compare", run=None, choices=choices, view=view, a=a, b=b, first=first,
-                  second=second, accuracy=accuracy)  # fmt: skip
 
 
 @router.get("/runs/{name}/constitution")

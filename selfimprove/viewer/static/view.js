@@ -39,6 +39,13 @@ document.addEventListener("keydown", (event) => {
       field.focus();
       field.select();
     }
+  } else if (event.key === "d") {
+    const all = [...document.querySelectorAll("details.diffed")];
+    const open = all.some((one) => !one.open);
+    all.forEach((one) => (one.open = open));
+  } else if (event.key === "n" || event.key === "p") {
+    const link = document.querySelector(`.pager a[rel="${event.key === "n" ? "next" : "prev"}"]`);
+    if (link) location.href = link.href;
   } else if (event.key === "j" || event.key === "k") {
     const link = document.querySelector(`a[data-key="${event.key}"]`);
     if (link) location.href = link.href;
