@@ -16,7 +16,7 @@ MAX_VALUE = 300  # characters of a value that traces are filtered by, such as a 
 # What a trace is counted by; the cube holds the number of traces for each combination that occurs.
 FACETS = (
     "round", "stage", "task", "level", "group", "outcome", "reasoning", "origin", "kept", "trained", "principle",
-    "disputed", "finish",
+    "disputed", "finish", "cause",
 )  # fmt: skip
 COMBO = "hash(" + ", ".join(f'"{name}"' for name in FACETS) + ")"
 """A trace's combination of facets as a number, by which it finds its row of the cube."""
@@ -34,7 +34,8 @@ TABLES = """
                         origin VARCHAR, sample INTEGER,
                         outcome VARCHAR, reasoning VARCHAR, reason VARCHAR, kept VARCHAR, decision VARCHAR,
                         trained VARCHAR, principle VARCHAR, disputed VARCHAR, answer VARCHAR, finish VARCHAR,
-                        tokens INTEGER, logprob DOUBLE, steps INTEGER, wrong INTEGER,
+                        tokens INTEGER, logprob DOUBLE, steps INTEGER, wrong INTEGER, cause VARCHAR,
+                        step_text VARCHAR, step_reason VARCHAR, step_shape VARCHAR,
                         verdict_key UBIGINT, verdict_id VARCHAR, decision_key UBIGINT, decision_id VARCHAR,
                         part INTEGER, verdict_part INTEGER, decision_part INTEGER, text VARCHAR);
     CREATE TABLE problem (key UBIGINT, id VARCHAR, round INTEGER, question VARCHAR, answer VARCHAR, task VARCHAR,
@@ -45,7 +46,7 @@ TABLES = """
     CREATE TABLE apart (key UBIGINT, id VARCHAR, role VARCHAR, round INTEGER);
     CREATE TABLE cube (round INTEGER, stage VARCHAR, task VARCHAR, level INTEGER, "group" VARCHAR, outcome VARCHAR,
                        reasoning VARCHAR, origin VARCHAR, kept VARCHAR, trained VARCHAR, principle VARCHAR,
-                       disputed VARCHAR, finish VARCHAR, traces BIGINT, combo UBIGINT);
+                       disputed VARCHAR, finish VARCHAR, cause VARCHAR, traces BIGINT, combo UBIGINT);
     CREATE TABLE health (round INTEGER, problems BIGINT, samples BIGINT, most BIGINT, pass_1 DOUBLE, pass_k DOUBLE,
                          different DOUBLE, tokens DOUBLE, nats DOUBLE, different_valid BIGINT);
 """
@@ -64,7 +65,10 @@ INSERT_TRACES = """
            'no', coalesce(n.principle[:{value}], ''),
            CASE WHEN c.id IS NULL THEN 'none' WHEN c.first <> c.second THEN 'yes' ELSE 'no' END,
            r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, len(v.steps),
-           len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), key(v.id), v.id, key(d.id), d.id,
+           len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), cause_of(d.kept, d.reason)[:{value}],
+           r.text[first_wrong(v.steps)."start" + 1:first_wrong(v.steps)."end"][:200],
+           first_wrong(v.steps).reason[:{value}], shape_of(first_wrong(v.steps).reason[:{value}]),
+           key(v.id), v.id, key(d.id), d.id,
            r.part, v.part, d.part, r.text[:{searched}]
     FROM ({rationale}) r
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({verdict})) v ON v.parents[1] = r.id

@@ -1,10 +1,12 @@
 """What a run's index says of rounds as wholes: the funnel, the loop's health, and which stage made what from which."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from selfimprove.store.index import Index, key_of
+from selfimprove.store.index import Index, key_of, keys_of
 from selfimprove.store.rules import COUNTS, count_funnels
 
+Family = tuple[str, int, str]  # task, level, group
 # The cube's traces as the rules of counting want them, with what the index alone knows.
 CUBE = """(SELECT * EXCLUDE (kept), kept = 'kept' AS kept,
                outcome = 'undecided' AND origin = 'sampled' AND kept = 'kept' AS voted FROM cube)"""
@@ -82,6 +84,26 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
         f"checkpoint, text[:300] AS text FROM trace WHERE problem_key = {key_of(problem)} AND problem = ? "
         "ORDER BY round, stage, origin, sample, id LIMIT 2000", problem,
     )  # fmt: skip
+
+
+def read_families(index: Index, traces: Iterable[str]) -> dict[str, Family]:
+    """The task, the level and the group of each trace's problem."""
+    rows = index.rows(f'SELECT id, task, level, "group" FROM trace WHERE key IN ({keys_of(traces)})')
+    return {row["id"]: (row["task"], row["level"], row["group"]) for row in rows}
+
+
+def read_texts(index: Index, traces: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a page shows of each of a few traces: its text, its answer, its question, and its first wrong step."""
+    rows = index.rows(
+        "SELECT id, problem, origin, outcome, reason, answer, step_text, step_reason, verdict_id, verdict_part, "
+        f"text[:8000] AS text FROM trace WHERE key IN ({keys_of(traces)})"
+    )
+    questions = index.rows(
+        "SELECT id, any_value(question) AS question, any_value(answer) AS expected FROM problem "
+        f"WHERE key IN ({keys_of(row['problem'] for row in rows)}) GROUP BY id"
+    )
+    known = {row.pop("id"): row for row in questions}
+    return {row["id"]: {"question": None, "expected": None, **row, **known.get(row["problem"], {})} for row in rows}
 
 
 def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:

@@ -16,6 +16,22 @@ REASONING = """
              WHEN len(steps) = 0 OR len(list_filter(steps, lambda s: s.outcome = 'undecided')) > 0 THEN 'undecided'
              ELSE 'correct' END
 """
+FIRST_WRONG = """
+    CREATE OR REPLACE MACRO first_wrong(steps) AS list_filter(steps, lambda s: s.outcome = 'incorrect')[1]
+"""
+# Reasons that differ in their numbers and quoted words alone are one: the number of a column or a step is kept.
+SHAPE = r"""
+    CREATE OR REPLACE MACRO shape_of(reason) AS
+        regexp_extract(reason, '^[A-Za-z]+ [0-9]+ ') || regexp_replace(regexp_replace(
+            substr(reason, 1 + length(regexp_extract(reason, '^[A-Za-z]+ [0-9]+ '))),
+            '[0-9]+(?:[.,][0-9]+)*', '#', 'g'), '(^|[ :(])(?:''[^'']*''|"[^"]*")', '\1…', 'g')
+"""
+CAUSE = r"""
+    CREATE OR REPLACE MACRO cause_of(kept, reason) AS
+        CASE WHEN kept IS NULL OR kept THEN '' ELSE
+             shape_of(regexp_replace(reason[:300], '(?s)(^|: )answered .*', '\1another answer than the expected one'))
+        END
+"""
 HELD_OUT = "CREATE OR REPLACE MACRO is_held_out(stage) AS list_contains([{names}]::VARCHAR[], stage)"
 # Of traces of training problems, with their columns `origin`, `outcome`, `reasoning`, `kept` and `voted`.
 COUNTS = {
@@ -35,8 +51,9 @@ AGAIN = {
 
 
 def macros(folder: RunFolder) -> Iterator[str]:
-    """The statements that make the rules known to a connection: `reasoning_of(steps)` and `is_held_out(stage)`."""
-    yield REASONING
+    """The statements that make the rules known to a connection: `reasoning_of(steps)`, `first_wrong(steps)`,
+    `shape_of(reason)`, `cause_of(kept, reason)` and `is_held_out(stage)`."""
+    yield from (REASONING, FIRST_WRONG, SHAPE, CAUSE)
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(held_out_stages(folder)))
     yield HELD_OUT.format(names=names)
 

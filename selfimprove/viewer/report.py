@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from jinja2 import Environment
 
 from selfimprove.store import RunFolder
+from selfimprove.store.labels import Labels
 from selfimprove.store.parts import write_text
 from selfimprove.store.search import Filters
 from selfimprove.viewer import constitution, drawings
@@ -44,7 +45,13 @@ def write_report(folder: RunFolder, out: Path, cache: Path | None = None, agains
     run = library.run(name)
     run.index.refresh(force=True)
     environment = make_environment()
-    values: dict[str, Any] = {**run_values(library, run, None, control), "others": [], "asked": {}, "drawn": None}
+    values: dict[str, Any] = {
+        **run_values(library, run, None, control),
+        "others": [],
+        "asked": {},
+        "drawn": None,
+        "labels": Labels(),
+    }
     pages = [_main(environment, "run.html", **values)]
     if (view := constitution.read(run, None)) is not None:
         shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None, "versions": []}
@@ -64,7 +71,7 @@ def _examples(environment: Environment, run: Run, figures: Figures) -> list[str]
         for row in run.search.page(filters, sort="newest", limit=EXAMPLES):
             view = trace_view(run, row["id"], figures)
             values: dict[str, Any] = {"view": view, "asked": Asked(), "at": None, "before": None, "after": None,
-                                      "banner": None, "notes": [], "by": ""}  # fmt: skip
+                                      "banner": None, "notes": [], "by": "", "words": []}  # fmt: skip
             page = _main(environment, "trace.html", title="", run=run.name, **values)
             found.append(page.replace("<h1>Trace", f"<h1>{title}: trace", 1))
     return found
@@ -83,8 +90,10 @@ def _with_charts(body: str, library: Library, run: Run, control: Control | None)
     def embed(match: re.Match[str]) -> str:
         graph = re.search(r"graph=(\d+)", match[2] or "")
         svg = drawings.draw(unquote(match[1]), run, figures, int(graph[1]) if graph else 0, control)
-        return f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"'
+        image = svg.encode() if isinstance(svg, str) else svg
+        return f'src="data:image/svg+xml;base64,{base64.b64encode(image).decode()}"'
 
+    body = re.sub(r'<source [^>]*>|<p class="downloads">.*?</p>', "", body)
     body = re.sub(r'src="/runs/[^"/]+/charts/([^"/]+?)\.svg(\?[^"]*)?"', embed, body)
     # A graph of steps is drawn when it is looked at; here it is left out, the table of steps says the same.
     return re.sub(r'<figure class="chart"><img loading="lazy"[^>]*></figure>', "", body)

@@ -66,7 +66,7 @@ def _curves(points: list[tuple[int, dict[str, float | None]]]) -> dict[str, list
     return curves
 
 
-def draw_steps(figures: Figures, chart: str) -> str | None:
+def draw_steps(figures: Figures, chart: str) -> str | bytes | None:
     """The chart `steps-STAGE`, None where there is none of that name."""
     for stage, found in by_step(figures).items():
         if chart == f"steps-{stage}":

@@ -1,13 +1,12 @@
-"""What a page of one trace, one problem or one comparison shows, as plain data."""
+"""What a page of one trace or one problem shows, as plain data."""
 
 from math import ceil
 from typing import Any
 
 from selfimprove.errors import StoreError
-from selfimprove.records.stats import mcnemar
 from selfimprove.store import Manifest
 from selfimprove.store.index import key_of
-from selfimprove.store.made_from import read_changes, read_solved
+from selfimprove.store.made_from import read_changes
 from selfimprove.viewer.library import Figures, Run
 
 MAX_SIBLINGS = 60
@@ -132,21 +131,3 @@ def problem_view(run: Run, identity: str) -> dict[str, Any]:
     lost = [one["round"] for at, one in enumerate(rounds) if at and one["decided"] and not one["correct"]
             and rounds[at - 1]["correct"]]  # fmt: skip
     return {"id": identity, "problem": problem, "rounds": rounds, "first": solved[0] if solved else None, "lost": lost}
-
-
-def compare_view(one: Run, first: int, other: Run, second: int) -> dict[str, Any]:
-    """Held-out problems that two rounds share: won, lost and kept by the second one, with the exact McNemar test."""
-    before, after = read_solved(one.index, first), read_solved(other.index, second)
-    shared = before.keys() & after.keys()
-    groups: dict[str, list[dict[str, str]]] = {"won": [], "lost": [], "both": [], "neither": []}
-    for problem in sorted(shared):
-        (trace, was), (later, now) = before[problem], after[problem]
-        name = ("both" if now else "lost") if was else ("won" if now else "neither")
-        groups[name].append({"problem": problem, "before": trace, "after": later})
-    return {
-        "shared": len(shared),
-        "only first": len(before.keys() - after.keys()),
-        "only second": len(after.keys() - before.keys()),
-        "groups": groups,
-        "p_value": mcnemar(len(groups["won"]), len(groups["lost"])),
-    }
