@@ -41,7 +41,9 @@ def table_of(chart: str, run: Run, figures: Figures, graph: int, control: Contro
             return ("round", "step", "loss"), [(one.round, *point) for one in trained for point in one.curve]
     for stage, steps in by_step(figures).items():
         if chart == f"steps-{stage}":
-            curves = [(one.round, name, *point) for one in steps for name, of in one.curves.items() for point in of]
+            curves: list[Sequence[Any]] = [
+                (one.round, name, *point) for one in steps for name, of in one.curves.items() for point in of
+            ]
             return ("round", "name", "step", "value"), curves
     if chart == "stages":
         edges = drawings.stage_flow(run, figures, graph)["edges"]

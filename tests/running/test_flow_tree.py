@@ -16,7 +16,7 @@ DRAWN = {
 └── each of 2 rounds (here round 2)
     ├── frontier writes problem, frontier
     │   ← frontier, rl of round 1; problems of round 0
-    ├── rl writes checkpoint, rationale, verdict, rollout
+    ├── rl writes checkpoint, rationale, verdict, rollout, audit
     │   ← frontier; promote of round 1; warmup of round 0
 """,
     "best-of-n": """\
