@@ -25,7 +25,7 @@ def _add_round(tree: Tree, plan: Plan, number: int) -> None:
 
 
 def _line(stage: PlannedStage) -> Text:
-    """What a stage writes and, below, what it reads: of its own round first, then of the rounds before, latest first."""
+    """What a stage writes and, below, what it reads: of its own round first, then of those before, latest first."""
     declared = stage.declared
     name = stage.name if stage.name == declared.name else f"{stage.name} ({declared.name})"
     writes = ", ".join(dict.fromkeys(kind.kind for kind in (declared.writes, *declared.also)))
