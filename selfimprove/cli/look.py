@@ -1,7 +1,8 @@
 """The commands that look at runs: figures, texts, one record, files for other tools, the viewer."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated
 
 import typer
 
@@ -188,7 +189,7 @@ def view(
     _viewer("serve").serve(runs, host=host, port=port)
 
 
-def _viewer(module: str) -> Any:
+def _viewer(module: str) -> ModuleType:
     """A module of the viewer; raises SelfImproveError where its extra is not installed."""
     import importlib
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 from selfimprove.errors import SelfImproveError, suggest
 from selfimprove.recipe.yaml import read_document
 from selfimprove.records import KINDS, Checkpoint, Evaluation, Origin, Outcome, Promotion, Record
+from selfimprove.records.base import AnyRecord
 from selfimprove.records.stats import TaskAccuracy, sum_by_task, wilson
 from selfimprove.results.rows import NESTED_TRACES, Rows, Sql, Trace, make_trace, to_record
 from selfimprove.results.traces import CHOICES
@@ -147,8 +148,8 @@ class Run:
         numbers = sorted({stage.key[0] for stage in self._folder.stages()})
         return [self._round(at, evaluations.get(at, []), promotions.get(at, []), paths) for at in numbers]
 
-    def _by_round(self, query: Query, kind: type[Any]) -> dict[int, list[Any]]:
-        found: dict[int, list[Any]] = {}
+    def _by_round(self, query: Query, kind: type[AnyRecord]) -> dict[int, list[AnyRecord]]:
+        found: dict[int, list[AnyRecord]] = {}
         for row in query.rows(f"SELECT * FROM {kind.kind} ORDER BY round, stage, id"):
             found.setdefault(row["round"], []).append(to_record(kind, row))
         return found

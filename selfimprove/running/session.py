@@ -11,6 +11,7 @@ from selfimprove.prompting.prompts import Chat, PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import KINDS, Action, Checkpoint, Promotion, Record
+from selfimprove.records.base import AnyRecord
 from selfimprove.running.clock import Clock
 from selfimprove.running.engine_slot import EngineSlot, import_models, load_with_recipe
 from selfimprove.running.inputs import Inputs
@@ -122,7 +123,7 @@ class Session:
 
     # --- records
 
-    def read(self, key: Key, kind: type[Any]) -> list[Any]:
+    def read(self, key: Key, kind: type[AnyRecord]) -> list[AnyRecord]:
         """A stage's records, read once."""
         if (key, kind) not in self._records:
             self._records[key, kind] = self.disk(key).read(kind)
@@ -148,8 +149,7 @@ class Session:
 
     def first_checkpoint(self) -> Checkpoint:
         start = next(step.name for step in flow_of(self.recipe) if step.stage.starts)
-        found: Checkpoint = self.read((0, start), Checkpoint)[-1]
-        return found
+        return self.read((0, start), Checkpoint)[-1]
 
     def incumbent(self, round_: int) -> Checkpoint:
         """The checkpoint that a round starts from: the one that was promoted last, or trained last where no stage

@@ -28,7 +28,7 @@ from selfimprove.records import (
     replace_surrogates,
 )
 from selfimprove.settings import added, hashed_settings
-from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage, Writer, chunks
+from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.generate import Generate
@@ -339,7 +339,7 @@ def depends(round_: Round[Revise]) -> dict[str, Any]:
     return {**by_constitution(round_), "sampling": sampling, **round_.shared(*SHOWN)}
 
 
-def reads(round_: Round[Revise]) -> list[Any]:
+def reads(round_: Round[Revise]) -> list[Key]:
     earlier = round_.earlier(*SAMPLES) if round_.settings.earlier else []
     return [*round_.this(*SAMPLES), round_.incumbent, *earlier]
 

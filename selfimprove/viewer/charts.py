@@ -1,6 +1,7 @@
 """Charts as SVG, drawn on the server by matplotlib; colours are CSS variables, so that they follow dark and light."""
 
 import io
+import math
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,9 @@ SETTINGS = {
 CENTERED = {"ha": "center", "va": "center"}
 BOX = {"boxstyle": "round,pad=0.45", "facecolor": PAPER}
 NOTE = {"boxstyle": "round,pad=0.1", "facecolor": PAPER, "edgecolor": "none"}
-ARROW = {"arrowstyle": "-|>", "color": FAINT, "shrinkA": 26, "shrinkB": 30, "linewidth": 1.2}
+ARROW = {"arrowstyle": "-|>", "color": FAINT, "shrinkA": 2, "shrinkB": 2, "linewidth": 1.2}
+ROOM = 22.0  # pixels around a label that are enough
+ALONG = (0.5, 0.35, 0.65, 0.25, 0.75)  # where on an edge its label may stand, as shares of its length
 LEGEND = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 LOCK = threading.Lock()  # matplotlib's settings are of the whole process
 
@@ -335,18 +338,25 @@ def graph_chart(
         axes.axis("off")
         axes.set_xlim(-0.6, columns - 0.4)
         axes.set_ylim(-rows / 2 - 0.5, rows / 2 + 0.3)
+        boxes = {}
         for node, label in nodes.items():
             shown = "\n".join(plain(one, 26) for one in label.split("\n"))
-            edge = SERIES[(colors or {}).get(node, 0)]
-            axes.text(*places[node], shown, **CENTERED, fontsize=8.5, zorder=3, bbox={**BOX, "edgecolor": edge})
+            box = {**BOX, "edgecolor": SERIES[(colors or {}).get(node, 0)]}
+            boxes[node] = axes.text(*places[node], shown, **CENTERED, fontsize=8.5, zorder=3, bbox=box)
+        axes.figure.draw_without_rendering()  # only then is it known how large the boxes are
+        taken = [box.get_bbox_patch().get_window_extent().extents for box in boxes.values()]
         for (one, other), label in edges.items():
             (x1, y1), (x2, y2) = places[one], places[other]
             bend = 0.0 if x2 - x1 <= 1 else 0.3 - 0.03 * (x2 - x1) if x2 - x1 < 6 else 0.12
-            arrow = {**ARROW, "connectionstyle": f"arc3,rad={bend}"}
+            ends = {"patchA": boxes[one].get_bbox_patch(), "patchB": boxes[other].get_bbox_patch()}
+            arrow = {**ARROW, **ends, "connectionstyle": f"arc3,rad={bend}"}
             axes.annotate("", (x2, y2), (x1, y1), zorder=1, arrowprops=arrow)
             if label:
-                place = (x1 + x2) / 2, (y1 + y2) / 2 - bend * (x2 - x1) / 2
-                axes.text(*place, plain(label, 20), **CENTERED, fontsize=7.5, zorder=2, bbox=NOTE)
+                curve = points_on_arc(*axes.transData.transform([(x1, y1), (x2, y2)]), bend)
+                place = max(curve, key=lambda at: min(ROOM, *(_gap(at, other) for other in taken)))
+                taken.append((*place, *place))
+                at = axes.transData.inverted().transform(place)
+                axes.text(*at, plain(label, 20), **CENTERED, fontsize=7.5, zorder=2, bbox=NOTE)
 
     return _draw(title, max(4.0, 1.75 * columns), max(1.4, 0.95 * rows + 0.5), draw)
 
@@ -357,6 +367,23 @@ def _legend(axes: Any) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)
     else:
         axes.legend(**LEGEND)
+
+
+def points_on_arc(start: Sequence[float], end: Sequence[float], bend: float) -> list[tuple[float, float]]:
+    """Points along matplotlib's `arc3`: a curve of second order whose control point lies `bend` times the distance
+    beside the middle."""
+    (x1, y1), (x2, y2) = start, end
+    x, y = (x1 + x2) / 2 + bend * (y2 - y1), (y1 + y2) / 2 - bend * (x2 - x1)
+    return [
+        ((1 - t) ** 2 * x1 + 2 * t * (1 - t) * x + t**2 * x2, (1 - t) ** 2 * y1 + 2 * t * (1 - t) * y + t**2 * y2)
+        for t in ALONG
+    ]
+
+
+def _gap(point: Sequence[float], box: Sequence[float]) -> float:
+    """How far a point is from a box, whose lower left and upper right corners are given."""
+    (x, y), (left, low, right, high) = point, box
+    return math.hypot(max(left - x, 0, x - right), max(low - y, 0, y - high))
 
 
 def _style(axes: Any, x: str, y: str) -> None:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, hash_text
 from selfimprove.records.stats import wilson
@@ -25,6 +26,8 @@ from selfimprove.store.notes import Notes
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
 from selfimprove.store.underway import CURVES, Underway
+
+T = TypeVar("T")
 
 MAX_OPEN = 6
 PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it
@@ -60,7 +63,7 @@ class Accuracy:
 class Figures:
     """What a run's manifests and small files say; nothing of its traces."""
 
-    recipe: Any
+    recipe: Recipe | None
     state: str
     working: bool
     manifests: list[Manifest]
@@ -156,13 +159,13 @@ class Run:
         except SelfImproveError as error:
             self.error = str(error)
 
-    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+    def keep(self, name: str, make: Callable[[], T]) -> T:
         """A value that is made once for each state of the index."""
-        generation, value = self._kept.get(name, (-1, None))
-        if generation != self.index.generation:
-            generation, value = self.index.generation, make()
-            self._kept[name] = (generation, value)
-        return value
+        kept: tuple[int, T] | None = self._kept.get(name)
+        if kept is None or kept[0] != self.index.generation:
+            kept = (self.index.generation, make())
+            self._kept[name] = kept
+        return kept[1]
 
 
 class Library:
@@ -171,8 +174,8 @@ class Library:
     def __init__(self, path: Path, cache: Path | None = None, patience: float = PATIENCE) -> None:
         self.path, self.cache, self.patience = path, cache, patience
         self._open: OrderedDict[str, Run] = OrderedDict()
-        self._figures: dict[str, tuple[Any, Figures]] = {}
-        self._read: dict[Path, tuple[Any, Any]] = {}
+        self._figures: dict[str, tuple[object, Figures]] = {}
+        self._read: dict[Path, tuple[object, Any]] = {}
         self._lock = threading.Lock()
         self.listeners = 0
 
@@ -201,7 +204,7 @@ class Library:
             self._open.move_to_end(name)
             return self._open[name]
 
-    def recipe(self, name: str) -> Any:
+    def recipe(self, name: str) -> Recipe | None:
         """A run's recipe, or None where it cannot be read."""
         folder = self.folder(name)
         return self._reread(folder.path / RECIPE, folder.recipe)
@@ -209,14 +212,12 @@ class Library:
     def constitution(self, name: str) -> tuple[float, Constitution] | None:
         """When a run's constitution was written and what it says, or None where there is none or it cannot be read."""
         folder = self.folder(name)
-        found: tuple[float, Constitution] | None = self._reread(
-            folder.path / CONSTITUTION, lambda: read_constitution(folder)
-        )
-        return found
+        return self._reread(folder.path / CONSTITUTION, lambda: read_constitution(folder))
 
-    def _reread(self, path: Path, read: Callable[[], Any]) -> Any:
+    def _reread(self, path: Path, read: Callable[[], T]) -> T | None:
         """What a small file says, or None where it cannot be read; read again where it changed."""
-        state, kept = _stamp(path), self._read.get(path)
+        state = _stamp(path)
+        kept: tuple[object, T | None] | None = self._read.get(path)
         if kept is None or kept[0] != state:
             kept = (state, None)
             with suppress(SelfImproveError, OSError):
@@ -240,7 +241,7 @@ class Library:
         return hash_text(repr(self._figures[name][0]))
 
 
-def _fingerprint(folder: RunFolder) -> Any:
+def _fingerprint(folder: RunFolder) -> object:
     """What changes whenever a run's figures may."""
     stages = [stage.path for stage in folder.stages()]
     found = [_stamp(path) for path in (folder.path / RECIPE, folder.path / CONSTITUTION, folder.path / "lock")]
@@ -324,7 +325,7 @@ def read_figures(folder: RunFolder) -> Figures:
                    times, audits, underway)  # fmt: skip
 
 
-def _state(folder: RunFolder, recipe: Any, working: bool) -> str:
+def _state(folder: RunFolder, recipe: Recipe | None, working: bool) -> str:
     if working:
         return "running"
     if recipe is None:
