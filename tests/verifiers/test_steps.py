@@ -336,7 +336,7 @@ def test_random_chains_are_judged() -> None:
      ("1--2", 3), ("2^3^2", 512), ("99999999999^20", 99999999999**20), ("50%", Fraction(1, 2))],
 )  # fmt: skip
 def test_an_expression_has_the_usual_precedence(expression: str, value: Fraction | int | None) -> None:
-    side, _ = SideReader(tokenize(expression)).read(0)
+    side, _ = SideReader(tokenize(expression), left=1).read(0)
     assert side is not None
     assert evaluate(side.items) == value
 
