@@ -38,7 +38,7 @@ _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no po
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
 _OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
-_CONNECTIVE = re.compile(r"^so,?\s(?=\S)", re.IGNORECASE)
+_CONNECTIVE = re.compile(r"^so,?\s(?=[^=]{0,80}[-+*/^(])", re.IGNORECASE)  # `So x + y = 7`
 _MAY_OPEN = re.compile(r"(?:[,:!]|['’]s)\s\W{0,4}\d")
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
