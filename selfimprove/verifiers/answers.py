@@ -18,11 +18,12 @@ from selfimprove.verifiers.reading import (
     last_side,
     read_display,
     read_value,
+    split_equation,
 )
 from selfimprove.verifiers.thinking import strip_thinking
 from selfimprove.verifiers.unannounced import read_end, read_label
 
-__all__ = ["Statement", "find_statements", "has_equation", "is_formula", "prepare"]
+__all__ = ["Statement", "find_statements", "has_equation", "is_formula", "prepare", "split_equation"]
 
 SHORT, MIDDLE = 200, 2_000  # characters
 MAX_ANSWERS = 50  # only so many statements of a text are looked at, the last ones

@@ -1,10 +1,12 @@
 """What stands around a stated number: whether it is the whole answer, one of two, denied, or taken back later."""
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
 from selfimprove.verifiers.modifiers import SCALES, changes, doubts
-from selfimprove.verifiers.numbers import find_numbers, read_number
+from selfimprove.verifiers.numbers import Number, find_numbers, read_number
+from selfimprove.verifiers.readings import count_decimals
 
 AFTER = 400  # characters after an answer in which it may be taken back
 NEAR = 120
@@ -108,8 +110,7 @@ def _values(text: str) -> list[tuple[int, int, object]]:
     """The numbers of a text, in digits and in words, with their places."""
     found: list[tuple[int, int, object]] = []
     for one in find_numbers(text)[:8]:
-        read = read_number(one[0].strip())
-        found.append((one.start(), one.end(), read.value if read else one[0]))
+        found.append((one.start(), one.end(), read_number(one[0].strip()) or one[0]))
     words = [(one.start(), one.end(), _WORD_VALUES[one[0].lower()]) for one in _NUMBER_WORD.finditer(text[:NEAR])]
     return sorted([*found, *words], key=lambda one: one[0])
 
@@ -132,8 +133,9 @@ def look_after(text: str, start: int, end: int, value: object) -> Doubt:
         return Doubt(unclear=shown)
     if doubts("", rest):
         return Doubt(unclear=shown)
+    said = read_number(text[start:end].strip())
     for begin, stop, other in _values(rest):
-        if other == value:
+        if other == value or (isinstance(other, Number) and (other.value == value or is_same_amount(said, other))):
             continue
         return _relate(rest[:begin], rest[stop:], shown)
     return CERTAIN
@@ -210,13 +212,33 @@ def look_around(line: str, start: int, end: int) -> Doubt:
     offset = max(0, len(before) - NEAR)
     between = _plain(before[offset + earlier[-1].end() :])
     _, join = _joined(between)
-    if not join.strip() or read_number(earlier[-1][0].strip()) == read_number(line[start:end].strip()):
-        return Doubt(unclear=shown) if doubted else CERTAIN
+    one, other = read_number(earlier[-1][0].strip()), read_number(line[start:end].strip())
+    if not join.strip() or one == other or is_same_amount(one, other):
+        rounded = join.strip() and one and other and _share(one) != _share(other)  # the last one says it less exactly
+        return Doubt(unclear=shown) if doubted or rounded else CERTAIN
     if re.search(r"\b(?:or|maybe|possibly|perhaps|either)\b", join, re.IGNORECASE):
         return Doubt(hedge=shown)
     if re.search(r"\bbetween\b", before[-NEAR:], re.IGNORECASE) or re.search(r"\bto\b|^\s*[-–—]\s*$", join):
         return Doubt(hedge=shown)
     return Doubt(unclear=shown) if doubted or re.search(r"\band\b|&|\|", join) else CERTAIN
+
+
+def _share(read: Number) -> Fraction:
+    return Fraction(read.value) / (100 if read.percent else 1)
+
+
+def is_same_amount(one: Number | None, other: Number | None) -> bool:
+    """Whether two numbers say the same: a share and its percentage, a fraction and its rounded decimal."""
+    if one is None or other is None:
+        return False
+    first, second = _share(one), _share(other)
+    if first == second:
+        return True
+    for exact, decimal in ((first, second), (second, first)):
+        decimals = count_decimals(decimal) if count_decimals(exact) is None else None
+        if decimals and decimals > 1 and abs(exact - decimal) * 2 * 10**decimals <= 1:
+            return True
+    return False
 
 
 def find_cue(tail: str) -> int | None:
@@ -234,6 +256,6 @@ def taken_back(text: str, end: int, said: str) -> str:
     later = find_numbers(tail[cues[0].start() :])
     if later:
         last, first = read_number(later[-1][0].strip()), read_number(said)
-        same = last is not None and first is not None and last.value == first.value
+        same = last is not None and first is not None and (last.value == first.value or is_same_amount(last, first))
         return "" if same else later[-1][0].strip()
     return next((cue[0].strip(" .,;:\n*") for cue in cues if _WRONG.search(cue[0])), "")

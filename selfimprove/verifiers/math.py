@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
-from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare
+from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare, split_equation
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
 from selfimprove.verifiers.hedges import taken_back
@@ -21,6 +21,8 @@ from selfimprove.verifiers.tokens import without_unit
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
 _ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
 _ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
+_SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]")
+_AROUND_SIGN = re.compile(r"\s*([-+*/=^()|])\s*")
 _NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
 _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
@@ -38,6 +40,7 @@ _ALTERNATIVES = [
         "january february march april may june july august september october november december",
     )
 ]  # fmt: skip
+MAX_QUESTION = 5_000  # characters
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
 Judgement = tuple[Outcome, str]
 
@@ -135,6 +138,7 @@ class MathVerifier:
         said = rationale.answer or ""
         if _is_words(gold):
             return _compare_words(gold, said)
+        said = _side_asked_for(problem.question, gold, said)
         statements = self._find(text, gold)
         wanted = _read_list(gold)
         if wanted and statements:
@@ -149,7 +153,9 @@ class MathVerifier:
             return doubt
         if len(statements) <= 1:
             return self._compare(gold=gold, answer=said, sympy=sympy)
-        announced = [self._said(text, one) for one in statements if one.announced]
+        announced = [
+            _side_asked_for(problem.question, gold, self._said(text, one)) for one in statements if one.announced
+        ]
         return self._judge_all(gold, said, announced, sympy=sympy)
 
     def _judge_all(self, gold: str, said: str, announced: list[str], *, sympy: bool) -> Judgement | None:
@@ -184,10 +190,18 @@ class MathVerifier:
         if special:
             return special
         if has_equation(answer) and not has_equation(gold) and "," not in gold:
-            return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
+            return self._compare_equation(gold, answer)
         if not _is_formula(answer):
             return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: neither a number nor a formula"
         return self._compare_formulas(gold, answer, sympy=sympy)
+
+    def _compare_equation(self, gold: str, answer: str) -> Judgement:
+        """An equation beside a value: of `x + y = 7` nobody can tell whether 7 is what was asked for."""
+        left, right = split_equation(answer)
+        found = self._compare(gold=gold, answer=right, sympy=False) if _SUM_OF_LETTERS.search(left) else None
+        if found and found[0] == "correct":
+            return _undecided(gold, answer, f"the question does not show that it asks for {quote(left)}")
+        return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
 
     def _compare_line(self, gold: str, text: str, statement: Statement) -> Judgement | None:
         """Whether a line that seems to hedge names all of several values that are expected: `x = 3 or x = -3`."""
@@ -269,6 +283,19 @@ def _is_formula(text: str) -> bool:
         or _ONE_NAME.fullmatch(plain) is not None
         or (len(text) <= 20 and read_time(text) is not None)
     )
+
+
+def _side_asked_for(question: str, gold: str, said: str) -> str:
+    """Of `x + y = 7` the 7, where the question asks for x + y and does not say what it is."""
+    if "=" not in said or "=" in gold or len(question) > MAX_QUESTION or not has_equation(said[:MAX_ANSWER]):
+        return said
+    left, right = split_equation(said[:MAX_ANSWER])
+    asked = _AROUND_SIGN.sub(r"\1", left)
+    if len(asked) < 3 or not right:
+        return said
+    places = _AROUND_SIGN.sub(r"\1", question.replace("$", " ").replace("\\(", " ").replace("\\)", " "))
+    found = re.findall(rf"(?<![\w+*/^-]){re.escape(asked)}(?![\w^*/+])(=?)", places)
+    return right if found and "=" not in found else said
 
 
 def _compare_times(gold: str, answer: str) -> Judgement | None:

@@ -229,6 +229,13 @@ def has_equation(text: str) -> bool:
     return "=" in text and _last_equals(text) > 0
 
 
+def split_equation(text: str) -> tuple[str, str]:
+    """The first and the last side of an equation, without the marks around it."""
+    plain = text.strip("$ ").removeprefix("\\(").removesuffix("\\)").removeprefix("\\[").removesuffix("\\]")
+    first = plain.find("=")
+    return plain[:first].strip(), plain[_last_equals(plain) + 1 :].strip()
+
+
 def _last_equals(clause: str) -> int:
     """The place of the last equals sign that stands in no bracket, or -1."""
     depth, last = 0, -1

@@ -38,6 +38,7 @@ _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no po
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
 _OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
+_CONNECTIVE = re.compile(r"^so,?\s(?=[^=]{0,80}[-+*/^(])", re.IGNORECASE)  # `So x + y = 7`
 _MAY_OPEN = re.compile(r"(?:[,:!]|['’]s)\s\W{0,4}\d")
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
@@ -62,6 +63,15 @@ _YEAR_OR_WHOLE = re.compile(r"\bin (?:19|20)\d\d$|\b(?:from|out of) (?:the|an?) 
 _OBJECT = re.compile(
     r"\b(?:is|are|was|were|costs?|pays?|paid|has|have|had|gets?|got|earns?|earned|needs?|takes?|took|spends?|spent|weighs?"
     r"|saves?|saved|makes?|made|owes?|receives?|received)\s(?:(?:only|about|exactly|now|still|a|total|of)\s){0,3}[$€£]?\s?$"
+)
+# What a count is taken of, at the end of a sentence: `There are 19 integers in the solution of |x + 5| < 10`.
+_OF_FORMULA = re.compile(
+    r"\s(?:of|to|for|in|satisfying|that satisfy)\s(?:(?:the|this|our|a|an)\s)?(?:[a-z]{3,12}\s)?"
+    r"(?:equation|inequality|expression|function|polynomial|system|congruence)s?"
+    r"(?=(?:\s(?!\$?[A-Za-z]{2})\S{1,60}){1,20}\s*$)"
+)
+_OBJECT_BEFORE = re.compile(
+    r"\b(?:is|are|has|have|gives?|find)\s(?:exactly\s|only\s)?\$?\d{1,9}\$?\s[a-z][^\d.!?\n]{0,80}$"
 )
 _SENTENCE = re.compile(r"[.!?]\s")
 
@@ -146,6 +156,7 @@ def read_end(text: str, whole: bool) -> Statement | None:
         return Statement(line[named.end() :], 0, len(text), announced=False, doubt=Doubt(unclear=line[:60]))
     if named and "=" not in line and _alone(line[named.end() :]):
         line = line[named.end() :]
+    line = _CONNECTIVE.sub("", line) if "=" in line else line
     if 0 < len(line) <= MAX_ANSWER and is_formula(line) and not CHOICE.search(line):
         said = _value(_IN_BOLD.sub(r"\1", line).strip(" .*#`_"), whole)
         return Statement(said, len(text) - len(line), len(text), announced=False)
@@ -154,6 +165,9 @@ def read_end(text: str, whole: bool) -> Statement | None:
 
 def _read_running(plain: str, whole: bool) -> Statement | None:
     """The last formula of a text, or the last number that is not denied, asked for, or the name of a place."""
+    named = _OF_FORMULA.search(plain, max(plain.rfind("\n") + 1, len(plain) - MAX_ANSWER))
+    if named and _OBJECT_BEFORE.search(plain, max(0, named.start() - 120), named.start()):
+        plain = plain[: named.start()]
     last = plain.rfind("\n") + 1
     near = plain.rfind("\n", 0, max(0, last - 1)) + 1
     # Where the last line has the answer, no number of the others is looked at; one number may go over two lines.

@@ -118,20 +118,15 @@ def test_math_gives_hostile_texts_a_verdict_that_is_not_correct(target: Callable
 
 
 @pytest.mark.long
-def test_the_reference_gives_hostile_texts_a_verdict(target: Callable[[Hostile], str]) -> None:
-    corpus = choose(32)
-    verdicts = check_pool(REFERENCE, corpus, target)
-    # It takes the last number of any text, so only what running code would give is never right.
-    injected = [at for at, one in enumerate(corpus) if one.kind in INJECTIONS]
-    assert [corpus[at].name for at in injected if verdicts[at].outcome == "correct"] == []
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("verifier", [MATH, REFERENCE], ids=lambda one: one.name)
 def test_the_whole_corpus_gets_verdicts(verifier: Verifier, target: Callable[[Hostile], str]) -> None:
-    verdicts = check_pool(verifier, CORPUS, target)
+    corpus = CORPUS if verifier is MATH else choose(8)  # what takes math-verify long is cut off in any of its texts
+    verdicts = check_pool(verifier, corpus, target)
     if verifier is MATH:
-        assert wrongly_correct(CORPUS, verdicts) == []
+        assert wrongly_correct(corpus, verdicts) == []
+    # math-verify takes the last number of any text, so only what running code would give is never right.
+    injected = [at for at, one in enumerate(corpus) if one.kind in INJECTIONS]
+    assert [corpus[at].name for at in injected if verdicts[at].outcome == "correct"] == []
 
 
 def test_one_verdict_takes_no_more_than_its_limits(target: Callable[[Hostile], str]) -> None:
@@ -153,7 +148,6 @@ def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, every: int, targe
     for one in [one for one in CORPUS if one.kind == kind][::every]:
         text = target(one)
         calls: list[tuple[str, Callable[[], object]]] = [
-            ("steps", partial(check_steps, text, "How many legs do 3 cats have?")),
             ("gym", partial(GYM.extract_answer, text, make_problem())),
             *((verifier.name, partial(judge, verifier, text, problem)) for verifier, problem in OWN),
         ]
@@ -165,7 +159,7 @@ def test_code_of_our_own_is_fast_and_raises_nothing(kind: str, every: int, targe
             except Exception as error:  # the table of all failures says more than the first
                 found.append(f"{one.name} {name}: {type(error).__name__}: {error}"[:200])
                 continue
-            if seconds > CPU_SECONDS * slowness():
+            if seconds > CPU_SECONDS and seconds > CPU_SECONDS * slowness():
                 found.append(f"{one.name} {name}: {seconds:.2f} s of CPU time, {one.size} characters")
     assert found == []
 
@@ -174,19 +168,22 @@ def judge(verifier: Verifier, text: str, problem: Problem) -> Verdict | None:
     """Extraction, and what can be said without a worker."""
     answer = verifier.extract_answer(text, problem)
     assert len(text) <= MAX_TEXT or answer is None
-    return verifier.quick(problem=problem, rationale=make_rationale(problem, text, answer=answer))
+    verdict = verifier.quick(problem=problem, rationale=make_rationale(problem, text, answer=answer))
+    if verdict is None:
+        check_steps(text, problem.question)  # which comes with any verdict on mathematics
+    return verdict
 
 
-@pytest.mark.parametrize("text", ["\ud800", "#### \udfff7", "7\ud83d", "\udc00\ud800 8", "\ud800" * 40_000 + "9"])
-def test_lone_surrogates_are_replaced_before_a_text_is_judged(text: str) -> None:
-    plain = replace_surrogates(text)
-    assert "\ufffd" in plain and len(plain) == len(text)
-    plain.encode()
-    problem = make_problem("How many?", "7")
-    rationale = make_rationale(problem, plain, answer=MATH.extract_answer(plain, problem))
+def test_lone_surrogates_are_replaced_before_a_text_is_judged() -> None:
     with VerifierPool(limits=LIMITS) as pool:
-        verdict = pool.verify(MATH, problem=problem, rationale=rationale)
-    assert verdict.outcome != "correct" or plain.endswith("�7")
+        for text in ("\ud800", "#### \udfff7", "7\ud83d", "\udc00\ud800 8", "\ud800" * 40_000 + "9"):
+            plain = replace_surrogates(text)
+            assert "\ufffd" in plain and len(plain) == len(text)
+            plain.encode()
+            problem = make_problem("How many?", "7")
+            rationale = make_rationale(problem, plain, answer=MATH.extract_answer(plain, problem))
+            verdict = pool.verify(MATH, problem=problem, rationale=rationale)
+            assert verdict.outcome != "correct" or plain.endswith("�7"), text[:20]
 
 
 def test_addition_keeps_no_long_texts() -> None:

@@ -179,3 +179,41 @@ BRIEF = [
 def test_short_answers_are_judged_as_all_others_are(text: str, gold: str) -> None:
     """A tolerance, which whole numbers cannot use, leaves the quick way for short answers unused."""
     assert judge(gold, text) == judge(gold, text, tolerance=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "question", "outcome"),
+    [
+        # Of `x + y = 7` the 7 is the answer to "what is x + y", and of nothing else.
+        (r"\boxed{x + y = 7}", "7", "If 2x = 6 and y = 4, what is $x + y$?", "correct"),
+        (r"\boxed{x + y = 8}", "7", "If 2x = 6 and y = 4, what is $x + y$?", "incorrect"),
+        ("So x + y = 7.", "7", "What is x+y?", "correct"),
+        ("The answer is $a^2 + b^2 = 25$.", "25", "Find $a^2+b^2$.", "correct"),
+        ("So, z - x = - (y / 2).", "-\\frac{y}{2}", "Express $z-x$ in terms of $y$.", "correct"),
+        ("x - y = 2z - 2z = 0", "0", "Express x - y in terms of z.", "correct"),
+        ("So x + y = 7.", "7", "If $x + y = 7$, find $x - y$.", "undecided"),
+        ("So x + y = 7.", "3", "If $x + y = 7$, find $x - y$.", "incorrect"),
+        ("x + y = 7", "7", "How many?", "undecided"),
+        ("2x + y = 7", "7", "What is x + y?", "undecided"),
+        ("2x = 8", "8", "Solve it.", "incorrect"),
+        # The same amount in two forms is one answer.
+        ("The answer is 0.5 or 50%.", "0.5", "How much?", "correct"),
+        ("The answer is 3/4, or 75%.", "3/4", "How much?", "correct"),
+        ("The answer is 1/3 or 0.33.", "1/3", "How much?", "correct"),
+        ("The answer is 3/4 or 0.76.", "3/4", "How much?", "incorrect"),
+        ("The answer is 7 or 8%.", "7", "How much?", "incorrect"),
+        ("So it is approximately 0.944 or 94.4%.", "0.944", "How much?", "correct"),
+        ("So it is approximately 0.944 or 95.4%.", "0.954", "How much?", "incorrect"),
+        ("It is 1/3 or about 33.3%.", "1/3", "How much?", "undecided"),
+        # What is counted in a formula is no answer.
+        ("There are 19 integers in the solution of the inequality |x + 5| < 10.", "19", "How many?", "correct"),
+        ("There are 19 integers in the solution of the inequality |x + 5| < 10.", "10", "How many?", "incorrect"),
+        ("There are $3$ roots of the equation $x^3 - x = 0$.", "3", "How many?", "correct"),
+        ("There are 3 roots of the equation x^3 - x = 0.", "0", "How many?", "incorrect"),
+        ("The number of integers that satisfy the inequality |x| < 10 is 19.", "19", "How many?", "correct"),
+        ("The value of the expression 3 + 4 is 7.", "7", "How many?", "correct"),
+    ],
+)
+def test_an_answer_is_what_the_question_asks_for(text: str, gold: str, question: str, outcome: str) -> None:
+    verdict = judge(gold, text, question)
+    assert verdict.outcome == outcome, verdict

@@ -336,7 +336,7 @@ def test_random_chains_are_judged() -> None:
      ("1--2", 3), ("2^3^2", 512), ("99999999999^20", 99999999999**20), ("50%", Fraction(1, 2))],
 )  # fmt: skip
 def test_an_expression_has_the_usual_precedence(expression: str, value: Fraction | int | None) -> None:
-    side, _ = SideReader(tokenize(expression)).read(0)
+    side, _ = SideReader(tokenize(expression), left=1).read(0)
     assert side is not None
     assert evaluate(side.items) == value
 
@@ -461,7 +461,7 @@ def test_what_is_wrong_is_never_right(text: str) -> None:
         ("5 apples *3 = 16", ["incorrect"]),  # nothing closes it
         ("5 apples * 3 = 16", ["incorrect"]),
         ("2 *3 = 7", ["incorrect"]),
-        ("- **60 / 15 = 4** (15 minutes)", []),  # a bullet, and what may be 4 times 15
+        ("- **60 / 15 = 4** (15 minutes)", ["correct"]),  # a bullet, and no product of 4 and 15
         ("- **60 / 15 = 4**", ["correct"]),
     ],
 )
@@ -479,3 +479,47 @@ def test_a_star_beside_a_word_is_no_product(text: str, outcomes: list[str]) -> N
 )  # fmt: skip
 def test_only_products_and_quotients_are_rounded_unsaid(text: str, outcome: str) -> None:
     assert [step.outcome for step in check_steps(text).steps] == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("text", "outcomes"),
+    [
+        ("Numbers giving remainder 5 when divided by 8 = 13, 21, 29", []),  # nothing is divided here
+        ("2000(21/20)2 = 2205", []),  # a square that lost its sign
+        ("124 * (1 + (4 / 100))4 = 145", []),
+        ("(12)3 x 64 = 2304", ["correct"]),
+        ("1: 2/5 = 5: 2", []),
+        ("12 / 4 = 5: 2", []),
+        ("\\70 + 50 = 120 * 5/18 = 100/3", ["correct"]),
+        ("\\70 + 50 = 121 * 5/18 = 100/3", ["incorrect"]),
+        ("(10/100)Workers = 16", []),
+        ("(3 + 4)km = 7", ["correct"]),
+        ("1⁄3 × 3 = 1 hr", ["correct"]),
+        ("7⁄8 × 196000 = 171501", ["incorrect"]),
+        ("144/15 = 9 bows and 9 inch of ribbon left", []),
+        ("144/15 = 9 bows", ["incorrect"]),
+        ("14*13*12/3*2*1 = 364", []),  # all of 3*2*1 is below the bar
+        ("14*13*12/3*2*1 = 365", ["incorrect"]),
+        ("14 * 13 / 2 * 1 = 45", ["incorrect"]),
+        ("72 / 6 * 6 = 2", ["incorrect"]),
+        ("(100 + 300)/45 = 400/45 * 18/5 = 32", []),  # the product goes on
+        ("(100 + 300)/45 = 400/45 * 18/5 = 33", ["incorrect"]),
+        ("3 + 4 = 3 + 4 + 5 = 13", ["incorrect"]),
+        ("$20 * 1.25 (25% markup) = $25", ["correct"]),
+        ("$20 * 1.25 (25% markup) = $26", ["incorrect"]),
+        ("$100 (5 books) + $90 (3 books) = $190", ["correct"]),
+        ("$100 (5 books) + $90 (3 books) = $200", ["incorrect"]),
+        ("2 (3 plus 4) = 14", ["correct"]),
+        ("2 (half of 8) = 8", ["correct"]),
+    ],
+)
+def test_what_people_leave_out_of_an_equation_is_no_error(text: str, outcomes: list[str]) -> None:
+    assert [step.outcome for step in check_steps(text).steps] == outcomes
+
+
+def test_only_so_many_sides_are_read() -> None:
+    """What no sensible text has is not read to its end, and nothing is blamed for it."""
+    found = check_steps("if 1 + 1 = 3 " * 3_800 + "so 2 + 2 = 5.")
+    assert [step.outcome for step in found.steps] == []
+    few = check_steps("if 1 + 1 = 3 " * 300 + "so 2 + 2 = 5.")
+    assert [step.outcome for step in few.steps] == ["incorrect"]

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
-from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Token, evaluate
+from selfimprove.verifiers.reasoning.expressions import Item, Quantity, Token, Value, evaluate
 from selfimprove.verifiers.reasoning.lines import CLAUSES, EQUALITY
 from selfimprove.verifiers.reasoning.quantities import UNITS
 from selfimprove.verifiers.reasoning.sides import Side
@@ -23,7 +24,7 @@ _UNSAID = re.compile(  # what this reader does not compute with: the clock, larg
     re.IGNORECASE,
 )
 _RATE = re.compile(r"(?:/|\bper\s|\ban?\s|\ba\s)\s?([a-z]{2,10})\b|\b([km]ph)\b", re.IGNORECASE)
-_REMAINS = re.compile(r"\b(?:remain|left ?over)", re.IGNORECASE)
+_REMAINS = re.compile(r"\b(?:remain|left ?over|(?:and|with) [0-9]{1,9} (?:\w{1,20} ){0,3}left\b)", re.IGNORECASE)
 # Words in front of a claim that make its first number part of something longer, or after it its last.
 _LEADING = {"than", "by", "plus", "minus", "times", "per", "every", "over", "x", "and", "from"}
 _JOINING = {"with", "of", "at", "for", "to", "each", "containing", "per", "by", "times", "every", "x", "holding"}
@@ -67,6 +68,15 @@ def _adds_share(side: Side) -> bool:
     return any(percents) and not all(percents) and any(item in ("+", "-") for item in side.items)
 
 
+def _beginnings(side: Side) -> set[Value]:
+    """The values of a product up to each of its signs, such as 400/45 of 400/45 * 18/5."""
+    signs = [(at, item) for at, item in enumerate(side.items) if isinstance(item, str)]
+    if any(item not in ("*", "/", "|") for _, item in signs):
+        return set()
+    found = (evaluate(side.items[:at]) for at, _ in signs[1:])
+    return {value for value in found if value is not None}
+
+
 class Surroundings:
     """The line that a claim stands in."""
 
@@ -94,7 +104,40 @@ class Surroundings:
             mixed = {kind for kind, _ in units}
             if any(len({size for name, size in units if name == kind}) > 1 for kind in mixed):
                 return True
-        return any(map(_adds_share, sides)) or self.is_continental(sides)
+        return any(map(_adds_share, sides)) or self.is_continental(sides) or self.is_written_on(sides)
+
+    def is_written_on(self, sides: list[Side]) -> bool:
+        """Whether the sides are equal if products go on from the one before, or below the bar of a fraction without
+        spaces: `(100 + 300)/45 = 400/45 * 18/5`, `14*13/2*1 = 91`."""
+        for left, right in pairwise(sides):
+            value, other = evaluate(left.items), evaluate(right.items)
+            if value is None or other is None or value == other:
+                continue
+            same = value in _beginnings(right) or any(
+                one is not None and one == two
+                for one, two in (
+                    (self.below(left), other),
+                    (value, self.below(right)),
+                    (self.below(left), self.below(right)),
+                )
+            )
+            if not same:
+                return False
+        return True
+
+    def below(self, side: Side) -> Value | None:
+        """The value of a product whose factors behind its bar are all below it, if no spaces set them apart."""
+        items = side.items
+        bar = next((at for at, item in enumerate(items) if item in ("/", "|")), 0)
+        if not bar or len(items) < bar + 4 or set(map(str, items[1::2])) - {"*", "/", "|"} or " " in self.written(side):
+            return None
+        if any(item in ("/", "|") for item in items[bar + 1 :]):
+            return None
+        above, rest = evaluate(items[:bar]), evaluate(items[bar + 1 :])
+        return None if above is None or not rest else Fraction(above) / rest
+
+    def written(self, side: Side) -> str:
+        return self.text[self.tokens[side.first].start : self.tokens[side.last - 1].end]
 
     def is_continental(self, sides: list[Side]) -> bool:
         """Whether the sides are equal if points set off thousands: `1.000 + 500 = 1.500`."""
@@ -203,6 +246,8 @@ class Surroundings:
         if after.kind in ("number", "mixed", "fraction", "power", "open", "percent"):
             return True
         if after.kind == "other":
+            if after.text == ":" and following is not None and following.kind == "number":
+                return True  # a ratio
             if following is None or after.start != self.tokens[at - 1].end or following.start != after.end:
                 return after.text == "…"
             if after.text == ".":  # 0.(3), 17...

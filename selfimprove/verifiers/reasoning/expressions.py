@@ -35,7 +35,7 @@ _TOKEN = re.compile(
     | (?P<approx>≈|~=|≃|≅|\\approx\b)
     | (?P<order><=|>=|!=|=>|=<(?!<)|->|:=|[<>≠≤≥]|\\(?:neq?|leq?|geq?|lt|gt)\b)
     | (?P<equal>==?)
-    | (?P<operator>\*\*|[-+*/^×·⋅∙÷−–∗]|\\(?:times|cdot|div)\b)
+    | (?P<operator>\*\*|[-+*/^×·⋅∙÷−–∗⁄∕]|\\(?:times|cdot|div)\b)
     | (?P<fraction>\\[dt]?frac(?![^\W\d_]))
     | (?P<text>\\(?:text|mathrm|textbf|mathbf|boxed|mbox)\b)
     | (?P<nothing>\\(?:left|right|quad|qquad|displaystyle)\b|\\[,;:!\ ]|[*]{{3,}}|_
@@ -45,13 +45,13 @@ _TOKEN = re.compile(
     | (?P<close>[)\]}}])
     | (?P<percent>\\?%)
     | (?P<money>\\?[$€£¢])
-    | (?P<other>\\[^\W\d_]+|\\.|\S))
+    | (?P<other>\\[^\W\d_]+|\\[^0-9]|\S))
     """,
     re.VERBOSE,
 )
 OPERATORS = {
     **dict.fromkeys(("*", "×", "·", "⋅", "∙", "∗", r"\times", r"\cdot"), "*"),
-    **dict.fromkeys(("/", "÷", r"\div"), "/"),
+    **dict.fromkeys(("/", "÷", "⁄", "∕", r"\div"), "/"),
     **dict.fromkeys(("-", "−", "–"), "-"),
     **dict.fromkeys(("^", "**"), "^"),
     "+": "+",

@@ -12,7 +12,7 @@ EQUALITY = {
     "totals", "comes",
 }  # fmt: skip
 # Words that begin a new clause: what stands before them is no unit.
-CLAUSES = {"because", "since", "so", "therefore", "thus", "then", "which", "hence", "if"}
+CLAUSES = {"because", "since", "so", "therefore", "thus", "then", "which", "hence", "if", "when"}
 PAIRS = {"sum": "+", "product": "*", "difference": "-"}
 _STARTS = {"number", "mixed", "open", "fraction", "text"}
 # What a side may begin with, for a look that costs next to nothing.

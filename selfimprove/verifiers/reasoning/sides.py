@@ -12,6 +12,8 @@ MAX_SIDES = 60  # a chain
 MAX_UNIT_WORDS = 8
 
 _WORD_OPERATORS = {"plus": ("+", 1), "minus": ("-", 1), "times": ("*", 1), "multiplied": ("*", 2), "divided": ("/", 2)}
+_AMOUNT = {"word", "number", "percent", "money"}
+_COMPUTES = {*_WORD_OPERATORS, *NUMBER_WORDS, *SHARES, *PAIRS, *TIMES, *EQUALITY, "of", "x"}
 _UNIT_STARTS = {"word", "operator", "open", "text"}
 _new = tuple.__new__  # several times as fast as the constructor with its names
 _DETERMINERS = {"the", "his", "her", "their", "its", "my", "our", "your", "those", "these", "all", "that"}
@@ -146,6 +148,8 @@ class SideReader:
         if words == at and token.kind in ("open", "fraction") and self.line.is_operand(words):
             return "&", words
         if words == at and token.kind in ("number", "mixed") and self.kinds[at - 1] == "close":
+            # `(21/20)2` may have been a square
+            side.doubtful = side.doubtful or token.start == self.tokens[at - 1].end
             return "&", words
         if token.kind == "word":
             if token.text == "x" and words + 1 < end and self.line.starts_operand(words + 1, signs=False):
@@ -334,6 +338,10 @@ class SideReader:
             if token.kind == "word":
                 if not self.is_unit_word(side, at, at == start):
                     break
+                # of `(10/100)Workers` nobody knows whether it is multiplied
+                side.doubtful |= (
+                    at == start and self.kinds[at - 1] == "close" and token.start == self.tokens[at - 1].end
+                )
                 at += 1
             elif token.kind == "operator" and token.text == "/" and len(self.words[at + 1]) > 1:
                 if self.words[at + 1] in NUMBER_WORDS:
@@ -342,14 +350,21 @@ class SideReader:
             elif token.kind == "open" or (token.kind == "text" and self.kinds[at + 1] == "open"):
                 opened = at + (token.kind == "text")
                 close = self.partner.get(opened, 0)
-                if not 0 < close - at <= MAX_UNIT_WORDS or not all(
-                    inner.kind == "word" or inner.text == "/" for inner in self.tokens[opened + 1 : close]
-                ):
+                if not 0 < close - at <= MAX_UNIT_WORDS or not self.is_remark(opened, close):
                     break
                 at = close + 1
             else:
                 break
         return min(at, end)
+
+    def is_remark(self, opened: int, close: int) -> bool:
+        """Whether a bracket holds only words, or an amount of something behind a space: `$20 * 1.25 (25% markup)`."""
+        inside = self.tokens[opened + 1 : close]
+        if all(inner.kind == "word" or inner.text == "/" for inner in inside):
+            return True
+        spaced = self.tokens[opened].start > self.tokens[opened - 1].end
+        named = any(len(word) > 1 for word in self.words[opened + 1 : close])
+        return spaced and named and all(inner.kind in _AMOUNT and inner.text not in _COMPUTES for inner in inside)
 
     def is_unit_word(self, side: Side, at: int, first: bool) -> bool:
         word = self.tokens[at].text
