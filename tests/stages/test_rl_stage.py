@@ -91,6 +91,7 @@ MISTAKES = [
     ("rl.rewards={constitution: 1}", "the reward 'constitution' needs a 'constitution'"),
     ("rl.rewards={model: 1}", "the reward 'model' needs a stage before it that trains a reward model"),
     ("rl.scale=none", "'loss' and 'scale' are GRPO's"),
+    ("rl={ptx: 1.0, accumulate: 2}", "'rl.ptx' and 'accumulate: 2' do not go together"),
 ]
 
 
