@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from selfimprove.recipe.recipe import Training
+from selfimprove.settings import added
 
 
 class RlTraining(Training):
@@ -41,6 +42,9 @@ class RlTraining(Training):
     """Steps for which texts are written at once; from the second on they are those of an earlier policy."""
     passes: PositiveInt = 1
     """How often the same texts are trained on."""
+    ptx: NonNegativeFloat = added(0.0)
+    """The weight of the log-likelihood, a mean over tokens, of a batch of the demonstrations that the first checkpoint
+    was trained on, so that they are not forgotten (PPO-ptx; Ouyang et al., 2022, section 3.5); it needs `warmup`."""
     clip_ratio: PositiveFloat = 0.2
     """The ratio of new to old probability counts up to 1 ± this (PPO; Schulman et al., 2017)."""
     loss: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"

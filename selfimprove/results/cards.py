@@ -10,6 +10,7 @@ from typing import Any
 from selfimprove.recipe.yaml import dump
 from selfimprove.records.printable import printable
 from selfimprove.results.card_facts import Evaluated, Facts
+from selfimprove.results.steps import charts_figures
 from selfimprove.verifiers.judge import JudgeVerifier
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
@@ -123,7 +124,8 @@ def _training(facts: Facts) -> str:
     for one in facts.manifests:
         if trained := one.tokens.get("trained"):
             curve = one.metrics.get("curve") or []
-            loss = f"{curve[0]['loss']:.3f} to {curve[-1]['loss']:.3f}" if curve else ""
+            shown = curve and not charts_figures(one)  # the loss of RL is about 0 by construction
+            loss = f"{curve[0]['loss']:.3f} to {curve[-1]['loss']:.3f}" if shown else ""
             numbers = (one.metrics.get("rows", ""), one.metrics.get("steps", ""), f"{trained:,}")
             kept = "yes" if (one.round, one.stage) in facts.within else "no"
             rows.append((str(one.round), one.stage, *map(str, numbers), loss, kept))

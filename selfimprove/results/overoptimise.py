@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from selfimprove.errors import TrainingError
 from selfimprove.recipe import Recipe
-from selfimprove.records import Rationale, Rollout
+from selfimprove.records import Preference, Rationale, Rollout
 from selfimprove.records.stats import mean_interval
 from selfimprove.running.loop import run_loop
 from selfimprove.running.overoptimise import Cell, Names, begin_as_copy, measure_best_of_n
@@ -19,6 +20,7 @@ from selfimprove.running.report import Report
 from selfimprove.store import RunFolder
 
 WINDOWS = 14  # of steps, each longer than the one before: what happens early happens fast
+SHORTEST = 4  # steps of a window: the KL of a few texts is mostly noise
 LAST = 0.1  # of the steps, whose texts say what RL came to
 NOWHERE = (-math.inf, math.inf)
 FORMS: Mapping[str, Callable[[float], float]] = {"best of n": lambda d: d, "RL": math.log}
@@ -94,11 +96,19 @@ def rl_points(folder: RunFolder, stage: str, gold: str) -> tuple[list[Point], Po
     for one in disk.read(Rollout):
         by[one.step].append(one)
     steps = sorted(by)
-    cuts = sorted({0, len(steps), *(round(len(steps) ** (at / WINDOWS)) for at in range(1, WINDOWS))})
-    windows = [steps[start:end] for start, end in pairwise(cuts)]
-    points = [_point([by[step] for step in some], gold, tokens) for some in windows]
+    points = [_point([by[step] for step in some], gold, tokens) for some in cut_windows(steps)]
     last = steps[-max(1, round(LAST * len(steps))) :]
     return points, _point([by[step] for step in last], gold, tokens)
+
+
+def cut_windows(steps: Sequence[int]) -> list[Sequence[int]]:
+    """Steps cut into windows of which each is longer than the one before, by the same factor where that is possible."""
+    cuts = [0]
+    for at in range(1, WINDOWS):
+        cut = round(len(steps) ** (at / WINDOWS))
+        if cut - cuts[-1] >= SHORTEST and len(steps) - cut >= SHORTEST:
+            cuts.append(cut)
+    return [steps[start:end] for start, end in pairwise([*cuts, len(steps)])]
 
 
 def _point(batches: Sequence[Sequence[Rollout]], gold: str, tokens: Mapping[str, int]) -> Point:
@@ -191,9 +201,20 @@ def run_grid(
         begin_as_copy(cell, recipe, out.parent)
         with watch(folder, at) as report:
             run_loop(recipe, folder, report=report)
+        check_comparisons(folder, names.label, cell.comparisons)
         measured = measure_best_of_n(recipe, folder, names.gold, out, problems, samples)
         found.append(Measured(cell, best_of_n_points(measured), *rl_points(folder, names.rl, names.gold)))
     return found
+
+
+def check_comparisons(folder: RunFolder, stage: str, wanted: int) -> None:
+    """Raise TrainingError where a run has fewer comparisons than its place in the grid says."""
+    there = len(folder.stage(1, stage).read(Preference))
+    if there < wanted:
+        raise TrainingError(
+            f"{folder.path}: has {there} comparisons, and {wanted} were asked for; sample more ('frontier.problems', "
+            f"'generate.samples'), compare more of them ('{stage}.per_problem'), or ask for fewer with --comparisons"
+        )
 
 
 def describe(found: Sequence[Measured]) -> Iterator[list[list[str]]]:
@@ -208,7 +229,7 @@ def describe(found: Sequence[Measured]) -> Iterator[list[list[str]]]:
          *_means([one.end for one in some], ("kl", "reward", "gold", "length"))]
         for (control, many, kl), some in groups(found).items()
     ]  # fmt: skip
-    yield [["fit", "seed", "α", "β", "R²", "largest residual", "highest at √KL"]] + [
+    yield [["fit", "seed", "α", "β", "R²", "residual", "peak at √KL"]] + [
         [f"{form}, {many} comparisons", str(seed), f"{fit.alpha:.2f}", f"{fit.beta:.2f}", f"{fit.explained:.2f}",
          f"{max(fit.residuals, key=abs):+.2f}", _describe_peak(fit.peak(form))]
         for form, many, seed, fit in fits(found)

@@ -15,7 +15,7 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import sum_by_task, wilson
-from selfimprove.results.steps import read_steps, steps_table
+from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
@@ -142,6 +142,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             round_: [one.model_dump(exclude={"parents"}) for one in found]
             for round_, found in _read_closed(folder, manifests, Audit).items()
         },
+        "warnings": warn_of_held_out(read_steps(manifests), _last_promotions(folder, manifests)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
         "stages": [
             {
@@ -159,6 +160,10 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             "verified beside generation": verified_beside(manifests),
         },
     }
+
+
+def _last_promotions(folder: RunFolder, manifests: list[Manifest]) -> dict[int, Promotion]:
+    return {round_: found[-1] for round_, found in _read_closed(folder, manifests, Promotion).items()}
 
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:
@@ -190,6 +195,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(_open_table(manifests))
     for steps in read_steps(manifests):
         console.print(steps_table(steps))
+    for round_, said in warn_of_held_out(read_steps(manifests), _last_promotions(folder, manifests)).items():
+        console.print(f"round {round_}: WARNING: {said}", highlight=False, markup=False)
     for round_, audits in _read_closed(folder, manifests, Audit).items():
         for audit in audits:
             warning = "WARNING: " if audit.warns else ""

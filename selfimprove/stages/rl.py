@@ -1,6 +1,7 @@
 """Train on what the policy writes while it is trained: reinforcement learning by RLOO or GRPO."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any
 
 from selfimprove.errors import RecipeError, not_known
@@ -8,7 +9,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, of_others
 from selfimprove.recipe.flow import flow_of
 from selfimprove.recipe.reinforcement import RlTraining
-from selfimprove.records import Audit, Checkpoint, Problem, Rationale, Record, Rollout, Verdict
+from selfimprove.records import Audit, Checkpoint, Example, Problem, Rationale, Record, Rollout, Verdict, derive_seed
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
@@ -18,6 +19,7 @@ from selfimprove.trainers.rewarding import RULES
 
 OURS = ("verifier", "constitution", "model", *RULES)
 """The rewards that need no extension."""
+MIXED = 10_000  # demonstrations at most
 
 
 class Rl(RlTraining):
@@ -52,6 +54,7 @@ def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Record]:
         workers=desk.judging.pool.workers,
         constitution=desk.constitution if "constitution" in settings.rewards else None,
         reward_models=_reward_models(desk) if "model" in settings.rewards else (),
+        mixed=_demonstrations(desk) if settings.ptx else (),
     )
     measured = [name for name, weight in settings.rewards.items() if not weight]
     yield from audit_rollouts(desk.kept(Rollout), trained.id, measured)
@@ -67,9 +70,16 @@ def _reward_models(desk: Desk[Rl]) -> tuple[str, ...]:
     return tuple(desk.weights(one) for one in found)
 
 
+def _demonstrations(desk: Desk[Rl]) -> tuple[tuple[str, str], ...]:
+    """What the first checkpoint was trained on, some of it where it is much."""
+    some = nsmallest(MIXED, desk.read_of(0, Example), key=lambda one: derive_seed("mixed", one.id))
+    return tuple((one.prompt, one.completion) for one in some)
+
+
 def reads(round_: Round[Rl]) -> list[Key]:
     models = round_.every(Checkpoint) if "model" in round_.settings.rewards else []
-    return [*dict.fromkeys([round_.start, round_.trained, *round_.every(Problem), *models])]
+    seeds = round_.seeds if round_.settings.ptx else []
+    return [*dict.fromkeys([round_.start, round_.trained, *round_.every(Problem), *models, *seeds])]
 
 
 def depends(round_: Round[Rl]) -> dict[str, Any]:
@@ -165,6 +175,10 @@ def _mistakes(recipe: Recipe, settings: Rl, name: str) -> Iterator[tuple[tuple[s
             f"{texts} texts are written at once ('batch_size' x 'accumulate' x 'batches'), which is no multiple of "
             f"'samples: {settings.samples}'",
         )
+    if settings.ptx and not any(step.stage.starts and Example in step.stage.also for step in flow_of(recipe)):
+        yield ("ptx",), f"'{name}.ptx' mixes in the demonstrations of the stage 'warmup', and it does not run"
+    if settings.ptx and settings.accumulate > 1:
+        yield ("ptx",), f"'{name}.ptx' and 'accumulate: {settings.accumulate}' do not go together; raise 'batch_size'"
     yield from _reward_mistakes(recipe, settings, name)
     if settings.method == "rloo" and (settings.loss != "dapo" or settings.scale != "group"):
         yield ("method",), "'loss' and 'scale' are GRPO's; set 'method: grpo'"

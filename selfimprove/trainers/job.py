@@ -130,6 +130,8 @@ class RlJob(TrainingJob):
     constitution: Constitution | None = None
     reward_models: tuple[str, ...] = ()
     """Folders of reward models."""
+    mixed: tuple[tuple[str, str], ...] = ()
+    """Prompts and texts of before, whose likelihood counts too; none where `ptx` is 0."""
 
     @property
     def boundary(self) -> int:

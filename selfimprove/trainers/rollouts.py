@@ -15,6 +15,7 @@ from accelerate.utils import gather, gather_object
 from selfimprove.engines import Completion, Request
 from selfimprove.engines.transformers import LiveEngine
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Sampling
 from selfimprove.records import (
@@ -30,6 +31,7 @@ from selfimprove.records import (
 )
 from selfimprove.store import StageFolder
 from selfimprove.trainers.job import RlJob
+from selfimprove.trainers.mixing import Mixture
 from selfimprove.trainers.watch import OWN
 from selfimprove.trainers.worth import Judge, WeightedReward
 
@@ -195,11 +197,15 @@ def make_rollout_trainer(base: Any) -> Any:
             self._inputs: list[dict[str, Any]] = []
             self._batch: Batch | None = None
             self._policy_and_reference: list[torch.Tensor] | None = None
+            self._mixture: Mixture | None = None
             job = rollouts.job
             self.engine = LiveEngine(
                 self.accelerator.unwrap_model(self.model), self._tokenizer, batch_size=job.write_at_once, chat=job.chat
             )
             self.eos_token_ids = self.engine.ends
+            if job.settings.ptx:
+                end = find_end(self._tokenizer, chat=job.chat)
+                self._mixture = Mixture(job, self._tokenizer, end, self._tokenizer.pad_token_id)
             if reference is not None:
                 self._hold_to(reference, job.settings.kl)
 
@@ -274,6 +280,20 @@ def make_rollout_trainer(base: Any) -> Any:
                 if known:
                     metrics[f"{OWN}{name}"].append(mean(known))
             return output
+
+        def compute_loss(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+            loss = super().compute_loss(model, inputs, *given, **named)
+            if self._mixture is None:
+                return loss
+            job, size = self.rollouts.job, self.args.per_device_train_batch_size
+            rows = self._mixture.draw(self.state.global_step, self.accelerator.process_index, size)
+            ids, mask, completions = (
+                torch.tensor(one, device=self.accelerator.device) for one in self._mixture.pad_rows(rows)
+            )
+            found = super()._get_per_token_logps_and_entropies(model, ids, mask, completions.size(1))
+            forgotten = -(found[0] * completions).sum() / completions.sum()
+            self._metrics["train"][f"{OWN}loss on demonstrations"].append(float(forgotten.detach()))
+            return loss + job.settings.ptx * forgotten
 
         def log(self, logs: dict[str, float], *more: Any) -> None:
             metrics = self._metrics["train"]

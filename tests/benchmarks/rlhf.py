@@ -12,6 +12,7 @@ on the demonstrations. Means over seeds stand with Student's 95% interval.
 import argparse
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -94,6 +95,7 @@ def main() -> None:
             dpo = load_recipe(
                 "rlhf-dpo", [*(one for one in given.set if not one.startswith(("rl", "reward"))), *changes]
             )
+            begin_as_copy(replace(cell, name=dpo.name, like=cell.name), dpo, given.runs)
             run_loop(dpo, RunFolder(given.runs / dpo.name))
             point = measure_policy(dpo, RunFolder(given.runs / dpo.name), models, names.gold, *pool)
             found.setdefault("DPO on the same comparisons", []).append(point)

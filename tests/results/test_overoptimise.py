@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from selfimprove.cli.app import app
 from selfimprove.cli.options import UsageError
-from selfimprove.errors import RecipeError
+from selfimprove.errors import RecipeError, StoreError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Preference
 from selfimprove.results.overoptimise import (
     FORMS,
     Measured,
     Point,
+    cut_windows,
     describe,
     draw_lines,
     fit_curve,
@@ -139,31 +140,46 @@ SMALL = (
 )
 
 
+def test_windows_of_steps_grow_and_none_is_too_short() -> None:
+    for many in (4, 7, 8, 60, 150, 1000):
+        windows = cut_windows(range(1, many + 1))
+        assert [step for some in windows for step in some] == list(range(1, many + 1))
+        sizes = [len(some) for some in windows]
+        assert min(sizes) >= 4 and (many < 60 or sizes[-1] > 3 * sizes[0])
+
+
 @pytest.mark.long
 def test_a_small_grid_from_one_command_that_continues(tmp_path: Path) -> None:
     sets = [part for one in SMALL for part in ("--set", one)]
-    command = ["overoptimise", "rlhf", "--runs", str(tmp_path), "--name", "mine", "--comparisons", "12,30", "--seeds",
-               "0", "--kl", "0,0.2", "--best-of", "8", "--problems", "4", "--json", *sets]  # fmt: skip
+    command = ["overoptimise", "rlhf", "--runs", str(tmp_path), "--name", "mine", "--comparisons", "12,24", "--seeds",
+               "0", "--kl", "0.1", "--best-of", "8", "--problems", "4", "--json", *sets]  # fmt: skip
     first = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
     found = json.loads(first.stdout)
-    assert len(found["runs"]) == 4 + len(CONTROLS)
+    assert len(found["runs"]) == 2 + len(CONTROLS)
     assert all(len(one["best of n"]) == 4 and one["RL"] for one in found["runs"])
     runs = {one["run"]: RunFolder(tmp_path / one["run"]) for one in found["runs"]}
-    few, many = (runs[f"mine-n-{n}-kl-0-seed-0"].stage(1, "label").read(Preference) for n in (12, 30))
-    assert len(few) == 12 and len(many) == 30 and {one.id for one in few} < {one.id for one in many}
-    assert found["runs"][0]["RL"] != found["runs"][1]["RL"]  # the copy's RL is its own
-    models = [runs[f"mine-n-12-kl-{kl}-seed-0"].stage(1, "reward").read(Checkpoint)[0].weights for kl in ("0", "0.2")]
-    assert models[0] == models[1]
+    few, many = (runs[f"mine-n-{n}-kl-0.1-seed-0"].stage(1, "label").read(Preference) for n in (12, 24))
+    assert len(few) == 12 and len(many) == 24 and {one.id for one in few} < {one.id for one in many}
+    of = {one["control"]: one for one in found["runs"] if one["comparisons"] == 24}
+    copies = [of["ensemble, mean"], of["ensemble, lowest"]]
+    models = [[one.weights for one in runs[each["run"]].stage(1, "reward").read(Checkpoint)] for each in copies]
+    assert models[0] == models[1] and len(set(models[0])) == 3
+    assert copies[0]["RL"] != copies[1]["RL"] != of["gold as reward"]["RL"]  # the copy's RL is its own
 
     pools = sorted((tmp_path / "mine-overoptimise").glob("best-of-n-*.json"))
     assert len(pools) == 2 + 3  # of each reward model one, whatever RL made of it
     pools[0].unlink()
     again = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
     assert json.loads(again.stdout) == found
-    stopped = runs["mine-n-30-kl-0.2-seed-0"]
+    stopped = runs["mine-gold-as-reward-seed-0"]
     for name in ("rl", "evaluate", "promote"):
         stopped.discard(stopped.stage(1, name))
     again = CliRunner().invoke(app, command, standalone_mode=False, catch_exceptions=False)
     assert json.loads(again.stdout) == found
+    more = [*command, "--set", "label.per_problem=1"]
+    with pytest.raises(StoreError, match="choose another --name"):  # as of every run that a change would make anew
+        CliRunner().invoke(app, more, standalone_mode=False, catch_exceptions=False)
+    few_pairs = CliRunner().invoke(app, [*more, "--name", "other"], standalone_mode=False)
+    assert "comparisons, and 12 were asked for" in str(few_pairs.exception)
     kept = json.loads((tmp_path / "mine-overoptimise" / "results.json").read_text())
     assert kept == found

@@ -9,9 +9,10 @@ from rich.console import Console
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Audit, Checkpoint, Promotion, Rollout
-from selfimprove.records.stats import is_higher
+from selfimprove.records.stats import is_higher, mcnemar
 from selfimprove.records.trained import Earned
 from selfimprove.results.status import print_status, to_json
+from selfimprove.results.steps import warn_of_held_out
 from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
@@ -145,6 +146,22 @@ def test_status_shows_the_figures_by_step_and_the_audit(run: RunFolder) -> None:
     status = to_json(run)
     assert [one["step"] for one in status["steps"][0]["curve"]] == [1, 2, 3, 4, 5, 6]
     assert status["audits"][1][0]["gold"] == "rising"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "won", "lost", "warned"),
+    [(ramp(0, 1), 2, 30, True), (ramp(0, 1), 30, 2, False), (ramp(0, 1), 2, 4, False), (ramp(1, 0), 2, 30, False),
+     ([0.0] * 60, 2, 30, False), (ramp(0, 1)[:6], 2, 30, False)],
+)  # fmt: skip
+def test_held_out_accuracy_that_falls_while_the_reward_rises_is_told(
+    rewards: list[float], won: int, lost: int, warned: bool
+) -> None:
+    steps = [{"round": 1, "stage": "rl", "curve": [{"step": at, "reward": one} for at, one in enumerate(rewards, 1)]}]
+    promotion = Promotion(parents=("n", "o"), promoted=False, won=won, lost=lost, p_value=mcnemar(won, lost), reason="")
+    found = warn_of_held_out(steps, {1: promotion})
+    assert bool(found) == warned
+    if warned:
+        assert "while held-out accuracy fell: 2 problems won, 30 lost" in found[1]
 
 
 def test_dpo_is_trained_on_the_same_comparisons_that_rlhf_has() -> None:

@@ -18,6 +18,7 @@ from selfimprove.stages.rl import Rl
 from selfimprove.store import StageFolder
 from selfimprove.store.parts import write_part
 from selfimprove.trainers.job import RlJob
+from selfimprove.trainers.mixing import Mixture
 from selfimprove.trainers.rewards import declare_reward
 from selfimprove.trainers.rl import schedule, train_rl
 from selfimprove.trainers.worth import WeightedReward
@@ -75,6 +76,7 @@ def make_job(model: Path, folder: Path, steps: int = 6, **changes: Any) -> RlJob
         device="cpu",
         threads=1,
         prompts=tuple(one.question for one in PROBLEMS),
+        mixed=(("1+1=", "2"), ("1+2=", "12"), ("2+1=", "2" * 600)),
         checkpoint="start",
         round=1,
         verifiers={"sums": VerifierSettings(name="math")},
@@ -163,11 +165,27 @@ def test_what_is_undecided_moves_nothing_and_what_is_rewarded_becomes_likelier(
     assert {"entropy", "tokens", "cut off", "right", "KL a token", "clipped ratios"} <= set(curve[-1].values)
 
 
+def test_what_is_mixed_in_is_remembered(model: Path, tmp_path: Path) -> None:
+    changes = {"rewards": {"test-silent": 1.0}, "batch_size": 4}  # nothing else moves the policy
+    job = make_job(model, tmp_path, 8, ptx=2.0, learning_rate=0.02, **changes)
+    curve = [one.values["loss on demonstrations"] for one in train_rl(job).curve]
+    assert curve[-1] < curve[0] - 0.5
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    mixture = Mixture(job, tokenizer, tokenizer.eos_token_id, 0)
+    assert len(mixture.rows) == 2  # one of three is too long
+    assert mixture.draw(3, 0, 5) == mixture.draw(3, 0, 5) != mixture.draw(4, 0, 5)
+    ids, mask, completions = mixture.pad_rows([([5, 6], [7]), ([5], [7, 8, 9])])
+    assert ids == [[5, 6, 7, 0, 0], [0, 5, 7, 8, 9]]
+    assert mask == [[1, 1, 1, 0, 0], [0, 1, 1, 1, 1]] and completions == [[1, 0, 0], [1, 1, 1]]
+    with pytest.raises(TrainingError, match="'ptx' has nothing to mix in: none of 3 texts fits"):
+        Mixture(make_job(model, tmp_path / "short", max_length=2), tokenizer, tokenizer.eos_token_id, 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "moment", "first"),
     [
         # Texts are written at steps 0, 2, 4, 6: checkpoints that were to be saved each step are saved there alone.
-        ({"batches": 2, "checkpoint_every": 1}, 5, 4),
+        ({"batches": 2, "checkpoint_every": 1, "ptx": 0.5}, 5, 4),
         pytest.param(
             {"method": "grpo", "passes": 2, "batches": 2, "lora": {"rank": 2, "alpha": 4}}, 7, 4, marks=pytest.mark.long
         ),
