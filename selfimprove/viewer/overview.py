@@ -172,7 +172,7 @@ def fold(rows: Sequence[Row]) -> list[Row]:
         if len(members) == 1 or len(seeds) < len(members):
             found += members
             continue
-        members.sort(key=lambda one: one.figures.recipe.seed if one.figures else 0)
+        members.sort(key=lambda one: one.figures.recipe.seed if one.figures and one.figures.recipe else 0)
         tags = tuple(dict.fromkeys(tag for one in members for tag in one.labels.tags))
         found.append(Row(_common(members), members[0].figures, Labels(tags=tags[:12]), members=members))
     return found
