@@ -42,8 +42,11 @@ FLOW = """
 
 def read_funnel(index: Index) -> list[dict[str, Any]]:
     """How many rationales of each round came how far; held-out ones aside."""
-    more, found = {row["round"]: row for row in index.rows(MORE)}, []
-    for round_, funnel in count_funnels(index.rows, CUBE, "traces").items():
+    funnels, found = count_funnels(index.rows, CUBE, "traces"), []
+    more = {row["round"]: row for row in index.rows(MORE)}
+    for round_, funnel in funnels.items():
+        if round_ not in more:  # taken out of the index between the two questions
+            continue
         later = {
             "again": sum(one.written for one in funnel.again.values()),
             "again_correct": sum(one.correct for one in funnel.again.values()),
