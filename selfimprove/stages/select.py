@@ -20,12 +20,13 @@ from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
-from selfimprove.stages.kl import KL, describe_kl, measure_into
+from selfimprove.stages.kl import describe_kl, measure_into
 from selfimprove.stages.passes import CUT, why_not, why_not_steps
 from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
 from selfimprove.store.light import make
+from selfimprove.store.manifest import KL
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]

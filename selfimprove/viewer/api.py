@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from selfimprove.errors import StoreError
 from selfimprove.store.made_from import read_changes, read_funnel, read_health, read_parts, read_undecided
+from selfimprove.store.manifest import KL
 from selfimprove.viewer.controls import choose_control
 from selfimprove.viewer.drawings import divergences, losses, measured_pairs
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of
@@ -66,7 +67,7 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "funnel": read_funnel(one.index),
         "health": read_health(one.index),
         "undecided": read_undecided(one.index),
-        "KL from the base": divergences(figures),
+        KL: divergences(figures),
         "losses": {stage: [vars(each) for each in found] for stage, found in losses(figures).items()},
         "preference pairs": measured_pairs(figures),
         "promotions": {round_: each.model_dump() for round_, each in figures.promotions.items()},

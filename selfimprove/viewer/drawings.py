@@ -8,12 +8,12 @@ from typing import Any
 from selfimprove.errors import StoreError
 from selfimprove.store import Manifest
 from selfimprove.store.made_from import read_flow, read_funnel, read_health
+from selfimprove.store.manifest import KL
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
 
 MAX_STEPS = 60
-KL = "KL from the base"  # in the metrics of the stage `select`
 Node = tuple[str, str]  # when, where that is not the round itself, and the stage
 
 

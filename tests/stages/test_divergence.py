@@ -15,8 +15,9 @@ from selfimprove.records import Rationale
 from selfimprove.running.desk import StageDesk
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
-from selfimprove.stages.kl import KL, describe_kl, measure_kl
+from selfimprove.stages.kl import describe_kl, measure_kl
 from selfimprove.store import RunFolder
+from selfimprove.store.manifest import KL
 
 
 @pytest.fixture(scope="module")
