@@ -209,7 +209,8 @@ def graph_chart(
             arrow = {**ARROW, **ends, "connectionstyle": f"arc3,rad={bend}"}
             axes.annotate("", (x2, y2), (x1, y1), zorder=1, arrowprops=arrow)
             if label:
-                curve = points_on_arc(*axes.transData.transform([(x1, y1), (x2, y2)]), bend)
+                start, end = axes.transData.transform([(x1, y1), (x2, y2)])
+                curve = points_on_arc(start, end, bend)
                 place = max(curve, key=lambda at: min(ROOM, *(_gap(at, other) for other in taken)))
                 taken.append((*place, *place))
                 at = axes.transData.inverted().transform(place)
