@@ -23,6 +23,7 @@ from selfimprove.records.judged import (
     Revision,
 )
 from selfimprove.records.measured import (
+    KL,
     Evaluation,
     Promotion,
 )
@@ -52,6 +53,7 @@ from selfimprove.records.trained import (
 __all__ = [
     "ID_LENGTH",
     "KINDS",
+    "KL",
     "Action",
     "AnyRecord",
     "Checkpoint",

@@ -6,10 +6,9 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any
 
-from selfimprove.records import Checkpoint, Rationale
+from selfimprove.records import KL, Checkpoint, Rationale
 from selfimprove.stages.base import Desk
 from selfimprove.stages.generate import Generate
-from selfimprove.store.manifest import KL
 from selfimprove.store.rows import Rows
 
 NEEDED = ("parents", "prompt", "text", "origin", "round", "finish", "token_ids")

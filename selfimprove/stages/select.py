@@ -13,7 +13,7 @@ from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import trains_shown
-from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
+from selfimprove.records import KL, Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
@@ -26,7 +26,6 @@ from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
 from selfimprove.store.light import make
-from selfimprove.store.manifest import KL
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]

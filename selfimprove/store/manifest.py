@@ -15,7 +15,6 @@ from selfimprove.store.links import find_detour
 MANIFEST = "stage.json"
 MAX_MANIFEST = 16 << 20  # bytes; a stage of 100,000 parts has one of 15 MB
 KEPT = 1 << 16  # bytes; larger ones are read anew each time, so as not to fill the memory
-KL = "KL from the base"  # among the metrics of a stage: how far the policy has moved
 CUT_OFF = "cut off"  # among the metrics of a stage: texts that ended at the longest length
 
 

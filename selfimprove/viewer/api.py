@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from selfimprove.errors import StoreError
+from selfimprove.records import KL
 from selfimprove.store.made_from import read_changes, read_funnel, read_health, read_parts, read_undecided
-from selfimprove.store.manifest import KL
 from selfimprove.viewer.controls import choose_control
 from selfimprove.viewer.drawings import divergences, losses, measured_pairs
 from selfimprove.viewer.forms import Filtered, filters_of, library_of, run_of

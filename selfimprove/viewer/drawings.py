@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.errors import StoreError
+from selfimprove.records import KL
 from selfimprove.store import Manifest
 from selfimprove.store.made_from import read_flow, read_funnel, read_health
-from selfimprove.store.manifest import KL
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
