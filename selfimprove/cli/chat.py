@@ -20,7 +20,7 @@ def chat(
     model: Annotated[
         str, typer.Argument(help="A run (its best checkpoint), a round of it (mine/round-02), or a model's folder.")
     ],
-    beside: Annotated[str | None, typer.Argument(help="Another one, whose answers stand beside.")] = None,
+    beside: Annotated[str | None, typer.Argument(help="Another one, whose answers are shown next to it.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest tokens of this share.")] = 0.95,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer in tokens.")] = 512,

@@ -61,7 +61,7 @@ def traces(
     kept: Annotated[bool | None, typer.Option("--kept/--turned-away", help="Trained on, or not.")] = None,
     disputed: Annotated[bool | None, typer.Option("--disputed", help="Only where a second verifier differs.")] = None,
     text: Annotated[str | None, typer.Option(help="Only texts that hold this.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -161,7 +161,7 @@ def report(
         list[str] | None, typer.Option(help="Send each round's figures to tensorboard, trackio, wandb or mlflow.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="With --html, another run whose accuracy stands beside it, its control.")
+        str | None, typer.Option(help="With --html, another run, its control, whose accuracy is shown next to it.")
     ] = None,
     runs: Runs = Path("runs"),
 ) -> None:

@@ -28,7 +28,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as engine.batch_size=8"),
 ]
-Limit = Annotated[int, typer.Option(min=1, help="So many held-out problems.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most this many held-out problems.")]
 Triggers = Annotated[str, typer.Option(help="A file of triggers, or the name of one in policies/triggers.")]
 Own = Annotated[list[str] | None, typer.Option("--trigger", help="One more trigger, of your own.")]
 Name = Annotated[str | None, typer.Option(help="The folder's name under the runs.")]

@@ -16,7 +16,7 @@ def publish(
     license_: Annotated[
         str | None, typer.Option("--license", help="The licence; by default what the base model's own card says.")
     ] = None,
-    control: Annotated[str | None, typer.Option(help="A run whose figures stand beside, its control.")] = None,
+    control: Annotated[str | None, typer.Option(help="A control run whose figures are shown next to it.")] = None,
     data: Annotated[bool, typer.Option("--data/--no-data", help="Write the trained rows as well.")] = True,
     upload: Annotated[
         str | None, typer.Option(help="Put it on the hub under owner/name too, the rows under owner/name-data.")

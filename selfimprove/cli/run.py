@@ -22,7 +22,9 @@ def run(
         list[str] | None, typer.Option(help="Do again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
     ] = None,
     on: Annotated[str | None, typer.Option(help="ray: spread it over a cluster.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="With --on ray: so many processes load the model.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray: how many processes load the model.")
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="A run for each of these seeds, one after the other: 0..4, or 0,3,7.")
     ] = None,
@@ -94,7 +96,7 @@ def serve(
     checkpoint: Annotated[
         str, typer.Argument(help="A model's folder or hub name, a run (its best checkpoint) or a round: mine/round-02.")
     ],
-    servers: Annotated[int | None, typer.Option(min=1, help="So many servers; one a GPU without it.")] = None,
+    servers: Annotated[int | None, typer.Option(min=1, help="How many servers; by default one per GPU.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The first server's port on 127.0.0.1.")] = 8000,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; a run's own without it.")] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs that one server is spread over.")] = 1,

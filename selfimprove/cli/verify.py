@@ -30,7 +30,7 @@ def verify(
     judge_model: Annotated[str | None, typer.Option(help="The model of the verifier 'judge'.")] = None,
     judge_prompt: Annotated[Path | None, typer.Option(help="Its prompt file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write each verdict to this JSONL file.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many responses.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first n responses.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes for what may hang.")] = 1,
     json_: Annotated[bool, typer.Option("--json", help="Print the totals as JSON.")] = False,
 ) -> None:

@@ -6,7 +6,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from selfimprove.engines.base import check_installed
 from selfimprove.engines.checkpoints import Adapter
 from selfimprove.engines.models import read_config
+from selfimprove.engines.quiet import no_standard_error
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings
@@ -200,22 +201,10 @@ def undo_side_effects(threads: int | None = None) -> Iterator[None]:
         os.environ.update({name: value for name, value in environment.items() if not name.startswith("VLLM_")})
 
 
-@contextmanager
-def _quiet_errors() -> Iterator[None]:
+def _quiet_errors() -> AbstractContextManager[None]:
     """Send the standard error nowhere, unless the user asked for vLLM's log."""
-    if os.environ.get("VLLM_LOGGING_LEVEL", "CRITICAL") != "CRITICAL":
-        yield
-        return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    asked = os.environ.get("VLLM_LOGGING_LEVEL", "CRITICAL") != "CRITICAL"
+    return nullcontext() if asked else no_standard_error()
 
 
 def stop(llm: Any) -> None:

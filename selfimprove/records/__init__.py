@@ -23,6 +23,7 @@ from selfimprove.records.judged import (
     Revision,
 )
 from selfimprove.records.measured import (
+    KL,
     Audit,
     Evaluation,
     Promotion,
@@ -53,6 +54,7 @@ from selfimprove.records.trained import (
 __all__ = [
     "ID_LENGTH",
     "KINDS",
+    "KL",
     "Action",
     "AnyRecord",
     "Audit",

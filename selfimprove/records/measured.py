@@ -4,6 +4,9 @@ from typing import ClassVar
 
 from selfimprove.records.base import Record
 
+KL = "KL from the base"
+"""How far the policy has moved from the model before round 1, among what is noted of a stage."""
+
 
 class Evaluation(Record):
     """Accuracy on one group of held-out problems with its Wilson 95% interval; parents: checkpoint, verdicts.

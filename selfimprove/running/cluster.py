@@ -4,11 +4,9 @@ import json
 import logging
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import errors
+from selfimprove.engines.quiet import no_standard_error
 from selfimprove.errors import ClusterError, SelfImproveError
 from selfimprove.recipe.catalog import discover, extensions, import_file
 from selfimprove.recipe.engine_settings import Ray
@@ -72,7 +71,7 @@ class OnRay:
             start = {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
         try:
             _knock(self.settings.address)
-            with _hush():
+            with no_standard_error():  # Ray's C++ side says there that it was told to say nothing
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
         except Exception as error:  # Ray's own is a bare one where a busy machine starts it too slowly
             where = self.settings.address or "this machine"
@@ -156,20 +155,6 @@ def _knock(address: str | None) -> None:
     host, _, port = (address or "").rpartition(":")
     if host and port.isdecimal() and "://" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-@contextmanager
-def _hush() -> Iterator[None]:
-    """Ray's C++ side says on standard error that it was told to say nothing."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.figures import read_manifests
@@ -242,8 +243,8 @@ def describe_judging(session: Session) -> str:
 def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
     """What becomes of texts that `generate` cuts off, and how many were so far; nothing where there was none."""
     cut, texts = rates.cut_off
-    generate = recipe.find(Generate)
-    if generate is None or not recipe.rounds or (texts and not cut):
+    generates = any(step.stage.settings is Generate for step in flow_of(recipe))
+    if not generates or not recipe.rounds or (texts and not cut):
         return ""
     revise = recipe.find(Revise)
     lost = "neither criticised nor revised nor trained" if revise else "not trained"
@@ -254,7 +255,9 @@ def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
     )
     where = f"{cut} of {texts} texts in run '{rates.source}'" if texts else "nothing was measured yet"
     what_next = "raise 'generate.max_tokens' if it is much"
-    return f"what `generate` cuts off at {generate.max_tokens} tokens is {lost}{short} ({where}): {what_next}"
+    return (
+        f"what `generate` cuts off at {recipe.of(Generate).max_tokens} tokens is {lost}{short} ({where}): {what_next}"
+    )
 
 
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:

@@ -6,13 +6,12 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any
 
-from selfimprove.records import Checkpoint, Rationale
+from selfimprove.records import KL, Checkpoint, Rationale
 from selfimprove.stages.base import Desk
 from selfimprove.stages.generate import Generate
 from selfimprove.store.rows import Rows
 
 NEEDED = ("parents", "prompt", "text", "origin", "round", "finish", "token_ids")
-KL = "KL from the base"  # in the manifest's metrics
 
 
 def measure_into(desk: Desk[Any], rationales: Rows[Rationale]) -> None:

@@ -345,7 +345,7 @@ def reads(round_: Round[Revise]) -> list[Key]:
 
 
 def chain_steps(look: Look[Any]) -> tuple[int, int]:
-    """At most so many critiques with their revisions a round, and the most tokens of one of both."""
+    """At most this many critiques with their revisions a round, and the most tokens of one of both."""
     settings, critique = look.recipe.of(Revise), look.recipe.find(CritiqueSettings)
     responses = look.sizes.problems * min(settings.per_problem, look.recipe.of(Generate).samples)
     longest = settings.max_tokens + (critique.max_tokens if critique else 0)

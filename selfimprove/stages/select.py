@@ -13,14 +13,14 @@ from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import trains_shown
-from selfimprove.records import Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
+from selfimprove.records import KL, Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
-from selfimprove.stages.kl import KL, describe_kl, measure_into
+from selfimprove.stages.kl import describe_kl, measure_into
 from selfimprove.stages.passes import CUT, why_not, why_not_steps
 from selfimprove.stages.revise import Revise
 from selfimprove.stages.teach import TEACH_VERSION, teach

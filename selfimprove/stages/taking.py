@@ -39,7 +39,7 @@ class Choice:
     """All that would be revised if they were whole."""
 
     def limited(self, limit: int | None) -> "Choice":
-        """At most so many, chosen by their ids, the whole ones first."""
+        """At most this many, chosen by their ids, the whole ones first."""
         if limit is None:
             return self
         whole = sorted(self.whole)[:limit]

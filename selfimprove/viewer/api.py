@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from selfimprove.errors import StoreError
+from selfimprove.records import KL
 from selfimprove.store.made_from import read_changes, read_funnel, read_health, read_parts, read_undecided
 from selfimprove.viewer.controls import choose_control
 from selfimprove.viewer.drawings import divergences, losses, measured_pairs
@@ -67,7 +68,7 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "funnel": read_funnel(one.index),
         "health": read_health(one.index),
         "undecided": read_undecided(one.index),
-        "KL from the base": divergences(figures),
+        KL: divergences(figures),
         "losses": {stage: [vars(each) for each in found] for stage, found in losses(figures).items()},
         "by step": {stage: [vars(each) for each in found] for stage, found in by_step(figures).items()},
         "audits": {round_: [each.model_dump() for each in found] for round_, found in figures.audits.items()},

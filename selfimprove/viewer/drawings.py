@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.errors import StoreError
+from selfimprove.records import KL
 from selfimprove.store import Manifest
 from selfimprove.store.made_from import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
@@ -15,7 +16,6 @@ from selfimprove.viewer.steps import charts_figures, draw_steps, finite
 MAX_STEPS = 60
 MAX_LEVELS = 6  # whose lines can be told apart in one chart
 MAX_BARS = 30
-KL = "KL from the base"  # in the metrics of the stage `select`
 Node = tuple[str, str]  # when, where that is not the round itself, and the stage
 
 

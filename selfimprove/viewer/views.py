@@ -10,7 +10,6 @@ from selfimprove.store.made_from import read_changes
 from selfimprove.viewer.library import Figures, Run
 
 MAX_SIBLINGS = 60
-MAX_PARENTS = 100
 
 
 def trace_view(run: Run, identity: str, figures: Figures) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from small import small_recipe
 
 from selfimprove.engines.models import load_model
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
-from selfimprove.records import Rationale
+from selfimprove.records import KL, Rationale
 from selfimprove.running.desk import StageDesk
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
-from selfimprove.stages.kl import KL, describe_kl, measure_kl
+from selfimprove.stages.kl import describe_kl, measure_kl
 from selfimprove.store import RunFolder
 
 
