@@ -39,6 +39,10 @@ _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
 _OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
 _CONNECTIVE = re.compile(r"^so,?\s(?=[^=]{0,80}[-+*/^(])", re.IGNORECASE)  # `So x + y = 7`
+_COMPUTED = re.compile(r"\d!|[\w)!]\s?[-+*/^]\s?[\w(]")
+_RELATION = re.compile(r"[\\=<>≈≤≥≠⇒→]|\s(?:or|to)\s")
+_NAME = re.compile(r"[A-Za-z]{3}")
+_SUBJECT = re.compile(r"\W{0,4}\$?\d[\d,.]{0,20}\s(?:is|was)\s(?:the|our)\s(?![^.]*(?:=|\b(?:is|are|was|so)\b))")
 _MAY_OPEN = re.compile(r"(?:[,:!]|['’]s)\s\W{0,4}\d")
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
@@ -169,10 +173,25 @@ def _read_running(plain: str, whole: bool) -> Statement | None:
     if named and _OBJECT_BEFORE.search(plain, max(0, named.start() - 120), named.start()):
         plain = plain[: named.start()]
     last = plain.rfind("\n") + 1
+    result = None if whole else _read_result(plain, last)
+    if result:
+        return result
     near = plain.rfind("\n", 0, max(0, last - 1)) + 1
     # Where the last line has the answer, no number of the others is looked at; one number may go over two lines.
     found = _read_numbers(plain, whole, find_numbers(plain, near), last) if near else None
     return found or _read_numbers(plain, whole, find_numbers(plain), 0)
+
+
+def _read_result(plain: str, begin: int) -> Statement | None:
+    """The expression that the last line says something is: `Number of ways = 8!*2!`."""
+    left, sign, right = plain[begin:].rstrip(" .=").rpartition(" = ")
+    said = right.strip()
+    if not sign or len(said) > 60 or not _COMPUTED.search(said) or not _NAME.search(left):
+        return None
+    if read_number(said) or not is_formula(said) or _RELATION.search(said):
+        return None
+    start = begin + len(left) + len(sign)
+    return Statement(said, start, start + len(right), announced=False)
 
 
 def _read_numbers(plain: str, whole: bool, numbers: list[re.Match[str]], begin_at: int) -> Statement | None:
@@ -253,6 +272,8 @@ def _count_after_clause(plain: str, numbers: list[re.Match[str]], begin: int) ->
     inside = [one for one in numbers if one.start() >= begin]
     if len(inside) < 2:
         return 0
+    if _SUBJECT.match(plain, begin):  # `35 is the smallest number by which 560 must be multiplied`
+        return len(inside) - 1
     explains = _EXPLAINS.search(plain, inside[0].end())
     kept = [one for one in inside if not explains or one.start() < explains.start()]
     if explains and ("=" in plain[explains.end() :] or not _has_object(plain, kept, begin)):

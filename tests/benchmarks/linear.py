@@ -32,7 +32,8 @@ PIECES = (
     "\\\\ ", "& ", "(1) ",
     " ", "\n", "a_{", "\\begin{align*}", "1 and ", "twenty ", "half of 1 ", "is it 1? ", "step 1 ", "not sure 1 ",
     "答案1以上", "la respuesta mil 1 ", "B over A. ", "almost B. ", "B? No. ", "A - 1 - ", "; b) 1 = ", "if 1 + 1 = 3 ",
-    "1.000 + 1 = ", "Both A and B, ",
+    "1.000 + 1 = ", "Both A and B, ", "1 roots of the equation 1 ", "1 is the ", "a = 1! + ", "0.5 or 50% ",
+    "1⁄1 (1 a) ", "40/45 * 1 = ", "x + y = 1 ", "It's 1, ",
 )  # fmt: skip
 OPTIONS = Options(("harbour", "library", "market", "Both A and B"), lettered=True)
 PARTS: dict[str, Callable[[str], object]] = {

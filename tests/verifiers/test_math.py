@@ -205,6 +205,15 @@ def test_short_answers_are_judged_as_all_others_are(text: str, gold: str) -> Non
         ("So it is approximately 0.944 or 94.4%.", "0.944", "How much?", "correct"),
         ("So it is approximately 0.944 or 95.4%.", "0.954", "How much?", "incorrect"),
         ("It is 1/3 or about 33.3%.", "1/3", "How much?", "undecided"),
+        # An expression is said whole, and a number is said of.
+        ("Total number of ways = 8!*2!.", "8!*2!", "How many?", "correct"),
+        ("Total number of ways = 8!*2!.", "2", "How many?", "incorrect"),
+        ("Simplifying, the average is (2x^2 + 2) / 2 = x^2 + 1", "x^2+1", "What is it?", "correct"),
+        ("Simplifying, the average is (2x^2 + 2) / 2 = x^2 + 1", "1", "What is it?", "incorrect"),
+        ("So the cost = 3 + 4", "4", "How much?", "incorrect"),
+        ("35 is the smallest number by which 560 must be multiplied", "35", "Which?", "correct"),
+        ("35 is the smallest number by which 560 must be multiplied", "560", "Which?", "incorrect"),
+        ("5 is the number of boxes, so the total is 15", "15", "How many?", "correct"),
         # What is counted in a formula is no answer.
         ("There are 19 integers in the solution of the inequality |x + 5| < 10.", "19", "How many?", "correct"),
         ("There are 19 integers in the solution of the inequality |x + 5| < 10.", "10", "How many?", "incorrect"),

@@ -511,6 +511,7 @@ def test_only_products_and_quotients_are_rounded_unsaid(text: str, outcome: str)
         ("$100 (5 books) + $90 (3 books) = $200", ["incorrect"]),
         ("2 (3 plus 4) = 14", ["correct"]),
         ("2 (half of 8) = 8", ["correct"]),
+        ("7 * 156 â€“ 6 * 169 = 78", []),  # a dash in another encoding
     ],
 )
 def test_what_people_leave_out_of_an_equation_is_no_error(text: str, outcomes: list[str]) -> None:

@@ -188,6 +188,8 @@ class Surroundings:
         earlier = self.tokens[at - 1].kind if at else ""
         if before.kind in ("open", "other") and earlier == "operator":
             return True
+        if before.kind == "other" and self.text[: before.start].endswith("â€"):  # a dash in another encoding
+            return True
         if before.text == "√" or (before.kind == "word" and before.end == self.tokens[side.first].start):
             return True  # a root, or a function such as floor(7/2)
         if before.kind in ("number", "mixed", "percent", "operator", "power", "close", "fraction", "index"):
