@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.records import Evaluation, Outcome, Problem, Rationale, Verdict, Vote
 from selfimprove.records.columns import lay_out
 from selfimprove.records.printable import one_line
 from selfimprove.records.stats import holm, mcnemar, wilson
-from selfimprove.running.changes import find_changes, show_value
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
 from selfimprove.store import Manifest, RunFolder, StageFolder, find_run

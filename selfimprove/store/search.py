@@ -10,7 +10,7 @@ from typing import Any
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
 from selfimprove.store.index import Index, key_of, keys_of
-from selfimprove.store.index_tables import COMBO, FACETS, ROUND
+from selfimprove.store.index_tables import COMBO, FACETS, MAX_SEARCHED, ROUND
 
 MAX_PATTERN = 200  # characters of a searched text or regular expression
 MAX_VALUES = 50  # chosen values of one filter
@@ -27,7 +27,8 @@ SORTS = {
 }
 COLUMNS = (
     'seq, id, round, stage, task, level, "group", problem, origin, sample, outcome, reasoning, reason, kept, decision, '
-    "trained, principle, disputed, answer, finish, tokens, logprob, steps, wrong"
+    "trained, principle, disputed, answer, finish, tokens, logprob, steps, wrong, cause, step_text, step_reason, "
+    "step_shape"
 )
 
 
@@ -41,6 +42,10 @@ class Filters:
     regex: bool = False
     ids: tuple[str, ...] | None = None
     """Only these traces, such as those that people marked."""
+    step: str = ""
+    """The form of the reason why their first wrong step is wrong."""
+    answer: str = ""
+    """The answer that they give."""
 
     def __post_init__(self) -> None:
         for name, chosen in self.values.items():
@@ -56,7 +61,7 @@ class Filters:
     @property
     def counted(self) -> bool:
         """Whether the cube alone can count them."""
-        return not self.problem and not self.text and self.ids is None
+        return not (self.problem or self.text or self.step or self.answer) and self.ids is None
 
 
 class Search:
@@ -69,7 +74,8 @@ class Search:
 
     def page(self, filters: Filters, *, sort: str = "order", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
         """Traces with the beginning of their text and of their question."""
-        return self._fill(self._places(filters, sort, limit, offset))
+        rows = self._fill(self._places(filters, sort, limit, offset))
+        return self._quote(rows, filters) if filters.text else rows
 
     def _places(self, filters: Filters, sort: str, limit: int, offset: int) -> list[int]:
         table, where, values = self._source(filters)
@@ -91,6 +97,32 @@ class Search:
         questions = _questions(self.index.rows, {row["problem"] for row in rows})
         by_place = {row["seq"]: {**row, **questions.get(row["problem"], UNKNOWN)} for row in rows}
         return [by_place[place] for place in places if place in by_place]
+
+    def _quote(self, rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, Any]]:
+        """The rows with `found`: the place of the text where it holds what was searched for."""
+        hit = "regexp_extract(text, $1, 0, 'i')" if filters.regex else "$1"
+        places = self.index.rows(
+            f"SELECT id, text[greatest(1, place - 80):][:400] AS found FROM (SELECT id, text, strpos(lower(text), "
+            f"lower({hit})) AS place FROM trace WHERE key IN ({keys_of(row['id'] for row in rows)})) WHERE place > 200",
+            filters.text,
+        )
+        found = {row["id"]: row["found"] for row in places}
+        return [{**row, "found": found.get(row["id"])} for row in rows]
+
+    def with_questions(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows that name a problem, with its question and the expected answer."""
+        known = _questions(self.index.rows, {row["problem"] for row in rows})
+        return [{**row, **known.get(row["problem"], UNKNOWN)} for row in rows]
+
+    def words(self, filters: Filters, texts: Sequence[str | None]) -> list[str]:
+        """What of some texts is searched for: the text itself, or what its regular expression finds in them."""
+        if not filters.regex or not filters.text:
+            return [filters.text] if filters.text else []
+        rows = self.index.rows(
+            "SELECT DISTINCT unnest(regexp_extract_all(one, ?, 0, 'i')[:20]) AS word "
+            "FROM (SELECT unnest(?::VARCHAR[]) AS one)", filters.text, [one[:MAX_SEARCHED] for one in texts if one],
+        )  # fmt: skip
+        return sorted({row["word"] for row in rows if 0 < len(row["word"]) <= MAX_PATTERN})[:100]
 
     def count(self, filters: Filters) -> int:
         """How many traces pass the filters."""
@@ -133,7 +165,8 @@ class Search:
         A run that goes on meanwhile neither repeats a row nor takes one away.
         """
         where, values = _chosen(filters)
-        where = f"{where} AND {_named(filters)}"
+        named, more = _named(filters)
+        where, values = f"{where} AND {named}", values + more
         if filters.text:
             test, matched = _match(filters.text, filters.regex)
             where, values = f"{where} AND {test}", values + matched
@@ -163,13 +196,18 @@ class Search:
     def _source(self, filters: Filters) -> tuple[str, str, list[Any]]:
         """The table of the traces that hold the text, or all of them, and the other conditions on it."""
         where, values = _chosen(filters)
-        only = _named(filters)
+        only, more = _named(filters)
         if not filters.text:
-            return "trace", f"{where} AND {only}", values
+            return "trace", f"{where} AND {only}", values + more
         found = self._found(filters.text, filters.regex)
         parts = [f"combo IN (SELECT combo FROM cube WHERE {where})"] if values else ["TRUE"]
         parts += [f"seq IN (SELECT seq FROM trace WHERE {only})"] if only != "TRUE" else []
-        return found, " AND ".join(parts), values
+        return found, " AND ".join(parts), values + more
+
+    def select(self, filters: Filters) -> tuple[str, list[Any]]:
+        """The condition on the table of traces that those pass which are asked for, with its values."""
+        table, where, values = self._source(filters)
+        return (where, values) if table == "trace" else (f"seq IN (SELECT seq FROM {table} WHERE {where})", values)
 
     def _found(self, text: str, regex: bool) -> str:
         """The table of the traces whose text matches; kept for the next page and the facets of the same search."""
@@ -203,20 +241,24 @@ def _chosen(filters: Filters, without: str = "") -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def _named(filters: Filters) -> str:
-    """The conditions on ids."""
-    parts = [f"problem_key = {key_of(filters.problem)}"] if filters.problem else []
+def _named(filters: Filters) -> tuple[str, list[Any]]:
+    """The conditions that the cube does not know."""
+    parts, values = [f"problem_key = {key_of(filters.problem)}"] if filters.problem else [], list[Any]()
     parts += [f"key IN ({keys_of(filters.ids)})"] if filters.ids is not None else []
-    return " AND ".join(parts) or "TRUE"
+    for column, value in (("step_shape", filters.step), ("answer", filters.answer)):
+        if value:
+            parts.append(f"{column} = ?")
+            values.append(value)
+    return " AND ".join(parts) or "TRUE", values
 
 
 def _match(text: str, regex: bool) -> tuple[str, list[Any]]:
-    """The condition that a trace's text holds a text or matches a regular expression."""
-    if regex:
-        return "regexp_matches(text, ?, 'i')", [text]
+    """The condition that a trace's text or its question holds a text or matches a regular expression."""
     # ILIKE is the fastest test without case; its own signs are escaped.
     escaped = re.sub(r"([%_\\])", r"\\\1", text)
-    return "text ILIKE ? ESCAPE '\\'", [f"%{escaped}%"]
+    test, value = ("regexp_matches({}, ?, 'i')", text) if regex else ("{} ILIKE ? ESCAPE '\\'", f"%{escaped}%")
+    asked = f"problem_key IN (SELECT key FROM problem WHERE {test.format('question')})"
+    return f"({test.format('text')} OR {asked})", [value, value]
 
 
 def _questions(rows: Callable[..., list[dict[str, Any]]], problems: set[str]) -> dict[str, dict[str, Any]]:

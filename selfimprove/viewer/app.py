@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from selfimprove.errors import SelfImproveError, StoreError
-from selfimprove.viewer import api, comparing, documents, exports, live, pages, text
+from selfimprove.viewer import api, comparing, documents, exports, failing, live, pages, text
 from selfimprove.viewer.library import PATIENCE, Library
 from selfimprove.viewer.security import Guard, allowed_hosts
 
@@ -35,6 +35,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(live.router)
     app.include_router(documents.router)
     app.include_router(comparing.router)
+    app.include_router(failing.router)
     app.include_router(pages.router)
     app.add_exception_handler(SelfImproveError, _explain)
     app.add_exception_handler(HTTPException, _explain)
@@ -49,7 +50,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True, finalize=text.visible,
     )  # fmt: skip
     environment.filters.update(
-        exact=text.exact, shown=text.shown, line=text.line, plain=text.plain, marked=text.marked,
+        exact=text.exact, shown=text.shown, line=text.line, plain=text.plain, marked=text.marked, hits=text.hits,
         note=text.step_note, percent=percent, seconds=seconds, number=number,
         pretty=lambda value: json.dumps(value, indent=1, default=str),
         query=lambda pairs: urlencode(pairs, doseq=True),

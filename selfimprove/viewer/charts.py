@@ -148,6 +148,24 @@ def panels_chart(panels: Sequence[Line], title: str) -> str:
         return _svg(figure, title)
 
 
+def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> str:
+    """Accuracies beside each other as bars from the left, with their intervals."""
+
+    def draw(axes: Any) -> None:
+        places = range(len(bars))
+        shares = [100 * one[1] for one in bars]
+        errors = [[100 * max(0.0, one[1] - one[2]) for one in bars], [100 * max(0.0, one[3] - one[1]) for one in bars]]
+        axes.barh(places, shares, xerr=errors, height=0.65, color=SERIES[0], ecolor=INK, capsize=3)
+        axes.set_yticks(places, [plain(one[0], 30) for one in bars])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 103)
+        _style(axes, "held-out accuracy, %", "")
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", linewidth=0.7)
+
+    return _draw(title, 8, 1.2 + 0.3 * len(bars), draw)
+
+
 def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str:
     """Bars beside each other for each round: how many rationales came how far."""
 
@@ -157,7 +175,10 @@ def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], tit
             places = [round_ + (at - (len(counts) - 1) / 2) * width for round_ in rounds]
             axes.bar(places, values, width=width * 0.92, color=SERIES[at % len(SERIES)], label=plain(name, 30))
         _style(axes, "round", "rationales")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(rounds) <= 20:
+            axes.set_xticks(list(rounds))
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
     return _draw(title, 8, 3.2, draw)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from selfimprove.records.stats import mcnemar
 from selfimprove.store.made_from import Family, read_families, read_solved, read_texts
+from selfimprove.viewer.about import differences
 from selfimprove.viewer.controls import find_control
 from selfimprove.viewer.forms import run_of
 from selfimprove.viewer.library import Figures, Library, Run
@@ -81,12 +82,13 @@ def compare(request: Request, asked: Annotated[Compared, Query()]) -> HTMLRespon
     library: Library = request.app.state.library
     evaluated = {name: sorted(library.figures(name).evaluations) for name in library.folders()}
     asked = _complete(library, asked)
-    values: dict[str, Any] = {"view": None, "wrong": [], "sides": []}
+    values: dict[str, Any] = {"view": None, "wrong": [], "sides": [], "differences": []}
     if asked.a and asked.b:
         runs = run_of(request, asked.a), run_of(request, asked.b)
         figures = library.figures(asked.a), library.figures(asked.b)
         rounds = [choose_round(one, text) for one, text in zip(figures, (asked.first, asked.second), strict=True)]
         values["sides"] = list(zip("AB", (asked.a, asked.b), rounds, map(_accuracy, figures, rounds), strict=True))
+        values["differences"] = differences(figures[0].recipe, figures[1].recipe)
         values["wrong"] = [
             f"{name}: {f'round {text} was not evaluated' if text else 'nothing was evaluated yet'}"
             + (f"; rounds that were: {', '.join(map(str, evaluated[name]))}" if evaluated[name] else "")

@@ -13,20 +13,30 @@ from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
 
 MAX_STEPS = 60
+MAX_LEVELS = 6  # whose lines can be told apart in one chart
+MAX_BARS = 30
 KL = "KL from the base"  # in the metrics of the stage `select`
 Node = tuple[str, str]  # when, where that is not the round itself, and the stage
 
 
 def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str]:
     """The charts that have something to show."""
+    several, judged = len(figures.rounds) > 1, decided(funnel)
+    levels = len({(one.task, one.level) for one in figures.by("task", "level")})
     there = {
-        "accuracy": bool(figures.rounds),
-        "levels": len({(one.task, one.level) for one in figures.by("task", "level")}) > 1,
-        "funnel": bool(funnel),
-        "health": any(row["pass_1"] is not None for row in health),
-        "signs": bool(health or funnel),
+        "accuracy": several,
+        "levels": several and 1 < levels <= MAX_LEVELS,
+        "families": len(figures.rounds) == 1 and len(figures.by("task", "level", "group")) > 1,
+        "funnel": bool(judged),
+        "health": sum(row["pass_1"] is not None for row in health if row["round"] in judged) > 1,
+        "signs": max(len(health), len(funnel)) > 1,
     }
     return {name for name, some in there.items() if some}
+
+
+def decided(funnel: Sequence[Mapping[str, Any]]) -> set[int]:
+    """The rounds in which the answer of any text could be judged: open prompts have none."""
+    return {row["round"] for row in funnel if row["sampled"] + row["again"] > row["unjudged"] + row["undecided"]}
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,10 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             name = f"{one.task} {one.level}" if several else f"level {one.level}"
             levels.setdefault(name, []).append((one.round, one.share, *one.interval))
         return charts.accuracy_chart(levels, "Held-out accuracy per round and level")
+    if chart == "families":
+        bars = [(name_family(one.task, one.level, one.group), one.share, *one.interval)
+                for one in figures.by("task", "level", "group") if one.round == figures.rounds[-1].round]  # fmt: skip
+        return charts.bars_chart(sorted(bars)[:MAX_BARS], "Held-out accuracy by family with Wilson 95% intervals")
     if chart == "funnel":
         rows = read_funnel(run.index)
         different = {row["round"]: row["different_valid"] for row in read_health(run.index)}
@@ -137,15 +151,15 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
         rows = [row for row in read_health(run.index) if row["pass_1"] is not None]  # the others are not judged yet
         rounds = [row["round"] for row in rows]
         most = max((row["most"] for row in rows), default=1)
-        shares = [
-            ("pass@1", rounds, [row["pass_1"] for row in rows]),
-            (f"pass@{most}", rounds, [row["pass_k"] for row in rows]),
-        ]
+        shares = [("pass@1", rounds, [row["pass_1"] for row in rows])]
+        if most > 1:
+            shares.append((f"pass@{most}", rounds, [row["pass_k"] for row in rows]))
         return charts.lines_chart(
             shares, "pass@1 and pass@k of training problems", "round", "share of problems", shares=True
         )
     if chart == "signs":
         found = signs(read_health(run.index), read_funnel(run.index), divergences(figures))
+        found = [one for one in found if len(one[1]) > 1] or found  # a line has two points
         return charts.panels_chart(found, "Signs of the loop's health over the rounds")
     for stage, trained in losses(figures).items():
         if chart == f"loss-{stage}":
@@ -156,6 +170,11 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
     if chart == "stages":
         return stage_graph(stage_flow(run, figures, graph))
     raise StoreError("there is no such chart")
+
+
+def name_family(task: str, level: int | None, group: str) -> str:
+    """A family of problems in a few words."""
+    return group or f"{task}, level {level}"
 
 
 def _wide(lines: Sequence[charts.Line]) -> bool:

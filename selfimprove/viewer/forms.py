@@ -33,19 +33,26 @@ class Asked(BaseModel):
     principle: Values = []
     disputed: Values = []
     finish: Values = []
+    cause: Values = []
+    """Why they were turned away, without the numbers in it."""
     note: Values = []
     """Marks of people: good, bad, unsure."""
+    step: Value = ""
+    """The form of the reason why the first wrong step is wrong, as the page of failures has it."""
+    answer: Annotated[str, Field(max_length=400)] = ""
     problem: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]*$")] = ""
     text: Annotated[str, Field(max_length=MAX_PATTERN)] = ""
     regex: bool = False
     sort: Annotated[str, Field(max_length=40)] = "order"
+    whole: Annotated[str, Field(max_length=40)] = ""
+    """The facet whose values are all listed."""
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     limit: Annotated[int, Field(ge=1, le=200)] = PAGE
 
     @property
     def filters(self) -> Filters:
         values = {name: tuple(getattr(self, name)) for name in FACETS if getattr(self, name)}
-        return Filters(values, self.problem, self.text, self.regex)
+        return Filters(values, self.problem, self.text, self.regex, step=self.step, answer=self.answer)
 
     @property
     def order(self) -> str:

@@ -41,6 +41,7 @@ class Accuracy:
     correct: int
     undecided: int
     wrong_reason: int
+    group: str = ""
 
     @property
     def share(self) -> float:
@@ -67,6 +68,8 @@ class Figures:
     promotions: dict[int, Promotion]
     problems: dict[str, str]
     """Files that are torn or missing, with the reason."""
+    times: tuple[float, float] | None = None
+    """When the first and the last of its files were written, in seconds since 1970."""
     underway: dict[tuple[int, str], Underway] = field(default_factory=dict)
     """The open stages that train, or were stopped at it, by round and stage."""
 
@@ -91,12 +94,15 @@ class Figures:
         return [(name, share, first.get(name, "")) for name, share in last.items() if share][:5]
 
     def by(self, *names: str) -> list[Accuracy]:
-        """The accuracies of each round by task, or by task and level."""
+        """The accuracies of each round by task, by task and level, or by task, level and group."""
         groups: dict[tuple[Any, ...], list[Evaluation]] = {}
         for round_, found in self.evaluations.items():
             for one in found:
                 groups.setdefault((round_, *(getattr(one, name) for name in names)), []).append(one)
-        sums = (_sum(key[0], key[1], key[2] if len(key) > 2 else None, found) for key, found in groups.items())
+        sums = (
+            _sum(key[0], key[1], key[2] if len(key) > 2 else None, found, key[3] if len(key) > 3 else "")
+            for key, found in groups.items()
+        )
         return [one for one in sums if one.n]
 
     @property
@@ -104,9 +110,11 @@ class Figures:
         return max(self.rounds, key=lambda one: one.share, default=None)
 
 
-def _sum(round_: int, task: str, level: int | None, found: list[Evaluation]) -> Accuracy:
-    totals = (sum(getattr(one, name) for one in found) for name in ("n", "correct", "undecided", "wrong_reason"))
-    return Accuracy(round_, task, level, *totals)
+def _sum(round_: int, task: str, level: int | None, found: list[Evaluation], group: str = "") -> Accuracy:
+    n, correct, undecided, wrong = (
+        sum(getattr(one, name) for one in found) for name in ("n", "correct", "undecided", "wrong_reason")
+    )
+    return Accuracy(round_, task, level, n, correct, undecided, wrong, group)
 
 
 class Run:
@@ -286,7 +294,12 @@ def read_figures(folder: RunFolder) -> Figures:
                 promotions[stage.key[0]] = stage.read(Promotion)[0]
         except (SelfImproveError, ValueError, IndexError, OSError) as error:
             problems[stage.name] = str(error)[:300]
-    started = _first_written(folder)
+    started: dict[tuple[int, str], float] = {}
+    written: dict[Path, float] = {}
+    for file in list_files(folder):
+        key = (file.round, file.stage)
+        written[file.path] = file.modified / 1e9
+        started[key] = min(started.get(key, float("inf")), written[file.path])
     manifests.sort(key=lambda one: (one.round, started.get((one.round, one.stage), 0.0)))
     try:
         recipe = folder.recipe()
@@ -297,17 +310,9 @@ def read_figures(folder: RunFolder) -> Figures:
     except (SelfImproveError, OSError) as error:
         problems[CONSTITUTION] = str(error)[:300]
     working = _is_working(folder)
+    times = (min(written.values()), max(written.values())) if written else None
     return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
-                   underway)  # fmt: skip
-
-
-def _first_written(folder: RunFolder) -> dict[tuple[int, str], float]:
-    """When each stage wrote its first part: the order in which the stages ran."""
-    found: dict[tuple[int, str], float] = {}
-    for file in list_files(folder):
-        key = (file.round, file.stage)
-        found[key] = min(found.get(key, float("inf")), float(file.modified))
-    return found
+                   times, underway)  # fmt: skip
 
 
 def _state(folder: RunFolder, recipe: Any, working: bool) -> str:

@@ -1,10 +1,8 @@
 """The pages, each with an address that can be sent to a colleague."""
 
-import re
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -13,23 +11,27 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import hash_text
+from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
+from selfimprove.store.labels import read_filters
 from selfimprove.store.made_from import read_funnel, read_health, read_parts, read_undecided
-from selfimprove.store.notes import MARKS, MAX_BY, write_note
-from selfimprove.store.search import SORTS
-from selfimprove.viewer import constitution, drawings
+from selfimprove.store.notes import MARKS, write_note
+from selfimprove.store.search import SORTS, Filters
+from selfimprove.viewer import about, constitution, drawings
 from selfimprove.viewer.controls import Control, choose_control
-from selfimprove.viewer.forms import Filtered, FilteredTrace, filters_of, library_of, run_of
-from selfimprove.viewer.library import Library, Run
+from selfimprove.viewer.forms import Asked, Filtered, FilteredTrace, filters_of, library_of, run_of
+from selfimprove.viewer.library import Accuracy, Figures, Library, Run
+from selfimprove.viewer.posting import BY, WRITER, go_back, name_of, read_form, sign, writer_of
 from selfimprove.viewer.rendering import render
 from selfimprove.viewer.views import problem_view, trace_view
 
 router = APIRouter(include_in_schema=False)
 Identity = Annotated[str, Path(pattern="^[0-9a-f]{4,40}$")]
-BY = "selfimprove_by"  # the cookie with the name that a person last signed with
-WRITER = "selfimprove_writer"  # the cookie that tells people apart who sign with no name
+MAX_COLUMNS = 12  # rounds in the table of families
+MAX_WHOLE = 500  # of the one facet that is asked for whole
 MAX_FACET = 12  # values of a facet that are listed; chosen ones always are
-LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier differs", "finish": "ended by"}
+LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier differs", "finish": "ended by",
+          "cause": "turned away because"}  # fmt: skip
 
 
 def banner(run: Run, problems: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -90,14 +92,31 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "kl": drawings.divergences(figures),
         "rounds": rounds,
         "graph": chosen,
+        "nothing": Asked(),
         "losses": drawings.losses(figures),
         "pairs": drawings.measured_pairs(figures),
         "levels": figures.by("task", "level"),
         "stages": drawings.stage_table(figures.manifests),
         "flow": drawings.stage_flow(one, figures, chosen),
         "charts": drawings.charts_of(figures, funnel, health),
+        "decided": drawings.decided(funnel),
+        "summary": about.summarize(one, figures, control),
+        "causes": read_causes(one.search, Filters()),
+        "families": family_table(figures),
+        "differences": about.differences(control.figures.recipe, figures.recipe) if control else [],
         "generation": one.index.generation,
     }
+
+
+def family_table(figures: Figures) -> dict[str, Any]:
+    """The accuracy of each family of held-out problems in the first and the latest rounds."""
+    found = figures.by("task", "level", "group")
+    rounds = sorted({one.round for one in found})
+    shown = [*rounds[:1], *rounds[1:][-MAX_COLUMNS + 1 :]]
+    rows: dict[tuple[Any, ...], dict[int, Accuracy]] = {}
+    for one in found:
+        rows.setdefault((one.task, one.level, one.group), {})[one.round] = one
+    return {"rounds": shown, "rows": sorted(rows.items())}
 
 
 @router.get("/runs/{name}/charts/{chart}.svg")
@@ -128,15 +147,17 @@ def traces(request: Request, name: str, asked: Filtered) -> HTMLResponse:
         chosen = getattr(asked, facet)
         if len(values) < 2 and not chosen:
             continue
-        listed = [pair for at, pair in enumerate(values) if at < MAX_FACET or str(pair[0]) in chosen]
+        most = MAX_WHOLE if facet == asked.whole else MAX_FACET
+        listed = [pair for at, pair in enumerate(values) if at < most or str(pair[0]) in chosen]
         facets.append({"name": facet, "label": LABELS.get(facet, facet), "values": listed, "chosen": chosen,
                        "more": len(values) - len(listed)})  # fmt: skip
     count = one.search.count(filters_of(one, asked))
     notes = one.notes.current()
     marks = {mark: sum(any(each.mark == mark for each in found) for found in notes.values()) for mark in MARKS[:3]}
+    texts = [text for row in rows for text in (row["question"], row["text"], row.get("found"))]
     return render(request, "traces.html", title=f"Traces of {name}", run=name, rows=rows, count=count, facets=facets,
-                  asked=asked, sorts=SORTS, banner=banner(one),
-                  names=(*FACETS, "note"), notes=notes, marks=marks)  # fmt: skip
+                  asked=asked, sorts=SORTS, banner=banner(one), names=(*FACETS, "note"), notes=notes, marks=marks,
+                  words=one.search.words(filters_of(one, asked), texts), saved=read_filters(one.folder))  # fmt: skip
 
 
 @router.get("/runs/{name}/traces/{identity}")
@@ -149,29 +170,25 @@ def trace(request: Request, name: str, identity: Identity, wanted: FilteredTrace
         return RedirectResponse(found if kind == "rationale" else f"/runs/{quote(name)}/records/{found}", 303)
     asked, at = wanted.listed, wanted.at
     before, after = one.search.neighbours(filters_of(one, asked), asked.order, at) if at is not None else (None, None)
+    texts = [view["rationale"]["text"], view["problem"] and view["problem"]["question"]]
     return render(request, "trace.html", title=f"Trace {identity[:10]}", run=name, view=view, asked=asked, at=at,
                   before=before, after=after, banner=banner(one), notes=one.notes.current().get(identity, []),
-                  by=_name(request))  # fmt: skip
+                  by=name_of(request), words=one.search.words(filters_of(one, asked), texts))  # fmt: skip
 
 
 @router.post("/runs/{name}/traces/{identity}/notes")
 async def add_note(request: Request, name: str, identity: Identity) -> Response:
     """Keep what a person says of a trace, and show the trace again."""
     try:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
-    except ValueError:
-        raise StoreError("that is no note: it has too many fields") from None
+        fields = await read_form(request)
     except ClientDisconnect:  # so a body ends that grows beyond its bound
         return Response("the request is too large\n", 413, media_type="text/plain")
     mark, comment, by, back = (fields.get(key, [""])[0] for key in ("mark", "comment", "by", "back"))
-    writer = request.cookies.get(WRITER, "")
-    writer = writer if re.fullmatch("[0-9a-f]{32}", writer) else secrets.token_hex(16)
+    writer = writer_of(request)
     run = library_of(request).run(name)
     await run_in_threadpool(_keep_note, run, identity, mark, comment, by.strip(), hash_text(writer))
-    query = f"?{back}" if re.fullmatch(r"[\w%&=+.,~-]{1,2000}", back) else ""
-    answer = RedirectResponse(f"/runs/{quote(name)}/traces/{identity}{query}#notes", 303)
-    for cookie, value in ((BY, quote(by.strip())), (WRITER, writer)):
-        answer.set_cookie(cookie, value, max_age=365 * 24 * 3600, httponly=True, samesite="strict")
+    answer = go_back(f"/runs/{quote(name)}/traces/{identity}", back, "#notes")
+    sign(answer, {BY: by.strip(), WRITER: writer})
     return answer
 
 
@@ -180,10 +197,6 @@ def _keep_note(one: Run, identity: str, mark: str, comment: str, by: str, writer
         raise StoreError("there is no such trace in this run")
     # A browser sends a line end as two characters.
     write_note(one.folder, identity, mark, comment.replace("\r\n", "\n"), by, writer)
-
-
-def _name(request: Request) -> str:
-    return unquote(request.cookies.get(BY, ""))[:MAX_BY]
 
 
 @router.get("/runs/{name}/traces/{identity}/steps.svg")
@@ -231,7 +244,7 @@ def constitution_page(request: Request, name: str, against: str = Query("", max_
 
 
 @router.get("/api")
-def about(request: Request) -> HTMLResponse:
+def describe_api(request: Request) -> HTMLResponse:
     """The JSON API as a page that loads nothing from elsewhere."""
     paths = request.app.openapi()["paths"]
     return render(request, "api.html", title="JSON API", run=None, paths=paths)

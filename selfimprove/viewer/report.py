@@ -64,7 +64,7 @@ def _examples(environment: Environment, run: Run, figures: Figures) -> list[str]
         for row in run.search.page(filters, sort="newest", limit=EXAMPLES):
             view = trace_view(run, row["id"], figures)
             values: dict[str, Any] = {"view": view, "asked": Asked(), "at": None, "before": None, "after": None,
-                                      "banner": None, "notes": [], "by": ""}  # fmt: skip
+                                      "banner": None, "notes": [], "by": "", "words": []}  # fmt: skip
             page = _main(environment, "trace.html", title="", run=run.name, **values)
             found.append(page.replace("<h1>Trace", f"<h1>{title}: trace", 1))
     return found

@@ -44,19 +44,35 @@ def safe(text: object) -> Markup:
     return Markup("").join(parts)
 
 
-def shown(text: object, limit: int = MAX_TEXT) -> Markup:
-    """A text for HTML, cut where it is too long."""
+def shown(text: object, limit: int = MAX_TEXT, words: Sequence[str] = ()) -> Markup:
+    """A text for HTML, cut where it is too long; `words` are marked in it."""
     plain = "" if text is None else str(text)
     if len(plain) <= limit:
+        return hits(plain, words)
+    return hits(plain[:limit], words) + Markup('<span class="more"> … {} more characters</span>').format(
+        len(plain) - limit
+    )
+
+
+def hits(text: object, words: Sequence[str]) -> Markup:
+    """A text for HTML in which words that were searched for are marked, in capitals or not."""
+    plain = str(text)
+    found = [re.escape(word) for word in sorted(words, key=len, reverse=True) if word]
+    if not found:
         return safe(plain)
-    return safe(plain[:limit]) + Markup('<span class="more"> … {} more characters</span>').format(len(plain) - limit)
+    parts, end = [], 0
+    for match in re.finditer("|".join(found), plain, re.IGNORECASE):
+        parts.append(safe(plain[end : match.start()]))
+        parts.append(Markup('<mark class="hit">{}</mark>').format(safe(match[0])))
+        end = match.end()
+    return Markup("").join([*parts, safe(plain[end:])])
 
 
-def line(text: object, limit: int = 160) -> Markup:
-    """A text on one line, for a cell of a table."""
+def line(text: object, limit: int = 160, words: Sequence[str] = ()) -> Markup:
+    """A text on one line, for a cell of a table; `words` are marked in it."""
     plain = "" if text is None else str(text)
     cut = plain[: limit + 1].replace("\r\n", "\n").replace("\n", " ⏎ ")
-    return safe(cut[:limit]) + (Markup('<span class="more">…</span>') if len(plain) > limit else Markup(""))
+    return hits(cut[:limit], words) + (Markup('<span class="more">…</span>') if len(plain) > limit else Markup(""))
 
 
 def plain(text: object, limit: int = 200) -> str:
@@ -82,17 +98,18 @@ def segments(text: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[st
         yield text[end:], None, 0
 
 
-def marked(text: str, steps: Sequence[Mapping[str, Any]]) -> Markup:
-    """A rationale with each step marked by its outcome, and its reason where the pointer or the keyboard rests."""
+def marked(text: str, steps: Sequence[Mapping[str, Any]], words: Sequence[str] = ()) -> Markup:
+    """A rationale with each step marked by its outcome, and its reason where the pointer or the keyboard rests;
+    `words` that were searched for are marked too."""
     parts = []
     for piece, step, number in segments(text[:MAX_TEXT], steps[:2000]):
         if step is None:
-            parts.append(safe(piece))
+            parts.append(hits(piece, words))
             continue
         outcome = step["outcome"] if step["outcome"] in OUTCOMES else "undecided"
         title = plain(f"step {number}, {outcome}: {step_note(step)}", 400)
         mark = Markup('<mark class="step {}" tabindex="0" title="{}">{}</mark>')
-        parts.append(mark.format(outcome, title, safe(piece)))
+        parts.append(mark.format(outcome, title, hits(piece, words)))
     if len(text) > MAX_TEXT:
         parts.append(Markup('<span class="more"> … {} more characters</span>').format(len(text) - MAX_TEXT))
     return Markup("").join(parts)
