@@ -148,6 +148,34 @@ def panels_chart(panels: Sequence[Line], title: str) -> str:
         return _svg(figure, title)
 
 
+def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]]]], title: str) -> str:
+    """A line for each group of runs over the rounds: the mean, and a band from the lowest to the highest of them."""
+
+    def draw(axes: Any) -> None:
+        shown = [(name, [one for one in runs if len(one) > 1]) for name, runs in groups]
+        shown = [(name, runs) for name, runs in shown if runs][:MAX_LINES]
+        for at, (name, runs) in enumerate(shown):
+            by_round: dict[int, list[float]] = {}
+            for round_, share in (point for one in runs for point in one):
+                by_round.setdefault(round_, []).append(100 * share)
+            rounds = sorted(by_round)
+            means = [sum(by_round[one]) / len(by_round[one]) for one in rounds]
+            label = plain(name, 30) + (f" (mean of {len(runs)})" if len(runs) > 1 else "")
+            color = SERIES[at % 8]
+            axes.plot(rounds, means, color=color, linestyle=DASHES[at // 8], linewidth=1.8, marker="o", markersize=4,
+                      label=label)  # fmt: skip
+            if len(runs) > 1:
+                low, high = ([end(by_round[one]) for one in rounds] for end in (min, max))
+                axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
+        _style(axes, "round", "held-out accuracy, %")
+        axes.set_ylim(0, 103)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if shown:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+    return _draw(title, 9, 3.6, draw)
+
+
 def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> str:
     """Accuracies beside each other as bars from the left, with their intervals."""
 

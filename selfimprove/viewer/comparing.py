@@ -35,6 +35,8 @@ class Compared(BaseModel):
     first: Round = ""
     """A round, `last` or `best`; without it the last one, and of one run beside itself the first one."""
     second: Round = ""
+    run: Annotated[list[Name], Field(max_length=MAX_MORE + 2)] = []
+    """Runs that were chosen in the list: the first two, and further ones."""
     more: Annotated[list[Name], Field(max_length=MAX_MORE)] = []
     """Further runs, whose best and last accuracy stands in the table."""
     kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")] = "differ"
@@ -45,7 +47,7 @@ class Compared(BaseModel):
 
     def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
         """The address's parameters, some of them changed."""
-        values = {**self.model_dump(exclude={"offset"}), **changes}
+        values = {**self.model_dump(exclude={"offset", "run"}), **changes}
         plain = Compared().model_dump()
         return [(name, one) for name, value in values.items() if value != plain[name]
                 for one in (value if isinstance(value, list) else [value])]  # fmt: skip
@@ -104,6 +106,9 @@ def compare(request: Request, asked: Annotated[Compared, Query()]) -> HTMLRespon
 
 def _complete(library: Library, asked: Compared) -> Compared:
     """What is asked for, with the other side where only one is named: its control, or the run itself from its start."""
+    if asked.run:
+        first, second, *more = [*asked.run, ""]
+        asked = asked.model_copy(update={"a": first, "b": second, "more": [*filter(None, more)], "run": []})
     if not asked.a or asked.b:
         return asked if asked.first or asked.a != asked.b else asked.model_copy(update={"first": "0"})
     control = find_control(library, asked.a)

@@ -15,7 +15,7 @@ from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Evaluation, Promotion
+from selfimprove.records import Evaluation, Promotion, hash_text
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
@@ -232,6 +232,11 @@ class Library:
             kept = (state, read_figures(folder))
             self._figures[name] = kept
         return kept[1]
+
+    def stamp(self, name: str) -> str:
+        """What changes whenever a run's figures do."""
+        self.figures(name)
+        return hash_text(repr(self._figures[name][0]))
 
 
 def _fingerprint(folder: RunFolder) -> Any:

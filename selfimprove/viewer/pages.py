@@ -9,15 +9,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.requests import ClientDisconnect
 
-from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
-from selfimprove.store.labels import read_filters
+from selfimprove.store.labels import read_filters, read_labels
 from selfimprove.store.made_from import read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
+from selfimprove.viewer.caching import image_of
 from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Asked, Filtered, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Accuracy, Figures, Library, Run
@@ -41,18 +42,6 @@ def banner(run: Run, problems: Mapping[str, str] | None = None) -> dict[str, Any
     return {"pending": list(run.index.pending), "broken": broken, "error": run.error}
 
 
-@router.get("/")
-def runs(request: Request) -> HTMLResponse:
-    library = library_of(request)
-    rows = []
-    for name in library.folders():
-        try:
-            rows.append({"name": name, "figures": library.figures(name), "error": ""})
-        except SelfImproveError as error:
-            rows.append({"name": name, "figures": None, "error": str(error)})
-    return render(request, "runs.html", title="Runs", run=None, runs=rows, folder=str(library.path))
-
-
 @router.get("/favicon.ico")
 def icon() -> RedirectResponse:
     """What a browser asks for by itself where it shows a chart or an answer in JSON."""
@@ -69,7 +58,7 @@ def run(
     asked = {} if against is None else {"against": against}
     others = [each for each in library.folders() if each != name]
     return render(request, "run.html", **run_values(library, one, graph, control), others=others, asked=asked,
-                  drawn=graph)  # fmt: skip
+                  drawn=graph, labels=read_labels(one.folder))  # fmt: skip
 
 
 def run_values(library: Library, one: Run, graph: int | None, control: Control | None) -> dict[str, Any]:
@@ -126,16 +115,16 @@ def chart(
 ) -> Response:  # fmt: skip
     library, one = library_of(request), run_of(request, name)
     control = choose_control(library, name, against)
-    return _image(drawings.draw(chart, one, library.figures(name), graph, control))
+    figures = library.figures(name)
+    key = (name, chart, graph if chart == "stages" else 0, one.index.generation, library.stamp(name),
+           control and (control.name, library.stamp(control.name)))  # fmt: skip
+    return image_of(request, key, lambda: drawings.draw(chart, one, figures, graph, control))
 
 
 @router.get("/charts/spark/{name}.svg")
 def spark(request: Request, name: str) -> Response:
-    return _image(drawings.spark_of(library_of(request).figures(name)))
-
-
-def _image(svg: str) -> Response:
-    return Response(svg, media_type="image/svg+xml", headers={"cache-control": "no-cache"})
+    figures = library_of(request).figures(name)
+    return image_of(request, ("spark", *(one.share for one in figures.rounds)), lambda: drawings.spark_of(figures))
 
 
 @router.get("/runs/{name}/traces")
@@ -201,8 +190,9 @@ def _keep_note(one: Run, identity: str, mark: str, comment: str, by: str, writer
 
 @router.get("/runs/{name}/traces/{identity}/steps.svg")
 def steps(request: Request, name: str, identity: Identity) -> Response:
-    view = trace_view(run_of(request, name), identity, library_of(request).figures(name))
-    return _image(drawings.step_graph(view))
+    one = run_of(request, name)
+    view = trace_view(one, identity, library_of(request).figures(name))
+    return image_of(request, (name, identity, one.index.generation), lambda: drawings.step_graph(view))
 
 
 @router.get("/runs/{name}/problems/{identity}")

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from jinja2 import Environment
 
 from selfimprove.store import RunFolder
+from selfimprove.store.labels import Labels
 from selfimprove.store.parts import write_text
 from selfimprove.store.search import Filters
 from selfimprove.viewer import constitution, drawings
@@ -44,7 +45,13 @@ def write_report(folder: RunFolder, out: Path, cache: Path | None = None, agains
     run = library.run(name)
     run.index.refresh(force=True)
     environment = make_environment()
-    values: dict[str, Any] = {**run_values(library, run, None, control), "others": [], "asked": {}, "drawn": None}
+    values: dict[str, Any] = {
+        **run_values(library, run, None, control),
+        "others": [],
+        "asked": {},
+        "drawn": None,
+        "labels": Labels(),
+    }
     pages = [_main(environment, "run.html", **values)]
     if (view := constitution.read(run, None)) is not None:
         shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None, "versions": []}
