@@ -1,7 +1,7 @@
 """Filtered traces as files, a batch at a time."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from selfimprove.store.index import Index
 from selfimprove.store.index_tables import MAX_SEARCHED
 from selfimprove.store.lookup import Records
+from selfimprove.store.notes import Note
 from selfimprove.store.parts import write_atomically
 from selfimprove.store.search import Filters, Search
 
@@ -25,14 +26,30 @@ SCHEMA = pa.schema(
             (name, pa.string())
             for name in ("outcome", "reasoning", "reason", "kept", "decision", "trained", "principle")
         ),
-        *((name, pa.string()) for name in ("disputed", "answer", "finish", "verdict", "text")),
+        *(
+            (name, pa.string())
+            for name in ("disputed", "answer", "finish", "cause", "step_text", "step_reason", "verdict", "text")
+        ),
         ("logprob", pa.float64()),
     ]
 )
+NOTED = [
+    pa.field("prompt", pa.string()),
+    pa.field("notes", pa.list_(pa.struct([(name, pa.string()) for name in ("mark", "comment", "by", "at")]))),
+]
+"""The columns that a run with notes has more: the exact prompt of a trace with notes, and what people say of it."""
+Noted = Mapping[str, Sequence[Note]]
 
 
-def export_rows(index: Index, filters: Filters, *, batch: int = 500) -> Iterator[list[dict[str, Any]]]:
-    """Filtered traces with their whole text, in the columns of SCHEMA, some at a time."""
+def schema_of(noted: Noted | None) -> pa.Schema:
+    return pa.schema([*SCHEMA, *NOTED]) if noted else SCHEMA
+
+
+def export_rows(
+    index: Index, filters: Filters, *, batch: int = 500, noted: Noted | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Filtered traces with their whole text, in the columns of SCHEMA and with notes in those of NOTED, some at a time;
+    `noted` holds the notes of each trace that has any."""
     records = Records(index)
     for rows in Search(index).export(filters, batch=batch):
         ready: list[dict[str, Any]] = []
@@ -41,6 +58,8 @@ def export_rows(index: Index, filters: Filters, *, batch: int = 500) -> Iterator
                 whole = records.record(row["id"], "rationale")
                 row["text"] = whole["text"] if whole else row["text"]
             ready.append({name: row.get(name) for name in SCHEMA.names})
+            if noted:
+                ready[-1] |= _notes(records, row["id"], noted.get(row["id"], ()))
             if len(row["text"] or "") >= MAX_SEARCHED:
                 yield ready
                 ready = []
@@ -48,9 +67,15 @@ def export_rows(index: Index, filters: Filters, *, batch: int = 500) -> Iterator
             yield ready
 
 
-def jsonl_lines(index: Index, filters: Filters) -> Iterator[bytes]:
+def _notes(records: Records, identity: str, notes: Sequence[Note]) -> dict[str, Any]:
+    whole = records.record(identity, "rationale") if notes else None
+    shown = [{"mark": one.mark, "comment": one.comment, "by": one.by, "at": one.at} for one in notes]
+    return {"prompt": whole and whole["prompt"], "notes": shown}
+
+
+def jsonl_lines(index: Index, filters: Filters, noted: Noted | None = None) -> Iterator[bytes]:
     """Filtered traces as JSON lines in ASCII, so that nothing in them can steer a terminal."""
-    for rows in export_rows(index, filters):
+    for rows in export_rows(index, filters, noted=noted):
         yield "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
@@ -65,8 +90,9 @@ def write_rows(path: Path, rows: Iterable[dict[str, str]], names: Sequence[str])
     return int(table.num_rows)
 
 
-def write_parquet(index: Index, filters: Filters, file: IO[bytes]) -> None:
+def write_parquet(index: Index, filters: Filters, file: IO[bytes], noted: Noted | None = None) -> None:
     """Write filtered traces to an open file."""
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for rows in export_rows(index, filters):
-            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    schema = schema_of(noted)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for rows in export_rows(index, filters, noted=noted):
+            writer.write_table(pa.Table.from_pylist(rows, schema))

@@ -1,8 +1,11 @@
 """What people say of traces: a small file a note beside the run, so that nobody's is lost when two write at once."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
@@ -112,6 +115,47 @@ def _read(path: Path) -> Note | None:
         return note if note.parents and path.name == f"note-{note.id}.json" else None
     except (OSError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two people agree on the traces that both marked; Cohen's kappa (1960) is None where it has no value."""
+
+    people: tuple[str, str]
+    both: int
+    same: int
+    kappa: float | None
+    differ: tuple[str, ...]
+    """The traces that they mark otherwise."""
+
+
+def name_person(note: Note) -> str:
+    """A person as one is shown to others."""
+    return note.by or f"no name ({note.writer[:6] or note.id[:6]})"
+
+
+def find_agreements(notes: Notes) -> list[Agreement]:
+    """Each pair of people that marked a trace in common."""
+    marks: dict[str, dict[str, str]] = {}
+    for trace, found in notes.current().items():
+        for note in found:
+            marks.setdefault(name_person(note), {})[trace] = note.mark
+    pairs = []
+    for one, other in combinations(sorted(marks), 2):
+        shared = sorted(marks[one].keys() & marks[other].keys())
+        if shared:
+            seen = [(marks[one][trace], marks[other][trace]) for trace in shared]
+            differ = tuple(trace for trace, (a, b) in zip(shared, seen, strict=True) if a != b)
+            pairs.append(Agreement((one, other), len(shared), len(shared) - len(differ), _kappa(seen), differ))
+    return pairs
+
+
+def _kappa(seen: Sequence[tuple[str, str]]) -> float | None:
+    """Agreement above that by chance, given how often each uses which mark."""
+    n, same = len(seen), sum(a == b for a, b in seen)
+    one, other = Counter(a for a, _ in seen), Counter(b for _, b in seen)
+    chance = sum(one[mark] * other[mark] for mark in one) / n**2
+    return (same / n - chance) / (1 - chance) if chance < 1 else None
 
 
 PAIRS = ("prompt", "chosen", "rejected", "problem", "chosen_id", "rejected_id")

@@ -77,6 +77,14 @@ class Search:
         rows = self._fill(self._places(filters, sort, limit, offset))
         return self._quote(rows, filters) if filters.text else rows
 
+    def ids(self, filters: Filters, *, sort: str = "order", limit: int = 200, offset: int = 0) -> list[str]:
+        """The ids of traces in the filtered, sorted list."""
+        places = self._places(filters, sort, limit, offset)
+        listed = ", ".join(map(str, places)) or "NULL"
+        rows = self.index.rows(f"SELECT seq, id FROM trace WHERE seq IN ({listed})")
+        by_place = {row["seq"]: row["id"] for row in rows}
+        return [by_place[place] for place in places if place in by_place]
+
     def _places(self, filters: Filters, sort: str, limit: int, offset: int) -> list[int]:
         table, where, values = self._source(filters)
         order = SORTS.get(sort, SORTS["order"])

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from selfimprove.errors import SelfImproveError, StoreError
-from selfimprove.viewer import api, comparing, documents, exports, failing, live, overview, pages, text
+from selfimprove.viewer import api, comparing, documents, exports, failing, live, marking, overview, pages, text
 from selfimprove.viewer.caching import Kept
 from selfimprove.viewer.library import PATIENCE, Library
 from selfimprove.viewer.security import Guard, allowed_hosts
@@ -38,6 +38,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(documents.router)
     app.include_router(comparing.router)
     app.include_router(failing.router)
+    app.include_router(marking.router)
     app.include_router(overview.router)
     app.include_router(pages.router)
     app.add_exception_handler(SelfImproveError, _explain)

@@ -29,10 +29,10 @@ LINES, PARQUET = "application/x-ndjson", "application/vnd.apache.parquet"
 
 @router.get("/runs/{name}/traces.jsonl", response_class=StreamingResponse, responses=_answers(LINES))
 def jsonl(request: Request, name: str, asked: Filtered) -> StreamingResponse:
-    """All traces that pass the filters, a JSON object a line."""
+    """All traces that pass the filters, a JSON object a line; where people made notes, with those and the prompts."""
     run = run_of(request, name)
     run.search.count(filters_of(run, asked))  # what cannot be searched for is said before the download begins
-    return _download(jsonl_lines(run.index, filters_of(run, asked)), "traces.jsonl", LINES)
+    return _download(jsonl_lines(run.index, filters_of(run, asked), run.notes.current()), "traces.jsonl", LINES)
 
 
 @router.get("/runs/{name}/traces.parquet", response_class=StreamingResponse, responses=_answers(PARQUET))
@@ -41,7 +41,7 @@ def parquet(request: Request, name: str, asked: Filtered) -> StreamingResponse:
     run = run_of(request, name)
     file = tempfile.TemporaryFile()  # noqa: SIM115  closed by the answer that it is read for
     try:
-        write_parquet(run.index, filters_of(run, asked), file)
+        write_parquet(run.index, filters_of(run, asked), file, run.notes.current())
     except BaseException:
         file.close()
         raise

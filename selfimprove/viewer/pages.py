@@ -146,7 +146,8 @@ def traces(request: Request, name: str, asked: Filtered) -> HTMLResponse:
     texts = [text for row in rows for text in (row["question"], row["text"], row.get("found"))]
     return render(request, "traces.html", title=f"Traces of {name}", run=name, rows=rows, count=count, facets=facets,
                   asked=asked, sorts=SORTS, banner=banner(one), names=(*FACETS, "note"), notes=notes, marks=marks,
-                  words=one.search.words(filters_of(one, asked), texts), saved=read_filters(one.folder))  # fmt: skip
+                  words=one.search.words(filters_of(one, asked), texts), saved=read_filters(one.folder),
+                  by=name_of(request))  # fmt: skip
 
 
 @router.get("/runs/{name}/traces/{identity}")

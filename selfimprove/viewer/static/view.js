@@ -39,6 +39,18 @@ document.addEventListener("keydown", (event) => {
       field.focus();
       field.select();
     }
+  } else if (event.key >= "1" && event.key <= "5") {
+    const button = document.querySelector(`[data-press="${event.key}"]`);
+    if (button) button.click();
+  } else if (event.key === "x") {
+    const box = document.querySelector("[data-row].selected input[type=checkbox]");
+    if (box) box.checked = !box.checked;
+  } else if (event.key === "m") {
+    const link = document.querySelector('a[href*="/mark?"]');
+    if (link) location.href = link.href;
+  } else if (event.key === "t") {
+    const link = document.querySelector('header a[href$="/traces"]');
+    if (link) location.href = link.href;
   } else if (event.key === "d") {
     const all = [...document.querySelectorAll("details.diffed")];
     const open = all.some((one) => !one.open);
