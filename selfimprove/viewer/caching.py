@@ -1,5 +1,6 @@
 """Charts drawn once: kept by what they show, and told apart by a browser that has them already."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -7,9 +8,9 @@ from collections.abc import Callable, Hashable
 from fastapi import Request
 from fastapi.responses import Response
 
-from selfimprove.records import hash_text
+from selfimprove.viewer import charts
 
-MAX_KEPT = 32 << 20  # characters of all kept charts
+MAX_KEPT = 32 << 20  # bytes of all kept charts
 
 
 class Kept:
@@ -17,32 +18,45 @@ class Kept:
 
     def __init__(self, most: int = MAX_KEPT) -> None:
         self.most, self.drawn = most, 0
-        self._charts: OrderedDict[Hashable, str] = OrderedDict()
+        self._charts: OrderedDict[Hashable, bytes] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, draw: Callable[[], str]) -> str:
+    def get(self, key: Hashable, draw: Callable[[], str | bytes]) -> bytes:
         """A chart; drawn where it is not kept. Two who ask for it at once may both draw it."""
         with self._lock:
             if key in self._charts:
                 self._charts.move_to_end(key)
                 return self._charts[key]
-        chart = draw()
+        drawn = draw()
+        chart = drawn.encode() if isinstance(drawn, str) else drawn
         with self._lock:
             self.drawn += 1
-            self._size += len(chart) - len(self._charts.pop(key, ""))
+            self._size += len(chart) - len(self._charts.pop(key, b""))
             self._charts[key] = chart
             while self._size > self.most and len(self._charts) > 1:
                 self._size -= len(self._charts.popitem(last=False)[1])
         return chart
 
 
-def image_of(request: Request, key: Hashable, draw: Callable[[], str]) -> Response:
+def image_of(
+    request: Request, key: Hashable, draw: Callable[[], str | bytes], form: charts.Form | None = None
+) -> Response:
     """A chart as an image; nothing but its tag where the browser has it already."""
     kept: Kept = request.app.state.charts
-    svg = kept.get(key, draw)
+    form = form or charts.Form()
+
+    def make() -> str | bytes:
+        before = charts.FORM.set(form)
+        try:
+            return draw()
+        finally:
+            charts.FORM.reset(before)
+
+    image = kept.get((key, form), make)
     # No-cache is: keep it, and ask whether it is still the same.
-    headers = {"cache-control": "no-cache", "etag": f'"{hash_text(svg)}"'}
+    headers = {"cache-control": "no-cache", "etag": f'"{hashlib.sha256(image).hexdigest()[:20]}"'}
     if headers["etag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(svg, media_type="image/svg+xml", headers=headers)
+    kind = "image/svg+xml" if form.kind == "svg" else "image/png"
+    return Response(image, media_type=kind, headers=headers)

@@ -4,7 +4,9 @@ import io
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from selfimprove.records.lineage import arrange
 from selfimprove.viewer.text import plain
@@ -39,7 +41,25 @@ CENTERED = {"ha": "center", "va": "center"}
 BOX = {"boxstyle": "round,pad=0.45", "facecolor": PAPER}
 NOTE = {"boxstyle": "round,pad=0.1", "facecolor": PAPER, "edgecolor": "none"}
 ARROW = {"arrowstyle": "-|>", "color": FAINT, "shrinkA": 26, "shrinkB": 30, "linewidth": 1.2}
+LEGEND = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 LOCK = threading.Lock()  # matplotlib's settings are of the whole process
+
+
+@dataclass(frozen=True)
+class Form:
+    """How charts are made: as SVG, whose colours follow the page, or as PNG on white; narrow ones fit a phone."""
+
+    kind: Literal["svg", "png"] = "svg"
+    narrow: bool = False
+
+    @property
+    def width(self) -> float:
+        """The width of a chart in inches."""
+        return 4.6 if self.narrow else 8.0
+
+
+USUAL = Form()
+FORM: ContextVar[Form] = ContextVar("FORM", default=USUAL)
 Line = tuple[str, Sequence[float], Sequence[float]]
 
 
@@ -51,6 +71,36 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def _finish(figure: Any, title: str) -> str | bytes:
+    """The figure in the form that is asked for."""
+    if FORM.get().kind == "svg":
+        return _svg(figure, title)
+    _paint(figure)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None, "Title": plain(title)})
+    return out.getvalue()
+
+
+def _paint(figure: Any) -> None:
+    """Give everything that is drawn its colour on a light page."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    def paint(color: Any) -> Any:
+        try:
+            shown = to_rgba(color)
+        except ValueError:  # a list of colours, or none
+            return [paint(one) for one in color] if len(color) and not isinstance(color, str) else color
+        day = PALETTE.get(to_hex(shown))
+        return to_rgba(day[0], shown[3]) if day else shown
+
+    texts = [one for one in figure.findobj() if hasattr(one, "get_bbox_patch")]
+    apart = [part for one in texts for part in (one.get_bbox_patch(), getattr(one, "arrow_patch", None)) if part]
+    for artist in [*figure.findobj(), *apart]:
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            if hasattr(artist, f"get_{name}") and hasattr(artist, f"set_{name}"):
+                getattr(artist, f"set_{name}")(paint(getattr(artist, f"get_{name}")()))
 
 
 def _svg(figure: Any, title: str) -> str:
@@ -72,16 +122,16 @@ def _svg(figure: Any, title: str) -> str:
     return re.sub(r"<!DOCTYPE[^>]*>", "", text[:end] + style + text[end:])
 
 
-def _draw(title: str, width: float, height: float, draw: Any) -> str:
+def _draw(title: str, width: float, height: float, draw: Any) -> str | bytes:
     import matplotlib
 
     with LOCK, matplotlib.rc_context(SETTINGS):
         figure, axes = _figure(width, height)
         draw(axes)
-        return _svg(figure, title)
+        return _finish(figure, title)
 
 
-def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]], title: str) -> str:
+def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]], title: str) -> str | bytes:
     """Accuracy per round as points with their intervals; a line for each name."""
 
     def draw(axes: Any) -> None:
@@ -97,12 +147,14 @@ def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]
         axes.set_ylim(0, 103)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+            _legend(axes)
 
-    return _draw(title, 8, 3.4, draw)
+    return _draw(title, FORM.get().width, 3.4, draw)
 
 
-def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False, shares: bool = False) -> str:
+def lines_chart(
+    lines: Sequence[Line], title: str, x: str, y: str, *, log: bool = False, shares: bool = False
+) -> str | bytes:
     """Lines over a common axis, such as losses over steps; `shares` are shown from 0 on."""
 
     def draw(axes: Any) -> None:
@@ -119,36 +171,37 @@ def lines_chart(lines: Sequence[Line], title: str, x: str, y: str, *, log: bool 
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(lambda value, _: "")
         if len(lines) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+            _legend(axes)
 
-    return _draw(title, 8, 3.2, draw)
+    return _draw(title, FORM.get().width, 3.2, draw)
 
 
-def panels_chart(panels: Sequence[Line], title: str) -> str:
+def panels_chart(panels: Sequence[Line], title: str) -> str | bytes:
     """Small charts beside each other, each of one line over the rounds and with its own scale."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    rows = max(1, -(-len(panels) // PANELS))
+    beside = 2 if FORM.get().narrow else PANELS
+    rows = max(1, -(-len(panels) // beside))
     with LOCK, matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(8, 2.0 * rows), layout="constrained")
+        figure = Figure(figsize=(FORM.get().width, 2.0 * rows), layout="constrained")
         figure.patch.set_alpha(0)
         for at, (name, xs, ys) in enumerate(panels):
-            axes: Any = figure.add_subplot(rows, PANELS, at + 1)
+            axes: Any = figure.add_subplot(rows, beside, at + 1)
             axes.patch.set_alpha(0)
             axes.plot(xs, ys, color=SERIES[at % 8], linewidth=1.6, marker="o", markersize=4)
             axes.set_title(plain(name, 40), fontsize=9.5)
-            _style(axes, "round" if at + PANELS >= len(panels) else "", "")
+            _style(axes, "round" if at + beside >= len(panels) else "", "")
             axes.tick_params(labelsize=8.5)
             axes.ticklabel_format(axis="y", useOffset=False)
             axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
             axes.yaxis.get_major_locator().set_params(nbins=5)
             if ys and min(ys) >= 0:
                 axes.set_ylim(0, 1.12 * max(ys) or 1)
-        return _svg(figure, title)
+        return _finish(figure, title)
 
 
-def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]]]], title: str) -> str:
+def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]]]], title: str) -> str | bytes:
     """A line for each group of runs over the rounds: the mean, and a band from the lowest to the highest of them."""
 
     def draw(axes: Any) -> None:
@@ -171,12 +224,12 @@ def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]
         axes.set_ylim(0, 103)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if shown:
-            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+            _legend(axes)
 
-    return _draw(title, 9, 3.6, draw)
+    return _draw(title, FORM.get().width, 3.6, draw)
 
 
-def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> str:
+def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> str | bytes:
     """Accuracies beside each other as bars from the left, with their intervals."""
 
     def draw(axes: Any) -> None:
@@ -191,10 +244,10 @@ def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> s
         axes.grid(visible=False, axis="y")
         axes.grid(axis="x", linewidth=0.7)
 
-    return _draw(title, 8, 1.2 + 0.3 * len(bars), draw)
+    return _draw(title, FORM.get().width, 1.2 + 0.3 * len(bars), draw)
 
 
-def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str:
+def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], title: str) -> str | bytes:
     """Bars beside each other for each round: how many rationales came how far."""
 
     def draw(axes: Any) -> None:
@@ -207,12 +260,12 @@ def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], tit
             axes.set_xticks(list(rounds))
         else:
             axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        _legend(axes)
 
-    return _draw(title, 8, 3.2, draw)
+    return _draw(title, FORM.get().width, 3.2, draw)
 
 
-def spark(values: Sequence[float]) -> str:
+def spark(values: Sequence[float]) -> str | bytes:
     """A small line without axes, from 0 to 1."""
 
     def draw(axes: Any) -> None:
@@ -231,7 +284,7 @@ def graph_chart(
     title: str,
     *,
     colors: Mapping[Any, int] | None = None,
-) -> str:
+) -> str | bytes:
     """A graph as boxes in layers from left to right; labels may have several lines."""
     places = arrange(list(nodes), list(edges))
     columns = 1 + max((x for x, _ in places.values()), default=0)
@@ -255,6 +308,14 @@ def graph_chart(
                 axes.text(*place, plain(label, 20), **CENTERED, fontsize=7.5, zorder=2, bbox=NOTE)
 
     return _draw(title, max(4.0, 1.75 * columns), max(1.4, 0.95 * rows + 0.5), draw)
+
+
+def _legend(axes: Any) -> None:
+    """The names of the lines beside the chart, or below a narrow one."""
+    if FORM.get().narrow:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)
+    else:
+        axes.legend(**LEGEND)
 
 
 def _style(axes: Any, x: str, y: str) -> None:

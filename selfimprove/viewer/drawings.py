@@ -117,7 +117,7 @@ def signs(
     return [(name, [at for at, _ in found], [value for _, value in found]) for name, found in known.items() if found]
 
 
-def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | None = None) -> str:
+def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | None = None) -> str | bytes:
     """A chart as SVG; raises StoreError where there is none of that name."""
     if chart == "accuracy":
         lines = {"all held-out problems": [(one.round, one.share, *one.interval) for one in figures.rounds]}
@@ -183,7 +183,7 @@ def _wide(lines: Sequence[charts.Line]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > 20 * min(values)
 
 
-def spark_of(figures: Figures) -> str:
+def spark_of(figures: Figures) -> str | bytes:
     return charts.spark([one.share for one in figures.rounds] or [0.0])
 
 
@@ -211,7 +211,7 @@ def stage_flow(run: Run, figures: Figures, round_: int) -> dict[str, Any]:
     return {"round": round_, "nodes": list(nodes), "edges": totals, "manifests": manifests}
 
 
-def stage_graph(flow: dict[str, Any]) -> str:
+def stage_graph(flow: dict[str, Any]) -> str | bytes:
     """A round's stages as boxes with time and tokens; what comes from other rounds is drawn in another colour."""
     labels, colors = {}, {}
     for node in flow["nodes"]:
@@ -229,7 +229,7 @@ def stage_graph(flow: dict[str, Any]) -> str:
     return charts.graph_chart(labels, edges, f"Stages of round {flow['round']}", colors=colors)
 
 
-def step_graph(view: dict[str, Any]) -> str:
+def step_graph(view: dict[str, Any]) -> str | bytes:
     """The steps of a rationale and which takes whose result."""
     steps = (view["verdict"] or {}).get("steps") or []
     if not steps:

@@ -34,10 +34,11 @@ def queue(request: Request, name: str, wanted: FilteredTrace) -> HTMLResponse:
     at, identity = find_next(one, asked, mine, wanted.at or 0)
     filters = filters_of(one, asked)
     view = trace_view(one, identity, library_of(request).figures(name)) if identity else None
-    texts = [view["rationale"]["text"], view["problem"] and view["problem"]["question"]] if view else []
+    problem = view and view["problem"]
+    texts = [view["rationale"]["text"], problem and problem["question"]] if view else []
     done = one.search.count(replace(filters, ids=_both(filters.ids, mine))) if mine else 0
-    return render(request, "mark.html", title=f"Mark traces of {name}", run=name, asked=asked, view=view, at=at, back=wanted.at or 0,
-                  count=one.search.count(filters), done=done, keys=KEYS, by=name_of(request),
+    return render(request, "mark.html", title=f"Mark traces of {name}", run=name, asked=asked, view=view, at=at,
+                  back=wanted.at or 0, count=one.search.count(filters), done=done, keys=KEYS, by=name_of(request),
                   words=one.search.words(filters, texts))  # fmt: skip
 
 

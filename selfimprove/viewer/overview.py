@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -18,6 +18,7 @@ from selfimprove.recipe.changes import show_value
 from selfimprove.store.labels import Labels, read_labels, split_tags, write_labels
 from selfimprove.viewer import charts
 from selfimprove.viewer.caching import image_of
+from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.forms import library_of
 from selfimprove.viewer.library import Accuracy, Figures, Library
 from selfimprove.viewer.posting import go_back, read_form
@@ -49,6 +50,8 @@ class AskedRuns(BaseModel):
     apart: bool = False
     """Whether runs of one recipe that differ in their seeds are rows of their own."""
     hidden: bool = False
+    narrow: bool = False
+    """Whether the chart has to fit a phone."""
 
     @property
     def columns(self) -> list[str]:
@@ -208,14 +211,19 @@ def runs(request: Request, asked: Annotated[AskedRuns, Query()]) -> HTMLResponse
                   tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn))  # fmt: skip
 
 
-@router.get("/charts/runs.svg")
-def overlay(request: Request, asked: Annotated[AskedRuns, Query()]) -> Response:
+@router.get("/charts/runs.{kind}")
+def overlay(request: Request, kind: Literal["svg", "png", "csv"], asked: Annotated[AskedRuns, Query()]) -> Response:
     """The accuracy of all runs that are listed, those of one recipe as their mean with the band of their seeds."""
-    library = library_of(request)
-    rows, _ = list_rows(library, asked)
-    state = [(row.name, [[(one.round, one.share) for one in each.figures.rounds] for each in row.members or [row]
-                         if each.figures]) for row in rows]  # fmt: skip
-    return image_of(request, ("runs", str(state)), lambda: charts.bands_chart(state, "Held-out accuracy of runs"))
+    rows, _ = list_rows(library_of(request), asked)
+    members = [(row.name, [(each.name, each.figures.rounds) for each in row.members or [row] if each.figures])
+               for row in rows]  # fmt: skip
+    if kind == "csv":
+        found = [(group, name, one.round, one.share, *one.interval)
+                 for group, mine in members for name, rounds in mine for one in rounds]  # fmt: skip
+        return csv_of("runs", (("group", "run", "round", "accuracy", "low", "high"), [*found]))
+    lines = [(group, [[(one.round, one.share) for one in rounds] for _, rounds in mine]) for group, mine in members]
+    title, form = "Held-out accuracy of runs", charts.Form(kind, asked.narrow)
+    return image_of(request, ("runs", str(lines)), lambda: charts.bands_chart(lines, title), form)
 
 
 @router.post("/runs/{name}/labels")

@@ -1,7 +1,7 @@
 """The pages, each with an address that can be sent to a colleague."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
@@ -19,6 +19,8 @@ from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
 from selfimprove.viewer.caching import image_of
+from selfimprove.viewer.chart_tables import csv_of, table_of
+from selfimprove.viewer.charts import Form
 from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Asked, Filtered, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Accuracy, Figures, Library, Run
@@ -108,17 +110,20 @@ def family_table(figures: Figures) -> dict[str, Any]:
     return {"rounds": shown, "rows": sorted(rows.items())}
 
 
-@router.get("/runs/{name}/charts/{chart}.svg")
+@router.get("/runs/{name}/charts/{chart}.{kind}")
 def chart(
-    request: Request, name: str, chart: str, graph: int = Query(0, ge=0, le=10_000),
-    against: str = Query("", max_length=300),
+    request: Request, name: str, chart: str, kind: Literal["svg", "png", "csv"], narrow: bool = False,
+    graph: int = Query(0, ge=0, le=10_000), against: str = Query("", max_length=300),
 ) -> Response:  # fmt: skip
+    """A chart as an image, or the figures that it shows."""
     library, one = library_of(request), run_of(request, name)
     control = choose_control(library, name, against)
     figures = library.figures(name)
+    if kind == "csv":
+        return csv_of(f"{name}-{chart}", table_of(chart, one, figures, graph, control))
     key = (name, chart, graph if chart == "stages" else 0, one.index.generation, library.stamp(name),
            control and (control.name, library.stamp(control.name)))  # fmt: skip
-    return image_of(request, key, lambda: drawings.draw(chart, one, figures, graph, control))
+    return image_of(request, key, lambda: drawings.draw(chart, one, figures, graph, control), Form(kind, narrow))
 
 
 @router.get("/charts/spark/{name}.svg")

@@ -90,8 +90,10 @@ def _with_charts(body: str, library: Library, run: Run, control: Control | None)
     def embed(match: re.Match[str]) -> str:
         graph = re.search(r"graph=(\d+)", match[2] or "")
         svg = drawings.draw(unquote(match[1]), run, figures, int(graph[1]) if graph else 0, control)
-        return f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"'
+        image = svg.encode() if isinstance(svg, str) else svg
+        return f'src="data:image/svg+xml;base64,{base64.b64encode(image).decode()}"'
 
+    body = re.sub(r'<source [^>]*>|<p class="downloads">.*?</p>', "", body)
     body = re.sub(r'src="/runs/[^"/]+/charts/([^"/]+?)\.svg(\?[^"]*)?"', embed, body)
     # A graph of steps is drawn when it is looked at; here it is left out, the table of steps says the same.
     return re.sub(r'<figure class="chart"><img loading="lazy"[^>]*></figure>', "", body)
