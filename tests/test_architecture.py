@@ -121,6 +121,7 @@ HOMES = {
     "jinja2": {"viewer", "prompting.chat_worker"},  # the second is a process of its own, which nothing imports
     "markupsafe": {"viewer"},
     "markdown_it": {"viewer"},
+    "latex2mathml": {"viewer"},
     "setuptools": {"shipping.build_wheel"},
     "uvicorn": {"viewer"},
     "matplotlib": {"viewer"},

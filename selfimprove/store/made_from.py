@@ -86,6 +86,15 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
     )  # fmt: skip
 
 
+def read_beside(index: Index, problem: str, round_: int, limit: int = 60) -> list[dict[str, Any]]:
+    """A problem's traces of a round with their texts, the model's own samples first."""
+    return index.rows(
+        "SELECT id, stage, origin, sample, outcome, reasoning, answer, kept, trained, step_text, step_reason, "
+        f"text[:20000] AS text FROM trace WHERE problem_key = {key_of(problem)} AND problem = ? AND round = ? "
+        f"ORDER BY origin <> 'sampled', stage, origin, sample, id LIMIT {int(limit)}", problem, round_,
+    )  # fmt: skip
+
+
 def read_families(index: Index, traces: Iterable[str]) -> dict[str, Family]:
     """The task, the level and the group of each trace's problem."""
     rows = index.rows(f'SELECT id, task, level, "group" FROM trace WHERE key IN ({keys_of(traces)})')

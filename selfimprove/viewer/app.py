@@ -12,7 +12,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from selfimprove.errors import SelfImproveError, StoreError
-from selfimprove.viewer import api, comparing, documents, exports, failing, live, marking, overview, pages, text
+from selfimprove.viewer import (
+    api,
+    comparing,
+    documents,
+    exports,
+    failing,
+    live,
+    marking,
+    overview,
+    pages,
+    reading,
+    text,
+)
 from selfimprove.viewer.caching import Kept
 from selfimprove.viewer.library import PATIENCE, Library
 from selfimprove.viewer.security import Guard, allowed_hosts
@@ -55,11 +67,11 @@ def make_environment() -> Environment:
     )  # fmt: skip
     environment.filters.update(
         exact=text.exact, shown=text.shown, line=text.line, plain=text.plain, marked=text.marked, hits=text.hits,
-        note=text.step_note, percent=percent, seconds=seconds, number=number,
+        prose=reading.prose, signs=reading.signs, note=text.step_note, percent=percent, seconds=seconds, number=number,
         pretty=lambda value: json.dumps(value, indent=1, default=str),
         query=lambda pairs: urlencode(pairs, doseq=True),
     )  # fmt: skip
-    environment.globals["diff"] = text.word_diff
+    environment.globals.update(diff=text.word_diff, turns=reading.turns, looks_written=reading.looks_written)
     return environment
 
 

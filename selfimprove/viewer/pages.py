@@ -14,7 +14,7 @@ from selfimprove.records import hash_text
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.labels import read_filters, read_labels
-from selfimprove.store.made_from import read_funnel, read_health, read_parts, read_undecided
+from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
@@ -202,10 +202,13 @@ def steps(request: Request, name: str, identity: Identity) -> Response:
 
 
 @router.get("/runs/{name}/problems/{identity}")
-def problem(request: Request, name: str, identity: Identity) -> HTMLResponse:
+def problem(
+    request: Request, name: str, identity: Identity, round: int | None = Query(None, ge=0, le=10_000)
+) -> HTMLResponse:
     one = run_of(request, name)
+    beside = read_beside(one.index, identity, round) if round is not None else []
     return render(request, "problem.html", title=f"Problem {identity[:10]}", run=name, view=problem_view(one, identity),
-                  banner=banner(one))  # fmt: skip
+                  banner=banner(one), beside=beside, round=round)  # fmt: skip
 
 
 @router.get("/runs/{name}/records")
