@@ -56,7 +56,8 @@ def image_of(
     image = kept.get((key, form), make)
     # No-cache is: keep it, and ask whether it is still the same.
     headers = {"cache-control": "no-cache", "etag": f'"{hashlib.sha256(image).hexdigest()[:20]}"'}
-    if headers["etag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
     kind = "image/svg+xml" if form.kind == "svg" else "image/png"
+    if headers["etag"] in request.headers.get("if-none-match", ""):
+        # Of the same kind: a browser takes what the image may do from this answer, too.
+        return Response(status_code=304, headers=headers, media_type=kind)
     return Response(image, media_type=kind, headers=headers)
