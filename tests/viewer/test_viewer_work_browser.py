@@ -1,0 +1,59 @@
+"""In a real browser: marks by keys, and the pages of daily work without a finding of axe-core in both modes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from test_viewer_browser import AXE, TEXTS, Watched, browser
+from viewing import serving, write_run
+
+from selfimprove.store import RunFolder
+from selfimprove.store.notes import Notes
+
+__all__ = ["browser"]  # the fixture
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("work")
+    write_run(folder, TEXTS, rounds=2)
+    with serving(folder, tmp_path_factory.mktemp("cache")) as address:
+        yield address, folder
+
+
+def test_five_marks_are_five_keys(browser: Any, site: tuple[str, Path]) -> None:
+    one = Watched(browser, site[0])
+    page = one.open("/runs/made/mark?stage=generate")
+    for at, key in enumerate("12312", start=1):
+        page.keyboard.press(key)
+        page.get_by_text(f"{at} of 8 marked by you").wait_for()
+    page.keyboard.press("5")
+    page.get_by_text("4 of 8 marked by you").wait_for()
+    one.context.close()
+    assert one.said == []
+    found = Notes(RunFolder(site[1] / "made")).current().values()
+    assert sorted(note.mark for notes in found for note in notes) == ["bad", "good", "good", "unsure"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_the_pages_of_daily_work_are_accessible(browser: Any, site: tuple[str, Path], width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
+    one = Watched(browser, site[0], viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    trace = one.page.request.get(f"{site[0]}/api/runs/made/traces?stage=generate").json()["traces"][0]
+    for path in ("/", "/runs/made", "/runs/made/failures", "/runs/made/traces?text=1", "/compare?a=made",
+                 "/runs/made/mark", "/runs/made/notes", f"/runs/made/problems/{trace['problem']}?round=1"):  # fmt: skip
+        page = one.open(path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        page.evaluate(script)
+        found = page.evaluate(AXE)["violations"]
+        assert [(rule["id"], node["html"][:160]) for rule in found for node in rule["nodes"]] == [], path
+    one.context.close()
+    assert one.said == []
