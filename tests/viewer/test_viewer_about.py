@@ -60,7 +60,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
             write_round(folder, round_, problems, right)
     promote(RunFolder(runs / "mine"))
     write_open(runs)
-    with TestClient(create_app(runs, cache=runs.parent / "about-cache"), base_url="http://127.0.0.1:8000") as one:
+    with TestClient(
+        create_app(runs, cache=runs.parent / "about-cache", patience=60.0), base_url="http://127.0.0.1:8000"
+    ) as one:
         yield one
 
 

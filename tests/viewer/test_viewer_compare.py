@@ -59,7 +59,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         for round_, right in enumerate(rounds):
             write_round(folder, round_, problems, right)
     with TestClient(
-        create_app(runs, cache=runs.parent / f"{runs.name}-cache"), base_url="http://127.0.0.1:8000"
+        create_app(runs, cache=runs.parent / f"{runs.name}-cache", patience=60.0), base_url="http://127.0.0.1:8000"
     ) as one:
         yield one
 

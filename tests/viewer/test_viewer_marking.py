@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def client(run: RunFolder, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(run.path.parent, cache=tmp_path / "cache"), base_url=HOST) as one:
+    with TestClient(create_app(run.path.parent, cache=tmp_path / "cache", patience=60.0), base_url=HOST) as one:
         yield one
 
 

@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(runs: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(runs, cache=runs.parent / "overview-cache"), base_url=HOST) as one:
+    with TestClient(create_app(runs, cache=runs.parent / "overview-cache", patience=60.0), base_url=HOST) as one:
         yield one
 
 

@@ -111,7 +111,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     write_stage(folder, 1, "frontier", "problem", problems)
     write_stage(folder, 1, "generate", "rationale", rationales)
     write_stage(folder, 1, "verify", "verdict", [judge(one, "incorrect", steps=()) for one in rationales])
-    with TestClient(create_app(runs, cache=Path(f"{runs}-cache")), base_url="http://127.0.0.1:8000") as one:
+    with TestClient(
+        create_app(runs, cache=Path(f"{runs}-cache"), patience=60.0), base_url="http://127.0.0.1:8000"
+    ) as one:
         yield one
 
 
