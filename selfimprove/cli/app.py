@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from selfimprove.cli import chat, constitution, doctor, look, prompts, publish, reference, run, runs, start, verify
+from selfimprove.cli import (
+    chat,
+    constitution,
+    doctor,
+    look,
+    people,
+    prompts,
+    publish,
+    reference,
+    run,
+    runs,
+    start,
+    verify,
+)
 from selfimprove.cli.options import UsageError
 from selfimprove.cli.usage import describe_usage, import_files
 
@@ -68,6 +81,7 @@ for command in (
 app.command("list")(reference.list_)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(people.app, name="people")
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
