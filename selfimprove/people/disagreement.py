@@ -25,7 +25,7 @@ class Matrix:
 
     @property
     def comparisons(self) -> int:
-        return self.said.shape[1]
+        return int(self.said.shape[1])
 
 
 def make_matrix(compared: Sequence[Compared]) -> Matrix:

@@ -83,20 +83,21 @@ def read_rating(row: object, where: str) -> Rating:
         raise TaskError(f"{where}: expected an object with 'rater', 'item', 'response' and 'score', 'rank' or 'choice'")
     if unknown := sorted(row.keys() - KEYS):
         raise TaskError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(KEYS))}")
-    names = {name: _read_name(row.get(name), name, where) for name in ("rater", "item", "response")}
+    rater, item, response = (_read_name(row.get(name), name, where) for name in ("rater", "item", "response"))
     texts = {name: row.get(name, "") for name in TEXTS}
     if wrong := next((name for name, value in texts.items() if not isinstance(value, str)), None):
         raise TaskError(f"{where}: '{wrong}' is not a text")
-    said = _read_said(row, where)
     cohorts, features = row.get("cohorts") or {}, row.get("features") or {}
     if not isinstance(cohorts, dict) or not all(isinstance(one, str | int | float) for one in cohorts.values()):
         raise TaskError(f'{where}: \'cohorts\' is an object of texts, such as {{"age": "18-24"}}')
     if not isinstance(features, dict) or not all(map(_is_number, features.values())):
         raise TaskError(f"{where}: 'features' is an object of numbers")
     return Rating(
-        **names,
-        **{name: replace_surrogates(value) for name, value in texts.items()},
-        **said,
+        rater,
+        item,
+        response,
+        *(replace_surrogates(value) for value in texts.values()),
+        *_read_said(row, where),
         cohorts={clean(name): clean(str(value)) for name, value in cohorts.items()},
         features={clean(name): float(value) for name, value in features.items()},
     )
@@ -119,7 +120,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _read_said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _read_said(row: Mapping[str, Any], where: str) -> tuple[float | None, int | None, bool | None]:
     score, rank, choice = (row.get(name) for name in ("score", "rank", "choice"))
     if score is None and rank is None and choice is None:
         raise TaskError(f"{where}: says nothing: give 'score' (a number), 'rank' (1 is best) or 'choice' (true, false)")
@@ -129,7 +130,7 @@ def _read_said(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise TaskError(f"{where}: 'rank' is a whole number from 1, the best, on")
     if choice is not None and not isinstance(choice, bool):
         raise TaskError(f"{where}: 'choice' is true or false")
-    return {"score": None if score is None else float(score), "rank": rank, "choice": choice}
+    return None if score is None else float(score), rank, choice
 
 
 def check_traits(ratings: Iterable[Rating], where: str) -> None:

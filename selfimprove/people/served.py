@@ -45,12 +45,11 @@ def measure_served(
             continue
         values = np.array(value_responses(rated, centred))
         seen = np.array([features.values[one.item, one.response] for one in rated])
-        tastes = fitted.folds[fitted.fold_of[rater]]
         for chooser in choosers:
-            rewards = seen @ tastes.of(chooser)
+            rewards = seen @ fitted.without(rater, chooser)
             best = np.flatnonzero(rewards >= rewards.max() - 1e-12)
             got[chooser, cohort_of[rater]][rater].append(float(values[best].mean()))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for chooser in choosers:
         served = {name: _mean([sum(one) / len(one) for one in got[chooser, name].values()]) for name in cohorts}
         known = {name: one["mean"] for name, one in served.items() if one["mean"] is not None}
@@ -84,7 +83,7 @@ def measure_cohorts(
         differences = features.differences(mine)
         row: dict[str, Any] = {"people": len(people), "pairs": len(mine)}
         for label, whose in (("pooled", None), ("own", name)):
-            tastes = [fitted.folds[fitted.fold_of[one.rater]].of(whose) for one in mine]
+            tastes = [fitted.without(one.rater, whose) for one in mine]
             odds = np.array([float(difference @ taste) for difference, taste in zip(differences, tastes, strict=True)])
             outcomes = np.array([one.outcome for one in mine])
             right = int(((odds > 0) == (outcomes > 0.5)).sum())

@@ -1,7 +1,7 @@
 """Linear reward models of people: one that all share, and an offset of each cohort that is held near to it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ SHRINKAGES = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
 """Of which the one is taken whose offsets foretell people best who were left out."""
 FOLDS = 5
 MOST_SOURCES = 40
-STYLE = {
+STYLE: dict[str, Callable[[str], float]] = {
     "log words": lambda text: float(np.log1p(len(text.split()))),
     "list": lambda text: float(bool(re.search(r"(?m)^\s*(?:[-*•]|\d+[.)])\s", text))),
     "question": lambda text: float("?" in text),
@@ -79,7 +79,7 @@ class Tastes:
 
     def of(self, cohort: str | None) -> Array:
         """The weights of a cohort; of all people for None, and of a cohort of which none is known."""
-        return self.shared + self.offsets[cohort] if cohort in self.offsets else self.shared  # type: ignore[index]
+        return self.shared if cohort is None or cohort not in self.offsets else self.shared + self.offsets[cohort]
 
 
 def fit_tastes(
@@ -118,12 +118,18 @@ def log_losses(chances: Array, outcomes: Array) -> Array:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The models, and for each fold the same fitted without the fold's people."""
+    """The models of cohorts and the pooled one, and for each fold the same fitted without the fold's people."""
 
     tastes: Tastes
     folds: list[Tastes]
+    pooled: list[Tastes]
     fold_of: dict[str, int]
     held_out: dict[str, Any]
+
+    def without(self, rater: str, cohort: str | None) -> Array:
+        """The weights of a cohort, or of the pooled model for None, of the fit without this person."""
+        fold = self.fold_of[rater]
+        return self.pooled[fold].shared if cohort is None else self.folds[fold].of(cohort)
 
 
 def cross_fit(
@@ -153,15 +159,17 @@ def cross_fit(
             mine = np.flatnonzero(~others)
             odds = np.array([differences[at] @ fitted.of(cohorts[at]) for at in mine])
             losses[shrinkage][mine] = log_losses(chance(odds), outcomes[mine])
-    chosen = [
-        min(losses, key=lambda one, fold=fold: float(losses[one][folds != fold] @ weights[folds != fold]))
-        for fold in range(FOLDS)
-    ]
+    chosen = []
+    for fold in range(FOLDS):
+        others = folds != fold
+        sums = {one: float(loss[others] @ weights[others]) for one, loss in losses.items()}
+        chosen.append(min(sums, key=lambda one: sums[one]))
     shrinkage = min(SHRINKAGES, key=lambda one: float(losses[one] @ weights))
     apart = np.array([losses[chosen[fold]][at] for at, fold in enumerate(folds)])
     return Fitted(
         tastes=fit_tastes(differences, outcomes, weights, cohorts, shrinkage=shrinkage),
         folds=fits[shrinkage],
+        pooled=fits[np.inf],
         fold_of=fold_of,
         held_out={
             "log loss pooled": float(losses[np.inf] @ weights / weights.sum()),

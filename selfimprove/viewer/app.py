@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from selfimprove.errors import SelfImproveError, StoreError
-from selfimprove.viewer import api, documents, exports, live, pages, text
+from selfimprove.viewer import api, documents, exports, live, pages, rating, text
 from selfimprove.viewer.library import PATIENCE, Library
 from selfimprove.viewer.security import Guard, allowed_hosts
 
@@ -35,6 +35,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(live.router)
     app.include_router(documents.router)
     app.include_router(pages.router)
+    app.include_router(rating.router)
     app.add_exception_handler(SelfImproveError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
