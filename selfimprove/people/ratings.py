@@ -1,7 +1,6 @@
 """Ratings by people in one format: who rated which response to what, by a score, a rank or a choice."""
 
 import json
-import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ TIE = 5.0
 """Points of a score of 1 to 100 within which two responses are a tie, as in PRISM (Kirk et al., 2024, section 4)."""
 FEWEST = 20
 """People of whom a cohort has at least so many, or nothing is said of it."""
+LARGEST = 1e12  # of a score or a feature
 MAX_NAME = 200  # characters of a name of a rater, an item, a cohort
 TEXTS = ("prompt", "text", "source")
 KEYS = {"rater", "item", "response", *TEXTS, "score", "rank", "choice", "cohorts", "features"}
@@ -87,17 +87,22 @@ def read_rating(row: object, where: str) -> Rating:
     texts = {name: row.get(name, "") for name in TEXTS}
     if wrong := next((name for name, value in texts.items() if not isinstance(value, str)), None):
         raise TaskError(f"{where}: '{wrong}' is not a text")
+    score, rank, choice = _read_said(row, where)
     cohorts, features = row.get("cohorts") or {}, row.get("features") or {}
     if not isinstance(cohorts, dict) or not all(isinstance(one, str | int | float) for one in cohorts.values()):
         raise TaskError(f'{where}: \'cohorts\' is an object of texts, such as {{"age": "18-24"}}')
     if not isinstance(features, dict) or not all(map(_is_number, features.values())):
         raise TaskError(f"{where}: 'features' is an object of numbers")
     return Rating(
-        rater,
-        item,
-        response,
-        *(replace_surrogates(value) for value in texts.values()),
-        *_read_said(row, where),
+        rater=rater,
+        item=item,
+        response=response,
+        prompt=replace_surrogates(texts["prompt"]),
+        text=replace_surrogates(texts["text"]),
+        source=clean(texts["source"]),
+        score=score,
+        rank=rank,
+        choice=choice,
         cohorts={clean(name): clean(str(value)) for name, value in cohorts.items()},
         features={clean(name): float(value) for name, value in features.items()},
     )
@@ -117,7 +122,7 @@ def _read_name(value: object, name: str, where: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST  # NaN is not
 
 
 def _read_said(row: Mapping[str, Any], where: str) -> tuple[float | None, int | None, bool | None]:

@@ -197,6 +197,7 @@ def test_exports_are_by_pseudonyms(planted: Any, tmp_path: Path) -> None:
         ('{"rater": "r", "item": "q", "response": "a"}', "says nothing"),
         ('{"rater": "", "item": "q", "response": "a", "score": 1}', "'rater' must be a name"),
         ('{"rater": "r", "item": "q", "response": "a", "score": NaN}', "'score' is not a number"),
+        ('{"rater": "r", "item": "q", "response": "a", "score": 1' + "0" * 400 + "}", "'score' is not a number"),
         ('{"rater": "r", "item": "q", "response": "a", "rank": 0}', "'rank' is a whole number"),
         ('{"rater": "r", "item": "q", "response": "a", "choice": 1}', "'choice' is true or false"),
         ('{"rater": "r", "item": "q", "response": "a", "score": 1, "group": "x"}', "unknown key 'group'"),
