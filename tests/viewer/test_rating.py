@@ -204,6 +204,23 @@ def learn(pairs: Any, folder: Path) -> None:
     assert all(float(one or 0) > float(other or 0) for one, other in zip(good, bad, strict=True))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_the_page_fits_and_is_accessible(browser: Any, width: int, scheme: str, tmp_path: Path) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    write_samples(tmp_path / "runs", problems=1, samples=10)  # one of them is a text twice
+    with serving(tmp_path / "runs", tmp_path / "cache") as address:
+        size = {"width": width, "height": 800}
+        page = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True).new_page()
+        page.goto(f"{address}/runs/made/rate")
+        assert page.locator("article").count() == 9
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text())
+        found = page.evaluate("() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")["violations"]
+        assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+        page.context.close()
+
+
 def test_ranking_needs_no_javascript(browser: Any, tmp_path: Path) -> None:
     run = write_samples(tmp_path / "runs", problems=1, samples=2)
     with serving(tmp_path / "runs", tmp_path / "cache") as address:
