@@ -23,6 +23,7 @@ ROWS = (
     {"recipe"},
     {"prompting"},
     {"tasks"},
+    {"people"},
     {"engines"},
     {"verifiers"},
     {"constitution"},
@@ -98,7 +99,7 @@ STAGES_TOGETHER = {
 }
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.
-VIEWER_MAY_IMPORT = {"recipe", "errors", "records", "shipping", "store", "constitution"}
+VIEWER_MAY_IMPORT = {"people", "recipe", "errors", "records", "shipping", "store", "constitution"}
 
 # Where a package may be imported: in a package of ours, or in one module.
 HOMES = {

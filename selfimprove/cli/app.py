@@ -15,6 +15,7 @@ from selfimprove.cli import (
     doctor,
     look,
     overoptimise,
+    people,
     prompts,
     publish,
     reference,
@@ -82,6 +83,7 @@ for command in (
 app.command("list")(reference.list_)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(people.app, name="people")
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 

@@ -126,7 +126,8 @@ def export(
     what: Annotated[
         str | None,
         typer.Option(
-            help="sft (what it is without --what) or dpo: what was trained; traces: all that was written; notes. "
+            help="sft (what it is without --what) or dpo: what was trained; traces: all that was written; "
+            "notes; ratings or pairs: what people ranked. "
             "With --inspect: evaluations (without --what) or traces."
         ),
     ] = None,

@@ -44,7 +44,8 @@ class Preference(Record):
     """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
 
     Parents: the chosen rationale and the rejected one, then what says so: their verdicts, the revision, comparisons.
-    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1.
+    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1. `weight` is how much the pair counts
+    in a reward model: 1/(K - 1) for those of K responses that were ranked at once (InstructGPT, section 3.5).
     """
 
     kind: ClassVar[str] = "preference"
@@ -61,6 +62,7 @@ class Preference(Record):
     principle: str = ""
     group: str
     """The group of the problem."""
+    weight: float = added(1.0)
     chosen_token_ids: TokenIds | None = unhashed(None, "the tokens of the chosen text as they were sampled")
     rejected_token_ids: TokenIds | None = unhashed(None, "the tokens of the rejected text as they were sampled")
     chosen_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")

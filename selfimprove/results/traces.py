@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.text import Text
 
-from selfimprove.errors import SelfImproveError, suggest
+from selfimprove.errors import SelfImproveError, StoreError, suggest
+from selfimprove.people.files import write_pairs, write_ratings
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.printable import one_line, printable
 from selfimprove.store.export import write_rows
@@ -16,12 +17,14 @@ from selfimprove.store.files import check_shown
 from selfimprove.store.notes import PAIRS, Notes, note_pairs
 from selfimprove.store.parts import named_errors
 from selfimprove.store.query import TRACES, Query
+from selfimprove.store.rankings import Rankings, rate_by_rank
 
 CHOICES = {
     "outcome": ("correct", "incorrect", "undecided"),
     "reasoning": ("correct", "incorrect", "undecided"),
     "origin": ("sampled", "rationalized", "revised"),
 }
+RANKED = ("ratings", "pairs")
 LONGEST = 600  # characters of a text in a list
 SFT = """
     SELECT e.id, e.prompt, e.completion, e.origin, e.round, e.parents
@@ -76,15 +79,17 @@ def _block(row: Mapping[str, Any]) -> Text:
 
 
 def export_rows(query: Query, out: Path, what: str, round_: int | None) -> int:
-    """Write SFT rows, pairs, traces or pairs by people's notes to a Parquet or JSONL file; raises SelfImproveError.
+    """Write SFT rows, pairs, traces, or what people noted or ranked to a file; raises SelfImproveError.
 
     Gives the number of rows.
     """
     tables = {"sft": SFT, "dpo": DPO, "traces": TRACES}
     if what == "notes":
         return _export_notes(query, out)
+    if what in RANKED:
+        return _export_rankings(query, out, what)
     if what not in tables:
-        raise SelfImproveError(f"--what {what}: no such export{suggest(what, [*tables, 'notes'])}")
+        raise SelfImproveError(f"--what {what}: no such export{suggest(what, [*tables, 'notes', *RANKED])}")
     if out.suffix not in (".parquet", ".jsonl"):
         raise SelfImproveError(f"{out}: name a .parquet or a .jsonl file")
     where = "" if round_ is None else f" WHERE round = {int(round_)}"
@@ -106,3 +111,19 @@ def _export_notes(query: Query, out: Path) -> int:
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     return write_rows(out, note_pairs(notes, {row["id"]: row for row in rows}), PAIRS)
+
+
+def _export_rankings(query: Query, out: Path, what: str) -> int:
+    """Write what people ranked as ratings by pseudonyms, or as pairs to train a reward model on."""
+    rankings = Rankings(query.folder)
+    for name, reason in rankings.damaged().items():
+        raise StoreError(f"{query.folder.path / name}: {reason}; move it away, and it is left out")
+    current = [one for one in rankings.current() if not one.skipped]
+    if not current:
+        raise StoreError(f"{query.folder.called}: nobody has ranked anything; open: selfimprove view")
+    named = sorted({trace for one in current for trace in one.parents})
+    rows = query.rows(
+        f"SELECT id, prompt, text, checkpoint FROM ({TRACES}) WHERE id IN (SELECT unnest(?::VARCHAR[]))", named
+    )
+    ratings = list(rate_by_rank(current, {row["id"]: row for row in rows}))
+    return write_ratings(ratings, out) if what == "ratings" else write_pairs(ratings, out)

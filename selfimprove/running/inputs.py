@@ -159,4 +159,6 @@ class Inputs:
 
 def _identify(pair: HumanPair) -> str | list[object]:
     """What the hash of the data holds of a pair."""
+    if pair.weight != 1.0:
+        return [pair.problem.id, pair.margin, pair.weight]
     return pair.problem.id if pair.margin == 1.0 else [pair.problem.id, pair.margin]

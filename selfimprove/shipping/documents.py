@@ -34,6 +34,11 @@ TOPICS = {
         ("verifiers", "selfimprove/verifiers/README.md", "who judges, and how far to trust it"),
         ("engines", "selfimprove/engines/README.md", "vLLM, servers, several GPUs, many machines"),
         ("viewer", "selfimprove/viewer/README.md", "looking at a run: terminal, browser, Inspect, trackers, files"),
+        (
+            "people",
+            "selfimprove/people/README.md",
+            "people who rate responses and differ: cohorts, pairs, whom a model serves",
+        ),
         ("screenshots", "tests/screenshots/README.md", "all pages of the viewer"),
         ("results", "tests/benchmarks/README.md", "what was measured, with command, commit and date"),
         ("python", "selfimprove/results/README.md", "runs, traces and verdicts from Python"),

@@ -164,6 +164,7 @@ def read_pairs(desk: Desk[Prefer]) -> Iterator[Problem | Preference]:
                     margin=pair.margin,
                     source="file",
                     group="",
+                    weight=pair.weight,
                 )
 
 

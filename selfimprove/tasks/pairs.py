@@ -13,23 +13,28 @@ from selfimprove.tasks.scored import compare_dialogues, make_choice
 
 NAME = "scored/pairs"  # the task that their problems name
 SCORES = ("score_chosen", "score_rejected")
+NUMBERS = {"margin": 1.0, "weight": 1000.0}
+"""What a pair may say of itself, with the most that it may be; 1 without it."""
 TURNS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}  # hh-rlhf's, for conversations of several turns
 
 
 @dataclass(frozen=True)
 class HumanPair:
-    """A problem whose answer is preferred to its other option, by a margin between 0 and 1."""
+    """A problem whose answer is preferred to its other option, by a margin between 0 and 1; a pair of weight 2 counts
+    in a reward model as often as two."""
 
     problem: Problem
     margin: float = 1.0
+    weight: float = 1.0
 
 
 def load_pairs(path: Path) -> list[HumanPair]:
     """Pairs of a JSONL file, packed by gzip or not: hh-rlhf's `chosen` and `rejected` as whole dialogues, or `prompt`
     with `chosen` and `rejected` as texts or as lists of messages. With `score_chosen` and `score_rejected` the margin
     is the difference of the two as a share of the largest one in the file; a pair whose scores say otherwise, or are
-    equal, is left out. Raises TaskError with the file and the line."""
-    found: list[tuple[Problem, float | None]] = []
+    equal, is left out. In place of scores `margin`, from 0 to 1, may say it itself, and `weight` how much a pair
+    counts, as those of K ranked responses do with 1/(K - 1) each. Raises TaskError with the file and the line."""
+    found: list[tuple[Problem, float | None, float, float]] = []
     left_out = 0
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
@@ -45,12 +50,16 @@ def load_pairs(path: Path) -> list[HumanPair]:
         if problem is None or (ahead is not None and ahead <= 0):
             left_out += 1
         else:
-            found.append((problem, ahead))
+            margin, weight = (_read_number(row, name, most, where) for name, most in NUMBERS.items())
+            found.append((problem, ahead, margin, weight))
     if not found:
         why = f"; its {left_out} pairs do not answer one prompt differently, or are ties" if left_out else ""
         raise TaskError(f"{path}: holds no pair{why}")
-    most = max((ahead for _, ahead in found if ahead is not None), default=1.0)
-    pairs = [HumanPair(problem, 1.0 if ahead is None else ahead / most) for problem, ahead in found]
+    most = max((ahead for _, ahead, _, _ in found if ahead is not None), default=1.0)
+    pairs = [
+        HumanPair(problem, margin if ahead is None else ahead / most, weight)
+        for problem, ahead, margin, weight in found
+    ]
     return list({one.problem.id: one for one in pairs}.values())
 
 
@@ -95,3 +104,11 @@ def _read_scores(row: dict[str, Any], where: str) -> float | None:
     if len(numbers) < len(scores) or not all(map(math.isfinite, numbers)):
         raise TaskError(f"{where}: 'score_chosen' and 'score_rejected' must be two numbers")
     return numbers[0] - numbers[1]
+
+
+def _read_number(row: dict[str, Any], name: str, most: float, where: str) -> float:
+    """A number above 0 that a row may have; 1 without it."""
+    value = row.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise TaskError(f"{where}: '{name}' must be a number above 0, at most {most:g}")
+    return float(value)

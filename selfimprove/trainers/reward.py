@@ -18,6 +18,8 @@ from selfimprove.trainers.tokens import read_rows
 MEASURED = 500  # pairs by whose texts rewards are brought to one scale
 TEXTS = ("chosen", "rejected")
 RIGHT = "right"  # the column with the probability that a pair's label is right
+WEIGHT = "weight"  # the column with how much a pair counts, 1 on average
+OWN = (RIGHT, WEIGHT)
 
 
 def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
@@ -60,27 +62,33 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
         plain = DataCollatorForPreference(pad_token_id=reading.pad)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-            return {**plain(rows), RIGHT: torch.tensor([row[RIGHT] for row in rows])}
+            columns = {name: torch.tensor([row[name] for row in rows]) for name in OWN if name in rows[0]}
+            return {**plain(rows), **columns}
 
-        class SoftLabels(RewardTrainer):  # type: ignore[misc]
-            """Counts a pair as right with its probability, and else the other way round."""
+        class WeighedPairs(RewardTrainer):  # type: ignore[misc]
+            """Counts a pair as right with its probability, and else the other way round; and as much as it weighs."""
 
             _signature_columns: Any
 
             def _set_signature_columns_if_needed(self) -> None:
                 super()._set_signature_columns_if_needed()
-                self._signature_columns = [*dict.fromkeys([*self._signature_columns, RIGHT])]
+                self._signature_columns = [*dict.fromkeys([*self._signature_columns, *OWN])]
 
             def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
-                right = inputs.pop(RIGHT)
+                right, weight = inputs.pop(RIGHT, 1.0), inputs.pop(WEIGHT, None)
                 loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
                 chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
+                ahead = chosen - rejected - inputs.get("margin", 0.0)
                 # -log σ(-x) is -log σ(x) + x, so that of a pair that is wrong with some probability only this is added.
-                loss = loss + ((1 - right) * (chosen - rejected - inputs.get("margin", 0.0))).mean()
+                more_loss = (1 - right) * ahead
+                if weight is not None:
+                    more_loss = weight * more_loss - (weight - 1) * torch.nn.functional.logsigmoid(ahead)
+                loss = loss + more_loss.mean()
                 return (loss, outputs) if return_outputs else loss
 
-        columns = {"data_collator": collate if RIGHT in rows.data.column_names else plain}
-        trainer = (SoftLabels if RIGHT in rows.data.column_names else RewardTrainer)(
+        own = {*OWN} & {*rows.data.column_names}
+        columns = {"data_collator": collate if own else plain}
+        trainer = (WeighedPairs if own else RewardTrainer)(
             model=model,
             args=make_arguments(
                 RewardConfig, job, len(rows.data), center_rewards_coefficient=job.settings.center or None
@@ -102,10 +110,11 @@ def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
     are cut out of longer ones: the model will be asked about whole ones."""
     from datasets import Dataset
 
-    pairs = read_rows(job.examples, ["prompt", "chosen", "rejected", "ends", "margin"], [])
+    pairs = read_rows(job.examples, ["prompt", "chosen", "rejected", "ends", "margin"], [WEIGHT])
     settings = job.settings
     columns: dict[str, list[Any]] = {"chosen_ids": [], "rejected_ids": []}
     margins: list[float] = []
+    weights: list[float] = []
     for row in pairs:
         chosen, rejected = (
             encode_text(tokenizer, row["prompt"], row[name], reading) for name in ("chosen", "rejected")
@@ -114,6 +123,7 @@ def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
             columns["chosen_ids"].append(chosen)
             columns["rejected_ids"].append(rejected)
             margins.append(row["margin"])
+            weights.append(row.get(WEIGHT) or 1.0)  # a file of before has none
     if not margins:
         raise TrainingError(
             f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {reading.longest}'"
@@ -122,6 +132,8 @@ def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
         columns["margin"] = [settings.margin * one for one in margins]
     if settings.labels == "soft":
         columns[RIGHT] = [(1 + one) / 2 for one in margins]
+    if len({*weights}) > 1:  # the same for all is no weight
+        columns[WEIGHT] = [one / fmean(weights) for one in weights]
     return Rows(Dataset.from_dict(columns), len(pairs) - len(margins))
 
 

@@ -22,6 +22,7 @@ from selfimprove.viewer import (
     marking,
     overview,
     pages,
+    rating,
     reading,
     text,
 )
@@ -53,6 +54,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(marking.router)
     app.include_router(overview.router)
     app.include_router(pages.router)
+    app.include_router(rating.router)
     app.add_exception_handler(SelfImproveError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)

@@ -23,6 +23,7 @@ from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
+from selfimprove.store.rankings import Rankings
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
 from selfimprove.store.underway import CURVES, Underway
@@ -128,7 +129,7 @@ class Run:
         self.name, self.folder, self.patience = name, folder, patience
         self.index = Index(folder, cache)
         self.search, self.records = Search(self.index), Records(self.index)
-        self.notes = Notes(folder)
+        self.notes, self.rankings = Notes(folder), Rankings(folder)
         self.error = ""
         self._work: threading.Thread | None = None
         self._starting = threading.Lock()

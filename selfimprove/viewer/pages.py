@@ -41,7 +41,7 @@ LABELS = {"kept": "decision", "reasoning": "steps", "disputed": "second verifier
 def banner(run: Run, problems: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What is missing of a run at the moment: rounds that are being indexed, files that cannot be read."""
     broken = {str(row["path"]).removeprefix(f"{run.folder.path}/"): row["error"] for row in read_parts(run.index)}
-    broken = {**(problems or {}), **broken, **run.notes.damaged()}
+    broken = {**(problems or {}), **broken, **run.notes.damaged(), **run.rankings.damaged()}
     return {"pending": list(run.index.pending), "broken": broken, "error": run.error}
 
 

@@ -57,7 +57,9 @@ def test_no_command_prints_what_a_terminal_obeys(
     assert printed and OBEYED.search(printed) is None
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"note"}))  # notes are files of their own, which no stage writes
+@pytest.mark.parametrize(
+    "kind", sorted(KINDS.keys() - {"note", "ranking"})
+)  # notes are files of their own, which no stage writes
 def test_no_record_is_shown_with_what_a_terminal_obeys(
     run: RunFolder, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:

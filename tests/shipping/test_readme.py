@@ -45,7 +45,7 @@ def help_of(*command: str) -> str:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_and_options_exist(line: str) -> None:
     words = shlex.split(line.split("#")[0])
-    shown = help_of(*words[1 : 3 if words[1] in ("constitution", "prompts") else 2])
+    shown = help_of(*words[1 : 3 if words[1] in ("constitution", "people", "prompts") else 2])
     for word in words[2:]:
         if word.startswith("--"):
             assert re.search(rf"{re.escape(word)}\b", shown), word

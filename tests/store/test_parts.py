@@ -142,6 +142,7 @@ RECORDS: list[Record] = [
         chosen="#3",
         rejected="#4\n",
         margin=1 / 3,
+        weight=1 / 7,
         source="verdicts",
         group="g",
     ),

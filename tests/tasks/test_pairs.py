@@ -64,3 +64,12 @@ def test_the_dialogues_of_hh_rlhf(data_folder: Path) -> None:
     found = load_pairs(data_folder / "hh-rlhf/harmless-base/test.jsonl.gz")
     assert len(found) >= 2300 and {one.margin for one in found} == {1.0}
     assert all(one.problem.question.endswith(TURN) and len(one.problem.options) == 2 for one in found)
+
+
+def test_a_pair_says_itself_how_sure_it_is_and_how_much_it_counts(tmp_path: Path) -> None:
+    row = {"prompt": "Who?", "chosen": "A", "rejected": "B"}
+    found = load_pairs(save(tmp_path, {**row, "margin": 0.25, "weight": 1.5}, {**row, "chosen": "C"}))
+    assert [(one.margin, one.weight) for one in found] == [(0.25, 1.5), (1.0, 1.0)]
+    for name, value in (("margin", 0), ("margin", 1.5), ("weight", -1), ("weight", "2"), ("weight", True)):
+        with pytest.raises(TaskError, match=f"'{name}' must be a number above 0"):
+            load_pairs(save(tmp_path, {**row, name: value}))

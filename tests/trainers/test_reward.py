@@ -64,7 +64,10 @@ def soft_plus(x: float) -> float:
     ("changes", "padding"),
     [
         ({"margin": 0.5, "center": 0.2}, "<pad>"),
-        ({"labels": "soft"}, "<eos>"),  # the reward is read at the end token, and not at the last one before padding
+        (
+            {"labels": "soft", "weight": [1.0, 0.5]},
+            "<eos>",
+        ),  # the reward is read at the end token, and not at the last one before padding
         pytest.param({}, "<pad>", marks=pytest.mark.long),
         pytest.param({"center": 0.2}, "<eos>", marks=pytest.mark.long),
     ],
@@ -78,14 +81,18 @@ def test_the_loss_in_training_follows_from_the_rewards_afterwards(
     copy = tmp_path / "model"
     build_model(SHAPE, copy, seed=5)
     tokenizer.save_pretrained(copy)
-    job = make_job(copy, tmp_path / "run", steps=1, **{"learning_rate": 1e-12, "center": 0.0, **changes})
+    weights = [changes.get("weight", [1.0])[at % len(changes.get("weight", [1.0]))] for at in range(len(ROWS))]
+    rows = [{**row, "weight": weight} for row, weight in zip(ROWS, weights, strict=True)]
+    changes = {name: value for name, value in changes.items() if name != "weight"}
+    job = make_job(copy, tmp_path / "run", rows, steps=1, **{"learning_rate": 1e-12, "center": 0.0, **changes})
     result = train_reward(job)
     chosen, rejected = raw_rewards(job.output, "chosen"), raw_rewards(job.output, "rejected")
     settings, losses = job.settings, []
-    for row, good, bad in zip(ROWS, chosen, rejected, strict=True):
+    for row, good, bad in zip(rows, chosen, rejected, strict=True):
         right = (1 + row["margin"]) / 2 if settings.labels == "soft" else 1.0
         ahead = good - bad - settings.margin * row["margin"]
-        losses.append(right * soft_plus(ahead) + (1 - right) * soft_plus(-ahead) + settings.center * (good + bad) ** 2)
+        loss = right * soft_plus(ahead) + (1 - right) * soft_plus(-ahead)
+        losses.append(row["weight"] * len(ROWS) / sum(weights) * loss + settings.center * (good + bad) ** 2)
     assert result.curve[0].loss == pytest.approx(sum(losses) / len(losses), abs=2e-5)
     assert len(set(chosen)) == len(ROWS)
 

@@ -226,7 +226,7 @@ def test_a_run_of_another_process_is_followed_to_its_end(browser: Any, tmp_path:
 
 
 PAGES = ("/", "/runs/made", "/runs/made/traces", "/compare?a=made&b=made&first=0&second=2", "/api", "trace", "problem",
-         "record", "/runs/made/constitution")  # fmt: skip
+         "record", "/runs/made/constitution", "/runs/made/rate")  # fmt: skip
 
 
 def some_pages(page: Any, address: str) -> Iterator[str]:
@@ -261,7 +261,7 @@ def hostile_pages(page: Any, address: str, traces: int) -> Iterator[str]:
     """Each kind of page, image and answer of the hostile run, and so many of its traces, one for each text first."""
     base, asked = f"/runs/{RUN}", page.request.get(f"{address}/api/runs/{RUN}/traces?limit=200").json()["traces"]
     yield from ("/", base, f"{base}/traces", f"{base}/traces?text=%3Cscript%3Ealert(9)%3C/script%3E&sort=%3Cb%3E",
-                f"/compare?a={RUN}&b={RUN}&first=0&second=1", f"{base}/constitution", f"/api{base}",
+                f"/compare?a={RUN}&b={RUN}&first=0&second=1", f"{base}/constitution", f"{base}/rate", f"/api{base}",
                 f"/api{base}/traces", f"{base}/traces/{'%3Cscript%3E'}", "/charts/spark/" + RUN + ".svg")  # fmt: skip
     yield from (f"{base}/charts/{name}.svg" for name in ("accuracy", "levels", "funnel", "health", "loss-sft"))
     yield f"{base}/charts/stages.svg?graph=1"

@@ -1,0 +1,55 @@
+"""Ratings and pairs as files."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TaskError, suggest
+from selfimprove.people.comparisons import compare_ratings, pair_rows
+from selfimprove.people.ratings import FEWEST, TIE, Rating, large_cohorts, traits_of, use_pseudonyms
+
+
+def write_pairs(ratings: Sequence[Rating], out: Path, *, cohort: str | None = None, tie: float = TIE) -> int:
+    """Write pairs that `prefer.files` reads, of all people or of a cohort; gives their number. Nobody is named.
+
+    Raises TaskError where there are none, or the cohort is not known or too small.
+    """
+    chosen = choose_cohort(ratings, cohort) if cohort else list(ratings)
+    rows = list(pair_rows(compare_ratings(chosen, tie)))
+    if not rows:
+        raise TaskError("no pair: nobody preferred one of two different texts to one prompt; 'prompt' and 'text' are "
+                        "needed, and responses that were rated at once")  # fmt: skip
+    write_lines(out, rows)
+    return len(rows)
+
+
+def choose_cohort(ratings: Sequence[Rating], cohort: str) -> list[Rating]:
+    """The ratings of a cohort, given as trait=value; raises TaskError."""
+    trait, _, value = cohort.partition("=")
+    known = traits_of(ratings)
+    if trait not in known:
+        raise TaskError(f"--cohort {cohort}: no trait '{trait}' in these ratings{suggest(trait, known)}")
+    cohorts, _ = large_cohorts(known[trait])
+    if value not in cohorts:
+        raise TaskError(f"--cohort {cohort}: no cohort of {FEWEST} people or more{suggest(value, cohorts)}")
+    people = {*cohorts[value]}
+    return [one for one in ratings if one.rater in people]
+
+
+def write_ratings(ratings: Sequence[Rating], out: Path, *, cohorts: bool = False, pseudonyms: bool = True) -> int:
+    """Write ratings, by pseudonyms, and without traits unless they are asked for; gives their number."""
+    shown = use_pseudonyms(ratings) if pseudonyms else ratings
+    write_lines(out, (one.to_json(cohorts=cohorts) for one in shown))
+    return len(shown)
+
+
+def write_lines(out: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON object a line in ASCII, so that nothing in it can steer a terminal; raises TaskError."""
+    if out.suffix != ".jsonl":
+        raise TaskError(f"{out}: name a .jsonl file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    except OSError as error:
+        raise TaskError(f"{out}: {error.strerror or error}") from None
