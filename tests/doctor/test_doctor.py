@@ -235,6 +235,7 @@ def test_the_command_measures_shows_tokens_and_says_by_its_exit_code(
     recipe = small_recipe(
         tmp_path, text=ASK.replace("PATH", str(model)).replace("few-shot-cot, exemplars: exemplars.yaml", "zero-shot")
     )
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
     RunFolder(tmp_path / "runs" / "mine").write_recipe(recipe)
     for named in ("mine", str(tmp_path / "runs" / "mine")):  # what a run does with a model
         code, shown = ask(model, named, "--no-weights", "--json", "--runs", str(tmp_path / "runs"))
