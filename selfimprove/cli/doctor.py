@@ -14,7 +14,9 @@ WRONG = 1  # the exit code where something is wrong
 
 def doctor(
     model: Annotated[str, typer.Argument(help="A model's folder or hub name, a run or a round of it.")],
-    recipe: Annotated[str | None, typer.Argument(help="What it is to be used for: a recipe file or a name.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="What it is to be used for: a recipe file, a name, or a run.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
     ] = None,
@@ -35,7 +37,7 @@ def doctor(
     from selfimprove.running.find_model import locate_model
 
     model = locate_model(model, runs)
-    use = _read_use(model, recipe, set_ or []) if recipe else None
+    use = _read_use(model, _find_recipe(recipe, runs), set_ or []) if recipe else None
     subject = read_subject(model)
     use = use or plain_use(subject.template)
     found = examine(subject, use)
@@ -48,6 +50,15 @@ def doctor(
         print_findings(found, subject, use)
     if any(one.level == "wrong" for one in found):
         raise typer.Exit(WRONG)
+
+
+def _find_recipe(name: str, runs: Path) -> str:
+    """The recipe of a run where one is named; a recipe's own name comes first."""
+    from selfimprove.recipe.policies import policy_names
+    from selfimprove.store.run import RECIPE, find_run
+
+    is_run = any((path / RECIPE).is_file() for path in (runs / name, Path(name)))
+    return str(find_run(name, runs).check_text(RECIPE)) if is_run and name not in policy_names("recipes") else name
 
 
 def _read_use(model: str, recipe: str, changes: list[str]) -> "Use":

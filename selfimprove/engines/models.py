@@ -324,7 +324,7 @@ def build_model(shape: Build, folder: Path, seed: int) -> None:
     import torch
     import transformers
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     special = ["<pad>", "<bos>", "<eos>", "<unk>"]
     characters = [*special, *dict.fromkeys(shape.alphabet)]
@@ -336,8 +336,28 @@ def build_model(shape: Build, folder: Path, seed: int) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
     )
-    config = LlamaConfig(
-        vocab_size=len(characters),
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(_make_config(shape, len(characters)))
+    transformers.utils.logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def sketch_model(shape: Build) -> Any:
+    """The layers of a model that `build_model` would write, without weights, on torch's meta device."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    with torch.device("meta"):
+        return LlamaForCausalLM(_make_config(shape, len(set(shape.alphabet)) + 4))
+
+
+def _make_config(shape: Build, vocabulary: int) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         num_hidden_layers=shape.layers,
@@ -351,12 +371,6 @@ def build_model(shape: Build, folder: Path, seed: int) -> None:
         bos_token_id=1,
         eos_token_id=2,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    transformers.utils.logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def resolve_folder(model: str) -> Path:

@@ -46,7 +46,7 @@ class Model(Settings):
     """The model to start from: `path` (a folder or a hub name) or `build`."""
 
     path: str | None = None
-    """A folder or a hub name; this or `build` is needed."""
+    """A folder, a hub name, a run or a round of it; this or `build` is needed."""
     build: Build | None = None
     """Build a small model with random weights instead of loading one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -101,7 +101,7 @@ class Judge(Settings):
     """The model that judges for tasks with `compare: judge`, and as a second verifier."""
 
     path: str | None = None
-    """A folder or a hub name; by default the run's first model judges."""
+    """A folder, a hub name, a run or a round of it; by default the run's first model judges."""
     prompt: str | None = unhashed(
         None, "a YAML file with the judge's prompt (its content counts); by default policies/judges/answer.yaml"
     )

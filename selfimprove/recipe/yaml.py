@@ -22,6 +22,10 @@ MAX_DEPTH = 64
 MAX_DIGITS = 64
 DEEP = "nested too deeply"
 MAX_MISTAKES = 100
+PATTERN = re.compile(
+    r"\^(?P<family>[a-z_]+/)?(?P<first>\[[^\]]+\])?\[(?P<later>[^\]]+)\]\{[01],(?P<most>\d+)\}\$", re.ASCII
+)
+CLASSES = {"A-Za-z": "letters", "a-z": "small letters", "0-9": "digits"}
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 # libyaml's parser takes a tenth of the time; where PyYAML comes without it, its own does the same.
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -235,6 +239,8 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
         value = str(item["input"])
         expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"'{name}' is '{value}'{suggest(value, expected)}"
+    if kind == "string_pattern_mismatch" and (said := _describe_pattern(item["ctx"]["pattern"], str(item["input"]))):
+        return f"'{name}' is {said}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return _describe_group(model, name, item)
     if kind in ("tuple_type", "list_type"):
@@ -242,6 +248,30 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = repr(item["input"])
     return f"'{name}' {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _describe_pattern(pattern: str, given: str) -> str:
+    """What a name must look like, from the few patterns that the settings have; empty for others, such as a plugin's.
+
+    They are one class of characters, after a family and a slash or after a first character.
+    """
+    read = PATTERN.fullmatch(pattern)
+    if not read:
+        return ""
+    family, first, later, most = read["family"] or "", read["first"], read["later"], int(read["most"])
+    rest, allowed = later, []
+    for text, words in CLASSES.items():
+        if text in rest:
+            rest = rest.replace(text, "")
+            allowed.append(words)
+    allowed += [f"'{one}'" for one in rest]
+    if family and "/" not in given:
+        return f"{given[:60]!r}; write it with a name, such as '{family}{'mine' if given + '/' == family else given}'"
+    length = most + 1 if first else most
+    what = f"'{family}' and then " if family else ""
+    starts = ", and begin with a letter or a digit" if first else ""
+    shown = repr(given) if len(given) <= 60 else f"{given[:57]!r}..."
+    return f"{shown}; write {what}1 to {length} of {', '.join(allowed)}{starts}"
 
 
 def _describe_group(model: type[BaseModel], name: str, item: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from selfimprove.engines.models import ADAPTER
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.recipe import Judge, Model
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.running.upkeep import check_freed
 from selfimprove.store import RunFolder, find_run
@@ -22,11 +23,13 @@ def locate_model(target: str, runs: Path) -> str:
 
 
 def with_model_found(recipe: Recipe, runs: Path) -> Recipe:
-    """A recipe whose model, where it names a run or a round of one, is the checkpoint that is meant."""
-    if recipe.model.path is None or (found := find_checkpoint(str(recipe.model.path), runs)) is None:
-        return recipe
-    path = str(locate_weights(found[0], found[1].path))
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": path})})
+    """A recipe whose model and judge, where they name a run or a round of one, are the checkpoints that are meant."""
+    found: dict[str, Model | Judge] = {}
+    for name, owner in (("model", recipe.model), ("judge", recipe.judge)):
+        if owner.path and (checkpoint := find_checkpoint(owner.path, runs)) is not None:
+            path = str(locate_weights(checkpoint[0], checkpoint[1].path))
+            found[name] = owner.model_copy(update={"path": path})
+    return recipe.model_copy(update=found) if found else recipe
 
 
 def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | None:

@@ -2,11 +2,13 @@
 shape of the model alone, and the length of a row."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import RecipeError, SelfImproveError
 from selfimprove.recipe import Training
+from selfimprove.recipe.recipe import Build
 from selfimprove.records.printable import printable
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
@@ -39,7 +41,9 @@ def check_training(session: Session) -> None:
         if before and stage.own.lora is None:
             _say_adapter(stage, before[0])
         try:
-            if model.path and not model.build:
+            if model.build:
+                _rehearse_built(stage, settings, session, model.build)
+            else:
                 _rehearse(stage, settings, session, given=stage.name == policy[0])
         except SelfImproveError as error:
             raise RecipeError(f"'{stage.name}' could not be trained: {printable(str(error))}") from None
@@ -69,21 +73,36 @@ def _rehearse(stage: PlannedStage, settings: Training, session: Session, *, give
     skeleton = build_skeleton(whole)
     if skeleton is not None:
         rehearse(skeleton, settings, base=str(whole))
-    _check_length(stage.name, settings, folder, session)
+    _check_length(stage.name, settings, session, lambda prompt: _count_tokens(folder, prompt, session))
 
 
-def _check_length(name: str, settings: Training, folder: Path, session: Session) -> None:
-    """Not even the shortest of a task's questions leaves room for a token of an answer, and one for its end."""
+def _rehearse_built(stage: PlannedStage, settings: Training, session: Session, shape: Build) -> None:
+    """The same for a model that the run builds itself; only an adapter's layers can be missing from it, and only for
+    them torch is loaded. Its tokenizer makes a token of each character, after one for the beginning."""
+    if settings.lora:
+        from selfimprove.engines.models import sketch_model
+        from selfimprove.trainers.rehearse import rehearse
+
+        session.import_models()
+        rehearse(sketch_model(shape), settings, base="model.build")
+    _check_length(stage.name, settings, session, lambda prompt: len(prompt) + 1)
+
+
+def _count_tokens(folder: Path, prompt: str, session: Session) -> int:
     from selfimprove.engines.models import read_tokenizer
     from selfimprove.prompting.prompts import encode_prompt
 
+    tokenizer: Any = read_tokenizer(folder)
+    return len(encode_prompt(tokenizer, prompt, chat=session.prompts.chat is not None))
+
+
+def _check_length(name: str, settings: Training, session: Session, count: Callable[[str], int]) -> None:
+    """Not even the shortest of a task's questions leaves room for a token of an answer, and one for its end."""
     problems = session.inputs.held_out[:MOST]
     if not problems:
         return
     problem = min(problems, key=lambda one: (len(one.question), one.id))
-    tokenizer: Any = read_tokenizer(folder)
-    prompt = session.prompts.render_question(problem)
-    tokens = len(encode_prompt(tokenizer, prompt, chat=session.prompts.chat is not None))
+    tokens = count(session.prompts.render_question(problem))
     if tokens + 2 > settings.max_length:
         raise RecipeError(
             f"'{name}.max_length: {settings.max_length}' leaves out every row: a short question has {tokens} tokens "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qs, quote, unquote
 
 from fastapi import Request
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, Response
 
 from selfimprove.errors import StoreError
 from selfimprove.store.notes import MAX_BY
@@ -41,7 +41,7 @@ def go_back(path: str, query: str, fragment: str = "") -> RedirectResponse:
     return RedirectResponse(path + (f"?{query}" if QUERY.fullmatch(query) else "") + fragment, 303)
 
 
-def sign(answer: RedirectResponse, cookies: Mapping[str, str]) -> None:
+def sign(answer: Response, cookies: Mapping[str, str]) -> None:
     """Have the browser keep who wrote."""
     for cookie, value in cookies.items():
         answer.set_cookie(cookie, quote(value), max_age=365 * 24 * 3600, httponly=True, samesite="strict")

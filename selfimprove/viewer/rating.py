@@ -1,11 +1,10 @@
 """The page on which people rank responses without being told whose they are."""
 
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -15,11 +14,12 @@ from starlette.requests import ClientDisconnect
 from selfimprove.errors import StoreError
 from selfimprove.people.comparisons import compare_ratings, measure_agreement
 from selfimprove.records import derive_seed, digest, hash_text
-from selfimprove.store.notes import MAX_BY
 from selfimprove.store.rankings import MOST, Ranking, person_of, rate_by_rank, write_ranking
 from selfimprove.viewer.forms import library_of, run_of
 from selfimprove.viewer.library import Run
-from selfimprove.viewer.pages import BY, WRITER, banner, render
+from selfimprove.viewer.pages import banner
+from selfimprove.viewer.posting import BY, WRITER, name_of, read_form, sign, writer_of
+from selfimprove.viewer.rendering import render
 
 router = APIRouter(include_in_schema=False)
 MOST_SETS = 5000  # problems of a run that are offered
@@ -72,17 +72,11 @@ def show_task(run: Run, problem: str, ids: Sequence[str], person: str) -> Task:
     return Task(problem, asked["question"], responses)
 
 
-def writer_of(request: Request) -> str:
-    """The id that this browser keeps, a new one where it has none."""
-    found = request.cookies.get(WRITER, "")
-    return found if re.fullmatch("[0-9a-f]{32}", found) else secrets.token_hex(16)
-
-
 @router.get("/runs/{name}/rate")
 def rate(request: Request, name: str, problem: str = Query("", max_length=40, pattern="^[0-9a-f]*$")) -> Response:
     """The next responses that this person has not ranked, or those of a problem again."""
     one = run_of(request, name)
-    by, writer = unquote(request.cookies.get(BY, ""))[:MAX_BY], writer_of(request)
+    by, writer = name_of(request), writer_of(request)
     person = person_of(by, hash_text(writer))
     sets, rankings = sets_to_rank(one), one.rankings.current()
     mine = {each.problem: each for each in rankings if each.person == person and each.problem in sets}
@@ -94,7 +88,7 @@ def rate(request: Request, name: str, problem: str = Query("", max_length=40, pa
         ranked=task and _ranks_of(task, mine.get(task.problem)), agreement=agreement_of(one, rankings),
         banner=banner(one),
     )  # fmt: skip
-    answer.set_cookie(WRITER, writer, max_age=YEAR, httponly=True, samesite="strict")
+    sign(answer, {WRITER: writer})
     return answer
 
 
@@ -116,20 +110,17 @@ def agreement_of(run: Run, rankings: Sequence[Ranking]) -> dict[str, Any]:
 async def keep_ranking(request: Request, name: str) -> Response:
     """Keep what a person ranked or skipped, and show what comes next."""
     try:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        raise StoreError("that is no ranking: it has too many fields") from None
+        fields = await read_form(request, 20)
     except ClientDisconnect:  # so a body ends that grows beyond its bound
         return Response("the request is too large\n", 413, media_type="text/plain")
     given = {key: values[0] for key, values in fields.items()}
     by, writer = given.get("by", "").strip(), writer_of(request)
     # The order shown was that of the name in the cookie: another name that is given now signs it.
-    shown_to = person_of(unquote(request.cookies.get(BY, ""))[:MAX_BY], hash_text(writer))
+    shown_to = person_of(name_of(request), hash_text(writer))
     run = library_of(request).run(name)
     await run_in_threadpool(_keep, run, given, shown_to, by, hash_text(writer))
     answer = RedirectResponse(f"/runs/{quote(name)}/rate", 303)
-    for cookie, value in ((BY, quote(by)), (WRITER, writer)):
-        answer.set_cookie(cookie, value, max_age=YEAR, httponly=True, samesite="strict")
+    sign(answer, {BY: by, WRITER: writer})
     return answer
 
 

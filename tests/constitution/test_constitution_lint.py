@@ -42,7 +42,8 @@ BROKEN = {
     ),
     "an id with spaces": (
         "name: mine\nprinciples:\n  - {id: be kind, text: a}",
-        "{}:3: 'principles.0.id' String should match pattern '^[a-z0-9][a-z0-9_-]{{0,63}}$', not 'be kind'",
+        "{}:3: 'principles.0.id' is 'be kind'; write 1 to 64 of small letters, digits, '_', '-', "
+        "and begin with a letter or a digit",
     ),
     "an id that YAML reads as a truth value": (
         "name: mine\nprinciples:\n  - {id: true, text: a}",

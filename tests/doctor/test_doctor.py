@@ -232,6 +232,14 @@ def test_the_command_measures_shows_tokens_and_says_by_its_exit_code(
     by_id = {one["id"]: one for one in found["findings"]}
     assert "nats a token of plain English" in by_id["likelihood"]["text"]
     assert "nats a token with <bos>" in by_id["chat begin"]["text"]
+    recipe = small_recipe(
+        tmp_path, text=ASK.replace("PATH", str(model)).replace("few-shot-cot, exemplars: exemplars.yaml", "zero-shot")
+    )
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    RunFolder(tmp_path / "runs" / "mine").write_recipe(recipe)
+    for named in ("mine", str(tmp_path / "runs" / "mine")):  # what a run does with a model
+        code, shown = ask(model, named, "--no-weights", "--json", "--runs", str(tmp_path / "runs"))
+        assert code == 0 and json.loads(shown)["tokens"], named
     twice = changed(model, tmp_path / "twice", begin("<bos>", "<bos>"))
     code, shown = ask(twice)
     assert code == 1 and "wrong" in shown and "begin with <bos> twice" in " ".join(shown.split())

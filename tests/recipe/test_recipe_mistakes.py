@@ -126,7 +126,7 @@ MISTAKES = [
     ("stages:\n  revise: {revisions: 0}", "{}:6: 'stages.revise.revisions' should be greater than 0, not 0"),
     (
         "open: {name: red-team}",
-        "{}:5: 'open.name' String should match pattern '^prompts/[a-z0-9_-]{1,80}$', not 'red-team'",
+        "{}:5: 'open.name' is 'red-team'; write it with a name, such as 'prompts/red-team'",
     ),
     # The first mistake in the file's order is the one that is named.
     ("rounds: many\nseed: -1", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
@@ -186,12 +186,33 @@ def test_a_file_that_is_no_recipe_is_one_line(text: str, message: str, tmp_path:
     assert str(caught.value) == message.replace("{}", str(path))
 
 
+NAMED = "write 1 to 100 of letters, digits, '.', '_', '-', and begin with a letter or a digit"
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden", "a b", "x" * 101, "a\n"])
 def test_a_name_that_is_no_folder_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(HEAD)
-    with pytest.raises(RecipeError, match="'name' String should match pattern"):
+    with pytest.raises(RecipeError) as caught:
         load_recipe(str(path), [f"name={json.dumps(name)}"])
+    shown = repr(name) if len(name) <= 60 else f"{name[:57]!r}..."
+    assert str(caught.value).endswith(f": 'name' is {shown}; {NAMED}")
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("prompts", "'prompts'; write it with a name, such as 'prompts/mine'"),
+        ("scored", "'scored'; write it with a name, such as 'scored/mine'"),
+        ("prompts/My File", "'prompts/My File'; write 'prompts/' and then 1 to 80 of small letters, digits, '_', '-'"),
+    ],
+)
+def test_a_task_without_its_name_is_shown_how_to_write_it(task: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(HEAD)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(path), [f"train={{name: {task}, path: {path}}}"])
+    assert str(caught.value).endswith(f"'train.name' is {said}")
 
 
 OVERRIDES = [

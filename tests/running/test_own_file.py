@@ -166,6 +166,8 @@ def test_a_recipe_and_a_judge_name_a_run_too(place: Path, run: RunFolder) -> Non
     for named in ("mine/round-01", f"{run.path}/round-01"):
         recipe = read_mine(place, "name=other", f"model.path={named}")
         assert with_model_found(recipe, place / "runs").model.path == trained
+        judged = with_model_found(read_mine(place, f"judge.path={named}"), place / "runs")
+        assert (judged.judge.path, judged.model.path) == (trained, read_mine(place).model.path)
     plain = read_mine(place)
     assert with_model_found(plain, place / "runs") is plain
     (place / "answers.jsonl").write_text('{"response": "3", "answer": "3"}\n')

@@ -8,7 +8,9 @@ from small import small_recipe
 from tiny_models import make_both
 
 from selfimprove.engines import Engine
+from selfimprove.engines.models import build_model, build_skeleton, sketch_model
 from selfimprove.errors import SelfImproveError
+from selfimprove.recipe.recipe import Build
 from selfimprove.records import Checkpoint
 from selfimprove.running.estimate import print_plan
 from selfimprove.running.loop import run_loop
@@ -65,6 +67,32 @@ def test_what_a_training_would_refuse_is_said_before_the_first_token(
     with pytest.raises(SelfImproveError, match=said):
         run_loop(recipe, run, load=never)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "sft.lora={targets: [query_key_value]}",
+            "'sft' .*model.build.* no layers called query_key_value; choose from",
+        ),
+        ("sft.max_length=5", "'sft.max_length: 5' leaves out every row: a short question has [0-9]+ tokens"),
+    ],
+)
+def test_a_model_that_is_built_is_rehearsed_too(tmp_path: Path, change: str, said: str) -> None:
+    recipe, run = small_recipe(tmp_path, change), RunFolder(tmp_path / "run")
+    with pytest.raises(SelfImproveError, match=said) as refused:
+        print_plan(recipe, run, Console(quiet=True))
+    with pytest.raises(SelfImproveError, match=said):
+        run_loop(recipe, run, load=never)
+    assert "\n" not in str(refused.value) and not run.has_recipe()
+
+
+def test_a_sketch_of_a_built_model_has_its_layers_and_shapes(tmp_path: Path) -> None:
+    shape = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, alphabet="aab")
+    build_model(shape, tmp_path, seed=0)
+    read = {name: tensor.shape for name, tensor in build_skeleton(tmp_path).state_dict().items()}
+    assert read == {name: tensor.shape for name, tensor in sketch_model(shape).state_dict().items()}
 
 
 def test_a_plan_says_whose_adapter_is_trained_on(
