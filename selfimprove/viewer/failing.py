@@ -19,6 +19,7 @@ from selfimprove.store.failures import (
 from selfimprove.store.labels import write_filter
 from selfimprove.viewer.forms import Asked, Filtered, filters_of, library_of, run_of
 from selfimprove.viewer.library import Run
+from selfimprove.viewer.pages import banner
 from selfimprove.viewer.posting import go_back, read_form
 from selfimprove.viewer.rendering import render
 
@@ -35,7 +36,7 @@ def failures(request: Request, name: str, asked: Filtered) -> HTMLResponse:
     stages = sorted({each.stage for each in figures.manifests if {"rationale"} & each.counts.keys()})
     return render(request, "failures.html", title=f"What went wrong in {name}", run=name, asked=asked, view=view,
                   rounds=one.search.facets(filters_of(one, Asked()))["round"], stages=stages,
-                  families=families_of(one))  # fmt: skip
+                  families=families_of(one), banner=banner(one))  # fmt: skip
 
 
 def failures_view(one: Run, asked: Asked) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from selfimprove.records import hash_text
 from selfimprove.store.notes import MARKS, find_agreements, name_person, write_note
 from selfimprove.viewer.forms import Asked, FilteredTrace, filters_of, library_of, run_of
 from selfimprove.viewer.library import Run
+from selfimprove.viewer.pages import banner
 from selfimprove.viewer.posting import BY, WRITER, go_back, name_of, read_form, sign, writer_of
 from selfimprove.viewer.rendering import render
 from selfimprove.viewer.views import trace_view
@@ -39,7 +40,7 @@ def queue(request: Request, name: str, wanted: FilteredTrace) -> HTMLResponse:
     done = one.search.count(replace(filters, ids=_both(filters.ids, mine))) if mine else 0
     return render(request, "mark.html", title=f"Mark traces of {name}", run=name, asked=asked, view=view, at=at,
                   back=wanted.at or 0, count=one.search.count(filters), done=done, keys=KEYS, by=name_of(request),
-                  words=one.search.words(filters, texts))  # fmt: skip
+                  words=one.search.words(filters, texts), banner=banner(one))  # fmt: skip
 
 
 def _both(ids: tuple[str, ...] | None, mine: Sequence[str]) -> tuple[str, ...]:
