@@ -218,7 +218,7 @@ def test_the_page_of_the_run_begins_with_it(run: RunFolder) -> None:
         page, listed = get.get("/runs/run").text, get.get("/").text
         data = get.get("/api/runs/run").json()
     assert page.index("Held-out answers by the constitution") < page.index("Promotions and roll-backs")
-    assert "is followed in the last round" in page and "9:0, p = 0.0039" in page
+    assert "Does it follow its principles?" in page and "is followed, from " in page and "9:0, p = 0.0039" in page
     for shown_page in (page, listed):
         assert "best held-out accuracy" not in shown_page and "0.0% (" not in shown_page.partition("<main")[0]
     assert "whole answers" in listed and "not evaluated yet" not in listed

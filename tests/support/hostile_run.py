@@ -14,6 +14,7 @@ from viewing import BASE, judge, write_run, write_stage
 from selfimprove.constitution import Constitution, Principle, write_constitution
 from selfimprove.records import (
     Action,
+    Audit,
     Compliance,
     CrossCheck,
     Earned,
@@ -125,6 +126,9 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     earned = Earned(reward=poison.text(), value=1.0)
     written = Rollout(parents=(rationales[0].id,), round=1, step=1, reward=1.0, parts=(earned,), kl=None, advantage=0.5)
     write_stage(folder, 1, "reinforce", "rollout", [written], poison)
+    audit = Audit(parents=(BASE.id,), gold="", reward_first=0.0, reward_last=1.0, gold_first=1.0, gold_last=0.0,
+                  gold_highest=1.0, step=1, rose=True, fell=True, worse=True)  # fmt: skip
+    write_stage(folder, 1, "watch", "audit", [audit], poison)
     vote = Vote(parents=(problems[0].id, rationales[0].id), answer="", votes=1, samples=2, answers=2, tie=False)
     write_stage(folder, 1, "vote", "vote", [vote], poison)
     proposal = Proposal(
