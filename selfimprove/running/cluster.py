@@ -25,6 +25,7 @@ from selfimprove.running.session import Session
 from selfimprove.store import RunFolder, StageFolder
 
 TRIES = 4  # a part that costs so many workers is given up
+STARTS = 3  # so often Ray is started on this machine, where it gives itself 30 s
 PATIENCE = 60.0  # seconds until the driver sees a file that a worker has written: shared folders cache their listings
 PACKAGES = ("selfimprove", "torch", "transformers")
 STORE = 100 << 20  # bytes of Ray's object store, which holds numbers of parts and what they cost
@@ -69,13 +70,7 @@ class OnRay:
         if self.settings.address is None:
             cpus = max(os.cpu_count() or 1, int((self.settings.workers or 1) * self.settings.cpus))
             start = {"address": "local", "num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
-        try:
-            _knock(self.settings.address)
-            with no_standard_error():  # Ray's C++ side says there that it was told to say nothing
-                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
-        except Exception as error:  # Ray's own is a bare one where a busy machine starts it too slowly
-            where = self.settings.address or "this machine"
-            raise ClusterError(f"no Ray cluster at {where}: {(str(error).splitlines() or ['?'])[0][:200]}") from None
+        self._start(start)
         quiet = ray.data.DataContext.get_current()
         quiet.enable_progress_bars = quiet.print_on_execution_start = False
         for name in ("ray", "ray.data"):
@@ -83,6 +78,22 @@ class OnRay:
         # What Ray's own debugger does too: no setting keeps a lost worker's paragraph off the terminal.
         ray._private.worker._worker_logs_enabled = False
         return self
+
+    def _start(self, start: dict[str, Any]) -> None:
+        """Start Ray here, or find it where it is; raises ClusterError."""
+        import ray
+
+        for left in reversed(range(1 if self.settings.address else STARTS)):
+            try:
+                _knock(self.settings.address)
+                with no_standard_error():  # Ray's C++ side says there that it was told to say nothing
+                    ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **start)
+                return
+            except Exception as error:  # Ray's own is a bare one where a busy machine does not start it in its 30 s
+                if not left:
+                    where, said = self.settings.address or "this machine", (str(error).splitlines() or ["?"])[0][:200]
+                    raise ClusterError(f"no Ray cluster at {where}: {said}") from None
+                ray.shutdown()
 
     def __exit__(self, *_: object) -> None:
         import ray
