@@ -1,6 +1,5 @@
 """Ratings by people in one format: who rated which response to what, by a score, a rank or a choice."""
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from selfimprove.errors import TaskError
 from selfimprove.records import replace_surrogates
-from selfimprove.tasks.base import read_text
+from selfimprove.tasks.base import read_rows
 
 TIE = 5.0
 """Points of a score of 1 to 100 within which two responses are a tie, as in PRISM (Kirk et al., 2024, section 4)."""
@@ -60,14 +59,7 @@ def load_ratings(path: Path) -> list[Rating]:
     A response that a person rated twice counts as rated last.
     """
     found: dict[tuple[str, str, str], Rating] = {}
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TaskError(f"{where}: not JSON ({error})") from None
+    for where, row in read_rows(path):
         one = read_rating(row, where)
         found[one.rater, one.item, one.response] = one
     if not found:

@@ -1,9 +1,10 @@
 """What a task offers, and the task of a fixed pool of problems."""
 
 import gzip
+import json
 import random
 import zlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
@@ -185,6 +186,17 @@ def read_text(path: Path) -> str:
     if len(text) > MAX_CHARACTERS:
         raise TaskError(f"{path}: holds more than {MAX_CHARACTERS:,} characters; split it")
     return text
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """The objects of a JSONL file, each with its file and line; raises TaskError with these where one is no JSON."""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            where = f"{path}:{number}"
+            try:
+                yield where, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise TaskError(f"{where}: not JSON ({error})") from None
 
 
 def load_hub(data: str, split: str, subset: str | None = None, revision: str | None = None) -> Iterable[dict[str, Any]]:

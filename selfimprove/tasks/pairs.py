@@ -1,6 +1,5 @@
 """Pairs that people, or judges of others, chose between, from a file."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from selfimprove.errors import TaskError
 from selfimprove.records import Problem, replace_surrogates
-from selfimprove.tasks.base import read_text
+from selfimprove.tasks.base import read_rows
 from selfimprove.tasks.scored import compare_dialogues, make_choice
 
 NAME = "scored/pairs"  # the task that their problems name
@@ -36,14 +35,7 @@ def load_pairs(path: Path) -> list[HumanPair]:
     counts, as those of K ranked responses do with 1/(K - 1) each. Raises TaskError with the file and the line."""
     found: list[tuple[Problem, float | None, float, float]] = []
     left_out = 0
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TaskError(f"{where}: not JSON ({error})") from None
+    for where, row in read_rows(path):
         if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
             raise TaskError(f"{where}: expected an object with 'chosen' and 'rejected'")
         problem, ahead = _read_pair(row, where), _read_scores(row, where)
