@@ -1,30 +1,28 @@
 """People rank responses in a real browser, and what they ranked becomes pairs, and the pairs a reward model."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from builders import make_problem, make_rationale  # noqa: E402
-from viewing import BASE, serving, write_evaluation, write_stage  # noqa: E402
+from builders import make_problem, make_rationale
+from test_viewer_browser import browser
+from viewing import BASE, serving, write_evaluation, write_stage
 
-from selfimprove.cli.app import main  # noqa: E402
-from selfimprove.errors import StoreError  # noqa: E402
-from selfimprove.people.comparisons import compare_ratings  # noqa: E402
-from selfimprove.people.ratings import load_ratings  # noqa: E402
-from selfimprove.recipe.file import load_recipe  # noqa: E402
-from selfimprove.store import RunFolder  # noqa: E402
-from selfimprove.store.rankings import Rankings, rate_by_rank, write_ranking  # noqa: E402
-from selfimprove.tasks.pairs import load_pairs  # noqa: E402
+from selfimprove.cli.app import main
+from selfimprove.errors import StoreError
+from selfimprove.people.comparisons import compare_ratings
+from selfimprove.people.ratings import load_ratings
+from selfimprove.recipe.file import load_recipe
+from selfimprove.store import RunFolder
+from selfimprove.store.rankings import Rankings, rate_by_rank, write_ranking
+from selfimprove.tasks.pairs import load_pairs
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+__all__ = ["browser"]  # the fixture
 HOSTILE = '<script>window.hit = 1</script><img src=x onerror="window.hit = 1">'
 WORDS = ("7", "77", "777", HOSTILE)
 
@@ -50,16 +48,6 @@ def write_samples(path: Path, problems: int, samples: int) -> RunFolder:
     write_stage(folder, 1, "generate", "rationale", [*texts, *again, *cut])
     write_evaluation(folder, 1, held_out, ["2"])
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; name one with CHROMIUM")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 def shown(page: Any) -> list[str]:
