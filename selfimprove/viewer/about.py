@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.records.stats import mcnemar
-from selfimprove.settings import Settings
 from selfimprove.store.failures import read_causes, read_wrong_steps
 from selfimprove.store.made_from import read_solved
 from selfimprove.store.search import Filters
@@ -130,7 +131,7 @@ def _settings(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The settings of each stage that one compares runs by."""
     for name, settings in recipe.stages:
         # Those of a stage that is not known here are as its file has them.
-        values = settings.model_dump() if isinstance(settings, Settings) else settings or {}
+        values = settings.model_dump() if isinstance(settings, BaseModel) else settings or {}
         shown = [f"{key} {show_value(values[key])}" for key in SHOWN if values.get(key) is not None]
         if shown:
             yield name, ", ".join(shown)
