@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 from extending import forgotten_afterwards
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A stage flushes each of its parts to the disk, which is tens of thousands of waits in all tests: files in memory have
+# none. Where pytest keeps them is its own setting, which holds where it is given.
+IN_MEMORY = Path("/dev/shm")
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 @pytest.fixture(autouse=True)

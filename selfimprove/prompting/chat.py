@@ -224,12 +224,15 @@ class _Worker:
     def __init__(self, source: str, name: str) -> None:
         self._source, self._name = source, name
         self._lock, self._process, self._owner = threading.Lock(), None, 0
+        self._too_slow: str | None = None  # said at once from the second time on: each costs seconds
 
     _process: "subprocess.Popen[str] | None"
 
     def render(self, values: Mapping[str, Any], now: datetime) -> str:
         longest = LONGEST + 4 * sum(len(str(one)) for one in values["messages"])
         with self._lock:
+            if self._too_slow:
+                raise ModelError(self._too_slow)
             if self._process is None or self._owner != os.getpid():
                 self._start()
             return self._ask({"values": values, "now": now.isoformat(), "longest": longest})
@@ -263,7 +266,9 @@ class _Worker:
             _end(process)
             slow = process.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
             why = f"did not end within {SECONDS:g} seconds" if slow else "ended the process that ran it"
-            raise ModelError(f"{self._name}: its chat template {why}; mend it, or set 'prompt.chat' to never")
+            said = f"{self._name}: its chat template {why}; mend it, or set 'prompt.chat' to never"
+            self._too_slow = said if slow else None
+            raise ModelError(said)
         answer = json.loads(line)
         if "error" in answer:
             said = " ".join(answer["error"].split())[:200]

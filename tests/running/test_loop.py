@@ -134,6 +134,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(whole: RunFolder,
     run_loop(small_recipe(tmp_path / "recipe"), whole)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_named_and_the_run_goes_on_later(whole: RunFolder, tmp_path: Path) -> None:
     script = (
         "import resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv.pop(1)), r.RLIM_INFINITY));"

@@ -68,8 +68,9 @@ WEIGHTS = "round-01/sft/checkpoint/model.safetensors"
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
-        *((WEIGHTS, harm) for harm in (truncate, flip, link_away)),
-        ("round-01/sft/checkpoint/config.json", flip),
+        *((WEIGHTS, harm) for harm in (flip, link_away)),
+        pytest.param(WEIGHTS, truncate, marks=pytest.mark.long),
+        pytest.param("round-01/sft/checkpoint/config.json", flip, marks=pytest.mark.long),
     ],
     ids=lambda one: Path(one).name if isinstance(one, str) else one.__name__,
 )
