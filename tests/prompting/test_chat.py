@@ -140,8 +140,6 @@ def test_a_template_cannot_run_for_ever_or_fill_the_memory(source: str, message:
 def test_a_template_that_did_not_end_is_not_tried_again(tokenizer: object) -> None:
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     template = make_template(tokenizer, endless)
-        tokenizer, "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    )
     started = os.times()
     for _ in range(10):
         with pytest.raises(ModelError, match="did not end within 2 s"):
