@@ -68,7 +68,7 @@ def overoptimise(
     if find_spec("matplotlib"):
         from selfimprove.viewer.charts import rewards_chart
 
-        write_text(out / "picture.svg", rewards_chart(draw_lines(found), "Gold and proxy rewards over √KL"))
+        write_text(out / "picture.svg", str(rewards_chart(draw_lines(found), "Gold and proxy rewards over √KL")))
         typer.echo(f"\nthe picture: {out / 'picture.svg'}; all figures: {out / 'results.json'}")
 
 

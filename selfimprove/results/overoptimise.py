@@ -23,6 +23,7 @@ WINDOWS = 14  # of steps, each longer than the one before: what happens early ha
 SHORTEST = 4  # steps of a window: the KL of a few texts is mostly noise
 LAST = 0.1  # of the steps, whose texts say what RL came to
 NOWHERE = (-math.inf, math.inf)
+SHOWN = {"gold": "gold", "reward": "proxy"}
 FORMS: Mapping[str, Callable[[float], float]] = {"best of n": lambda d: d, "RL": math.log}
 """Of gold = d(α - β f(d)): f, where d = √KL (Gao et al., 2022, section 3)."""
 
@@ -138,7 +139,8 @@ class Measured:
 
 
 def to_json(found: Sequence[Measured]) -> dict[str, Any]:
-    """Everything as plain data: the points of each run, the fits with residuals, and what cells came to."""
+    """Everything as plain data: the points of each run, the fits with residuals, what cells came to, and what is shown
+    of it all as a picture and as tables."""
     return {
         "runs": [
             {"run": one.cell.name, "comparisons": one.cell.comparisons, "seed": one.cell.seed, "kl": one.cell.kl,
@@ -151,6 +153,8 @@ def to_json(found: Sequence[Measured]) -> dict[str, Any]:
             for form, many, seed, fit in fits(found)
         ],
         "cells": [_cell_json(name, some) for name, some in groups(found).items()],
+        "lines": draw_lines(found),
+        "tables": list(describe(found)),
     }  # fmt: skip
 
 
@@ -269,17 +273,17 @@ def draw_lines(found: Sequence[Measured]) -> dict[str, list[dict[str, Any]]]:
     for many, rows in _best_rows(found).items():
         points = [values for _, values in sorted(rows.items())]
         xs = [math.sqrt(some[0].kl) for some in points]
-        for name in ("gold", "reward"):
+        for name in SHOWN:
             ys = [fmean(getattr(one, name) for one in some) for some in points]
             errors = [_half([getattr(one, name) for one in some]) for some in points]
-            best.append({"name": f"{name}, {many} comparisons", "xs": xs, "ys": ys, "errors": errors,
+            best.append({"name": f"{SHOWN[name]}, {many} comparisons", "xs": xs, "ys": ys, "errors": errors,
                          "group": many, "dashed": name == "reward"})  # fmt: skip
     lowest = min((one.cell.kl for one in found), default=0.0)
     rl = [
-        {"name": f"{name}, {one.cell.comparisons} comparisons", "xs": [each.d for each in one.curve],
+        {"name": f"{SHOWN[name]}, {one.cell.comparisons} comparisons", "xs": [each.d for each in one.curve],
          "ys": [getattr(each, name) for each in one.curve], "errors": [each.error for each in one.curve]
          if name == "gold" else None, "group": one.cell.comparisons, "dashed": name == "reward"}
-        for one in found if not one.cell.control and one.cell.kl == lowest for name in ("gold", "reward")
+        for one in found if not one.cell.control and one.cell.kl == lowest for name in SHOWN
     ]  # fmt: skip
     return {"Best of n": best, f"RL, a nat of KL for {lowest:g}": rl}
 

@@ -20,6 +20,7 @@ from selfimprove.viewer import (
     failing,
     live,
     marking,
+    overoptimisation,
     overview,
     pages,
     rating,
@@ -52,6 +53,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(comparing.router)
     app.include_router(failing.router)
     app.include_router(marking.router)
+    app.include_router(overoptimisation.router)
     app.include_router(overview.router)
     app.include_router(pages.router)
     app.include_router(rating.router)

@@ -220,14 +220,14 @@ def _panels(panels: Sequence[tuple[str, Sequence[Line], int]], title: str, x: st
         return _finish(figure, title)
 
 
-def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> str:
+def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> str | bytes:
     """Rewards over √KL in panels below each other; lines of one group have one colour, a proxy's are dashed."""
     import matplotlib
     from matplotlib.figure import Figure
 
     order = list(dict.fromkeys(one["group"] for lines in panels.values() for one in lines))
     with LOCK, matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(8, 3.4 * len(panels)), layout="constrained")
+        figure = Figure(figsize=(FORM.get().width, 3.4 * max(1, len(panels))), layout="constrained")
         figure.patch.set_alpha(0)
         for at, (name, lines) in enumerate(panels.items(), 1):
             axes: Any = figure.add_subplot(len(panels), 1, at)
@@ -241,8 +241,8 @@ def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str)
                 axes.errorbar(one["xs"], one["ys"], one["errors"], **style, label=label or None, marker=".",
                               linewidth=1.3, elinewidth=0.9, capsize=2)  # fmt: skip
             _style(axes, "√KL, nats a text", "reward")
-            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-        return _svg(figure, title)
+            _legend(axes)
+        return _finish(figure, title)
 
 
 def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]]]], title: str) -> str | bytes:

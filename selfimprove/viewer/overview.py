@@ -21,6 +21,7 @@ from selfimprove.viewer.caching import image_of
 from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.forms import library_of
 from selfimprove.viewer.library import Accuracy, Figures, Library
+from selfimprove.viewer.overoptimisation import find_grids
 from selfimprove.viewer.posting import go_back, read_form
 from selfimprove.viewer.rendering import render
 
@@ -208,7 +209,8 @@ def runs(request: Request, asked: Annotated[AskedRuns, Query()]) -> HTMLResponse
     every = {tag for folder in library.folders().values() for tag in read_labels(folder).tags}
     drawn = [one for row in rows for one in (row.members or [row]) if one.figures and len(one.figures.rounds) > 1]
     return render(request, "runs.html", title="Runs", run=None, rows=rows, hidden=hidden, asked=asked, names=COLUMNS,
-                  tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn))  # fmt: skip
+                  tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn),
+                  grids=find_grids(library))  # fmt: skip
 
 
 @router.get("/charts/runs.{kind}")

@@ -125,8 +125,37 @@ def test_the_tables_and_the_picture_of_a_grid() -> None:
     assert ends[-1][0] == "50 comparisons, shuffled labels" and "(" not in ends[-1][2]  # one seed has no interval
     json.dumps(to_json(found), allow_nan=False)
     svg = rewards_chart(draw_lines(found), "Rewards")
+    assert isinstance(svg, str)
     ElementTree.fromstring(svg)
     assert "gold, 50 comparisons" in svg
+
+
+def test_a_page_shows_the_picture_and_the_tables(tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+    from viewing import serving
+
+    shown = to_json([made(seed, kl) for seed in (0, 1) for kl in (0.0, 0.1)])
+    shown["tables"][0][1][0] = "<script>alert(1)</script>"
+    damaged = {"lines": {"RL": [{**shown["lines"]["Best of n"][0], "ys": [1.0]}]}, "tables": []}
+    for name, text in (("mine", json.dumps(shown)), ("torn", json.dumps(shown)[:400]), ("odd", json.dumps(damaged))):
+        (tmp_path / f"{name}-overoptimise").mkdir()
+        (tmp_path / f"{name}-overoptimise" / "results.json").write_text(text)
+    (tmp_path / "far-overoptimise").mkdir()
+    (tmp_path / "far-overoptimise" / "results.json").symlink_to(tmp_path / "mine-overoptimise" / "results.json")
+    with serving(tmp_path, tmp_path / "cache") as address:
+        assert 'href="/overoptimise/mine"' in httpx.get(f"{address}/").text
+        page = httpx.get(f"{address}/overoptimise/mine")
+        assert page.status_code == 200 and page.text.count("<table") == 3 and "<script>alert" not in page.text
+        svg = httpx.get(f"{address}/overoptimise/mine/rewards.svg?narrow=true")
+        assert "gold, 50 comparisons" in svg.text and svg.headers["content-type"] == "image/svg+xml"
+        assert httpx.get(f"{address}/overoptimise/mine/rewards.png").content.startswith(b"\x89PNG")
+        table = httpx.get(f"{address}/overoptimise/mine/rewards.csv").text.splitlines()
+        assert len(table) == 1 + sum(len(one["xs"]) for some in shown["lines"].values() for one in some)
+        for name, said in (("torn", "cannot be read"), ("odd", "cannot be read"), ("far", "cannot be read"),
+                           ("none", "there are no such figures")):  # fmt: skip
+            refused = httpx.get(f"{address}/overoptimise/{name}")
+            assert refused.status_code == 404 and said in refused.text
 
 
 SMALL = (
