@@ -1,4 +1,5 @@
-"""What went wrong in a run, in groups: why texts were turned away, first wrong steps, and wrong answers that recur."""
+"""What went wrong in a run, in groups: why texts were turned away, first wrong steps, wrong answers and texts that
+recur."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,7 +7,7 @@ from typing import Any
 
 from selfimprove.store.index import Index
 from selfimprove.store.made_from import Family
-from selfimprove.store.search import Filters, Search
+from selfimprove.store.search import ALIKE, Filters, Search
 
 GROUPS = 10  # that are listed, the largest first
 EXAMPLES = 3
@@ -116,6 +117,17 @@ def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, Any]]
         f"ORDER BY n DESC, problem, answer LIMIT {GROUPS}", *values,
     )  # fmt: skip
     return search.with_questions(rows)
+
+
+def read_alike(search: Search, filters: Filters) -> list[dict[str, Any]]:
+    """Wrong texts that differ in numbers, spaces and capitals alone: how many, in which rounds, and one of them."""
+    where, values = search.select(filters)
+    return search.index.rows(
+        "SELECT count(*) AS n, count(DISTINCT problem) AS problems, list_sort(list(DISTINCT round)) AS rounds, "
+        "arg_max(id, seq) AS id, arg_max(text[:300], seq) AS text "
+        f"FROM trace WHERE outcome = 'incorrect' AND {where} GROUP BY {ALIKE} HAVING count(*) > 1 "
+        f"ORDER BY n DESC, id LIMIT {GROUPS}", *values,
+    )  # fmt: skip
 
 
 def read_ends(search: Search, filters: Filters) -> list[dict[str, Any]]:

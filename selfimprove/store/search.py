@@ -17,6 +17,8 @@ MAX_VALUES = 50  # chosen values of one filter
 KEPT_SEARCHES = 3  # tables of what a text was found in, at most 40 bytes a trace each
 NUMBERS = ("round", "level")
 UNKNOWN = {"question": None, "expected": None}  # of a problem whose part is torn or missing
+ALIKE = "hash(translate(lower(text), '0123456789 \n\t', ''))"
+"""The same for texts that differ in numbers, spaces and capitals alone."""
 SORTS = {
     "order": "seq",
     "newest": f"seq // {ROUND} DESC, seq",
@@ -46,6 +48,8 @@ class Filters:
     """The form of the reason why their first wrong step is wrong."""
     answer: str = ""
     """The answer that they give."""
+    like: str = ""
+    """A trace whose text they have but for numbers, spaces and capitals."""
 
     def __post_init__(self) -> None:
         for name, chosen in self.values.items():
@@ -61,7 +65,7 @@ class Filters:
     @property
     def counted(self) -> bool:
         """Whether the cube alone can count them."""
-        return not (self.problem or self.text or self.step or self.answer) and self.ids is None
+        return not (self.problem or self.text or self.step or self.answer or self.like) and self.ids is None
 
 
 class Search:
@@ -253,6 +257,8 @@ def _named(filters: Filters) -> tuple[str, list[Any]]:
     """The conditions that the cube does not know."""
     parts, values = [f"problem_key = {key_of(filters.problem)}"] if filters.problem else [], list[Any]()
     parts += [f"key IN ({keys_of(filters.ids)})"] if filters.ids is not None else []
+    if filters.like:
+        parts.append(f"{ALIKE} = (SELECT any_value({ALIKE}) FROM trace WHERE key = {key_of(filters.like)})")
     for column, value in (("step_shape", filters.step), ("answer", filters.answer)):
         if value:
             parts.append(f"{column} = ?")

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.requests import ClientDisconnect
 
 from selfimprove.store.failures import (
+    read_alike,
     read_causes,
     read_ends,
     read_family_fates,
@@ -49,6 +50,7 @@ def failures_view(one: Run, asked: Asked) -> dict[str, Any]:
             "families": read_family_fates(one.search, filters),
             "steps": read_wrong_steps(one.search, filters),
             "answers": read_wrong_answers(one.search, filters),
+            "alike": read_alike(one.search, filters),
             "ends": read_ends(one.search, filters),
             "lost": read_lost(one.search) if not asked.pairs() else None,
         }

@@ -40,6 +40,8 @@ class Asked(BaseModel):
     step: Value = ""
     """The form of the reason why the first wrong step is wrong, as the page of failures has it."""
     answer: Annotated[str, Field(max_length=400)] = ""
+    like: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]*$")] = ""
+    """A trace whose text they have but for numbers, spaces and capitals."""
     problem: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]*$")] = ""
     text: Annotated[str, Field(max_length=MAX_PATTERN)] = ""
     regex: bool = False
@@ -52,7 +54,7 @@ class Asked(BaseModel):
     @property
     def filters(self) -> Filters:
         values = {name: tuple(getattr(self, name)) for name in FACETS if getattr(self, name)}
-        return Filters(values, self.problem, self.text, self.regex, step=self.step, answer=self.answer)
+        return Filters(values, self.problem, self.text, self.regex, step=self.step, answer=self.answer, like=self.like)
 
     @property
     def order(self) -> str:

@@ -94,6 +94,8 @@ def test_every_count_leads_to_as_many_traces(client: TestClient) -> None:
     steps = text_of(section(page, "steps"))
     assert "column 5 holds the digits # and #, not # and # 16 texts, 4 problems" in steps
     assert "column 5 is 0 : column 5 holds the digits" in steps and "round 1: 8 · round 2: 8" in steps
+    alike = text_of(section(page, "alike"))
+    assert re.search(r"x{20}.* 16 4 1, 2 Texts that differ only in numbers", alike), alike
     answer = re.search(r'href="(/runs/made/traces\?[^"]*answer=[^"]*)"', section(page, "answers"))
     assert answer and client.get("/api" + answer[1].replace("&amp;", "&")).json()["count"] == 4
 
