@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from extending import forgotten_afterwards
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A shell's background job passes over Ctrl-C, and so would every process that a test starts and sends it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A stage flushes each of its parts to the disk, which is tens of thousands of waits in all tests: files in memory have
 # none. Where pytest keeps them is its own setting, which holds where it is given.
