@@ -162,10 +162,15 @@ def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 def arrange(part: Sequence[Any], records: Sequence[Record]) -> list[Record]:
-    """Put the rationales of a part, which come as they finish, in the order of its problems."""
+    """Put the rationales of a part, which come as they finish, in the order of its problems, and after them what was
+    made of each in the same order: which ones finish first differs where a part goes on after a kill."""
     place = {item.id: at for at, item in enumerate(part) if isinstance(item, Problem)}
+    found = {one.id: (place[one.problem], one.sample) for one in records if isinstance(one, Rationale)} if place else {}
+    last = (len(place), 0)
 
-    def order(record: Record) -> tuple[int, int]:
-        return (place[record.problem], record.sample) if isinstance(record, Rationale) else (len(place), 0)
+    def order(record: Record) -> tuple[int, int, int]:
+        if isinstance(record, Rationale):
+            return 0, *found[record.id]
+        return 1, *(found.get(record.parents[0], last) if record.parents else last)
 
     return sorted(records, key=order) if place else list(records)

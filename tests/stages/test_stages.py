@@ -11,7 +11,7 @@ from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.recipe import Sampling
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Outcome, Problem, Promotion, Rationale, Verdict, derive_seed
-from selfimprove.stages.base import Writer
+from selfimprove.stages.base import Writer, arrange
 from selfimprove.stages.evaluate import evaluate
 from selfimprove.stages.failed import failed_problems
 from selfimprove.stages.generate import generate
@@ -52,6 +52,17 @@ def test_each_problem_gets_its_samples_whatever_the_order(engine: type[ScriptedE
         assert (one.temperature, one.top_p) == (0.0, 0.9)
         assert one.tokens == len(one.text) + 1 and one.finish == "stop"
     assert sorted(one.sample for one in found if one.problem == A.id) == [0, 1, 2]
+
+
+def test_it_makes_no_difference_which_text_finishes_first() -> None:
+    """Of a part that goes on after a kill the texts that were kept come first."""
+    problems = [make_problem(f"{at}+1=", str(at + 1)) for at in range(3)]
+    texts = [make_rationale(one, f"#{at}", sample=sample) for at, one in enumerate(problems) for sample in range(2)]
+    verdicts = [make_verdict(one, "correct") for one in texts]
+    expected = [*texts, *verdicts]
+    for places in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4], [4, 5, 0, 1, 3, 2]):
+        arrived = [*(texts[at] for at in places), *(verdicts[at] for at in places)]
+        assert [one.id for one in arrange(problems, arrived)] == [one.id for one in expected]
 
 
 def test_a_sample_does_not_depend_on_what_else_is_asked() -> None:
