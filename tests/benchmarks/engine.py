@@ -43,7 +43,7 @@ def plain_loop(engine: TransformersEngine, prompts: list[str]) -> int:
 
 
 def measure() -> dict[str, float]:
-    """Tokens a CPU second, plain, greedy and sampled: of several rounds in turn the best, which other work disturbed least."""
+    """Tokens a CPU second, plain, greedy and sampled: the best of several rounds, which other work disturbed least."""
     torch.set_num_threads(1)
     rng = random.Random(0)
     prompts = [f"{rng.randrange(1000, 9999)}+{rng.randrange(10, 999)}=" for _ in range(2 * BATCH)]
