@@ -54,7 +54,8 @@ STAGES_MAY_IMPORT = (
         "recipe.reinforcement",
     }
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
-    | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
+    | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
+    | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {"trainers.rewarding"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
     | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}

@@ -16,7 +16,8 @@ import torch
 
 from selfimprove.engines.base import Completion, Request, Score
 from selfimprove.engines.cache import new_cache, select_rows
-from selfimprove.engines.models import find_whole, keeps_state, load_model, read_config
+from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.models import keeps_state, load_model, read_config
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (

@@ -12,7 +12,8 @@ import torch
 from selfimprove.engines import vllm_start
 from selfimprove.engines.base import Completion, Request, Score, Weights
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
-from selfimprove.engines.models import find_tokenizer, read_longest, read_tokenizer, resolve_folder
+from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
+from selfimprove.engines.models import read_longest, read_tokenizer
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end

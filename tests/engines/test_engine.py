@@ -9,7 +9,10 @@ from tiny_models import make_gemma, make_llama
 from transformers import AutoModelForCausalLM
 
 from selfimprove.engines import Completion, Request, Score
-from selfimprove.engines.models import build_model, check_path, hash_weights, load_chat
+from selfimprove.engines.build import build_model
+from selfimprove.engines.model_folders import check_path
+from selfimprove.engines.models import load_chat
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine, choose
 from selfimprove.errors import ModelError
 from selfimprove.recipe import Build, Sampling

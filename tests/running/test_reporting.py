@@ -16,7 +16,7 @@ from test_sft import make_job, model, quick
 from viewing import BASE, write_run, write_stage
 
 from selfimprove.cli import main
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import SelfImproveError
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.records.files import hash_file
