@@ -80,9 +80,15 @@ def _cut_off(manifests: list[Manifest]) -> str:
     return f"{sum(one.metrics[CUT_OFF] for one in counted)} of {texts}" if texts else ""
 
 
-def side_by_side(manifests: list[Manifest]) -> list[str]:
-    """What was idle, and what was done at the same time."""
-    lines, engine, beside = [], engine_time(manifests), verified_beside(manifests)
+def describe_times(manifests: list[Manifest]) -> list[str]:
+    """The time of a run in words: in all, outside the model, idle, and what was done at the same time."""
+    outside, wall = outside_model(manifests)
+    lines = [
+        f"{wall:.1f} s in all ({sum(one.seconds.cpu for one in manifests):.1f} CPU s of this program), outside the "
+        f"model {outside:.1f} s ({outside / wall if wall else 0:.1%}: orchestration, store, verification), "
+        f"imports {sum(one.seconds.imports for one in manifests):.1f} s beside"
+    ]
+    engine, beside = engine_time(manifests), verified_beside(manifests)
     if engine.share is not None:
         lines.append(f"engines were loaded for {engine.loaded:.1f} s and idle for {engine.share:.1%} of it")
     if beside >= 0.05:
@@ -91,3 +97,16 @@ def side_by_side(manifests: list[Manifest]) -> list[str]:
     if workers:
         lines.append(f"by up to {max(workers)} Ray workers, {elapsed(manifests):.1f} s on the clock, imports and all")
     return lines
+
+
+def seconds_to_json(manifests: list[Manifest]) -> dict[str, float]:
+    """The same as plain data."""
+    outside, wall = outside_model(manifests)
+    return {
+        "wall": wall,
+        "elapsed": elapsed(manifests),
+        "outside the model": outside,
+        "engine loaded": engine_time(manifests).loaded,
+        "engine idle": engine_time(manifests).idle,
+        "verified beside generation": verified_beside(manifests),
+    }
