@@ -22,7 +22,7 @@ from selfimprove.records import Checkpoint, Promotion
 from selfimprove.records.files import hash_file
 from selfimprove.records.stats import wilson
 from selfimprove.running.figures import closed_rounds, round_figures
-from selfimprove.running.reporting import Reports
+from selfimprove.running.report_rounds import Reports
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.reports import TrainerReports, _guarded
