@@ -1,5 +1,6 @@
 """What could lead out of a run's folder: links and what is no regular file, neither of which is followed."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -16,15 +17,9 @@ def is_link(path: Path) -> StoreError:
 
 
 def find_detour(file: Path) -> str | None:
-    """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder.
-
-    It is asked of every file that a command reads: on texts it takes a quarter of the time that it takes on Paths.
-    """
+    """Why the path of a stage's file would lead elsewhere: a link in it below the run's folder."""
     names = file.parts[::-1]
     depth = next((at for at, name in enumerate(names) if ROUND_NAME.fullmatch(name)), 1)
-    place = os.fspath(file)
-    for _ in range(depth + 1):
-        if os.path.islink(place):  # noqa: PTH114 (as said above)
-            return "is a link, or lies below one, which is not followed"
-        place = place.rpartition(os.sep)[0]
+    if any(one.is_symlink() for one in (file, *itertools.islice(file.parents, depth))):
+        return "is a link, or lies below one, which is not followed"
     return None if is_regular(file) or not os.path.lexists(file) else "is no regular file"

@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant("numbers", "1.234,5", "numbers", 'if found["continental"]:', "if False:"),
     Mutant("equality", "percent", "compare", "if share.value == plain.value * 100:", "if False:"),
     Mutant("numbers", "a time of day", "compare",
-        'return _undecided(gold, answer, "a time of day, where a number is expected")', "return None"),
+        'return undecided(gold, answer, "a time of day, where a number is expected")', "return None"),
     Mutant("numbers", "control characters", "numbers",
         "if len(encoded.translate(None, _CONTROL_BYTES)) != len(encoded):", "if False:"),
     Mutant("numbers", "scales", "numbers", 'if found["scale"]:', "if False:"),
