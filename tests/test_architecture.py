@@ -54,7 +54,8 @@ STAGES_MAY_IMPORT = (
         "recipe.reinforcement",
     }
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
-    | {"engines.models", "stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
+    | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
+    | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {"trainers.rewarding"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
     | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}
@@ -75,7 +76,7 @@ STAGES_TOGETHER = {
     "comply": {"compare"},
     "dpo": {"prefer", "training"},
     "earlier": {"revise"},
-    "evaluate": {"asking", "generate", "revise", "teach", "vote"},
+    "evaluate": {"asking", "generate", "revise", "critique_examples", "vote"},
     "failed": {"generate"},
     "frontier": {"select", "vote"},
     "kl": {"generate"},
@@ -90,10 +91,10 @@ STAGES_TOGETHER = {
     "revise": {"critique", "failed", "generate", "taking"},
     "reward": {"prefer", "reward_figures", "training"},
     "rl": {"audit", "training"},
-    "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "teach", "vote"},
-    "sft": {"balance", "compare", "frontier", "prefer", "select", "teach", "training"},
+    "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "critique_examples", "vote"},
+    "sft": {"balance", "compare", "frontier", "prefer", "select", "critique_examples", "training"},
     "taking": {"earlier", "generate"},
-    "teach": {"passes"},
+    "critique_examples": {"passes"},
     "verify": {"generate", "select", "vote"},
     "warmup": {"training"},
 }

@@ -1,6 +1,8 @@
 """The command line: commands only parse, call and print, and import what they need when they run."""
 
+import atexit
 import errno
+import gc
 import os
 import signal
 import sys
@@ -93,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from selfimprove.errors import SelfImproveError, UnreachableError
 
+    # The interpreter would search all that was imported for cycles, several times, before it ends anyway.
+    atexit.register(gc.freeze)
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["selfimprove", *given])
     starts = given[:1] in (["run"], ["evaluate"], ["overoptimise"], ["prompts"])

@@ -173,7 +173,7 @@ def report(
         raise UsageError("Name a file with --html, or a tracker with --to.")
     folder, control = find_run(run, runs), find_run(against, runs) if against else None
     if to:
-        from selfimprove.running.reporting import send_figures
+        from selfimprove.running.report_rounds import send_figures
 
         typer.echo(f"{send_figures(folder, to)} reports sent")
     if html is not None:

@@ -15,7 +15,7 @@ TESTS: dict[Noun, str] = {
 from pathlib import Path
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build
 from selfimprove.recipe.catalog import import_file
 from selfimprove.recipe.file import load_recipe

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.model_files import CONFIG, check_weights, read_dtypes, read_json
-from selfimprove.engines.models import find_whole, read_config, read_generation, read_tokenizer
+from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.models import read_config, read_generation, read_tokenizer
 from selfimprove.prompting.chat import ChatTemplate, find_end, load_template
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Prompting, Training

@@ -1,5 +1,6 @@
 """Who writes text: one protocol, and an engine for each way to serve a checkpoint."""
 
+import os
 from collections.abc import Callable
 
 from selfimprove.engines.base import (
@@ -31,6 +32,9 @@ __all__ = [
     "load_engine",
 ]
 
+# Before a module of this package imports a library that reads models.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("USE_HUB_KERNELS", "NO")  # transformers would fetch compiled code for some architectures
 
 Load = Callable[[EngineSettings, Model, Weights], Engine]
 

@@ -1,6 +1,6 @@
 """What an engine is asked and what it answers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -73,6 +73,17 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def find_fitting(
+    requests: Sequence[Request], prompts: Mapping[str, Sequence[int]], room: int
+) -> tuple[list[int], list[Completion]]:
+    """The places of the requests whose prompts have at least one token and at most `room`, and what completes the
+    others, which are not asked."""
+    fitting = [at for at, one in enumerate(requests) if 0 < len(prompts[one.prompt]) <= room]
+    asked = set(fitting)
+    others = (at for at in range(len(requests)) if at not in asked)
+    return fitting, [Completion(at, "", 0, 0.0, "too_long") for at in others]
 
 
 def check_installed(engine: str) -> None:

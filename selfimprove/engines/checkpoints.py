@@ -6,7 +6,8 @@ from typing import Any
 
 from selfimprove.engines.base import Weights
 from selfimprove.engines.model_files import ADAPTER, check_config, read_json
-from selfimprove.engines.models import read_generation, resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
+from selfimprove.engines.models import read_generation
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")

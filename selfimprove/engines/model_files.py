@@ -185,3 +185,13 @@ def read_dtypes(folder: Path) -> tuple[str, ...]:
     for file in sorted(folder.glob("*.safetensors")):
         found += [str(one.get("dtype")) for one in _read_tensors(file)[1].values()]
     return tuple(sorted(set(found), key=lambda one: (-found.count(one), one)))
+
+
+def describe_failure(error: BaseException) -> str:
+    """What a library raised for a model's files, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    said = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
+    named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))
+    return said if named else f"{type(error).__name__}: {said}"

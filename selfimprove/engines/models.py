@@ -1,8 +1,6 @@
 """Loading models and tokenizers, with errors that say what to do; no code that a model brings is ever run."""
 
-import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,31 +12,18 @@ from selfimprove.engines.model_files import (
     check_config,
     check_start,
     check_weights,
+    describe_failure,
     has_tokenizer,
     read_base,
     read_json,
 )
+from selfimprove.engines.model_folders import find_tokenizer, find_whole, resolve_folder
+from selfimprove.engines.tensors import holds
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import ChatTemplate, fix_clock, load_template
-from selfimprove.recipe import Build
-from selfimprove.records.files import Stamp, stamp_of
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("USE_HUB_KERNELS", "NO")  # transformers would fetch compiled code for some architectures
-
-__all__ = ["ADAPTER", "read_base"]
-NEEDED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # of a hub's model
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "additional_chat_templates/*")
 PLAIN = {"trust_remote_code": False}
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    said = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
-    named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))
-    return said if named else f"{type(error).__name__}: {said}"
 
 
 @contextmanager
@@ -54,18 +39,9 @@ def _reading(name: str | Path) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # configurations, tokenizers and weights are read by a dozen libraries
-        raise ModelError(f"{name}: cannot be loaded ({_reason(error)})") from None
+        raise ModelError(f"{name}: cannot be loaded ({describe_failure(error)})") from None
     finally:
         transformers.utils.logging.set_verbosity(before)
-
-
-def check_path(model: str) -> None:
-    """Find out early that a model's folder is missing or is no model; hub names pass."""
-    path = Path(model).expanduser()
-    if path.exists() and not ((path / CONFIG).is_file() or (path / ADAPTER).is_file()):
-        raise ModelError(f"{model}: no config.json in this folder, so it is not a transformers model")
-    if not path.exists() and (model.startswith((".", "/", "~")) or model.count("/") != 1):
-        raise ModelError(f"{model}: no such model; give a folder that holds a config.json, or a hub name 'owner/name'")
 
 
 def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device: str) -> tuple[Any, Any]:
@@ -110,7 +86,7 @@ def _load_weights(folder: Path, dtype: str) -> Any:
             output_loading_info=True,
             **PLAIN,
         )
-    broken = next((name for name, one in loaded.named_parameters() if _holds(one, "isnan")), None)
+    broken = next((name for name, one in loaded.named_parameters() if holds(one, "isnan")), None)
     if broken:
         raise ModelError(f"{folder}: '{broken}' holds values that are no numbers (NaN); take other weights")
     missing = sorted(found.get("missing_keys") or ())
@@ -242,23 +218,6 @@ def read_generation(folder: Path) -> Any:
         return GenerationConfig.from_pretrained(folder)
 
 
-def find_whole(model: str | Path, base: str | Path | None = None) -> Path:
-    """The folder with a whole model: the base's under an adapter; raises ModelError."""
-    folder = resolve_folder(str(model))
-    under = base or read_base(folder)
-    whole = folder if under is None else resolve_folder(str(under))
-    if under is not None and (whole / ADAPTER).is_file():
-        raise ModelError(f"{whole}: is an adapter and no whole model; merge it into its base to put another on it")
-    return whole
-
-
-def find_tokenizer(model: str | Path, base: str | Path | None = None) -> Path:
-    """The folder with a model's tokenizer: the base's where an adapter brings none; raises ModelError."""
-    folder = resolve_folder(str(model))
-    under = base or read_base(folder)
-    return folder if has_tokenizer(folder) or under is None else resolve_folder(str(under))
-
-
 def read_tokenizer(model: str | Path, base: str | Path | None = None) -> Any:
     """A model's tokenizer; raises ModelError, also where it has no end token."""
     folder = find_tokenizer(model, base)
@@ -317,140 +276,3 @@ def keeps_state(config: Any) -> bool:
 
     kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
     return bool(getattr(kind, "_is_stateful", False))
-
-
-def build_model(shape: Build, folder: Path, seed: int) -> None:
-    """Write a Llama with random weights and its character-level tokenizer to a folder that any tool loads."""
-    import torch
-    import transformers
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
-    special = ["<pad>", "<bos>", "<eos>", "<unk>"]
-    characters = [*special, *dict.fromkeys(shape.alphabet)]
-    raw = Tokenizer(models.WordLevel({one: at for at, one in enumerate(characters)}, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    raw.decoder = decoders.Fuse()
-    raw.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    # The padding token differs from the end token, or the model would never learn to stop.
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(_make_config(shape, len(characters)))
-    transformers.utils.logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def sketch_model(shape: Build) -> Any:
-    """The layers of a model that `build_model` would write, without weights, on torch's meta device."""
-    import torch
-    from transformers import LlamaForCausalLM
-
-    with torch.device("meta"):
-        return LlamaForCausalLM(_make_config(shape, len(set(shape.alphabet)) + 4))
-
-
-def _make_config(shape: Build, vocabulary: int) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        head_dim=shape.head_size,
-        max_position_embeddings=shape.max_positions,
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-
-
-def resolve_folder(model: str) -> Path:
-    """The folder of a model: a local one, or the hub's snapshot of it; raises ModelError."""
-    check_path(model)
-    path = Path(model).expanduser()
-    if path.exists():
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=NEEDED))
-    except Exception as error:  # the hub's client raises dozens of types for "not reachable"
-        raise ModelError(f"{model}: cannot be loaded from the hub ({_reason(error)})") from None
-
-
-def hash_weights(folder: Path) -> str:
-    """Hash the names, shapes and bytes of all tensors in a folder's safetensors files; raises ModelError, also where
-    one holds NaN.
-
-    Files that are as they were when a process hashed them last are not read again.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder}: holds no safetensors weights")
-    stamps = tuple(map(stamp_of, files))
-    if stamps not in _HASHES:
-        _HASHES[stamps] = _hash_tensors(files)
-    return _HASHES[stamps]
-
-
-_HASHES: dict[tuple[Stamp, ...], str] = {}
-
-
-def _hash_tensors(files: Sequence[Path]) -> str:
-    result = hashlib.sha256()
-    for file, name, tensor in _read_tensors(files):
-        if _holds(tensor, "isnan"):
-            raise ModelError(
-                f"{file}: '{name}' holds values that are no numbers (NaN), and nothing can be computed with them; "
-                "take other weights"
-            )
-        tensor = tensor.contiguous()
-        result.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
-        result.update(tensor.view(-1).view(_uint8()).numpy().tobytes())
-    return result.hexdigest()[:32]
-
-
-def find_unusable(folder: Path) -> str | None:
-    """The first tensor in a folder's safetensors files that holds NaN or an infinite value; raises ModelError."""
-    return next(
-        (
-            name
-            for _, name, tensor in _read_tensors(sorted(folder.glob("*.safetensors")))
-            if _holds(tensor, "isnan") or _holds(tensor, "isinf")
-        ),
-        None,
-    )
-
-
-def _holds(tensor: Any, what: str) -> bool:
-    import torch
-
-    plain = tensor.dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-    return plain and bool(getattr(torch, what)(tensor).any())
-
-
-def _read_tensors(files: Sequence[Path]) -> Iterator[tuple[Path, str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in sorted(tensors.keys()):
-                    yield file, name, tensors.get_tensor(name)
-        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-            raise ModelError(f"{file}: its weights cannot be read ({_reason(error)})") from None
-
-
-def _uint8() -> Any:
-    import torch
-
-    return torch.uint8

@@ -9,7 +9,7 @@ from selfimprove.engines.base import Weights
 from selfimprove.engines.canary import TEXTS, TOLERANCE
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_shape, same_tokenizer
 from selfimprove.engines.http import Failed, Refused
-from selfimprove.engines.models import find_tokenizer, resolve_folder
+from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
 from selfimprove.engines.probe import Abilities, read_scores, score_by_echo, score_by_prompt
 from selfimprove.engines.servers import Server
 from selfimprove.errors import EngineError

@@ -6,14 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engines.models import (
-    ADAPTER,
-    find_tokenizer,
-    load_model,
-    read_generation,
-    read_tokenizer,
-    resolve_folder,
-)
+from selfimprove.engines.model_files import ADAPTER
+from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
+from selfimprove.engines.models import load_model, read_generation, read_tokenizer
 from selfimprove.errors import ModelError
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")

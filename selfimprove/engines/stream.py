@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from selfimprove.engines.base import Weights
-from selfimprove.engines.models import load_model, read_longest, resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
+from selfimprove.engines.models import load_model, read_longest
 from selfimprove.errors import ModelError
 from selfimprove.prompting.prompts import decode_completion, encode_prompt
 from selfimprove.recipe import Model, Sampling

@@ -16,7 +16,8 @@ from selfimprove.engines import guard
 from selfimprove.engines.base import Weights, check_installed
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter
 from selfimprove.engines.local import HOST, answers, ask, choose_gpus, choose_ports, end_of
-from selfimprove.engines.models import read_longest, resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
+from selfimprove.engines.models import read_longest
 from selfimprove.engines.server_key import developer_mode, without_developer_mode
 from selfimprove.engines.server_weights import name_adapter, name_weights
 from selfimprove.engines.server_worker import WEIGHTS

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfimprove.engines.base import Completion, Request, Score
+from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
-from selfimprove.engines.models import find_whole, keeps_state, load_model, read_config
+from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.models import keeps_state, load_model, read_config
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
@@ -104,12 +105,8 @@ class TransformersEngine:
         prompts = {request.prompt: [0] for request in requests}
         for prompt in prompts:
             prompts[prompt] = encode_prompt(self.tokenizer, prompt, chat=self.chat)
-        fitting = []
-        for index, request in enumerate(requests):
-            if 0 < len(prompts[request.prompt]) <= self.max_positions - sampling.max_tokens:
-                fitting.append(index)
-            else:
-                yield Completion(index, "", 0, 0.0, "too_long")
+        fitting, too_long = find_fitting(requests, prompts, self.max_positions - sampling.max_tokens)
+        yield from too_long
         # Equal prompts stay together, and rows of equal length need no padding.
         fitting.sort(key=lambda at: (len(prompts[requests[at].prompt]), requests[at].prompt, at))
         prefix = self._prefill_prefix([prompts[requests[at].prompt] for at in fitting], sampling.max_tokens)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from selfimprove.engines import vllm_start
-from selfimprove.engines.base import Completion, Request, Score, Weights
+from selfimprove.engines.base import Completion, Request, Score, Weights, find_fitting
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
-from selfimprove.engines.models import find_tokenizer, read_longest, read_tokenizer, resolve_folder
+from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
+from selfimprove.engines.models import read_longest, read_tokenizer
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
@@ -78,12 +79,8 @@ class VllmEngine:
         self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
     ) -> Iterator[Completion]:
         prompts = {one: encode_prompt(self.tokenizer, one, chat=self.chat) for one in {one.prompt for one in requests}}
-        fitting = []
-        for index, request in enumerate(requests):
-            if 0 < len(prompts[request.prompt]) <= self.max_positions - sampling.max_tokens:
-                fitting.append(index)
-            else:
-                yield Completion(index, "", 0, 0.0, "too_long")
+        fitting, too_long = find_fitting(requests, prompts, self.max_positions - sampling.max_tokens)
+        yield from too_long
         plain = self._sampling(
             temperature=sampling.temperature,
             top_p=sampling.top_p,

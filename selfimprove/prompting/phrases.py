@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 REFUSAL_WORDS = 40  # a text that begins with a refusal and has at most so many words does nothing else
 REPEATED_WORDS = 6  # in a row are no chance
@@ -31,29 +32,40 @@ _OPENING = (
     r"unfortunately|as an? (?:[\w-]+ ){0,3}?(?:ai|assistant|chatbot|model)\b[^.!?]{0,80}?)[,.;:!]? ?"
     r"(?:[-–—] ?)?(?:but |and |that )?)"
 )
-_REFUSAL = re.compile(
-    rf"{_OPENING}{{0,3}}(?:"
-    rf"(?:(?:this|that|it|what you)\b[^.!?]{{0,80}}?\b)?i{_UNABLE}{_BETWEEN}{{0,4}}"
-    rf"(?: (?!{_HARMLESS}){_DEED}\b|[.!,;]|$)|"
-    r"i (?:(?:must|have to|need to|will have to) )?(?:\w+ly )?(?:decline|refuse)\b|"
-    rf"i(?:'d| would) (?:rather|prefer) not(?: to)?(?: {_DEED}\b|[.!,;]|$)|"
-    r"i (?:do not|don't|would not|wouldn't) feel (?:comfortable|right)\b|"
-    r"i(?: am|'m) (?:not comfortable|uncomfortable)(?: with)? (?:\w+ing|this|that)\b|"
-    rf"i (?:do not|don't) (?:(?:want|wish) to|think (?:that )?i (?:can|should)) {_DEED}\b|"
-    r"(?:this|that|it)(?:'s| is) (?:not something|nothing) (?:that )?i(?: can| want| will|(?: am|'m) able))|"
-    r"(?:i(?:'m| am) )?(?:\w+ )?sorry,? but (?:this|that|it|what you)\b[^.!?]{0,60}?"
-    r"\b(?:illegal|against the law|unethical|inappropriate|wrong|harmful|not (?:appropriate|allowed|okay|possible))\b",
-    re.IGNORECASE,
-)
 _SELF = r"(?:ai|artificial intelligence|(?:(?:ai|large|virtual) )*(?:language model|chatbot))"
 _PERSON = r"(?:developer|engineer|enthusiast|expert|researcher|scientist|specialist|student|tool)"
-_ITSELF = re.compile(
-    # An assistant may be a person: it is one that speaks of itself only where "I" follows.
-    rf"\bas an? {_SELF}\b(?! {_PERSON})|\bas an? (?:\w+ )?assistant,? i\b|"
-    rf"\bi(?:'m| am) (?:just |only |merely )?an? {_SELF}\b(?! {_PERSON})",
-    re.IGNORECASE,
-)
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
+
+
+@cache
+def _refusal() -> re.Pattern[str]:
+    """How a refusal begins. Compiled when it is first asked for: that takes longer than all else that is imported."""
+    return re.compile(
+        rf"{_OPENING}{{0,3}}(?:"
+        rf"(?:(?:this|that|it|what you)\b[^.!?]{{0,80}}?\b)?i{_UNABLE}{_BETWEEN}{{0,4}}"
+        rf"(?: (?!{_HARMLESS}){_DEED}\b|[.!,;]|$)|"
+        r"i (?:(?:must|have to|need to|will have to) )?(?:\w+ly )?(?:decline|refuse)\b|"
+        rf"i(?:'d| would) (?:rather|prefer) not(?: to)?(?: {_DEED}\b|[.!,;]|$)|"
+        r"i (?:do not|don't|would not|wouldn't) feel (?:comfortable|right)\b|"
+        r"i(?: am|'m) (?:not comfortable|uncomfortable)(?: with)? (?:\w+ing|this|that)\b|"
+        rf"i (?:do not|don't) (?:(?:want|wish) to|think (?:that )?i (?:can|should)) {_DEED}\b|"
+        r"(?:this|that|it)(?:'s| is) (?:not something|nothing) (?:that )?i(?: can| want| will|(?: am|'m) able))|"
+        r"(?:i(?:'m| am) )?(?:\w+ )?sorry,? but (?:this|that|it|what you)\b[^.!?]{0,60}?"
+        r"\b(?:illegal|against the law|unethical|inappropriate|wrong|harmful|"
+        r"not (?:appropriate|allowed|okay|possible))\b",
+        re.IGNORECASE,
+    )
+
+
+@cache
+def _itself() -> re.Pattern[str]:
+    """What a model says of itself as one."""
+    return re.compile(
+        # An assistant may be a person: it is one that speaks of itself only where "I" follows.
+        rf"\bas an? {_SELF}\b(?! {_PERSON})|\bas an? (?:\w+ )?assistant,? i\b|"
+        rf"\bi(?:'m| am) (?:just |only |merely )?an? {_SELF}\b(?! {_PERSON})",
+        re.IGNORECASE,
+    )
 
 
 def _plain(text: str) -> str:
@@ -62,7 +74,7 @@ def _plain(text: str) -> str:
 
 def refuses(text: str) -> bool:
     """Whether a text begins with a refusal."""
-    return _REFUSAL.match(" ".join(_plain(text).lstrip("\"'“*_> \n").split())) is not None
+    return _refusal().match(" ".join(_plain(text).lstrip("\"'“*_> \n").split())) is not None
 
 
 def only_refuses(text: str) -> bool:
@@ -72,7 +84,7 @@ def only_refuses(text: str) -> bool:
 
 def speaks_of_itself(text: str) -> bool:
     """Whether a text says "as an AI" or the like."""
-    return _ITSELF.search(" ".join(_plain(text).split())) is not None
+    return _itself().search(" ".join(_plain(text).split())) is not None
 
 
 def find_leak(text: str, labels: Iterable[str]) -> str | None:

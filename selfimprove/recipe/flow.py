@@ -20,7 +20,7 @@ class Step:
     """Its declaration (`stages.base.Stage`)."""
 
 
-def trains_shown(recipe: Recipe) -> bool:
+def trains_full_prompt(recipe: Recipe) -> bool:
     """Whether trained prompts hold the exemplars or the trigger that the samples were given."""
     training = (step for step in flow_of(recipe) if step.stage.trains == "policy" and step.stage.when == "later")
     settings = next((getattr(recipe.stages, step.name) for step in training), None)

@@ -10,7 +10,7 @@ from selfimprove.constitution.adherence import FIGURES
 from selfimprove.constitution.show import word_diff
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.printable import MAX_SHOWN, one_line
-from selfimprove.results.status import constitution_table
+from selfimprove.results.status_tables import constitution_table
 from selfimprove.running.figures import read_manifests
 from selfimprove.store.principles import read_report
 from selfimprove.store.query import Query

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfimprove.engines.models import resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.shareable import find_licence, write_adapter, write_whole
 from selfimprove.errors import ModelError, SelfImproveError, StoreError
 from selfimprove.records import Checkpoint

@@ -9,7 +9,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model
-from selfimprove.recipe.flow import flow_of, trains_shown
+from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.journaled import JournaledEngine
@@ -43,7 +43,7 @@ class StageDesk:
         self.round, self.name, self.title = stage.round, stage.name, str(stage)
         self.seed, self.run = stage.recipe.seed, session.folder.called
         self.folder: Path = self.disk.path
-        self.trains_shown = trains_shown(stage.recipe)
+        self.trains_full_prompt = trains_full_prompt(stage.recipe)
         self.journal: Journal | None = None  # of the part that is being made
         self._made: dict[Any, Any] = {}
 

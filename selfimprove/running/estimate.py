@@ -10,7 +10,7 @@ from rich.console import Console
 
 from selfimprove.constitution.adherence import to_judge
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.engines.models import resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of

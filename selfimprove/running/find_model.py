@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from selfimprove.engines.models import ADAPTER
+from selfimprove.engines.model_files import ADAPTER
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.recipe import Judge, Model

@@ -27,7 +27,7 @@ from selfimprove.running.plan import Plan, PlannedStage, descendants
 from selfimprove.running.rehearsal import check_training
 from selfimprove.running.remarks import find_remarks
 from selfimprove.running.report import Report
-from selfimprove.running.reporting import Reports
+from selfimprove.running.report_rounds import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder

@@ -60,7 +60,9 @@ def _say_adapter(stage: PlannedStage, before: str) -> None:
 
 def _rehearse(stage: PlannedStage, settings: Training, session: Session, *, given: bool) -> None:
     """`given` says that the stage is the first of a round to train the policy, and so may train the model given."""
-    from selfimprove.engines.models import build_skeleton, find_whole, read_base, resolve_folder
+    from selfimprove.engines.model_files import read_base
+    from selfimprove.engines.model_folders import find_whole, resolve_folder
+    from selfimprove.engines.models import build_skeleton
     from selfimprove.trainers.adapters import check_shape
     from selfimprove.trainers.rehearse import rehearse
 
@@ -80,7 +82,7 @@ def _rehearse_built(stage: PlannedStage, settings: Training, session: Session, s
     """The same for a model that the run builds itself; only an adapter's layers can be missing from it, and only for
     them torch is loaded. Its tokenizer makes a token of each character, after one for the beginning."""
     if settings.lora:
-        from selfimprove.engines.models import sketch_model
+        from selfimprove.engines.build import sketch_model
         from selfimprove.trainers.rehearse import rehearse
 
         session.import_models()

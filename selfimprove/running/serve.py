@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from selfimprove.engines import Weights
 from selfimprove.engines.canary import TOLERANCE
-from selfimprove.engines.models import hash_weights, read_base, resolve_folder
+from selfimprove.engines.model_files import read_base
+from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.server_key import read_key
 from selfimprove.engines.server_weights import name_adapter
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import EngineError, SelfImproveError
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings

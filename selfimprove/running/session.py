@@ -204,7 +204,8 @@ class Session:
 
     def describe_weights(self, checkpoint: Checkpoint) -> Weights:
         """What an engine needs to know of a checkpoint."""
-        from selfimprove.engines.models import read_base, resolve_folder
+        from selfimprove.engines.model_files import read_base
+        from selfimprove.engines.model_folders import resolve_folder
 
         path = self.weights(checkpoint)
         base = read_base(resolve_folder(path)) if checkpoint.base is None else str(self.locate(checkpoint.base))

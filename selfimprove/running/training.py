@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
 from selfimprove.records import Checkpoint, derive_seed

@@ -9,7 +9,9 @@ from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
     """The model that the recipe names, with the hash of its weights; of an adapter with the model under it."""
-    from selfimprove.engines.models import hash_weights, read_base, resolve_folder
+    from selfimprove.engines.model_files import read_base
+    from selfimprove.engines.model_folders import resolve_folder
+    from selfimprove.engines.tensors import hash_weights
 
     path = str(desk.model.path)
     folder = resolve_folder(path)

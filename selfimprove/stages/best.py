@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.flow import flow_of, own_settings, trains_shown
+from selfimprove.recipe.flow import flow_of, own_settings, trains_full_prompt
 from selfimprove.records import Decision, Example, Preference, Problem, Rationale, Record, Reward
 from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.settings import Settings
@@ -86,7 +86,7 @@ def keep_best(order: Sequence[Worth], problem: Problem, desk: Desk[Best]) -> Ite
         if kept:
             yield Example(
                 parents=(text.id, reward.id),
-                prompt=prompt_of(text, problem, desk.prompts, desk.trains_shown),
+                prompt=prompt_of(text, problem, desk.prompts, desk.trains_full_prompt),
                 completion=text.text,
                 origin=text.origin,
                 group=problem.group,
@@ -113,7 +113,7 @@ def pair_best(order: Sequence[Worth], problem: Problem, desk: Desk[Best]) -> Ite
     if paired:
         yield Preference(
             parents=(first[0].id, last[0].id, first[1].id, last[1].id),
-            prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_shown),
+            prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_full_prompt),
             chosen=first[0].text,
             rejected=last[0].text,
             margin=1.0,
@@ -156,7 +156,7 @@ def reads(round_: Round[Best]) -> list[Key]:
 
 
 def depends(round_: Round[Best]) -> dict[str, Any]:
-    return {**round_.own, "shown": trains_shown(round_.recipe), **round_.shared(*SHOWN)}
+    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 
 def say(desk: Desk[Best]) -> str:

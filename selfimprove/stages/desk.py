@@ -154,7 +154,7 @@ class Desk(Protocol[S]):
     @property
     def model(self) -> Model: ...
     @property
-    def trains_shown(self) -> bool:
+    def trains_full_prompt(self) -> bool:
         """Whether trained prompts hold the exemplars or the trigger that the samples were given."""
         ...
 

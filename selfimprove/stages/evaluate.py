@@ -27,9 +27,9 @@ from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.settings import Settings, added, unhashed
 from selfimprove.stages.asking import Asking, counted, measure_votes
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
+from selfimprove.stages.critique_examples import is_right
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
-from selfimprove.stages.teach import is_right
 from selfimprove.stages.vote import VOTE_VERSION, vote
 
 

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.flow import flow_of, own_settings, trains_shown
+from selfimprove.recipe.flow import flow_of, own_settings, trains_full_prompt
 from selfimprove.records import Preference, Problem, Rationale, Reward, derive_seed
 from selfimprove.settings import Settings, added
 from selfimprove.stages.as_sampled import is_sample, prompt_of, tokens_of_pair
@@ -82,7 +82,7 @@ def pair_texts(desk: Desk[Label]) -> Iterator[Preference]:
             chosen, rejected = (first, second) if rng.random() < better else (second, first)
             yield Preference(
                 parents=(chosen[0].id, rejected[0].id, chosen[1].id, rejected[1].id),
-                prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_shown),
+                prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_full_prompt),
                 chosen=chosen[0].text,
                 rejected=rejected[0].text,
                 margin=abs(2 * better - 1),
@@ -104,7 +104,7 @@ def reads(round_: Round[Label]) -> list[Key]:
 
 
 def depends(round_: Round[Label]) -> dict[str, Any]:
-    return {**round_.own, "shown": trains_shown(round_.recipe), **round_.shared(*SHOWN)}
+    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 
 def say(desk: Desk[Label]) -> str:

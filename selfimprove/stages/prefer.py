@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.flow import flow_of, trains_shown
+from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import (
     Comparison,
     Preference,
@@ -131,7 +131,7 @@ def pair(_: Sequence[Any], desk: Desk[Prefer]) -> Iterator[Record]:
         comparisons=compared,
         named=read_named(desk, written, find_named(written.revisions, compared)),
         prompts=desk.prompts,
-        shown=desk.trains_shown,
+        shown=desk.trains_full_prompt,
         require=select,
         settings=settings,
     )
@@ -178,7 +178,7 @@ def depends(round_: Round[Prefer]) -> dict[str, Any]:
     return {
         **round_.own,
         "require": settings.require or round_.other(Select).require,
-        "shown": trains_shown(round_.recipe),
+        "shown": trains_full_prompt(round_.recipe),
         **round_.shared(*SHOWN),
         "constitution": "",
         **(round_.shared("constitution", "judge") if feedback else {}),

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, Named
-from selfimprove.recipe.flow import flow_of, own_settings, trains_shown
+from selfimprove.recipe.flow import flow_of, own_settings, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Rationale, Reward, Verdict
 from selfimprove.records.stats import correlation
 from selfimprove.settings import Settings
@@ -70,7 +70,7 @@ def _ask(desk: Desk[Rank], asked: Sequence[RewardFunction], models: Sequence[str
         texts = [one for one in part if one.finish != "too_long"]
         of_texts = [problems[one.problem] for one in texts]
         prompts = [
-            prompt_of(one, problem, desk.prompts, desk.trains_shown)
+            prompt_of(one, problem, desk.prompts, desk.trains_full_prompt)
             for one, problem in zip(texts, of_texts, strict=True)
         ]
         given = [each(prompts, [one.text for one in texts], of_texts) for each in asked]
@@ -122,7 +122,7 @@ def reads(round_: Round[Rank]) -> list[Key]:
 
 
 def depends(round_: Round[Rank]) -> dict[str, Any]:
-    return {**round_.own, "shown": trains_shown(round_.recipe), **round_.shared(*SHOWN)}
+    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 
 def say(desk: Desk[Rank]) -> str:

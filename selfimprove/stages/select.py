@@ -12,18 +12,18 @@ from selfimprove.prompting.phrases import find_boilerplate
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.flow import trains_shown
+from selfimprove.recipe.flow import trains_full_prompt
 from selfimprove.records import KL, Critique, Decision, Example, Problem, Rationale, Record, Revision, Verdict, Vote
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
+from selfimprove.stages.critique_examples import CRITIQUE_EXAMPLES_VERSION, critique_examples
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.kl import describe_kl, measure_into
 from selfimprove.stages.passes import CUT, why_not, why_not_steps
 from selfimprove.stages.revise import Revise
-from selfimprove.stages.teach import TEACH_VERSION, teach
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
 from selfimprove.store.light import make
 from selfimprove.store.rows import Rows, join_rows
@@ -252,7 +252,7 @@ def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:
         problems=written.problems,
         earlier=pool.pick("prompt", "completion"),
         prompts=desk.prompts,
-        shown=desk.trains_shown,
+        shown=desk.trains_full_prompt,
         settings=settings,
         revisions=written.revisions,
         all_revisions=revise is not None and revise.train == "all",
@@ -276,7 +276,7 @@ def learn(desk: Desk[Select], written: Written, settings: Select) -> Iterator[Ex
     critiques, revisions, earlier = desk.read(Critique), written.revisions.values(), written.earlier
     about = {one.response for one in critiques} | {name for one in revisions for name in one.parents[:2]}
     verdicts = desk.scan(Verdict).find(about, "parents")
-    yield from teach(
+    yield from critique_examples(
         [*desk.scan(Rationale).find(about), *earlier.responses],
         critiques,
         revisions,
@@ -323,10 +323,10 @@ def depends(round_: Round[Select]) -> dict[str, Any]:
     revise = round_.find(Revise)
     return {
         **round_.own,
-        "shown": trains_shown(round_.recipe),
+        "shown": trains_full_prompt(round_.recipe),
         **round_.shared(*SHOWN),
         "revise": round_.hashed(Revise),
-        **({"version of teach": TEACH_VERSION} if revise and revise.lessons else {}),
+        **({"version of teach": CRITIQUE_EXAMPLES_VERSION} if revise and revise.lessons else {}),
     }
 
 

@@ -14,10 +14,10 @@ from selfimprove.settings import Share, added
 from selfimprove.stages.balance import BALANCE_VERSION, Member, balance
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import preferred_less
+from selfimprove.stages.critique_examples import NO_CRITIQUE
 from selfimprove.stages.frontier import LAST, FrontierSettings, mastered_groups
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.select import Select, pool_since, read_pool, read_seeds
-from selfimprove.stages.teach import NO_CRITIQUE
 from selfimprove.stages.training import trained_rows
 from selfimprove.store.join import Chosen
 from selfimprove.store.rows import Rows, join_rows

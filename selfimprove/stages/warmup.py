@@ -46,7 +46,7 @@ def warm_up(_: Sequence[Any], desk: Desk[Warmup]) -> Iterator[Record]:
     examples += [one for one in lessons if isinstance(one, Example)]
     model = desk.model.path
     if desk.model.build:
-        from selfimprove.engines.models import build_model
+        from selfimprove.engines.build import build_model
 
         desk.import_models()
         build_model(desk.model.build, desk.folder / "initial", derive_seed(desk.seed, "weights"))

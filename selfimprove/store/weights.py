@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from selfimprove.engines.models import hash_weights, resolve_folder
+from selfimprove.engines.model_folders import resolve_folder
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint
 from selfimprove.store.run import RunFolder

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfimprove.engines.models import ADAPTER, apply_adapter, load_model
+from selfimprove.engines.model_files import ADAPTER
+from selfimprove.engines.models import apply_adapter, load_model
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED

@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from selfimprove.engines.models import find_whole, load_model, read_longest
+from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.models import load_model, read_longest
 from selfimprove.errors import TrainingError
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.trainers.adapters import add_adapter

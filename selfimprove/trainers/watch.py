@@ -130,7 +130,7 @@ def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, pr
 
 def check_saved(job: TrainingJob, folder: Path) -> None:
     """Raise TrainingError where weights that were just saved hold a value that is no number."""
-    from selfimprove.engines.models import find_unusable
+    from selfimprove.engines.tensors import find_unusable
 
     if found := find_unusable(folder):
         raise diverged(job, f"the trained weights hold values that are no finite numbers ('{found}')")

@@ -1,48 +1,45 @@
 """Mathematical answers: numbers and formulas exactly and by our own code, the rest in a worker."""
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 
 from selfimprove.recipe.task_settings import Answers, VerifierSettings
 from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare, split_equation
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
-from selfimprove.verifiers.equality import within
+from selfimprove.verifiers.compare import (
+    ASSIGNED,
+    BEFORE_WORDS,
+    MAX_ANSWER,
+    Judgement,
+    compare_commas,
+    compare_hours,
+    compare_list,
+    compare_times,
+    compare_words,
+    decide,
+    equal_as,
+    read_list,
+    undecided,
+    without_variable,
+)
 from selfimprove.verifiers.hedges import taken_back
-from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
-from selfimprove.verifiers.readings import has_one_reading, read_float, read_otherwise, read_time, rounded
+from selfimprove.verifiers.numbers import BRIEF, Number, read_number, squeeze, unwrap
+from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
-from selfimprove.verifiers.text import extract_text, normalize
+from selfimprove.verifiers.text import extract_text
 from selfimprove.verifiers.thinking import complete
 from selfimprove.verifiers.tokens import without_unit
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
-_ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
-_ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
 _SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]")
 _AROUND_SIGN = re.compile(r"\s*([-+*/=^()|])\s*")
 _NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
 _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
-_BEFORE_WORDS = re.compile(
-    r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the )?(?:final |correct )?answer(?: is|:)|there (?:is|are)|it(?:'s| is)"
-    r"|this is|that is|we have)[ :]*",
-)
-_AFTER_WORDS = re.compile(r"[,.;:!(](?=\s|$)| (?:because|since|as) |\s[-–—]\s")
-# Of these one is never another.
-_ALTERNATIVES = [
-    set(words.split())
-    for words in (
-        "yes no", "true false", "even odd", "monday tuesday wednesday thursday friday saturday sunday",
-        "january february march april may june july august september october november december",
-    )
-]  # fmt: skip
 MAX_QUESTION = 5_000  # characters
-MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
-Judgement = tuple[Outcome, str]
 
 
 class MathVerifier:
@@ -134,17 +131,17 @@ class MathVerifier:
         gold, text = str(problem.answer), self._prepare(rationale)
         if self.settings.answers.strict:
             equal = str(rationale.answer).strip() == gold.strip()
-            return _judgement(equal, str(rationale.answer), gold, "the same text", "not the same text")
+            return decide(equal, str(rationale.answer), gold, "the same text", "not the same text")
         said = rationale.answer or ""
         if _is_words(gold):
-            return _compare_words(gold, said)
+            return compare_words(gold, said)
         said = _side_asked_for(problem.question, gold, said)
         statements = self._find(text, gold)
-        wanted = _read_list(gold)
+        wanted = read_list(gold)
         if wanted and statements:
-            listed = _compare_list(text, statements[-1], wanted)
+            listed = compare_list(text, statements[-1], wanted)
             if listed:
-                return _judgement(True, listed, gold, "the same numbers", "")
+                return decide(True, listed, gold, "the same numbers", "")
         whole = statements and self._compare_line(gold, text, statements[-1])
         if whole:
             return whole
@@ -173,19 +170,19 @@ class MathVerifier:
         return verdict
 
     def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
-        gold, answer = _without_variable(gold, answer)
+        gold, answer = without_variable(gold, answer)
         # Who writes down what is expected is not excited: 5! is 120.
         expected, extracted = None if gold.endswith("!") else read_number(gold), read_number(answer)
         if expected is not None and extracted is not None:
             return self._compare_numbers(gold, answer, expected, extracted)
         if squeeze(gold[:MAX_ANSWER]) == squeeze(answer):
-            return _judgement(True, answer, gold, "the same text", "")
+            return decide(True, answer, gold, "the same text", "")
         if extracted is not None and "," in answer and "," not in gold:
             answer = str(extracted.value)  # 100,000 is no list beside 10^5
         special = (
-            _compare_times(gold, answer)
-            or _compare_hours(gold, answer, expected)
-            or _compare_commas(gold, answer, expected, extracted)
+            compare_times(gold, answer)
+            or compare_hours(gold, answer, expected)
+            or compare_commas(gold, answer, expected, extracted)
         )
         if special:
             return special
@@ -200,7 +197,7 @@ class MathVerifier:
         left, right = split_equation(answer)
         found = self._compare(gold=gold, answer=right, sympy=False) if _SUM_OF_LETTERS.search(left) else None
         if found and found[0] == "correct":
-            return _undecided(gold, answer, f"the question does not show that it asks for {quote(left)}")
+            return undecided(gold, answer, f"the question does not show that it asks for {quote(left)}")
         return "incorrect", f"extracted {quote(answer)}, expected {quote(gold)}: an equation, and not a value"
 
     def _compare_line(self, gold: str, text: str, statement: Statement) -> Judgement | None:
@@ -208,7 +205,7 @@ class MathVerifier:
         if not (statement.doubt.hedge or statement.doubt.unclear) or not _is_several(gold):
             return None
         first = text.rfind("\n", 0, statement.start) + 1
-        line = _BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
+        line = BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
         found = self._compare_formulas(gold, line, sympy=False) if _is_formula(line) else None
         return found if found and found[0] == "correct" else None
 
@@ -227,28 +224,28 @@ class MathVerifier:
     def _compare_numbers(self, gold: str, answer: str, expected: Number, extracted: Number) -> Judgement:
         answers = self.settings.answers
         if answers.units == "match" and expected.unit and f"{extracted.unit} ".find(f"{expected.unit} ") != 0:
-            return _judgement(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
+            return decide(False, answer, gold, "", f"the unit is {expected.unit!r}, not {extracted.unit!r}")
         if (
             len(expected.unit) == len(extracted.unit) == 1
             and expected.unit != extracted.unit
             and expected.unit.isalpha()
         ):
-            return _judgement(False, answer, gold, "", f"{expected.unit!r} is not {extracted.unit!r}")
-        how = _equal(expected, extracted, answers)
+            return decide(False, answer, gold, "", f"{expected.unit!r} is not {extracted.unit!r}")
+        how = equal_as(expected, extracted, answers)
         if not how and (exact := read_float(gold)) is not None:
-            how = _equal(expected._replace(value=exact), extracted, answers)
+            how = equal_as(expected._replace(value=exact), extracted, answers)
         if not how and read_otherwise(answer) == expected.value:
-            return _undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
+            return undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
         if not how and read_otherwise(gold) == extracted.value:
-            return _undecided(
+            return undecided(
                 gold, answer, "a comma or a point of the expected answer may set off decimals or thousands"
             )
-        return _judgement(bool(how), answer, gold, how, "not equal")
+        return decide(bool(how), answer, gold, how, "not equal")
 
 
 @lru_cache(maxsize=1024)  # all samples of a problem have the same
 def _is_equation(gold: str) -> bool:
-    return has_equation(gold) and not _ASSIGNED.fullmatch(unwrap(gold))
+    return has_equation(gold) and not ASSIGNED.fullmatch(unwrap(gold))
 
 
 def _says_just_that(line: str, gold: str) -> bool:
@@ -298,112 +295,9 @@ def _side_asked_for(question: str, gold: str, said: str) -> str:
     return right if found and "=" not in found else said
 
 
-def _compare_times(gold: str, answer: str) -> Judgement | None:
-    """Times of day by the clock, and by the half of the day where the expected one names it."""
-    expected, extracted = read_time(gold), read_time(answer)
-    if expected is None or extracted is None:
-        return None
-    if expected[1] and not extracted[1] and expected[0] == extracted[0]:
-        return _undecided(gold, answer, f"the expected time is {expected[1]}, and the answer does not say")
-    same = expected[0] == extracted[0] and (not expected[1] or expected[1] == extracted[1])
-    return _judgement(same, answer, gold, "the same time", "not the same time")
-
-
-def _compare_hours(gold: str, answer: str, expected: Number | None) -> Judgement | None:
-    """A time on the hour beside its number: `7 a.m.` where 7 is expected may be right."""
-    said = read_time(answer)
-    if expected is None or said is None or not said[1] or ":" in f"{gold}{answer}" or said[0] // 3600 != expected.value:
-        return None
-    return _undecided(gold, answer, "a time of day, where a number is expected")
-
-
-def _compare_commas(gold: str, answer: str, expected: Number | None, extracted: Number | None) -> Judgement | None:
-    """A decimal with a comma, which may be two numbers: `3,14` is 3.14 where that is expected."""
-    if expected is not None and has_one_reading(answer) and read_otherwise(answer) == expected.value:
-        return _judgement(True, answer, gold, "equal with a decimal comma", "")
-    if extracted is not None and has_one_reading(gold) and read_otherwise(gold) == extracted.value:
-        return _undecided(gold, answer, "the comma of the expected answer may set off decimals or a second number")
-    return None
-
-
-def _undecided(gold: str, answer: str, why: str) -> Judgement:
-    return "undecided", f"extracted {quote(answer)}, expected {quote(gold)}: {why}"
-
-
-def _compare_words(gold: str, said: str) -> Judgement:
-    """Words can be the same and not equal: two texts that differ may still mean one thing."""
-    expected, shown = (normalize(unwrap(text)) for text in (gold, said))
-    if shown == expected or squeeze(said) == squeeze(gold):
-        return _judgement(True, said, gold, "the same text", "")
-    others = next((group - {expected} for group in _ALTERNATIVES if expected in group), set())
-    named = [word for word in re.findall(r"[a-z]+", shown[:MAX_ANSWER]) if word in others]
-    bare = _BEFORE_WORDS.sub("", _AFTER_WORDS.split(shown, maxsplit=1)[0].strip(" *_`\"'")).strip(" *_`\"'.")
-    if bare == expected and not named:
-        return _judgement(True, said, gold, "the same words", "")
-    if gold.startswith("\\text") and (said.startswith("\\text") or read_number(said)):
-        return _judgement(False, said, gold, "", "not the same")
-    if bare in others and expected not in re.findall(r"[a-z]+", shown[:MAX_ANSWER]):
-        return _judgement(False, said, gold, "", "not the same")
-    return (
-        "undecided",
-        f"the expected answer {quote(gold)} is neither a number nor a formula, and not said in these words",
-    )
-
-
-def _judgement(equal: bool, answer: str, gold: str, how: str, how_not: str) -> Judgement:
-    shown = f"extracted {quote(answer)}, expected {quote(gold)}: "
-    return ("correct", shown + how) if equal else ("incorrect", shown + how_not)
-
-
-def _without_variable(gold: str, answer: str) -> tuple[str, str]:
-    """Of `x = 5` beside `5`, or beside another `x = 5`, the 5 (as math-verify has it)."""
-    if "=" not in gold and "=" not in answer:
-        return gold, answer
-    variables = _ALL_ASSIGNED.findall(answer) if "=" not in gold else []
-    if len(variables) > 1 and len(set(variables)) == 1 and answer.count("=") == len(variables):  # x = 1 or x = 2
-        return gold, _ALL_ASSIGNED.sub(", ", answer).lstrip(", ")
-    one, other = _ASSIGNED.fullmatch(unwrap(gold)), _ASSIGNED.fullmatch(unwrap(answer))
-    if one and other and one[1] != other[1]:
-        return gold, answer
-    return (one[2] if one and (other or "=" not in answer) else gold), (
-        other[2] if other and (one or "=" not in gold) else answer
-    )
-
-
-def _equal(expected: Number, extracted: Number, answers: Answers) -> str:
-    """How two numbers are equal, or nothing."""
-    if expected.value == extracted.value:
-        return "equal as whole numbers" if isinstance(expected.value, int) else "equal as rationals"
-    if expected.percent != extracted.percent:
-        share, plain = (expected, extracted) if expected.percent else (extracted, expected)
-        if share.value == plain.value * 100:
-            return f"{share.value}% is {plain.value}"
-    values = Fraction(expected.value), Fraction(extracted.value)
-    if (answers.tolerance or answers.relative_tolerance) and within(answers, *values):
-        return "within the tolerance"
-    return rounded(expected.value, extracted.value)
-
-
 def _differ(others: list[str], said: str) -> bool:
     read = [read_number(one) or one for one in (*others, said)]
     return any(one != read[-1] for one in read)
-
-
-@lru_cache(maxsize=1024)
-def _read_list(gold: str) -> tuple[object, ...]:
-    """The numbers of an expected answer that is several, such as `10, 12`, in order of size; none where it is not."""
-    read = [read_number(one) for one in gold.split(",")] if "," in gold and read_number(gold) is None else [None]
-    values = [one.value for one in read if one]
-    return tuple(sorted(values)) if len(values) == len(read) else ()
-
-
-def _compare_list(text: str, statement: Statement, wanted: tuple[object, ...]) -> str:
-    """The numbers that a doubtful statement names, where they are those that were expected: `10 and 12`."""
-    shown = statement.doubt.hedge or statement.doubt.unclear
-    first = text.rfind("\n", 0, statement.start) + 1
-    line = text[first : statement.start + MAX_ANSWER].split("\n")[0] if shown else ""
-    found = [read.value for one in find_numbers(line) if (read := read_number(one[0].strip()))]
-    return line if tuple(sorted(found)) == wanted else ""
 
 
 def _find_doubt(text: str, statements: tuple[Statement, ...]) -> Judgement | None:

@@ -15,7 +15,7 @@ import torch
 from transformers.cache_utils import StaticCache
 
 from selfimprove.engines import Request
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.recipe import Build, Sampling
 

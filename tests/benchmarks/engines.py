@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from selfimprove.engines import Engine, Request, Weights
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build, Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.recipe.file import load_recipe

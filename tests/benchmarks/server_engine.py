@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from servers import make_engine, stub
 
 from selfimprove.engines import Request, Weights
-from selfimprove.engines.models import build_model, hash_weights
+from selfimprove.engines.build import build_model
 from selfimprove.engines.supervisor import NAME, Supervisor
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build, Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings

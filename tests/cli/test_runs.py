@@ -14,7 +14,7 @@ from small import record_ids, small_recipe, weight_hashes
 from test_cli import call
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Promotion

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from selfimprove.engines import Score, ScriptedEngine, Weights
+from selfimprove.engines.build import build_model
 from selfimprove.engines.canary import TEXTS, Canary, check_canary, read_expected
-from selfimprove.engines.models import build_model
 from selfimprove.engines.probe import Abilities
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Build

@@ -9,7 +9,11 @@ from tiny_models import make_gemma, make_llama
 from transformers import AutoModelForCausalLM
 
 from selfimprove.engines import Completion, Request, Score
-from selfimprove.engines.models import build_model, check_path, hash_weights, load_chat
+from selfimprove.engines.base import find_fitting
+from selfimprove.engines.build import build_model
+from selfimprove.engines.model_folders import check_path
+from selfimprove.engines.models import load_chat
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine, choose
 from selfimprove.errors import ModelError
 from selfimprove.recipe import Build, Sampling
@@ -157,6 +161,20 @@ def test_a_prompt_without_room_is_said_and_loses_no_other(model: Path) -> None:
     engine = make_engine(model)
     written = write(engine, [Request("1+" * 300, 0), Request("1+2=", 0)], GREEDY)
     assert [(one.finish, one.tokens > 0) for one in written] == [("too_long", False), ("length", True)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "room", "fitting"),
+    [([1, 5, 6], 5, [0, 1]), ([0, 5], 5, [1]), ([9, 9], 5, []), ([2, 9, 2], 5, [0, 2]), ([], 5, [])],
+)
+def test_requests_without_room_are_completed_unasked(sizes: list[int], room: int, fitting: list[int]) -> None:
+    requests = [Request(str(at), 0) for at in range(len(sizes))]
+    prompts = {str(at): [7] * size for at, size in enumerate(sizes)}
+    found, others = find_fitting(requests, prompts, room)
+    assert found == fitting
+    assert [(one.index, one.finish) for one in others] == [
+        (at, "too_long") for at in range(len(sizes)) if at not in fitting
+    ]
 
 
 def test_draws_follow_the_distribution() -> None:

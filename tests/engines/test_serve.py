@@ -21,9 +21,9 @@ pytest.importorskip("vllm", reason="vLLM is not installed: pip install 'selfimpr
 from selfimprove.engines import Engine, Request, Score, Weights
 from selfimprove.engines.canary import check_canary
 from selfimprove.engines.local import answers, ask
-from selfimprove.engines.models import hash_weights
 from selfimprove.engines.server import ServerEngine
 from selfimprove.engines.supervisor import Supervisor
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import EngineError
 from selfimprove.recipe import Model, Sampling

@@ -14,9 +14,9 @@ import pytest
 from servers import QUICK, Stub, free_port, make_engine, stub
 
 from selfimprove.engines import Completion, Request, Weights
+from selfimprove.engines.build import build_model
 from selfimprove.engines.http import Http, Refused, read_message, read_seconds, split_url
 from selfimprove.engines.local import choose_ports
-from selfimprove.engines.models import build_model
 from selfimprove.engines.probe import read_choice
 from selfimprove.errors import EngineError, UnreachableError
 from selfimprove.recipe import Build, Sampling

@@ -17,7 +17,7 @@ from servers import Stub, make_engine, stub
 from small import SMALL, record_ids
 
 from selfimprove.engines import Request
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build, Sampling
 from selfimprove.store import RunFolder
 

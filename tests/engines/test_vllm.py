@@ -19,7 +19,7 @@ from tiny_models import make_adapter, make_gemma, make_llama
 
 from selfimprove.engines import Completion, Engine, Request, Score, Swapping, Weights
 from selfimprove.engines.canary import check_canary
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.engines.vllm import VllmEngine
 from selfimprove.errors import EngineError

@@ -12,7 +12,7 @@ import pytest
 from selfimprove.cli import main
 from selfimprove.cli.prompts import load_ask
 from selfimprove.engines import Engine, ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError, StoreError
 from selfimprove.prompting.triggers import Trigger, clean, load_triggers, why_not
 from selfimprove.recipe import Build, Recipe

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from selfimprove.cli.app import app
-from selfimprove.engines.models import build_model, load_model
+from selfimprove.engines.build import build_model
+from selfimprove.engines.models import load_model
 from selfimprove.engines.shareable import find_licence, write_adapter
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Build

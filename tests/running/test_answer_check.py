@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import EngineError, TaskError, VerifierError
 from selfimprove.recipe import Build, Sampling
 from selfimprove.recipe.file import load_recipe

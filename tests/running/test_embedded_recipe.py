@@ -9,7 +9,7 @@ import pytest
 from places import REPOSITORY
 
 from selfimprove.records import Evaluation
-from selfimprove.results.status import outside_model
+from selfimprove.results.times import outside_model
 from selfimprove.running.figures import read_manifests
 from selfimprove.store import RunFolder
 

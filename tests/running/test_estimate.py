@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small import SMALL, small_recipe
 
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build, Recipe
 from selfimprove.running.estimate import Estimate, estimate, measure, measure_sizes
 from selfimprove.running.loop import run_loop

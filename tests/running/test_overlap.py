@@ -14,7 +14,7 @@ from test_parts import damage_pages
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import StoreError
 from selfimprove.records import Checkpoint, Rationale, Verdict
-from selfimprove.results.status import verified_beside
+from selfimprove.results.times import verified_beside
 from selfimprove.running.clock import Clock
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Loader, Session

@@ -12,7 +12,7 @@ from test_cli import call
 
 from selfimprove.engines import Engine, ScriptedEngine
 from selfimprove.engines.base import Completion
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Build, Recipe
 from selfimprove.recipe.file import load_recipe

@@ -8,7 +8,8 @@ from small import small_recipe
 from tiny_models import make_both
 
 from selfimprove.engines import Engine
-from selfimprove.engines.models import build_model, build_skeleton, sketch_model
+from selfimprove.engines.build import build_model, sketch_model
+from selfimprove.engines.models import build_skeleton
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.recipe import Build
 from selfimprove.records import Checkpoint

@@ -16,13 +16,13 @@ from test_sft import make_job, model, quick
 from viewing import BASE, write_run, write_stage
 
 from selfimprove.cli import main
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import SelfImproveError
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.records.files import hash_file
 from selfimprove.records.stats import wilson
 from selfimprove.running.figures import closed_rounds, round_figures
-from selfimprove.running.reporting import Reports
+from selfimprove.running.report_rounds import Reports
 from selfimprove.store import RunFolder
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.reports import TrainerReports, _guarded

@@ -10,7 +10,7 @@ import pytest
 from extending import TRAINED, forgotten_afterwards, imports, run_command, run_tiny, tiny_recipe
 from small import record_ids
 
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.records import Checkpoint, Decision, Example, Preference, Problem, Rationale, Reward, Verdict
 from selfimprove.stages.reward import split_by_prompt
 from selfimprove.store import RunFolder
@@ -140,7 +140,7 @@ def test_the_best_over_the_worst_trains_by_dpo(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_mistakes_of_a_user_are_one_line(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from selfimprove.engines.models import build_model
+    from selfimprove.engines.build import build_model
     from selfimprove.recipe import Build
 
     recipe = run.path.parent / "tiny.yaml"

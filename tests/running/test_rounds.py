@@ -5,7 +5,8 @@ from pathlib import Path
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.engines.models import build_model, hash_weights
+from selfimprove.engines.build import build_model
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Evaluation, Promotion, Rationale

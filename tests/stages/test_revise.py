@@ -35,10 +35,10 @@ from selfimprove.records import (
 )
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, find_line
+from selfimprove.stages.critique_examples import critique_examples, is_right
 from selfimprove.stages.evaluate import describe_texts, measure_revisions
 from selfimprove.stages.revise import Revise, find_marks, revise
 from selfimprove.stages.select import Select
-from selfimprove.stages.teach import is_right, teach
 
 NOTHING = "Nothing to improve."
 ASK = CritiqueSettings()
@@ -480,7 +480,7 @@ def lessons(
     **require: Any,
 ) -> list[Example]:
     return list(
-        teach(
+        critique_examples(
             [rationale for rationale, _ in written],
             critiques,
             revisions,

@@ -9,7 +9,7 @@ from viewing import write_stage
 
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Preference
-from selfimprove.results.status import outside_model
+from selfimprove.results.times import outside_model
 from selfimprove.stages.base import Look, Sizes
 from selfimprove.stages.dpo import DPO, Dpo
 from selfimprove.stages.prefer import PREFER, Prefer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selfimprove.cli import main
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build, catalog
 from selfimprove.records import KINDS
 from selfimprove.store import RunFolder

@@ -15,7 +15,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build
 
 

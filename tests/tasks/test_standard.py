@@ -15,7 +15,7 @@ from builders import make_problem, make_rationale
 from places import REPOSITORY
 
 from selfimprove.cli.prompts import load_ask
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build
 from selfimprove.recipe.task_settings import BbhTask, Gsm8kTask, VerifierSettings

@@ -12,7 +12,9 @@ import pytest
 from tiny_models import two_token_model
 from transformers import AutoTokenizer
 
-from selfimprove.engines.models import ADAPTER, build_model, hash_weights
+from selfimprove.engines.build import build_model
+from selfimprove.engines.model_files import ADAPTER
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Build, Lora

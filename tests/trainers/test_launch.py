@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small import small_recipe
 from test_sft import make_job, model, quick, read_curve
 
-from selfimprove.engines.models import hash_weights
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import RecipeError, TrainingError
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import POLICIES

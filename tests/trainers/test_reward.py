@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from selfimprove.engines.models import build_model, hash_weights
+from selfimprove.engines.build import build_model
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, RewardTraining
 from selfimprove.records import Problem

@@ -9,7 +9,8 @@ import pytest
 from tiny_models import two_token_model
 from transformers import AutoTokenizer
 
-from selfimprove.engines.models import build_model, hash_weights
+from selfimprove.engines.build import build_model
+from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Build
 from selfimprove.recipe.task_settings import VerifierSettings

@@ -12,7 +12,9 @@ import torch
 from harm import HARMS, Harm, flip
 from transformers import AutoModelForCausalLM
 
-from selfimprove.engines.models import build_model, find_unusable, hash_weights, load_model
+from selfimprove.engines.build import build_model
+from selfimprove.engines.models import load_model
+from selfimprove.engines.tensors import find_unusable, hash_weights
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, Training
 from selfimprove.records.files import SEAL, seal_folder

@@ -18,7 +18,8 @@ from places import SUPPORT
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Verdict, replace_surrogates
 from selfimprove.verifiers.choice import ChoiceVerifier
-from selfimprove.verifiers.math import MAX_ANSWER, MathVerifier
+from selfimprove.verifiers.compare import MAX_ANSWER
+from selfimprove.verifiers.math import MathVerifier
 from selfimprove.verifiers.numbers import MAX_DIGITS, read_number
 from selfimprove.verifiers.steps import check_steps
 

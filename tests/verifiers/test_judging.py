@@ -7,7 +7,7 @@ import pytest
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, CrossCheck, Rationale, Verdict

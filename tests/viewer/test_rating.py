@@ -166,7 +166,7 @@ def learn(pairs: Any, folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from selfimprove.engines.models import build_model
+    from selfimprove.engines.build import build_model
     from selfimprove.recipe import Build, RewardTraining
     from selfimprove.trainers.job import RewardJob
     from selfimprove.trainers.reward import train_reward

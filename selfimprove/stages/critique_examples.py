@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from selfimprove.records import Critique, Example, Problem, Rationale, Revision, Verdict, by_id
 from selfimprove.stages.passes import Requirement, why_not
 
-TEACH_VERSION = 1
+CRITIQUE_EXAMPLES_VERSION = 1
 NO_CRITIQUE = "no critique of "  # before the group of a problem
 
 
-def teach(
+def critique_examples(
     rationales: Sequence[Rationale],
     critiques: Sequence[Critique],
     revisions: Iterable[Revision],
