@@ -71,6 +71,16 @@ MISTAKES = {
     "warmup, frontier": "small.yaml:{line}: the stage 'warmup' runs before round 1 by itself; leave it out here",
     "frontier, {verify: generate}": "small.yaml:{line}: 'verify' is the name of a stage; call the second 'generate' "
     "something else",
+    "frontier, {critique: generate}": "small.yaml:{line}: 'critique' is the name of a group of settings; call the second "
+    "'generate' something else",
+    "frontier, {../../x: generate}": "small.yaml:{line}: '../../x' cannot be the name of a stage; take letters, digits, "
+    "'-' and '_', such as 'again'",
+    "frontier, {'': generate}": "small.yaml:{line}: '' cannot be the name of a stage; take letters, digits, '-' and '_', "
+    "such as 'again'",
+    "frontier, {_x: generate}": "small.yaml:{line}: '_x' cannot be the name of a stage; take letters, digits, '-' and "
+    "'_', such as 'again'",
+    "frontier, {copy: generate}": "small.yaml:{line}: 'copy' cannot be the name of a stage; take letters, digits, '-' "
+    "and '_', such as 'again'",
     "frontier, 3": "small.yaml:{line}: an entry of the flow is a stage's name, or a name and a stage: {{again: sft}}",
     "frontier, generate, verify, evaluate, promote": "small.yaml:{line}: nothing trains: a round needs the stage 'sft' "
     "or 'dpo' or 'rl'",
@@ -85,6 +95,22 @@ def test_a_mistake_in_a_flow_is_one_line_with_its_place(flow: str, tmp_path: Pat
     with pytest.raises(RecipeError) as raised:
         load_recipe(str(path))
     assert str(raised.value).removeprefix(f"{tmp_path}/") == MISTAKES[flow].format(line=line)
+
+
+OF_OTHERS: tuple[dict[str, Any], ...] = (
+    {"flow": ["frontier", {"../x": "generate"}]},
+    {"flow": ["frontier", {"_x": "generate"}]},
+    {"flow": ["../x"]},
+    {"stages": {"sft": {}, "_x": {}}},
+    {"stages": {"sft": {}, "model_config": {}}},
+)
+
+
+@pytest.mark.parametrize("changes", OF_OTHERS)
+def test_a_run_of_others_whose_stages_have_impossible_names_is_refused(changes: dict[str, Any]) -> None:
+    recipe = {"name": "theirs", "model": {"path": "example/model"}, "train": {"name": "gsm8k"}, **changes}
+    with pytest.raises(RecipeError, match="cannot be the name of a stage"):
+        load_recipe(recipe, lenient=True)
 
 
 def test_settings_of_a_stage_that_does_not_run_are_a_mistake(tmp_path: Path) -> None:
