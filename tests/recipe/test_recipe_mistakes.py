@@ -109,7 +109,7 @@ MISTAKES = [
         "open_prompt:\n  chat: never",
         "{}:6: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both",
     ),
-    ("open_prompt:\n  question: x", "{}:5: 'open_prompt' needs {{question}} in its 'question'"),
+    ("open_prompt:\n  question: x", "{}:5: 'open_prompt' needs {question} in its 'question'"),
     ("open_prompt:\n  style: few-shot", "{}:5: 'open_prompt' needs 'exemplars' for 'few-shot'"),
     ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
     (

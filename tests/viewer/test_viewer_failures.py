@@ -173,7 +173,8 @@ def test_filters_are_kept_under_a_name_and_removed(run: RunFolder, client: TestC
     assert client.post("/runs/made/filters", data={"name": "x", "query": "a=b"}).status_code == 403
 
 
-def test_as_many_filters_as_there_may_be_can_still_be_changed(run: RunFolder) -> None:
+def test_as_many_filters_as_there_may_be_can_still_be_changed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
     for at in range(MAX_FILTERS):
         write_filter(run, f"filter {at}", "level=1")
     write_filter(run, "filter 3", "level=2")
