@@ -41,7 +41,7 @@ def import_constitution(paths: Iterable[Path], name: str) -> tuple[Constitution,
     if twice:
         raise RecipeError(f"two principles would have the id '{twice}'; import the files one by one")
     try:
-        return Constitution(name=name, **{kind: tuple(items) for kind, items in parts.items()}), said
+        return Constitution.model_validate({"name": name, **parts}), said
     except ValidationError:  # its parts are valid
         raise RecipeError(
             f"{name[:100]!r} cannot be the name of a constitution; take letters, digits, '.', '-' and '_'"

@@ -171,8 +171,9 @@ def _check(recipe: Recipe, document: Document) -> None:
         where = document.where(("open_prompt", "chat"))
         raise RecipeError(f"{where}: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both")
     if apart and ((apart.style.startswith("few-shot") and not apart.exemplars) or "{question}" not in apart.question):
-        shown = apart.exemplars or not apart.style.startswith("few-shot")
-        lacks = "needs {question} in its 'question'" if shown else f"needs 'exemplars' for '{apart.style}'"
+        lacks = f"needs 'exemplars' for '{apart.style}'"
+        if apart.exemplars or not apart.style.startswith("few-shot"):
+            lacks = "needs {question} in its 'question'"
         raise RecipeError(f"{document.where(('open_prompt',))}: 'open_prompt' {lacks}")
     for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
         template = getattr(recipe.prompt, name)
