@@ -19,6 +19,7 @@ from selfimprove.recipe.recipe import (
     compose,
     flow_names,
     stage_names,
+    why_no_name,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "compose",
     "flow_names",
     "stage_names",
+    "why_no_name",
 ]

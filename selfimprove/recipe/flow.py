@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfimprove.errors import RecipeError, not_known, suggest
-from selfimprove.recipe import Recipe, flow_names
+from selfimprove.recipe import Recipe, flow_names, why_no_name
 from selfimprove.recipe.catalog import Declared, Mistake, known_stages, of_others
 from selfimprove.recipe.yaml import Document
 from selfimprove.settings import Settings
@@ -87,6 +87,7 @@ def check_flow(document: Document) -> None:
     named: dict[str, str] = {}
     nameable = {name: stage for name, stage in known.items() if stage.when != "first"}
     aliases = flow_names(document.data)
+    groups = {section for stage in known.values() for section in stage.sections}
     for at, entry in enumerate(flow):
         where = document.where(("flow", at))
         pairs = list(entry.items()) if isinstance(entry, dict) else [(entry, entry)]
@@ -99,8 +100,11 @@ def check_flow(document: Document) -> None:
             if declared in known:
                 raise RecipeError(f"{where}: the stage '{declared}' runs before round 1 by itself; leave it out here")
             raise RecipeError(f"{where}: {not_known('stage', str(declared), nameable)}")
-        if name != declared and name in known:
-            raise RecipeError(f"{where}: '{name}' is the name of a stage; call the second '{declared}' something else")
+        if name != declared and (name in known or name in groups):
+            what = "a stage" if name in known else "a group of settings"
+            raise RecipeError(f"{where}: '{name}' is the name of {what}; call the second '{declared}' something else")
+        if name != declared and (why := why_no_name(name)):
+            raise RecipeError(f"{where}: {why}")
         if name in named:
             again = f"{{{name}-again: {declared}}}"
             raise RecipeError(f"{where}: '{name}' stands in the flow twice; give the second a name: {again}")

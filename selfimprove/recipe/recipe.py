@@ -3,12 +3,14 @@
 What a stage can be told stands in the stage's own file; `compose` puts these together with what is here.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
+from selfimprove.errors import RecipeError
 from selfimprove.recipe.catalog import known as known_of
 from selfimprove.recipe.catalog import known_stages, of_others
 from selfimprove.recipe.engine_settings import EngineSettings, Ray
@@ -17,6 +19,7 @@ from selfimprove.settings import Settings, Share, added, unhashed
 
 S = TypeVar("S", bound=Settings)
 TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")  # a stage's folder is called so, and a group of settings
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -298,6 +301,13 @@ def flow_names(data: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def why_no_name(name: str) -> str:
+    """Why a stage cannot be called so in a run, or nothing."""
+    if STAGE_NAME.fullmatch(name) and not hasattr(Stages, name):
+        return ""
+    return f"{name[:60]!r} cannot be the name of a stage; take letters, digits, '-' and '_', such as 'again'"
+
+
 def stage_names(data: Mapping[str, Any]) -> list[str]:
     """All groups of settings that a recipe may have under `stages`."""
     known, flow = known_stages(), flow_names(data)
@@ -308,9 +318,13 @@ def stage_names(data: Mapping[str, Any]) -> list[str]:
 def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     """The type of a recipe: every known stage's settings, and those of stages that its flow runs under another name.
 
-    With `lenient` the settings of unknown stages, which a run of others may have, stay plain data.
+    With `lenient` the settings of unknown stages, which a run of others may have, stay plain data. Raises RecipeError
+    where a stage is called what none can be.
     """
-    flow, known = flow_names(data), known_stages()
+    flow, known, stages = flow_names(data), known_stages(), data.get("stages")
+    plain = [str(name) for name in stages] if lenient and isinstance(stages, Mapping) else []
+    if wrong := next((why for name in (*flow, *plain) if name not in known and (why := why_no_name(name))), None):
+        raise RecipeError(wrong)
     fields: dict[str, tuple[Any, Presence]] = {}
     for name, stage in known.items():
         fields |= {section: (kind, "optional") for section, kind in stage.sections.items()}
@@ -320,9 +334,7 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     for name, declared in flow.items():
         if name != declared and declared in known and name not in fields:
             fields[name] = (known[declared].settings, "needed")
-    stages = data.get("stages")
-    if lenient and isinstance(stages, Mapping):
-        fields |= {str(name): (Any, "plain") for name in stages if name not in fields}
+    fields |= {name: (Any, "plain") for name in plain if name not in fields}
     tasks = tuple(settings for settings, _ in known_of("task").values()) if of_others("task") or lenient else ()
     unknown = tuple(sorted(_families(data))) if lenient else ()
     return _compose(tuple((name, *field) for name, field in fields.items()), tasks, unknown)

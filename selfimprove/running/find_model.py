@@ -6,10 +6,11 @@ from pathlib import Path
 from selfimprove.engines.model_files import ADAPTER
 from selfimprove.errors import StoreError
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.flow import flow_of, last_of_round
 from selfimprove.recipe.recipe import Judge, Model
 from selfimprove.records import Checkpoint, Promotion
 from selfimprove.running.upkeep import check_freed
-from selfimprove.store import RunFolder, find_run
+from selfimprove.store import RunFolder, StageFolder, find_run
 from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import check_weights, find_first, locate_weights
 
@@ -55,15 +56,7 @@ def is_model(path: Path) -> bool:
 
 def find_of_round(folder: RunFolder, round_: int) -> Checkpoint:
     """The policy that a round trained last, whether or not it was promoted; raises StoreError where it trained none."""
-    found: dict[int, Checkpoint] = {}
-    for stage in folder.stages():
-        if stage.closed:
-            mine = [one for one in stage.read(Checkpoint) if one.role == "policy"]
-            # The stages of a round are listed by name; the last one trained goes on from the others.
-            for one in mine:
-                before = found.get(stage.key[0])
-                if before is None or before.id in one.parents or one.id not in before.parents:
-                    found[stage.key[0]] = one
+    found = {stage.key[0]: one for stage in _closed_stages(folder) for one in _policies(stage)}
     if round_ not in found:
         known = ", ".join(f"round-{number:02d}" for number in sorted(found)) or "none"
         raise StoreError(f"{folder.path}: round {round_} has no checkpoint; rounds that have one: {known}")
@@ -71,18 +64,35 @@ def find_of_round(folder: RunFolder, round_: int) -> Checkpoint:
 
 
 def find_best(folder: RunFolder) -> Checkpoint:
-    """The checkpoint that the last finished round kept, or the first one; raises StoreError where there is none."""
+    """The checkpoint that the last finished round kept (the one that it trained last, where no stage decides), or the
+    first one; raises StoreError where there is none."""
+    recipe = folder.recipe()
+    decided = any(step.stage.decides for step in flow_of(recipe, lenient=True))
     found: dict[str, Checkpoint] = {}
-    best: str | None = None
-    for stage in folder.stages():
-        if not stage.closed:
-            continue
-        for checkpoint in (one for one in stage.read(Checkpoint) if one.role == "policy"):
-            found[checkpoint.id] = checkpoint
-            best = best or checkpoint.id
-    for stage in folder.stages():
-        for promotion in stage.read(Promotion) if stage.closed else ():
+    best = trained = ""
+    for stage in _closed_stages(folder):
+        for checkpoint in _policies(stage):
+            found[checkpoint.id], trained = checkpoint, checkpoint.id
+            best = best or trained
+        for promotion in stage.read(Promotion):
             best = promotion.checkpoint
-    if best is None:
+        if not decided and stage.key[1] == last_of_round(recipe, stage.key[0]):
+            best = trained
+    if not found:
         raise StoreError(f"{folder.path}: this run has no checkpoint yet")
+    if best not in found:
+        raise StoreError(f"{folder.path}: files of its best checkpoint are gone; the same recipe trains it again")
     return found[best]
+
+
+def _closed_stages(folder: RunFolder) -> list[StageFolder]:
+    """The closed stages in the order in which they ran."""
+    place = {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
+    return sorted(
+        (stage for stage in folder.stages() if stage.closed),
+        key=lambda stage: (stage.key[0], place.get(stage.key[1], len(place))),
+    )
+
+
+def _policies(stage: StageFolder) -> list[Checkpoint]:
+    return [one for one in stage.read(Checkpoint) if one.role == "policy"]

@@ -51,9 +51,10 @@ class RunFolder:
         return StageFolder(self.path / f"round-{round_:02d}" / name, fingerprint)
 
     def stages(self) -> Iterator[StageFolder]:
-        """All stages that were begun."""
-        for round_ in scan(self.path):
-            if ROUND_NAME.fullmatch(round_.name) and round_.is_dir(follow_symlinks=False):
+        """All stages that were begun, those of a round by name."""
+        rounds = [one for one in scan(self.path) if ROUND_NAME.fullmatch(one.name)]
+        for round_ in sorted(rounds, key=lambda one: int(one.name.removeprefix("round-"))):  # 100 comes after 99
+            if round_.is_dir(follow_symlinks=False):
                 for stage in scan(round_.path):
                     if stage.is_dir(follow_symlinks=False):
                         yield StageFolder(Path(stage.path), "")

@@ -20,7 +20,7 @@ from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Promotion
 from selfimprove.records.columns import lay_out
 from selfimprove.running.figures import closed_rounds
-from selfimprove.running.find_model import find_best, locate_model
+from selfimprove.running.find_model import find_best, find_of_round, locate_model
 from selfimprove.running.loop import run_loop
 from selfimprove.running.upkeep import FREED, find_needless, show_size
 from selfimprove.store import Manifest, RunFolder
@@ -338,3 +338,26 @@ def test_the_version_and_a_shells_completion(place: Path) -> None:
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def test_the_best_checkpoint_where_no_stage_decides_is_the_last_one(tmp_path: Path) -> None:
+    """Three stages train a policy in a round; round 100 comes after round 11, and an unfinished one does not count."""
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    flow = ["frontier", "rl", {"more": "rl"}, {"again": "rl"}]
+    recipe = {"name": "run", "model": {"path": "example/model"}, "train": {"name": "arithmetic"}, "flow": flow}
+    run.write_recipe(load_recipe({**recipe, "rounds": 101}))
+    before = Checkpoint(path="example/model", method="base", weights="0")
+    make_stage(run, 0, "base", before)
+    make_stage(run, 0, "evaluate", before.model_copy(update={"role": "judge"}))
+    assert find_best(run).id == before.id
+    for at, names in ((11, ("rl", "more", "again")), (100, ("rl", "more", "again")), (101, ("rl",))):
+        for name in names:
+            path = f"round-{at:02d}/{name}/checkpoint"
+            before = Checkpoint(parents=(before.id,), path=path, method="rl", weights="-")
+            make_stage(run, at, name, before)
+    assert [stage.key[0] for stage in run.stages()] == [0, 0, 11, 11, 11, 100, 100, 100, 101]
+    assert find_of_round(run, 11).path == "round-11/again/checkpoint"
+    assert find_best(run).path == "round-100/again/checkpoint"
+    shutil.rmtree(run.path / "round-100/again/checkpoint")
+    assert find_best(run).path == "round-11/again/checkpoint"
