@@ -83,7 +83,7 @@ def _read_response(given: Any, where: str, name: str) -> tuple[str, str]:
     *before, last = messages
     if len(before) == 1:
         return before[0]["content"], last["content"]
-    turns = "".join(f"{TURNS.get(one.get('role'), TURNS['user'])}{one['content']}" for one in before)
+    turns = "".join(f"{TURNS.get(str(one.get('role')), TURNS['user'])}{one['content']}" for one in before)
     return turns + TURNS["assistant"].rstrip() if turns else "", last["content"]
 
 
@@ -92,7 +92,10 @@ def _read_scores(row: dict[str, Any], where: str) -> float | None:
     scores = [row.get(name) for name in SCORES]
     if scores == [None, None]:
         return None
-    numbers = [float(one) for one in scores if isinstance(one, int | float) and not isinstance(one, bool)]
+    try:
+        numbers = [float(one) for one in scores if isinstance(one, int | float) and not isinstance(one, bool)]
+    except OverflowError:
+        numbers = []
     if len(numbers) < len(scores) or not all(map(math.isfinite, numbers)):
         raise TaskError(f"{where}: 'score_chosen' and 'score_rejected' must be two numbers")
     return numbers[0] - numbers[1]
