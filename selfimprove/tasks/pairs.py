@@ -13,7 +13,7 @@ from selfimprove.tasks.scored import compare_dialogues, make_choice
 NAME = "scored/pairs"  # the task that their problems name
 SCORES = ("score_chosen", "score_rejected")
 NUMBERS = {"margin": 1.0, "weight": 1000.0}
-"""What a pair may say of itself, with the most that it may be; 1 without it."""
+"""What a pair may say of itself, with the most that it may be; 1 by default."""
 TURNS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}  # hh-rlhf's, for conversations of several turns
 
 
@@ -102,7 +102,7 @@ def _read_scores(row: dict[str, Any], where: str) -> float | None:
 
 
 def _read_number(row: dict[str, Any], name: str, most: float, where: str) -> float:
-    """A number above 0 that a row may have; 1 without it."""
+    """A number above 0 that a row may have; 1 by default."""
     value = row.get(name, 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
         raise TaskError(f"{where}: '{name}' must be a number above 0, at most {most:g}")

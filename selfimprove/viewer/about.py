@@ -81,7 +81,7 @@ def _read(run: Run) -> dict[str, Any]:
 
 
 def choose_rounds(rounds: list[int], most: int = MAX_ROUNDS) -> list[int]:
-    """At most so many rounds: the first one, with which the last one is compared, and the latest."""
+    """At most `most` rounds: the first one, with which the last one is compared, and the latest."""
     return rounds if len(rounds) <= most else [rounds[0], *rounds[-most + 1 :]]
 
 
