@@ -11,7 +11,7 @@ from selfimprove.cli.options import RUN, Json, RunName, Runs, UsageError, comple
 
 def status(
     run: Annotated[
-        str | None, typer.Argument(help=f"{RUN} Without one, all runs are listed.", autocompletion=complete_runs)
+        str | None, typer.Argument(help=f"{RUN} By default all runs are listed.", autocompletion=complete_runs)
     ] = None,
     json_: Json = False,
     runs: Runs = Path("runs"),
@@ -57,7 +57,7 @@ def traces(
     group: Annotated[str | None, typer.Option(help="Only this group, such as 4+3.")] = None,
     outcome: Annotated[str | None, typer.Option(help="correct, incorrect or undecided.")] = None,
     reasoning: Annotated[str | None, typer.Option(help="The same, of the steps.")] = None,
-    origin: Annotated[str | None, typer.Option(help="sampled or rationalized.")] = None,
+    origin: Annotated[str | None, typer.Option(help="sampled, rationalized or revised.")] = None,
     kept: Annotated[bool | None, typer.Option("--kept/--turned-away", help="Trained on, or not.")] = None,
     disputed: Annotated[bool | None, typer.Option("--disputed", help="Only where a second verifier differs.")] = None,
     text: Annotated[str | None, typer.Option(help="Only texts that hold this.")] = None,
@@ -98,7 +98,7 @@ def compare(
         ),
     ],
     round_: Annotated[
-        int | None, typer.Option("--round", help="Of all of them; the last evaluated one without it.")
+        int | None, typer.Option("--round", help="Of all of them; by default the last evaluated one.")
     ] = None,
     show: Annotated[int, typer.Option(min=0, help="Problems that were won, and that were lost, to show.")] = 0,
     json_: Json = False,
@@ -126,9 +126,9 @@ def export(
     what: Annotated[
         str | None,
         typer.Option(
-            help="sft (what it is without --what) or dpo: what was trained; traces: all that was written; "
+            help="sft (the default) or dpo: what was trained; traces: all that was written; "
             "notes; ratings or pairs: what people ranked. "
-            "With --inspect: evaluations (without --what) or traces."
+            "With --inspect: evaluations (the default) or traces."
         ),
     ] = None,
     inspect: Annotated[

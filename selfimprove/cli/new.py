@@ -112,8 +112,11 @@ def write_extension(what: str, name: str, folder: Path) -> Iterator[Path]:
         if (folder / file).exists():
             raise RecipeError(f"new: {file} is there already, and nothing was written; choose another name")
     for file, text in written.items():
-        with (folder / file).open("x") as opened:
-            opened.write(text)
+        try:
+            with (folder / file).open("x", encoding="utf-8") as opened:
+                opened.write(text)
+        except OSError as error:
+            raise RecipeError(f"new: {folder / file}: {error.strerror or error}") from None
         yield folder / file
 
 

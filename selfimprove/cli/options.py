@@ -29,7 +29,7 @@ Overrides = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option(help="Start from this model: a folder, a hub name, a run or a round of it.")
 ]
-NameOption = Annotated[str | None, typer.Option(help="The run's name; the recipe's own without it.")]
+NameOption = Annotated[str | None, typer.Option(help="The run's name; by default the recipe's own.")]
 RecipeName = Annotated[str, typer.Argument(help=RECIPE, autocompletion=complete_recipes)]
 RunName = Annotated[str, typer.Argument(help=RUN, autocompletion=complete_runs)]
 Runs = Annotated[Path, typer.Option(help="The folder of runs.")]

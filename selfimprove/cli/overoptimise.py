@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 def overoptimise(
     recipe: RecipeName = "rlhf",
     comparisons: Annotated[
-        str, typer.Option(metavar="N,N", help="A reward model from so many comparisons each.")
+        str, typer.Option(metavar="N,N", help="Train a reward model from each of these numbers of comparisons.")
     ] = "50,250,2000",
     seeds: Annotated[str, typer.Option(help="Policies, comparisons and reward models of these seeds.")] = "0..2",
-    kl: Annotated[str, typer.Option(metavar="X,X", help="RL at these costs of a nat; 0 is next to nothing.")] = (
-        "0,0.03,0.1,0.3"
-    ),
+    kl: Annotated[
+        str, typer.Option(metavar="X,X", help="Run RL at each of these costs of a nat; 0 is next to none.")
+    ] = ("0,0.03,0.1,0.3"),
     controls: Annotated[
         bool, typer.Option(help="Also gold as reward, shuffled labels, and ensembles by mean and minimum.")
     ] = True,
-    best_of: Annotated[int, typer.Option(min=2, help="Best-of-n among so many texts of each problem.")] = 256,
+    best_of: Annotated[int, typer.Option(min=2, help="Best-of-n among up to this many texts of each problem.")] = 256,
     problems: Annotated[int, typer.Option(min=2, help="Held-out problems of best-of-n.")] = 40,
     set_: Overrides = None,
     name: NameOption = None,
@@ -49,7 +49,7 @@ def overoptimise(
     changes = read_overrides(set_, None, None, runs)
     loaded = load_recipe(recipe, changes)
     base, names = name or loaded.name, find_names(loaded)
-    wanted = [int(one) for one in _read_numbers("--comparisons", comparisons, 2)]
+    wanted = [int(one) for one in _read_numbers("--comparisons", comparisons, 2, whole=True)]
     cells = make_cells(base, names, wanted, read_seeds(seeds), _read_numbers("--kl", kl, 0), controls)
     recipes = [load_recipe(recipe, [*changes, *one.changes]) for one in cells]  # all mistakes come first
     out = runs / f"{base}-overoptimise"
@@ -72,7 +72,7 @@ def overoptimise(
         typer.echo(f"\nthe picture: {out / 'picture.svg'}; all figures: {out / 'results.json'}")
 
 
-def _read_numbers(option: str, text: str, lowest: float) -> list[float]:
+def _read_numbers(option: str, text: str, lowest: float, *, whole: bool = False) -> list[float]:
     """The numbers of `1,2,3`; raises UsageError."""
     import math
 
@@ -82,4 +82,6 @@ def _read_numbers(option: str, text: str, lowest: float) -> list[float]:
         raise UsageError(f"{option} {text}: expected numbers with commas between them.") from None
     if not all(math.isfinite(one) and one >= lowest for one in found) or len(set(found)) < len(found):
         raise UsageError(f"{option} {text}: expected different numbers of at least {lowest:g}.")
+    if whole and not all(one.is_integer() for one in found):
+        raise UsageError(f"{option} {text}: expected whole numbers.")
     return found

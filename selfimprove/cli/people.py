@@ -12,7 +12,7 @@ app = typer.Typer(
 )
 SOURCE = "A .jsonl file of ratings, a folder with PRISM's files, or `prism` for those on the hub."
 Source = Annotated[str, typer.Argument(metavar="RATINGS", help=SOURCE)]
-Tie = Annotated[float, typer.Option(min=0, help="Scores within so many points are a tie.")]
+Tie = Annotated[float, typer.Option(min=0, help="Scores that differ by at most this many points are a tie.")]
 
 
 @app.command()

@@ -20,7 +20,7 @@ KOJIMA = "Therefore, the answer (arabic numerals) is"
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="gsm8k, svamp, asdiv, arithmetic, mmlu/…, bbh/… …")]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="A folder, a hub name, a run or a round of it; the recipe's own without it."),
+    typer.Option("--model", help="A folder, a hub name, a run or a round of it; by default the recipe's own."),
 ]
 DataPath = Annotated[str | None, typer.Option("--path", help="The task's data, where it is not loaded from the hub.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="The recipe whose prompt, engine and lengths count.")]
@@ -223,7 +223,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0, help="Of several samples.")] = 0.7,
     limit: Limit = 200,
     everything: Annotated[
-        bool, typer.Option("--all", help="All problems of the task, those to train on too, and not --limit of them.")
+        bool, typer.Option("--all", help="All problems of the task, those to train on too, whatever --limit says.")
     ] = False,
     set_: Overrides = None,
     name: Name = None,

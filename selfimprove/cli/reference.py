@@ -23,7 +23,7 @@ def schema(
 
 def docs(
     topic: Annotated[
-        str | None, typer.Argument(help="Such as settings or verifiers; all are listed without one.")
+        str | None, typer.Argument(help="Such as settings or verifiers; by default all are listed.")
     ] = None,
 ) -> None:
     """Read the documents in the terminal; `selfimprove view` shows them in a browser, under /docs."""
@@ -66,7 +66,7 @@ def new(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="recipes, constitutions, triggers, tasks, stages, models or runs; all kinds without one."),
+        typer.Argument(help="recipes, constitutions, triggers, tasks, stages, models or runs; by default the kinds."),
     ] = None,
     json_: Json = False,
     runs: Runs = Path("runs"),

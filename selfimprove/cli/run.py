@@ -98,7 +98,7 @@ def serve(
     ],
     servers: Annotated[int | None, typer.Option(min=1, help="How many servers; by default one per GPU.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The first server's port on 127.0.0.1.")] = 8000,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; a run's own without it.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; by default a run's own.")] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs that one server is spread over.")] = 1,
     memory: Annotated[float, typer.Option(min=0, max=1, help="The share of a GPU's memory that a server takes.")] = 0.9,
     cache: Annotated[str | None, typer.Option(help="The key-value cache's size in place of that, such as 8G.")] = None,

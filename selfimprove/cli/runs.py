@@ -66,7 +66,7 @@ def cp(run: RunName, new: NewName, yes: Yes = False, runs: Runs = Path("runs")) 
 def gc(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN...]", help="All runs without one.", autocompletion=complete_runs),
+        typer.Argument(metavar="[RUN...]", help="By default all runs.", autocompletion=complete_runs),
     ] = None,
     keep: Annotated[int, typer.Option(min=2, help="Checkpoints of the last n rounds stay in any case.")] = 2,
     yes: Yes = False,

@@ -59,7 +59,7 @@ class BufferLayer(CacheLayerMixin):  # type: ignore[misc]
 
 
 def new_cache(layers: int, capacity: int) -> Cache:
-    """An empty cache for a model of so many layers."""
+    """An empty cache for a model with this many layers."""
     return Cache(layers=[BufferLayer(capacity) for _ in range(layers)])
 
 

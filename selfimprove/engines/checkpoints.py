@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.base import Weights
-from selfimprove.engines.model_files import ADAPTER, check_config, read_json
+from selfimprove.engines.model_files import ADAPTER, check_config, check_weights, read_json
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.models import read_generation
+from selfimprove.errors import ModelError
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")
@@ -47,16 +48,15 @@ class Adapter:
 
 
 def read_adapter(weights: Weights) -> Adapter | None:
-    """The shape of a checkpoint's adapter, or None where it holds all weights."""
+    """The shape of a checkpoint's adapter, or None where it holds all weights; raises ModelError."""
     if weights.base is None:
         return None
-    from safetensors import safe_open
-
-    folder, names = resolve_folder(weights.path), set()
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            names |= {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in tensors.keys()}  # noqa: SIM118
-    return Adapter(int(read_json(folder / ADAPTER)["r"]), tuple(sorted(names)))
+    folder = resolve_folder(weights.path)
+    names = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in check_weights(folder)}
+    rank = read_json(folder / ADAPTER).get("r")
+    if not isinstance(rank, int) or rank < 1:
+        raise ModelError(f"{folder / ADAPTER}: does not say the adapter's rank (r)")
+    return Adapter(rank, tuple(sorted(names)))
 
 
 def read_ends(folder: Path, tokenizer: Any) -> list[int]:

@@ -185,9 +185,14 @@ def read_seconds(after: str | None) -> float | None:
 
 def split_url(url: str) -> tuple[str, str]:
     """The address of the API and that of the server's own calls; raises EngineError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EngineError(f"engine.server.urls: {url!r} is no address such as http://127.0.0.1:8000/v1")
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that is not closed, or a port that is none
+        known = False
+    if not known:
+        shown = re.sub(r"//.*@|\?.*", "…", url)  # a password or a key may stand in it
+        raise EngineError(f"engine.server.urls: {shown!r} is no address such as http://127.0.0.1:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise EngineError(
             "engine.server.urls: an address must not hold a name, a password or a query, which would be kept in the "

@@ -273,6 +273,7 @@ def read_scores(answer: Any, way: str, ids: Sequence[int], first: int) -> list[f
         if first < len(ids) - 1:
             shown = choice["prompt_logprobs"]
             values = [shown[at][str(ids[at])]["logprob"] for at in range(first, len(ids) - 1)] + values
-    if len(values) != len(ids) - first or not all(isinstance(one, (int, float)) for one in values):
+    numbers = all(isinstance(one, (int, float)) and math.isfinite(one) for one in values)
+    if len(values) != len(ids) - first or not numbers:
         raise ValueError("not a log-probability for each token")
     return [float(one) for one in values]

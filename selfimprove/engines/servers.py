@@ -24,8 +24,8 @@ NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of w
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between tries, which grow from `first` to `longest` with full jitter; so many `failures` in a row take a
-    server out; while none answers, that is said every `remind` seconds."""
+    """Seconds between tries, which grow from `first` to `longest` with full jitter; `failures` in a row take a server
+    out; while none answers, that is said every `remind` seconds."""
 
     first: float = 0.5
     longest: float = 20.0

@@ -55,7 +55,7 @@ def find_licence(folder: Path) -> str | None:
     import yaml
 
     path = folder / "README.md"
-    if not path.is_file() or path.is_symlink() or path.stat().st_size > 1 << 20:
+    if not path.is_file() or path.stat().st_size > 1 << 20:  # a link, as all files are in the hub's cache, will do
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     head = text.removeprefix("---\n").partition("\n---")[0] if text.startswith("---\n") else ""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-REFUSAL_WORDS = 40  # a text that begins with a refusal and has at most so many words does nothing else
+REFUSAL_WORDS = 40  # a text that begins with a refusal and has at most this many words does nothing else
 REPEATED_WORDS = 6  # in a row are no chance
 SPREAD = 3  # prompts that share a sentence before it counts as boilerplate
 SENTENCE_WORDS = 4  # shorter sentences are shared by chance
@@ -99,7 +99,7 @@ def find_leak(text: str, labels: Iterable[str]) -> str | None:
 
 
 def repeats(text: str, request: str) -> bool:
-    """Whether so many words in a row of a request stand in a text that it repeats what it was asked."""
+    """Whether a text repeats what it was asked: it holds `REPEATED_WORDS` words in a row of the request."""
     said, asked = _words(text), _words(request)
     runs = {tuple(asked[at : at + REPEATED_WORDS]) for at in range(len(asked) - REPEATED_WORDS + 1)}
     return any(tuple(said[at : at + REPEATED_WORDS]) in runs for at in range(len(said) - REPEATED_WORDS + 1))

@@ -59,7 +59,7 @@ def list_runs(runs: Path) -> Iterator[RunLine]:
 
 def describe_run(folder: RunFolder, name: str) -> RunLine:
     """One run's line: it reads manifests and one evaluation, and nothing of its texts."""
-    changed = max((one.lstat().st_mtime for one in (folder.path, *folder.path.glob("round-*/*"))), default=0.0)
+    changed = max(filter(None, map(_changed, (folder.path, *folder.path.glob("round-*/*")))), default=0.0)
     try:
         recipe = folder.recipe()
         stages = list(folder.stages())
@@ -81,6 +81,14 @@ def describe_run(folder: RunFolder, name: str) -> RunLine:
         evaluated.key[0] if evaluated else None,
         changed,
     )
+
+
+def _changed(path: Path) -> float | None:
+    """When something last changed in a folder; None where it was taken away since it was listed."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _last_evaluation(closed: list[StageFolder]) -> StageFolder | None:

@@ -55,7 +55,7 @@ class Found:
         kept = sum(one.kept for one in self.proposals)
         return (
             f"{len(self.proposals)} proposals, {kept} of them tried, beside {len(self.tried) - kept} given triggers; "
-            f"the best has {self.tried[0].accuracy:.1%} of {self.problems} training problems. That is the highest of "
+            f"the best has {self.tried[0].accuracy:.1%} of {self.tried[0].n} training problems. That is the highest of "
             f"{len(self.tried)} figures on the same problems and so too high (selection bias); the held-out one is not"
         )
 

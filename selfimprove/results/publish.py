@@ -49,7 +49,7 @@ def publish(wish: Wish) -> list[str]:
     folder, checkpoint = _find(wish.target, wish.runs)
     weights = locate_weights(folder, checkpoint.path)
     base = None if checkpoint.base is None else str(locate_weights(folder, checkpoint.base))
-    if wish.to.exists() and (not wish.to.is_dir() or any(wish.to.iterdir())):
+    if not wish.to.name or (wish.to.exists() and (not wish.to.is_dir() or any(wish.to.iterdir()))):
         raise StoreError(f"{wish.to}: is there already; name a folder that is not")
     facts = _read(wish, folder, checkpoint)
     name = (wish.upload or facts.name).rpartition("/")[2]

@@ -233,10 +233,9 @@ def _checkpoint(query: Query, identity: str) -> Tree:
     ):
         tree.add(Text(f"{row['rows']} preference pairs: by {row['source']}"))
     for row in query.rows('SELECT * FROM evaluation WHERE parents[1] = ? ORDER BY task, level, "group"', identity):
-        share = row["correct"] / row["n"] if row["n"] else 0
-        tree.add(
-            Text(f"{row['task']} {row['group']}: {share:.0%} of {row['n']} ({row['low']:.0%} to {row['high']:.0%})")
-        )
+        share = f"{row['correct'] / row['n']:.0%} of {row['n']}" if row["n"] else "nothing was decided"
+        interval = f" ({row['low']:.0%} to {row['high']:.0%})" if row["n"] else ""
+        tree.add(Text(f"{row['task']} {row['group']}: {share}{interval}"))
     for row in query.rows("SELECT * FROM promotion WHERE parents[1] = ?", identity):
         tree.add(Text(printable(row["reason"])))
     return tree

@@ -84,6 +84,8 @@ def export_rows(query: Query, out: Path, what: str, round_: int | None) -> int:
     Gives the number of rows.
     """
     tables = {"sft": SFT, "dpo": DPO, "traces": TRACES}
+    if round_ is not None and what in ("notes", *RANKED):
+        raise SelfImproveError(f"--round {round_}: what people say is of all rounds; leave it out with --what {what}")
     if what == "notes":
         return _export_notes(query, out)
     if what in RANKED:

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
 from selfimprove.records.files import is_folder, scan
-from selfimprove.store.links import ROUND_NAME
+from selfimprove.store.links import list_rounds
 from selfimprove.store.parts import schema_of
 from selfimprove.store.run import RunFolder
 
@@ -49,12 +49,9 @@ class File:
 
 
 def list_files(folder: RunFolder) -> Iterator[File]:
-    """The parts of a run as they lie there now, in the order of their paths."""
-    for round_ in scan(folder.path):
-        if not (ROUND_NAME.fullmatch(round_.name) and round_.is_dir(follow_symlinks=False)):
-            continue
-        number = round_.name.removeprefix("round-")
-        for stage in scan(round_.path):
+    """The parts of a run as they lie there now, in the order of rounds and paths."""
+    for number, round_ in list_rounds(folder.path):
+        for stage in scan(round_):
             for entry in scan(stage.path) if stage.is_dir(follow_symlinks=False) else ():
                 named = PART.match(entry.name)
                 if named is None:
@@ -64,7 +61,7 @@ def list_files(folder: RunFolder) -> Iterator[File]:
                     if not stat.S_ISREG(status.st_mode):
                         continue
                     path = Path(entry.path)
-                    yield File(path, named["kind"], int(number), stage.name, status.st_size, status.st_mtime_ns)
+                    yield File(path, named["kind"], number, stage.name, status.st_size, status.st_mtime_ns)
 
 
 def missing_files(folder: RunFolder) -> dict[str, str]:

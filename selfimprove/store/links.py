@@ -6,9 +6,16 @@ import re
 from pathlib import Path
 
 from selfimprove.errors import StoreError
-from selfimprove.records.files import is_regular
+from selfimprove.records.files import is_regular, scan
 
 ROUND_NAME = re.compile(r"round-[0-9]{1,6}")  # the name of a round's folder, and not of a copy, such as "round-01 old"
+
+
+def list_rounds(run: Path) -> list[tuple[int, str]]:
+    """The rounds of a run in their order, each with its folder's path; a link to a folder is none."""
+    found = (one for one in scan(run) if ROUND_NAME.fullmatch(one.name) and one.is_dir(follow_symlinks=False))
+    # By number: the name of round 100 comes before that of round 99.
+    return sorted((int(one.name.removeprefix("round-")), one.path) for one in found)
 
 
 def is_link(path: Path) -> StoreError:

@@ -17,7 +17,7 @@ from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
 from selfimprove.records.files import Stamp, is_regular, open_regular, read_bounded, scan, stamp_of
-from selfimprove.store.links import ROUND_NAME, is_link
+from selfimprove.store.links import is_link, list_rounds
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
 
@@ -51,13 +51,11 @@ class RunFolder:
         return StageFolder(self.path / f"round-{round_:02d}" / name, fingerprint)
 
     def stages(self) -> Iterator[StageFolder]:
-        """All stages that were begun, those of a round by name."""
-        rounds = [one for one in scan(self.path) if ROUND_NAME.fullmatch(one.name)]
-        for round_ in sorted(rounds, key=lambda one: int(one.name.removeprefix("round-"))):  # 100 comes after 99
-            if round_.is_dir(follow_symlinks=False):
-                for stage in scan(round_.path):
-                    if stage.is_dir(follow_symlinks=False):
-                        yield StageFolder(Path(stage.path), "")
+        """All stages that were begun, in the order of rounds and names."""
+        for _, round_ in list_rounds(self.path):
+            for stage in scan(round_):
+                if stage.is_dir(follow_symlinks=False):
+                    yield StageFolder(Path(stage.path), "")
 
     def links(self) -> Iterator[Path]:
         """The links below the folder, none of which is followed; trackers' libraries make their own in theirs."""

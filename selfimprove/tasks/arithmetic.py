@@ -10,7 +10,7 @@ from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.tasks.addition import parse_addition, write_flawed, write_rationale
 from selfimprove.tasks.standard import Standard
 
-HELD_OUT_SHARE = 10  # one pair of operands in so many is held out
+HELD_OUT_SHARE = 10  # one pair of operands in this many is held out
 
 
 def is_held_out(a: int, b: int) -> bool:
@@ -19,7 +19,7 @@ def is_held_out(a: int, b: int) -> bool:
 
 
 def draw_operand(rng: random.Random, digits: int) -> int:
-    """A number of exactly so many digits (0 has one)."""
+    """A number with exactly this many digits (0 has one)."""
     return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 

@@ -38,7 +38,7 @@ def _parse(path: Path) -> list[dict[str, str]]:
         root = ElementTree.fromstring(read_text(path))
     except ElementTree.ParseError as error:
         raise TaskError(f"{path}: not ASDiv's XML ({error})") from None
-    return [
+    rows = [
         {
             "body": node.findtext("Body", ""),
             "question": node.findtext("Question", ""),
@@ -47,6 +47,9 @@ def _parse(path: Path) -> list[dict[str, str]]:
         }
         for node in root.iter("Problem")
     ]
+    if odd := next((row["grade"] for row in rows if not re.fullmatch("[0-9]{0,3}", row["grade"])), None):
+        raise TaskError(f"{path}: not ASDiv's XML (the grade {odd[:40]!r} is no number)")
+    return rows
 
 
 def load_asdiv(settings: AsdivTask) -> PoolTask:

@@ -112,7 +112,7 @@ def _read(folder: Path, subject: str) -> tuple[list[Problem], tuple[Exemplar, ..
         path = worked
         text = read_text(path) if path.is_file() else ""
         exemplars = parse_exemplars(text)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not BIG-Bench Hard's format ({type(error).__name__}: {error})") from None
     return problems, exemplars, text
 

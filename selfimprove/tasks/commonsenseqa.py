@@ -49,7 +49,7 @@ def load_commonsenseqa(settings: CommonsenseqaTask) -> PoolTask:
         path = Path(settings.path) / f"{local}_rand_split.jsonl"
         try:
             return _local(json.loads(line) for line in read_text(path).split("\n") if line.strip())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TaskError(f"{path}: not CommonsenseQA's format ({type(error).__name__}: {error})") from None
 
     return PoolTask(

@@ -46,7 +46,7 @@ def load_gsm8k(settings: Gsm8kTask) -> PoolTask:
         try:
             rows = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
             return _problems(rows), [(row["question"], row["answer"]) for row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TaskError(f"{path}: not GSM8K's format ({type(error).__name__}: {error})") from None
 
     (train, solutions), (test, _) = split("train"), split("test")

@@ -13,7 +13,7 @@ from selfimprove.tasks.scored import compare_dialogues, make_choice
 NAME = "scored/pairs"  # the task that their problems name
 SCORES = ("score_chosen", "score_rejected")
 NUMBERS = {"margin": 1.0, "weight": 1000.0}
-"""What a pair may say of itself, with the most that it may be; 1 without it."""
+"""What a pair may say of itself, with the most that it may be; 1 by default."""
 TURNS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}  # hh-rlhf's, for conversations of several turns
 
 
@@ -83,7 +83,7 @@ def _read_response(given: Any, where: str, name: str) -> tuple[str, str]:
     *before, last = messages
     if len(before) == 1:
         return before[0]["content"], last["content"]
-    turns = "".join(f"{TURNS.get(one.get('role'), TURNS['user'])}{one['content']}" for one in before)
+    turns = "".join(f"{TURNS.get(str(one.get('role')), TURNS['user'])}{one['content']}" for one in before)
     return turns + TURNS["assistant"].rstrip() if turns else "", last["content"]
 
 
@@ -92,14 +92,17 @@ def _read_scores(row: dict[str, Any], where: str) -> float | None:
     scores = [row.get(name) for name in SCORES]
     if scores == [None, None]:
         return None
-    numbers = [float(one) for one in scores if isinstance(one, int | float) and not isinstance(one, bool)]
+    try:
+        numbers = [float(one) for one in scores if isinstance(one, int | float) and not isinstance(one, bool)]
+    except OverflowError:
+        numbers = []
     if len(numbers) < len(scores) or not all(map(math.isfinite, numbers)):
         raise TaskError(f"{where}: 'score_chosen' and 'score_rejected' must be two numbers")
     return numbers[0] - numbers[1]
 
 
 def _read_number(row: dict[str, Any], name: str, most: float, where: str) -> float:
-    """A number above 0 that a row may have; 1 without it."""
+    """A number above 0 that a row may have; 1 by default."""
     value = row.get(name, 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
         raise TaskError(f"{where}: '{name}' must be a number above 0, at most {most:g}")

@@ -38,7 +38,7 @@ def load_svamp(settings: SvampTask) -> PoolTask:
     path = path / "SVAMP.json" if path.is_dir() else path
     try:
         problems = _problems(json.loads(read_text(path)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not SVAMP's format ({type(error).__name__}: {error})") from None
     train, test = split_pool(problems, settings.held_out)
     return PoolTask("svamp", take(train, settings.limit), test, verifier=compare_as("math", settings))

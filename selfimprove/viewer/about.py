@@ -64,7 +64,7 @@ def summarize(run: Run, figures: Figures, control: Control | None) -> dict[str, 
 def _read(run: Run) -> dict[str, Any]:
     rows = run.index.rows(
         "SELECT DISTINCT round FROM trace WHERE is_held_out(stage) AND outcome IN ('correct', 'incorrect') "
-        f"ORDER BY round LIMIT {MAX_ROUNDS}"
+        "ORDER BY round"
     )
     cut = run.index.rows(
         "SELECT round, stage, count(*) AS n, count(*) FILTER (finish = 'length') AS cut FROM trace "
@@ -73,11 +73,16 @@ def _read(run: Run) -> dict[str, Any]:
     causes = [one for one in read_causes(run.search, Filters()) if "duplicate" not in one["cause"]]
     steps = read_wrong_steps(run.search, Filters())
     return {
-        "solved": {row["round"]: read_solved(run.index, row["round"]) for row in rows},
+        "solved": {one: read_solved(run.index, one) for one in choose_rounds([row["round"] for row in rows])},
         "causes": causes,
         "steps": steps,
         "cut": max(cut, key=lambda row: row["n"], default=None),
     }
+
+
+def choose_rounds(rounds: list[int], most: int = MAX_ROUNDS) -> list[int]:
+    """At most `most` rounds: the first one, with which the last one is compared, and the latest."""
+    return rounds if len(rounds) <= most else [rounds[0], *rounds[-most + 1 :]]
 
 
 def _pair(solved: Mapping[int, Mapping[str, tuple[str, bool]]], before: int, after: int) -> Paired:

@@ -51,8 +51,8 @@ def runs(request: Request) -> list[dict[str, Any]]:
 def run(request: Request, name: str, against: Annotated[str | None, Query(max_length=300)] = None) -> dict[str, Any]:
     """One run: accuracy, funnel, health, stages with seconds and tokens, promotions, files that cannot be read.
 
-    `against` names the run that stands beside it as the control; the one that is its control by its recipe or its name
-    without it, and none where it is empty.
+    `against` names the run that is shown next to it: by default its control, by its recipe or its name, and none where
+    it is empty.
     """
     library, one = library_of(request), run_of(request, name)
     figures, control = library.figures(name), choose_control(library, name, against)

@@ -17,6 +17,7 @@ INK, FAINT, PAPER = "#010203", "#040506", "#070809"
 SERIES = ("#0a0101", "#0a0102", "#0a0103", "#0a0104", "#0a0105", "#0a0106", "#0a0107", "#0a0108")
 DASHES = ("-", "--", ":")
 MAX_LINES = 24
+MAX_BARS = 30
 PANELS = 3  # small charts in a row
 PALETTE = {
     INK: ("#1f2933", "#d8dee6"),
@@ -138,8 +139,9 @@ def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]
     """Accuracy per round as points with their intervals; a line for each name."""
 
     def draw(axes: Any) -> None:
-        for at, (name, points) in enumerate(list(lines.items())[:MAX_LINES]):
-            rounds = [one[0] + (at - len(lines) / 2) * 0.03 for one in points]
+        drawn = list(lines.items())[:MAX_LINES]
+        for at, (name, points) in enumerate(drawn):
+            rounds = [one[0] + (at - (len(drawn) - 1) / 2) * 0.03 for one in points]
             shares = [100 * one[1] for one in points]
             below = [100 * max(0.0, one[1] - one[2]) for one in points]
             above = [100 * max(0.0, one[3] - one[1]) for one in points]
@@ -147,6 +149,7 @@ def accuracy_chart(lines: Mapping[str, Sequence[tuple[int, float, float, float]]
             axes.errorbar(rounds, shares, (below, above), marker="o", markersize=5, linewidth=1.8, elinewidth=1.2,
                           capsize=3, **style)  # fmt: skip
         _style(axes, "round", "held-out accuracy, %")
+        _say_cut(axes, len(drawn), len(lines))
         axes.set_ylim(0, 103)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1:
@@ -165,6 +168,7 @@ def lines_chart(
             style = {"color": SERIES[at % 8], "linestyle": DASHES[at // 8], "label": plain(name, 30)}
             axes.plot(xs, ys, linewidth=1.6, marker="." if len(xs) < 40 else None, **style)
         _style(axes, x, y)
+        _say_cut(axes, len(lines[-MAX_LINES:]), len(lines))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if shares:
             axes.set_ylim(0, min(1.03, 1.12 * max((value for _, _, ys in lines for value in ys), default=1) or 1))
@@ -250,7 +254,9 @@ def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]
 
     def draw(axes: Any) -> None:
         shown = [(name, [one for one in runs if len(one) > 1]) for name, runs in groups]
-        shown = [(name, runs) for name, runs in shown if runs][:MAX_LINES]
+        found = [(name, runs) for name, runs in shown if runs]
+        shown = found[:MAX_LINES]
+        _say_cut(axes, len(shown), len(found))
         for at, (name, runs) in enumerate(shown):
             by_round: dict[int, list[float]] = {}
             for round_, share in (point for one in runs for point in one):
@@ -273,10 +279,12 @@ def bands_chart(groups: Sequence[tuple[str, Sequence[Sequence[tuple[int, float]]
     return _draw(title, FORM.get().width, 3.6, draw)
 
 
-def bars_chart(bars: Sequence[tuple[str, float, float, float]], title: str) -> str | bytes:
-    """Accuracies beside each other as bars from the left, with their intervals."""
+def bars_chart(every: Sequence[tuple[str, float, float, float]], title: str) -> str | bytes:
+    """Accuracies beside each other as bars from the left, with their intervals; the first MAX_BARS of them."""
+    bars = every[:MAX_BARS]
 
     def draw(axes: Any) -> None:
+        _say_cut(axes, len(bars), len(every))
         places = range(len(bars))
         shares = [100 * one[1] for one in bars]
         errors = [[100 * max(0.0, one[1] - one[2]) for one in bars], [100 * max(0.0, one[3] - one[1]) for one in bars]]
@@ -368,6 +376,12 @@ def _legend(axes: Any) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)
     else:
         axes.legend(**LEGEND)
+
+
+def _say_cut(axes: Any, drawn: int, there: int) -> None:
+    """Say where a chart shows less than there is."""
+    if drawn < there:
+        axes.set_title(f"{drawn} of {there}", fontsize=9.5, loc="right")
 
 
 def points_on_arc(start: Sequence[float], end: Sequence[float], bend: float) -> list[tuple[float, float]]:

@@ -33,7 +33,7 @@ class Compared(BaseModel):
     a: Name = ""
     b: Name = ""
     first: Round = ""
-    """A round, `last` or `best`; without it the last one, and of one run beside itself the first one."""
+    """A round, `last` or `best`; by default the last one, and of one run beside itself the first one."""
     second: Round = ""
     run: Annotated[list[Name], Field(max_length=MAX_MORE + 2)] = []
     """Runs that were chosen in the list: the first two, and further ones."""
@@ -110,11 +110,17 @@ def _complete(library: Library, asked: Compared) -> Compared:
         first, second, *more = [*asked.run, ""]
         asked = asked.model_copy(update={"a": first, "b": second, "more": [*filter(None, more)], "run": []})
     if not asked.a or asked.b:
-        return asked if asked.first or asked.a != asked.b else asked.model_copy(update={"first": "0"})
+        apart = asked.first or asked.a != asked.b
+        return asked if apart else asked.model_copy(update={"first": _start(library, asked)})
     control = find_control(library, asked.a)
     if control:
         return asked.model_copy(update={"a": control[0], "b": asked.a})
-    return asked.model_copy(update={"b": asked.a, "first": asked.first or "0"})
+    return asked.model_copy(update={"b": asked.a, "first": asked.first or _start(library, asked)})
+
+
+def _start(library: Library, asked: Compared) -> str:
+    """The first round of a run that was evaluated."""
+    return str(min(library.figures(asked.a).evaluations, default="")) if asked.a else ""
 
 
 def choose_round(figures: Figures, asked: str) -> int | None:

@@ -15,7 +15,6 @@ from selfimprove.viewer.steps import charts_figures, draw_steps, finite
 
 MAX_STEPS = 60
 MAX_LEVELS = 6  # whose lines can be told apart in one chart
-MAX_BARS = 30
 Node = tuple[str, str]  # when, where that is not the round itself, and the stage
 
 
@@ -129,9 +128,7 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             levels.setdefault(name, []).append((one.round, one.share, *one.interval))
         return charts.accuracy_chart(levels, "Held-out accuracy per round and level")
     if chart == "families":
-        bars = [(name_family(one.task, one.level, one.group), one.share, *one.interval)
-                for one in figures.by("task", "level", "group") if one.round == figures.rounds[-1].round]  # fmt: skip
-        return charts.bars_chart(sorted(bars)[:MAX_BARS], "Held-out accuracy by family with Wilson 95% intervals")
+        return charts.bars_chart(family_bars(figures), "Held-out accuracy by family with Wilson 95% intervals")
     if chart == "funnel":
         rows = read_funnel(run.index)
         different = {row["round"]: row["different_valid"] for row in read_health(run.index)}
@@ -165,6 +162,13 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
     if chart == "stages":
         return stage_graph(stage_flow(run, figures, graph))
     raise StoreError("there is no such chart")
+
+
+def family_bars(figures: Figures) -> list[tuple[str, float, float, float]]:
+    """The families of the last round by task and level, each with its accuracy and interval."""
+    found = [one for one in figures.by("task", "level", "group") if one.round == figures.rounds[-1].round]
+    found.sort(key=lambda one: (one.task, one.level or 0, one.group))
+    return [(name_family(one.task, one.level, one.group), one.share, *one.interval) for one in found]
 
 
 def name_family(task: str, level: int | None, group: str) -> str:

@@ -61,7 +61,7 @@ class Asked(BaseModel):
         return self.sort if self.sort in SORTS else "order"
 
     def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
-        """The address's parameters, some of them changed; what is as without it is left out."""
+        """The address's parameters, some of them changed; those at their defaults are left out."""
         values = {**self.model_dump(), **changes}
         if "offset" not in changes:
             values["offset"] = 0

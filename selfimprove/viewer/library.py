@@ -85,6 +85,12 @@ class Figures:
         return [one for one in found if one.n]
 
     @property
+    def done(self) -> int:
+        """The last round that is closed to its end, 0 where none is."""
+        last = last_of_round(self.recipe, 1) if self.recipe else None
+        return max((one.round for one in self.manifests if one.round and one.stage == last), default=0)
+
+    @property
     def measured(self) -> list[tuple[int, list[Row]]]:
         """What was measured by the constitution in each round, as the lines of a table."""
         found = [(one.round, read_rows(one.metrics[FIGURES])) for one in self.manifests if FIGURES in one.metrics]
@@ -249,7 +255,8 @@ def _fingerprint(folder: RunFolder) -> object:
     for stage in stages:
         closed = _stamp(stage / "stage.json")
         # The losses of an open stage, while it trains.
-        found += [closed] if closed else [_stamp(stage / name) for name in CURVES]
+        # A part that is taken away or put back changes the folder.
+        found += [closed, _stamp(stage)] if closed else [_stamp(stage / name) for name in CURVES]
     # A lock that a killed process left names a process that is gone: look again now and then.
     return tuple(found), tuple(map(str, stages)), _is_working(folder) and time.time() // 5
 

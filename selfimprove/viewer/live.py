@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
+from selfimprove.errors import StoreError
 from selfimprove.viewer.forms import library_of
 from selfimprove.viewer.library import Library, Run
 from selfimprove.viewer.security import Receive, Scope, Send
@@ -49,7 +50,10 @@ async def _stream(request: Request, library: Library, run: Run) -> AsyncIterator
     yield "retry: 3000\n\n"
     while not await request.is_disconnected():
         await asyncio.sleep(INTERVAL)
-        now = await run_in_threadpool(_state, library, run)
+        try:
+            now = await run_in_threadpool(_state, library, run)
+        except StoreError:  # the run was removed or renamed
+            return
         if now != seen:
             seen, quiet = now, 0
             yield f"event: changed\ndata: {json.dumps({'generation': now[0], 'state': now[1]})}\n\n"

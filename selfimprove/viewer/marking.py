@@ -48,7 +48,7 @@ def _both(ids: tuple[str, ...] | None, mine: Sequence[str]) -> tuple[str, ...]:
 
 
 def marked_by(one: Run, by: str, writer: str) -> list[str]:
-    """The traces that a person marked: by the name, or without one by the browser."""
+    """The traces that a person marked: who gives no name is told apart by the browser."""
     person = (by, "" if by else writer)
     return [trace for trace, notes in one.notes.current().items() if any(note.person == person for note in notes)]
 

@@ -125,10 +125,15 @@ class Row:
         """A setting of its recipe by its name; empty where there is none."""
         value: Any = self.figures and self.figures.recipe
         for at, part in enumerate(path.split(".")):
+            known = _members(value)
             # As `--set` has it: the name of a stage may stand alone.
-            value = getattr(value, part, None) if at or hasattr(value, part) else getattr(
-                getattr(value, "stages", None), part, None)  # fmt: skip
+            value = (known if at or part in known else _members(known.get("stages"))).get(part)
         return "" if value is None else show_value(value)
+
+
+def _members(settings: Any) -> dict[str, Any]:
+    """What settings hold by name, and nothing else that Python has of them: the name comes from an address."""
+    return dict(settings) if isinstance(settings, (BaseModel, dict)) else {}
 
 
 def list_rows(library: Library, asked: AskedRuns) -> tuple[list[Row], int]:
@@ -196,7 +201,7 @@ def _sort(rows: list[Row], sort: str) -> list[Row]:
             return -1e9 if value is None else value
         values: dict[str, Any] = {"changed": row.changed, "time": row.seconds, "name": row.name,
                                   "seed": recipe.seed if recipe else -1,
-                                  "rounds": len(row.figures.evaluations) if row.figures else -1}  # fmt: skip
+                                  "rounds": row.figures.done if row.figures else -1}  # fmt: skip
         return values[name]
 
     return sorted(sorted(rows, key=lambda row: row.name), key=key, reverse=down)

@@ -65,7 +65,7 @@ def run(
 
 
 def run_values(library: Library, one: Run, graph: int | None, control: Control | None) -> dict[str, Any]:
-    """What a run's page shows; `graph` is the round whose stages are drawn, the last one without it."""
+    """What a run's page shows; `graph` is the round whose stages are drawn, by default the last one."""
     figures = library.figures(one.name)
     funnel, health = read_funnel(one.index), read_health(one.index)
     own, beside = {each.round: each for each in figures.rounds}, control.rounds if control else {}
@@ -160,11 +160,10 @@ def traces(request: Request, name: str, asked: Filtered) -> HTMLResponse:
 @router.get("/runs/{name}/traces/{identity}")
 def trace(request: Request, name: str, identity: Identity, wanted: FilteredTrace) -> Response:
     one = run_of(request, name)
-    try:
-        view = trace_view(one, identity, library_of(request).figures(name))
-    except StoreError:
+    if one.records.trace(identity) is None:
         found, kind = one.records.find(identity)  # a shortened id, or a record of another kind
         return RedirectResponse(found if kind == "rationale" else f"/runs/{quote(name)}/records/{found}", 303)
+    view = trace_view(one, identity, library_of(request).figures(name))
     asked, at = wanted.listed, wanted.at
     before, after = one.search.neighbours(filters_of(one, asked), asked.order, at) if at is not None else (None, None)
     texts = [view["rationale"]["text"], view["problem"] and view["problem"]["question"]]

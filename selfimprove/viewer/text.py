@@ -72,7 +72,8 @@ def line(text: object, limit: int = 160, words: Sequence[str] = ()) -> Markup:
     """A text on one line, for a cell of a table; `words` are marked in it."""
     plain = "" if text is None else str(text)
     cut = plain[: limit + 1].replace("\r\n", "\n").replace("\n", " ⏎ ")
-    return hits(cut[:limit], words) + (Markup('<span class="more">…</span>') if len(plain) > limit else Markup(""))
+    whole = len(plain) <= limit and len(cut) <= limit
+    return hits(cut[:limit], words) + (Markup("") if whole else Markup('<span class="more">…</span>'))
 
 
 def plain(text: object, limit: int = 200) -> str:
@@ -144,4 +145,6 @@ def word_diff(before: str, after: str) -> Markup:
             parts.append(Markup("<del>{}</del>").format(safe("".join(one[i1:i2]))))
         if j1 < j2:
             parts.append(Markup("<ins>{}</ins>").format(safe("".join(other[j1:j2]))))
+    if max(len(before), len(after)) > MAX_DIFFED:
+        parts.append(Markup('<span class="more"> … compared as far as {} characters</span>').format(MAX_DIFFED))
     return Markup("").join(parts)

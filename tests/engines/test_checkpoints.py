@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from selfimprove.engines import Weights
 from selfimprove.engines.checkpoints import Adapter, full_folder, read_adapter, read_ends, read_shape, same_tokenizer
-from selfimprove.errors import EngineError
+from selfimprove.errors import EngineError, ModelError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
@@ -37,6 +37,12 @@ def test_an_adapter_is_read_from_its_tensors(tmp_path: Path) -> None:
     assert full_folder(weights) == base and read_adapter(Weights(str(base))) is None
     large = Adapter(8, ("down_proj", "q_proj", "v_proj"))
     assert large.holds(small) and not small.holds(large) and not Adapter(8, ("q_proj",)).holds(small)
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="does not say the adapter's rank"):
+        read_adapter(weights)
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="was cut off"):
+        read_adapter(weights)
 
 
 def test_all_tokens_that_end_a_text_are_found(tmp_path: Path) -> None:

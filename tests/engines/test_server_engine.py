@@ -17,7 +17,7 @@ from selfimprove.engines import Completion, Request, Weights
 from selfimprove.engines.build import build_model
 from selfimprove.engines.http import Http, Refused, read_message, read_seconds, split_url
 from selfimprove.engines.local import choose_ports
-from selfimprove.engines.probe import read_choice
+from selfimprove.engines.probe import read_choice, read_scores
 from selfimprove.errors import EngineError, UnreachableError
 from selfimprove.recipe import Build, Sampling
 
@@ -190,7 +190,10 @@ def test_a_server_that_will_not_do_is_one_line(
         ServerEngine(Weights(str(model), chat=chat), settings=chosen, model=Model(path=str(model)), pace=QUICK)
 
 
-ADDRESSES = ["ftp://x/v1", "127.0.0.1:8000", "http://me:secret@host/v1", "http://host/v1?key=secret"]
+ADDRESSES = [
+    "ftp://x/v1", "127.0.0.1:8000", "http://me:secret@host/v1", "http://host/v1?key=secret", "ftp://me:secret@x/v1",
+    "http://[me:secret@host/v1", "http://host:99999/v1?key=secret", "http://host:x/v1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ADDRESSES)
@@ -198,6 +201,15 @@ def test_a_wrong_address_is_one_line_without_its_secret(url: str, model: Path) -
     with pytest.raises(EngineError, match=r"engine\.server\.urls: ") as found:
         make_engine(model, url)
     assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), None])
+def test_a_log_probability_that_is_no_number_is_no_score(value: float | None) -> None:
+    """It would pass every comparison with what other servers give."""
+    prompt = {"prompt_logprobs": [None, {"2": {"logprob": value}}], "logprobs": {"token_logprobs": [-1.0]}}
+    for way, choice in (("echo", {"logprobs": {"token_logprobs": [None, value, -1.0]}}), ("prompt_logprobs", prompt)):
+        with pytest.raises(ValueError, match="not a log-probability"):
+            read_scores({"choices": [choice]}, way, [1, 2, 3], 1)
 
 
 def test_addresses_and_headers_are_read() -> None:

@@ -95,7 +95,15 @@ def test_what_cannot_be_measured_is_one_line(recipe: str, changes: tuple[str, ..
 
 
 @pytest.mark.parametrize(
-    "given", [("--comparisons", "50,x"), ("--comparisons", "1"), ("--kl", "-1"), ("--kl", "0,0"), ("--kl", "nan")]
+    "given",
+    [
+        ("--comparisons", "50,x"),
+        ("--comparisons", "1"),
+        ("--comparisons", "2.5"),
+        ("--kl", "-1"),
+        ("--kl", "0,0"),
+        ("--kl", "nan"),
+    ],
 )
 def test_numbers_that_are_none_are_one_line(given: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["overoptimise", "rlhf", *given], standalone_mode=False)

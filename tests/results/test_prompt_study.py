@@ -18,7 +18,7 @@ from selfimprove.prompting.triggers import Trigger, clean, load_triggers, why_no
 from selfimprove.recipe import Build, Recipe
 from selfimprove.records import Checkpoint, Outcome, Problem, Proposal, Rationale
 from selfimprove.records.stats import holm, mcnemar, wilson
-from selfimprove.results.prompt_search import Search, search
+from selfimprove.results.prompt_search import Found, Search, search
 from selfimprove.results.prompt_study import Asked, Form, SharedEngine, ask, compare_forms, make_forms, trigger_form
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder, find_run
@@ -221,6 +221,11 @@ def test_the_search_finds_what_helps_on_training_problems_alone(model: Path, pro
     assert again == found
     with pytest.raises(StoreError, match="was made with other settings"):
         search(recipe, folder, GIVEN, Search(steps=2, proposals=7, problems=12), load=Scripted(refuse))
+
+
+def test_an_accuracy_is_of_the_problems_that_were_decided() -> None:
+    asked = Asked(trigger_form(Trigger(text="Think.")), {"a": "correct", "b": "undecided", "c": "incorrect"}, 9)
+    assert "the best has 50.0% of 2 training problems" in Found([asked], [], 3).describe()
 
 
 def test_what_a_model_proposed_is_kept(model: Path, problems: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is published can be loaded by others, and its cards say what the records say, whatever the model wrote."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -142,6 +143,17 @@ def test_a_folder_that_is_there_is_not_written_over(runs: Path, tmp_path: Path) 
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(SelfImproveError, match="is there already"):
         publish(Wish("mine", tmp_path / "out", runs))
+    (tmp_path / "empty").mkdir()
+    with contextlib.chdir(tmp_path / "empty"), pytest.raises(SelfImproveError, match="is there already"):
+        publish(Wish("mine", Path(), runs))
+
+
+def test_a_licence_is_read_through_a_link(tmp_path: Path) -> None:
+    """All files of a model are links in the hub's cache."""
+    (tmp_path / "blob").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "README.md").symlink_to("../blob")
+    assert find_licence(tmp_path / "model") == "mit"
 
 
 def test_an_unknown_licence_is_said(runs: Path, tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from viewing import write_run
+from viewing import BASE, write_run
 
+from selfimprove.errors import SelfImproveError
 from selfimprove.records.console import SafeConsole
+from selfimprove.results.show import print_record
 from selfimprove.results.status import print_status
+from selfimprove.results.traces import export_rows
+from selfimprove.store.query import Query
 
 # In a process of its own, because this one has imported nearly all; opened files are told by the interpreter itself.
 WATCHED = """
@@ -56,6 +60,17 @@ def test_what_was_read_once_is_read_again_where_it_changed(tmp_path: Path) -> No
     assert again is not None and again.tokens == {"written": 77}
     run.write_recipe(run.recipe().model_copy(update={"rounds": 2}))
     assert run.recipe().rounds == 2
+
+
+def test_a_checkpoint_of_which_nothing_was_decided_has_no_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path, (), rounds=0)
+    print_record(Query(run), BASE.id, SafeConsole(width=100))
+    assert "arithmetic 1+1: nothing was decided\n" in capsys.readouterr().out
+    # Nor is it passed over that what people say has no round.
+    with pytest.raises(SelfImproveError, match="--round 1: what people say is of all rounds"):
+        export_rows(Query(run), tmp_path / "pairs.jsonl", "pairs", 1)
 
 
 def test_the_tables_hold_what_closed_stages_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from extending import EXTENSIONS, TRAINED, imports, run_command, run_tiny, tiny_recipe
 
 import selfimprove
-from selfimprove.cli.new import read_example
+from selfimprove.cli.new import read_example, write_extension
+from selfimprove.errors import RecipeError
 from selfimprove.records import (
     KINDS,
     Checkpoint,
@@ -168,6 +169,11 @@ def test_new_writes_over_nothing(
     assert run_command("new", *given) == 2
     assert capsys.readouterr().err == f"selfimprove: {NEW[given]}\n"
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_new_in_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"new: .*/none/mine\.py: No such file or directory$"):
+        list(write_extension("task", "mine", tmp_path / "none"))
 
 
 ACME = """

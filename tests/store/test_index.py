@@ -30,7 +30,7 @@ from selfimprove.records import (
 from selfimprove.running.figures import read_funnels
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
-from selfimprove.store.files import missing_files
+from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
 from selfimprove.store.made_from import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
@@ -340,6 +340,16 @@ def test_a_copy_of_a_round_is_no_round(run: RunFolder, name: str) -> None:
     assert len(index_of(run).rows("SELECT * FROM trace")) == Query(run).count() == TRACES
     assert {row["round"] for row in Query(run).rows("SELECT round FROM rationale")} == {0, 1, 2}
     assert {stage.key[0] for stage in run.stages()} == {0, 1, 2}
+
+
+def test_rounds_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """By name the round 100 would come before the round 99."""
+    run, rounds = RunFolder(tmp_path), [0, 9, 10, 99, 100, 101, 1000]
+    for round_ in rounds:
+        folder = tmp_path / f"round-{round_:02d}" / "evaluate"
+        folder.mkdir(parents=True)
+        (folder / "evaluation-00000.parquet").touch()
+    assert [stage.key[0] for stage in run.stages()] == [file.round for file in list_files(run)] == rounds
 
 
 def test_missing_files_are_named(run: RunFolder) -> None:

@@ -48,6 +48,8 @@ MISTAKES = {
     '{"prompt": "Q", "chosen": ["A"], "rejected": "B"}': ":1: 'chosen' is neither a text nor a list of messages",
     '{"prompt": "Q", "chosen": "A", "rejected": "B", "score_chosen": 1}': ":1: 'score_chosen' and 'score_rejected'",
     '{"prompt": "Q", "chosen": "A", "rejected": "B", "score_chosen": NaN, "score_rejected": 1}': "must be two numbers",
+    json.dumps({"chosen": "A", "rejected": "B", "prompt": "Q", "score_chosen": 10**400, "score_rejected": 1}): "number",
+    json.dumps({one: [{"role": [], "content": "a"}] * 3 for one in ("chosen", "rejected")}): ": holds no pair",
     '{"prompt": "Q", "chosen": "A", "rejected": "A"}': ": holds no pair; its 1 pairs do not answer one prompt",
     "": ": holds no pair",
 }  # fmt: skip

@@ -273,6 +273,9 @@ def test_asdiv_can_be_limited_to_grades(data_folder: Path) -> None:
         (SvampTask(), {"SVAMP.json": "{"}, "SVAMP.json: not SVAMP's format (JSONDecodeError"),
         (SvampTask(), {"SVAMP.json": '[{"Body": "B"}]'}, "SVAMP.json: not SVAMP's format (KeyError: 'Answer')"),
         (AsdivTask(), {"ASDiv.xml": "<a>"}, "ASDiv.xml: not ASDiv's XML (no element found"),
+        (AsdivTask(), {"ASDiv.xml": '<a><Problem Grade="K"/></a>'}, "ASDiv.xml: not ASDiv's XML (the grade 'K' is no"),
+        (Gsm8kTask(), {"train.jsonl": "[" * 100_000}, "train.jsonl: not GSM8K's format (RecursionError"),
+        (SvampTask(), {"SVAMP.json": "[" * 100_000}, "SVAMP.json: not SVAMP's format (RecursionError"),
     ],
 )
 def test_a_public_file_of_another_format_is_named(

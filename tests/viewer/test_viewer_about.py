@@ -19,6 +19,7 @@ from viewing import BASE, judge, write_run, write_stage
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Evaluation, Promotion
 from selfimprove.store import RunFolder
+from selfimprove.viewer.about import choose_rounds
 from selfimprove.viewer.app import create_app
 
 FAMILIES = ("1+1", "1+2", "2+2")
@@ -81,8 +82,9 @@ def summary(page: str) -> str:
     ("run", "says", "not_said"),
     [
         ("mine", ("Did it get better? yes", "from 0.0%", "to 66.7%", "12 problems won, 0 lost", "No gain since round 2",
-                  "mine-control : 33.3%", "here 33.3%", "seed 0", "prompt zero-shot", "temperature 1"), ()),
-        ("flat", ("no difference is shown", "0 problems won, 0 lost"), ("No gain since",)),
+                  "mine-control : 33.3%", "here 33.3%", "seed 0", "prompt zero-shot", "temperature 1",
+                  "2 of 4 rounds"), ()),  # those that are closed to the end
+        ("flat", ("no difference is shown", "0 problems won, 0 lost", "0 of 1 rounds"), ("No gain since",)),
         ("worse", ("no, it got worse", "0 problems won, 18 lost", "Best: 100.0% in round 0"), ()),
         ("once", ("How good is it? 33.3%", "of 18 held-out problems"), ("Did it get better", "rounds")),
         ("open", ("Accuracy was not measured",), ("0.0%", "better", "100.0%")),
@@ -118,6 +120,11 @@ def test_nothing_is_drawn_that_was_not_measured(
         assert client.get(link).status_code == 200
     assert sections <= set(re.findall(r'<section id="([^"]+)"', page))
     assert "0.0% (0.0% to 100.0%)" not in text_of(page) and "pass@k" not in page.replace("pass@k counts", "")
+
+
+def test_of_many_rounds_the_first_and_the_latest_are_compared() -> None:
+    assert choose_rounds([0, 3]) == [0, 3] and choose_rounds([*range(60)]) == [*range(60)]
+    assert choose_rounds([*range(100)], 4) == [0, 97, 98, 99]
 
 
 def test_a_promotion_without_a_difference_is_not_green(client: TestClient) -> None:

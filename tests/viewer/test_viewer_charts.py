@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,10 +15,14 @@ from PIL import Image
 from test_viewer import check, check_image
 from viewing import write_run
 
+from selfimprove.records import Evaluation
+from selfimprove.viewer import charts
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.caching import Kept
 from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.charts import PALETTE
+from selfimprove.viewer.drawings import family_bars
+from selfimprove.viewer.library import Figures
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,38 @@ def test_no_cell_is_a_formula() -> None:
     assert [row[0] for row in csv.reader(io.StringIO(bytes(table.body).decode()))] == [
         "name", "'=1+1", "'+x", "-1.5", "5+5", '"'
     ]  # fmt: skip
+
+
+def test_a_page_leads_to_sections_that_it_has(client: TestClient) -> None:
+    """This one has a single family of problems, and no table of families."""
+    page = client.get("/runs/made").text
+    named = re.findall(r'<a href="#([^"]+)">', page)
+    assert "accuracy" in named and [one for one in named if f'id="{one}"' not in page] == ["main"][:0]
+
+
+def test_what_is_typed_comes_back_as_it_was(client: TestClient) -> None:
+    page = client.get("/runs/made/traces", params={"text": "a\u200b<b>"}).text
+    assert 'name="text" value="a\u200b&lt;b&gt;"' in page
+
+
+def test_lines_without_room_are_counted_and_move_no_point() -> None:
+    lines = {f"task {at}": [(0, 0.5, 0.4, 0.6), (1, 0.5, 0.4, 0.6)] for at in range(57)}
+    many = str(charts.accuracy_chart(lines, "many"))
+    some = str(charts.accuracy_chart(dict(list(lines.items())[: charts.MAX_LINES]), "some"))
+    assert "24 of 57" in many and " of " not in re.sub("<metadata.*?</metadata>", "", some, flags=re.DOTALL)
+    assert _places(many) == _places(some) != []
+
+
+def _places(svg: str) -> list[str]:
+    """Where marks lie from left to right."""
+    return re.findall(r'<use [^>]*\bx="([\d.]+)"', svg)
+
+
+def test_families_stand_by_task_and_level() -> None:
+    made = [Evaluation(parents=("c",), task="t", level=level, group="", n=4, correct=1, undecided=0, wrong_reason=0,
+                       low=0.0, high=1.0) for level in (10, 2, 1)]  # fmt: skip
+    bars = family_bars(Figures(None, "finished", False, [], {0: made}, {}, {}))
+    assert [bar[0] for bar in bars] == ["t, level 1", "t, level 2", "t, level 10"]
 
 
 def test_many_runs_are_loaded_down_too(client: TestClient) -> None:

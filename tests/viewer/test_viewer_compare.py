@@ -1,6 +1,7 @@
 """Two rounds beside each other: which ones without being asked, where they differ, and both texts of a problem."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -58,6 +59,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         write_stage(folder, 0, "problems", "problem", problems)
         for round_, right in enumerate(rounds):
             write_round(folder, round_, problems, right)
+    late = write_run(runs, (), rounds=0, name="late")
+    shutil.rmtree(late.path / "round-00" / "evaluate")
+    write_stage(late, 0, "problems", "problem", problems)
+    for round_, right in enumerate((set(), {"1+1"}), 1):
+        write_round(late, round_, problems, right)
     with TestClient(
         create_app(runs, cache=runs.parent / f"{runs.name}-cache", patience=60.0), base_url="http://127.0.0.1:8000"
     ) as one:
@@ -72,6 +78,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         ("a=mine&b=best&first=1&second=last", ("A: mine 1", "B: best 2"), 6, 6),
         ("a=mine", ("A: mine 0", "B: mine 2"), 12, 0),  # a run from its start
         ("a=mine&b=mine", ("A: mine 0", "B: mine 2"), 12, 0),
+        ("a=late", ("A: late 1", "B: late 2"), 6, 0),  # from the first round that was evaluated
+        ("a=late&b=late", ("A: late 1", "B: late 2"), 6, 0),
     ],
 )
 def test_rounds_are_chosen_without_being_asked_for(

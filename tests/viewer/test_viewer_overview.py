@@ -92,6 +92,11 @@ def test_columns_are_those_of_ones_choice_and_settings_too(client: TestClient) -
     assert head == ["run", "▴", "best", "accuracy", "seed", "sft.learning_rate", "seed", "nothing.there"]
     assert re.search(r"slow 0\.0% \([^)]*\) of 6, round 0 0 0\.001 0 ", text_of(page))
     assert client.get("/?sort=nothing").status_code == 422
+    # A setting is one of the recipe, and nothing else that Python has of it.
+    names = ("__class__", "model_dump", "sft.__class__.__init__.__globals__", "seed.real", "stages.model_fields")
+    page = client.get(f"/?column=seed&setting={','.join(names)}&apart=true").text
+    rows = re.findall(r"</th>(.*?)</tr>", page[page.index("<tbody>") :], re.DOTALL)
+    assert [re.sub(r"<[^>]*>|\s", "", row) for row in rows] == ["0", "0", "0", "1", "2"]
 
 
 def test_chosen_runs_are_compared(client: TestClient) -> None:

@@ -18,6 +18,7 @@ from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.reading import looks_written, prose, signs, turns
+from selfimprove.viewer.text import line, word_diff
 
 CHAT = "<|im_start|>system\nBe **kind**.<|im_end|>\n<|im_start|>user\nHi <b><|im_end|>\n<|im_start|>assistant\n"
 ANSWER = (
@@ -93,6 +94,18 @@ def test_a_text_of_any_form_takes_little_time() -> None:
 )
 def test_a_prompt_of_a_chat_is_its_turns(prompt: str, said: list[tuple[str, str]]) -> None:
     assert turns(prompt) == said
+
+
+@pytest.mark.parametrize(("text", "whole"), [("a" * 160, True), ("a" * 161, False), ("abc\n" * 39, False)])
+def test_a_line_says_where_it_is_cut(text: str, whole: bool) -> None:
+    """Also where it is long only with its line ends shown."""
+    assert ("…" not in str(line(text))) is whole
+
+
+def test_a_word_diff_says_how_far_it_goes() -> None:
+    before = " ".join(map(str, range(5000)))
+    assert "compared as far as 20000 characters" in word_diff(before, before + " and more")
+    assert "compared as far" not in word_diff("one two", "one three")
 
 
 @pytest.mark.parametrize(("text", "written"), [(ANSWER, True), ("a" * 500, True), ("1+2=3\n#3", False), ("", False)])

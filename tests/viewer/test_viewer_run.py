@@ -1,13 +1,15 @@
 """What a run is judged by in the viewer: its control, the loop's health, losses while it trains, where a row went."""
 
+import asyncio
 import html
 import json
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from small import small_recipe
@@ -31,7 +33,7 @@ from selfimprove.trainers.sft import train_sft
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.controls import choose_control
 from selfimprove.viewer.library import Library, Run
-from selfimprove.viewer.live import _state
+from selfimprove.viewer.live import _state, _stream
 from selfimprove.viewer.report import write_report
 from selfimprove.viewer.views import _passes
 
@@ -209,6 +211,37 @@ def test_a_step_that_is_logged_is_news_to_a_live_page(tmp_path: Path) -> None:
         (folder / "curve.json").write_text(json.dumps({"steps": 9, "curve": curve}))
         states.append(_state(library, shown))
     assert len(set(states)) == len(states)
+
+
+class Listener:
+    """Somebody whose page stays open."""
+
+    async def is_disconnected(self) -> bool:
+        return False
+
+
+def test_what_changes_on_the_disk_is_seen(tmp_path: Path) -> None:
+    """A part that is taken away from a closed stage, a constitution that cannot be read, and a run that is removed."""
+    run, other = write_run(tmp_path, TEXTS[:1]), write_run(tmp_path, (), rounds=0, name="other")
+    run.write_constitution(write_constitution(make_constitution("short")))
+    (other.path / "constitution.yaml").write_text("{")
+    with TestClient(create_app(tmp_path, cache=tmp_path / "cache"), base_url="http://127.0.0.1:8000") as client:
+        page = client.get("/runs/made/constitution?against=other").text
+        assert 'role="alert"' in page and "They say the same" not in page
+        assert "They say the same" in client.get("/runs/made/constitution?against=made").text
+    library = Library(tmp_path, tmp_path / "another cache")
+    assert library.figures("made").problems == {}
+    next((run.path / "round-01" / "generate").glob("rationale-*.parquet")).unlink()
+    assert library.figures("made").problems == {"round-01/generate/rationale-00000.parquet": "missing"}
+
+    async def listen() -> list[str]:
+        said = []
+        async for event in _stream(cast(Any, Listener()), library, library.run("made")):
+            said.append(event)
+            shutil.rmtree(run.path, ignore_errors=True)
+        return said
+
+    assert asyncio.run(listen()) == ["retry: 3000\n\n"]
 
 
 def test_what_diverged_is_shown_as_nothing(tmp_path: Path) -> None:
