@@ -9,8 +9,11 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare, split_equation
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.equality import within
+from selfimprove.verifiers.frames import ASSIGNED, without_frame, without_variable
 from selfimprove.verifiers.hedges import taken_back
-from selfimprove.verifiers.numbers import BRIEF, Number, find_numbers, read_number, squeeze, unwrap
+from selfimprove.verifiers.number_words import read_words
+from selfimprove.verifiers.numbers import BRIEF, MAX_LENGTH, Number, find_numbers, read_number, squeeze, unwrap
+from selfimprove.verifiers.predicates import read_predicate
 from selfimprove.verifiers.readings import has_one_reading, read_float, read_otherwise, read_time, rounded
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
@@ -19,13 +22,13 @@ from selfimprove.verifiers.thinking import complete
 from selfimprove.verifiers.tokens import without_unit
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
-_ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
-_ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
-_SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]")
+_SO = re.compile(r"(?:so|thus|hence|therefore|then|finally),?\s", re.IGNORECASE)
+_SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]|\s?[a-z]{2,3}\s?$")
 _AROUND_SIGN = re.compile(r"\s*([-+*/=^()|])\s*")
 _NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
-_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
+_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|infinity|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
+_NUMBER_WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
 _BEFORE_WORDS = re.compile(
     r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the )?(?:final |correct )?answer(?: is|:)|there (?:is|are)|it(?:'s| is)"
@@ -85,7 +88,9 @@ class MathVerifier:
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
         if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
             return (Statement(line.rstrip(" ."), 0, len(text)),)
-        return found
+        said = read_predicate(line[-MAX_ANSWER:]) if line else ""
+        formula = said and read_number(said) is None and _says_just_that(said, gold[:MAX_ANSWER])
+        return (Statement(said, 0, len(text)),) if formula else found
 
     def _said(self, text: str, statement: Statement) -> str:
         """A statement's answer, with what follows it where its unit matters."""
@@ -130,7 +135,7 @@ class MathVerifier:
     def _judge(self, problem: Problem, rationale: Rationale, *, sympy: bool) -> Judgement | None:
         refused = refuse(problem, rationale, self.settings.thinking)
         if refused:
-            return refused
+            return self._find_words(problem, rationale) or refused
         gold, text = str(problem.answer), self._prepare(rationale)
         if self.settings.answers.strict:
             equal = str(rationale.answer).strip() == gold.strip()
@@ -158,6 +163,20 @@ class MathVerifier:
         ]
         return self._judge_all(gold, said, announced, sympy=sympy)
 
+    def _find_words(self, problem: Problem, rationale: Rationale) -> Judgement | None:
+        """Of a text without any answer in digits: whether its last line has the expected number in words."""
+        expected = read_number(problem.answer or "") if rationale.answer is None else None
+        if expected is None or len(rationale.text) > MAX_TEXT or self.settings.stated:
+            return None
+        line = self._prepare(rationale).rstrip().rsplit("\n", 1)[-1][-MAX_LENGTH:]
+        words = _NUMBER_WORDS.findall(line.lower())
+        for first in range(len(words)):
+            for last in range(first + 1, min(first + 6, len(words)) + 1):
+                read = read_words(" ".join(words[first:last]))
+                if read and read[0] == expected.value:
+                    return "undecided", f"{problem.answer} stands only in words, in a sentence: {quote(line)}"
+        return None
+
     def _judge_all(self, gold: str, said: str, announced: list[str], *, sympy: bool) -> Judgement | None:
         """Every answer that the text announces must be the expected one."""
         others = dict.fromkeys(one for one in announced if one[:MAX_ANSWER] != said)
@@ -173,7 +192,7 @@ class MathVerifier:
         return verdict
 
     def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
-        gold, answer = _without_variable(gold, answer)
+        gold, answer = without_variable(gold, without_frame(gold, answer))
         # Who writes down what is expected is not excited: 5! is 120.
         expected, extracted = None if gold.endswith("!") else read_number(gold), read_number(answer)
         if expected is not None and extracted is not None:
@@ -208,7 +227,8 @@ class MathVerifier:
         if not (statement.doubt.hedge or statement.doubt.unclear) or not _is_several(gold):
             return None
         first = text.rfind("\n", 0, statement.start) + 1
-        line = _BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
+        line = _SO.sub("", text[first : first + MAX_ANSWER].split("\n")[0].lstrip(" *#"), count=1)
+        line = _BEFORE_WORDS.sub("", line).strip(" .*#")
         found = self._compare_formulas(gold, line, sympy=False) if _is_formula(line) else None
         return found if found and found[0] == "correct" else None
 
@@ -237,6 +257,8 @@ class MathVerifier:
         how = _equal(expected, extracted, answers)
         if not how and (exact := read_float(gold)) is not None:
             how = _equal(expected._replace(value=exact), extracted, answers)
+        if not how and extracted.unit.startswith("dozen") and extracted.value * 12 == expected.value:
+            return _undecided(gold, answer, "dozens, where a number is expected")
         if not how and read_otherwise(answer) == expected.value:
             return _undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
         if not how and read_otherwise(gold) == extracted.value:
@@ -248,7 +270,7 @@ class MathVerifier:
 
 @lru_cache(maxsize=1024)  # all samples of a problem have the same
 def _is_equation(gold: str) -> bool:
-    return has_equation(gold) and not _ASSIGNED.fullmatch(unwrap(gold))
+    return has_equation(gold) and not ASSIGNED.fullmatch(unwrap(gold))
 
 
 def _says_just_that(line: str, gold: str) -> bool:
@@ -269,9 +291,9 @@ def _is_words(gold: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_several(gold: str) -> bool:
-    """Whether an expected answer is a list or a set of several values."""
+    """Whether an expected answer is a list, a set or a tuple of several values."""
     read = read_gold(gold)
-    return read is not None and read.op in ("list", "set") and len(read.args) > 1
+    return read is not None and read.op in ("list", "set", "tuple") and len(read.args) > 1
 
 
 def _is_formula(text: str) -> bool:
@@ -353,21 +375,6 @@ def _compare_words(gold: str, said: str) -> Judgement:
 def _judgement(equal: bool, answer: str, gold: str, how: str, how_not: str) -> Judgement:
     shown = f"extracted {quote(answer)}, expected {quote(gold)}: "
     return ("correct", shown + how) if equal else ("incorrect", shown + how_not)
-
-
-def _without_variable(gold: str, answer: str) -> tuple[str, str]:
-    """Of `x = 5` beside `5`, or beside another `x = 5`, the 5 (as math-verify has it)."""
-    if "=" not in gold and "=" not in answer:
-        return gold, answer
-    variables = _ALL_ASSIGNED.findall(answer) if "=" not in gold else []
-    if len(variables) > 1 and len(set(variables)) == 1 and answer.count("=") == len(variables):  # x = 1 or x = 2
-        return gold, _ALL_ASSIGNED.sub(", ", answer).lstrip(", ")
-    one, other = _ASSIGNED.fullmatch(unwrap(gold)), _ASSIGNED.fullmatch(unwrap(answer))
-    if one and other and one[1] != other[1]:
-        return gold, answer
-    return (one[2] if one and (other or "=" not in answer) else gold), (
-        other[2] if other and (one or "=" not in gold) else answer
-    )
 
 
 def _equal(expected: Number, extracted: Number, answers: Answers) -> str:
