@@ -153,8 +153,7 @@ def is_asked(line: str, start: int, end: int) -> bool:
     first = max(0, start - 300)
     for found in _SENTENCE.finditer(line, first, start):
         first = found.end()
-    near = stop.start() - end <= 30 if stop else len(line) - end <= 30  # `That makes 18, right?`
-    return near or _ASKS.match(line, first) is not None
+    return _ASKS.match(line, first) is not None
 
 
 def gives_up(line: str, start: int, end: int) -> bool:

@@ -3,7 +3,7 @@
 import re
 
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_after, look_around
-from selfimprove.verifiers.modifiers import gives_up, is_asked, is_denied_label, names
+from selfimprove.verifiers.modifiers import ASKED, gives_up, is_asked, is_denied_label, names
 from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
 from selfimprove.verifiers.reading import (
     BOLD,
@@ -86,7 +86,8 @@ MAX_CLOSING, MAX_CHECK = 6, 1_500  # lines, characters
 _OFFERS = re.compile(
     r"[\s*_]{0,4}(?:let me know|would you like|(?:please )?feel free|if you(?:['’]d like| would like| have any"
     r"| need (?:any|more|further)| want (?:me|to (?:see|know)))|i hope (?:this|that)|hope th(?:is|at)"
-    r"|(?:i['’]m |i am )?happy to (?:help|explain|show|walk)|do you (?:want|need|have (?:any|other|more))|is there anything|want me to|shall i"
+    r"|(?:i['’]m |i am )?happy to (?:help|explain|show|walk)|do you (?:want|need|have (?:any|other|more))"
+    r"|is there anything|want me to|shall i"
     r"|don['’]t hesitate|need (?:help|more)|-{3,40}\s*$)",
     re.IGNORECASE,
 )
@@ -265,7 +266,8 @@ def _read_in_line(plain: str, number: re.Match[str], line: str, first: int) -> S
     groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
     start = groups.start() if groups else start  # `5 600` is one number
     doubt = look_around(line, start - first, end - first)
-    if doubt == CERTAIN and gives_up(line, start - first, end - first):
+    asked = ASKED.match(line, end - first) is not None  # `That makes 18, right?`
+    if doubt == CERTAIN and (asked or gives_up(line, start - first, end - first)):
         doubt = Doubt(unclear=" ".join(line[max(0, start - first - 80) : end - first + 40].split()))
     bold = _bold_around(plain, start, first)
     if bold and doubt == CERTAIN:
