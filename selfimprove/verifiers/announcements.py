@@ -154,7 +154,7 @@ _MARKS = re.compile(rf"\\[A-Za-z]{{1,12}}|{MONEY}|(?<![^\W\d_])[A-Za-z]\w?\s?(?:
 # Behind a value, and behind what it counts: a bound, a second value, or what is computed from it.
 _BEHIND = re.compile(
     r"\s?[぀-ヿ一-鿿가-힣]{0,3}?(?:的\s?[\d两兩二三四一半倍平立]|以[上下内內]|未満|より|の\s?[\d二三四半倍逆平]"
-    r"|의\s?(?:[\d두세네반절제]|역수)|\s?(?:이상|이하|미만|초과))"
+    r"|의\s?(?:[\d두세네반절제]|역수)|\s?(?:이상|이하|미만|초과|보다))"
     r"|(?:\s[^\W\d_]{1,12})?\s(?:o|ou|oder|или|або|of|lub|veya|hoặc|atau|או|أو|या|یا)\s\w"
     r"|\s?(?:से\s(?:अधिक|कम|ज़्यादा|ज्यादा|बड़ा|छोटा)|का\s(?:[^\W\d_]|[ऀ-ॿ]){1,12}|على الأقل|فأكثر|trở lên|trở xuống|ขึ้นไป)"
     r"|['’]?(?:den|dan|ten|tan)\s(?:fazla|az|büyük|küçük)"

@@ -8,6 +8,7 @@ from selfimprove.recipe.task_settings import Marks
 from selfimprove.verifiers.announcements import Announcement, find_announcements, is_changed, is_negated
 from selfimprove.verifiers.hedges import CERTAIN, Doubt
 from selfimprove.verifiers.layout import Framed, find_tags, lay_out
+from selfimprove.verifiers.modifiers import ASKED
 from selfimprove.verifiers.numbers import clean, read_number
 from selfimprove.verifiers.reading import (
     CHOICE,
@@ -21,7 +22,7 @@ from selfimprove.verifiers.reading import (
     split_equation,
 )
 from selfimprove.verifiers.thinking import strip_thinking
-from selfimprove.verifiers.unannounced import read_end, read_label
+from selfimprove.verifiers.unannounced import has_object, read_end, read_label
 
 __all__ = ["Statement", "find_statements", "has_equation", "is_formula", "prepare", "split_equation"]
 
@@ -177,11 +178,27 @@ def _announce(text: str, found: re.Match[str], whole: bool) -> Statement:
     if closes := _CLOSES.match(rest):  # `\\text{Answer: } 7`
         start, rest = start + closes.end(), _END_OF_MATH.split(rest[closes.end() :])[0]
     said = read_display(text, start, whole) or read_value(rest, start, whole)
+    said = _read_sentence(text, said) if not whole else said
     before = _denial(text, found.start())
+    if ASKED.match(text, said.end):
+        return said._replace(doubt=Doubt(unclear=" ".join(text[found.start() : said.end + 40].split()), denied=True))
     if found["denied"] or before:
         shown = text[before.start() if before else found.start() : said.end]
         return said._replace(doubt=Doubt(hedge=" ".join(shown.split()), denied=True))
     return said
+
+
+def _read_sentence(text: str, said: Statement) -> Statement:
+    """What a whole sentence that was announced says: `Answer: She earns $18 from 9 eggs`."""
+    words = len(said.text) > 8 and " " in said.text and "\\" not in said.text and any(map(str.isdigit, said.text))
+    if not words or read_number(said.text) or is_formula(said.text):
+        return said
+    found = read_end(said.text, False)
+    if found is None or not read_number(found.text):
+        return said
+    certain = found.doubt == CERTAIN and has_object(said.text, found.start)
+    certain = certain and not any(map(str.isdigit, said.text[: found.start]))
+    return said._replace(text=found.text) if certain else said
 
 
 def _denial(text: str, start: int) -> re.Match[str] | None:
@@ -203,7 +220,7 @@ def _announce_foreign(text: str, found: Announcement, whole: bool) -> Statement:
     if found.supposed:
         return said._replace(doubt=Doubt(hedge=shown, denied=True))
     before, after = text[found.end : found.end + max(inside, 0)], text[said.end : line]
-    changed = is_negated(found.language, before, after)
+    changed = ASKED.match(text, said.end) is not None or is_negated(found.language, before, after)
     changed = changed or is_changed(found.language, f"{found.between} {before}", after)
     if changed or not (read_number(plain) or is_formula(plain)):
         return said._replace(text=said.text or shown, doubt=Doubt(unclear=shown))

@@ -13,8 +13,6 @@ from selfimprove.verifiers.numbers import Number, find_numbers, read_number, squ
 from selfimprove.verifiers.readings import has_one_reading, read_otherwise, read_time, rounded
 from selfimprove.verifiers.text import normalize
 
-ASSIGNED = re.compile(r"([A-Za-z]|\\[a-z]{2,8})(?:\([A-Za-z, ]{1,10}\))?\s{0,3}=\s{0,3}([^=]{1,200})")
-_ALL_ASSIGNED = re.compile(r"(?:^|,|;|\bor\b|\band\b|\\text\{ ?(?:or|and) ?\})\s*([A-Za-z])\s*=\s*")
 BEFORE_WORDS = re.compile(
     r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the )?(?:final |correct )?answer(?: is|:)|there (?:is|are)|it(?:'s| is)"
     r"|this is|that is|we have)[ :]*",
@@ -88,21 +86,6 @@ def compare_words(gold: str, said: str) -> Judgement:
     return (
         "undecided",
         f"the expected answer {quote(gold)} is neither a number nor a formula, and not said in these words",
-    )
-
-
-def without_variable(gold: str, answer: str) -> tuple[str, str]:
-    """Of `x = 5` beside `5`, or beside another `x = 5`, the 5 (as math-verify has it)."""
-    if "=" not in gold and "=" not in answer:
-        return gold, answer
-    variables = _ALL_ASSIGNED.findall(answer) if "=" not in gold else []
-    if len(variables) > 1 and len(set(variables)) == 1 and answer.count("=") == len(variables):  # x = 1 or x = 2
-        return gold, _ALL_ASSIGNED.sub(", ", answer).lstrip(", ")
-    one, other = ASSIGNED.fullmatch(unwrap(gold)), ASSIGNED.fullmatch(unwrap(answer))
-    if one and other and one[1] != other[1]:
-        return gold, answer
-    return (one[2] if one and (other or "=" not in answer) else gold), (
-        other[2] if other and (one or "=" not in gold) else answer
     )
 
 

@@ -40,6 +40,15 @@ _JOIN = re.compile(
     re.IGNORECASE,
 )
 _ONE_WORD = re.compile(r"\s{0,2}[\w°/%]{0,20}")
+# An amount in two units, the first number of which is no number of its own: `1 hour 30 minutes`.
+_TWO_UNITS = re.compile(
+    r"(?:h|hrs?|hours?) (?:m|mins?|minutes?)|(?:m|mins?|minutes?) (?:s|secs?|seconds?)|days? (?:h|hrs?|hours?)"
+    r"|weeks? days?|years? months?|(?:ft|foot|feet) (?:in|inch|inches)|yards? feet|(?:lbs?|pounds?) (?:oz|ounces?)|kg g"
+    r"|kilograms? grams?|km m|kilometers? meters?|m cm|meters? centimeters?|(?:dollars?|euros?) cents?"
+    r"|pounds? pence|gallons? quarts?",
+    re.IGNORECASE,
+)
+_FIRST_WORD = re.compile(r"\s?([A-Za-z]{1,12})\b")
 _REJECTS = re.compile(r"[\s,;(]*(?:and |but )?(?:not|instead of|rather than|never)\b", re.IGNORECASE)
 # Words that tie a second number to the first as its explanation or its circumstances.
 _TIES = re.compile(
@@ -72,9 +81,11 @@ _HINTS_OF_BOUND = (  # one of these is in each match of `_BOUND`
 )  # fmt: skip
 _OPERATORS = (  # on one of these each match of `_OPERATES` ends
     "*", "×", "÷", "/", ":", "√", "π", "^", "times", "cdot", "div", "sqrt", "plus", "minus", "over", "out of", "(",
+    "-", "+",
 )  # fmt: skip
 _OPERATES = re.compile(
-    r"(?:(?<=[\d)])\s?[*×÷/:]|[×÷√π^]|/|\\(?:times|cdot|div|sqrt)|\b(?:times|plus|minus|over|out of)|[A-Za-z]\()\s*$"
+    r"(?:(?<=[\d)])\s?[*×÷/:]|[×÷√π^]|/|\\(?:times|cdot|div|sqrt)|\b(?:times|plus|minus|over|out of)"
+    r"|[A-Za-z]\(|(?:(?<![A-Za-z])[a-z]|\^\d|[²³])\s?[-+])\s*$"
 )
 _CUE = re.compile(
     r"(?:^|[.!?\n,;:)(]|\b(?:but|and|oh|hmm|ah|um|or)\b)[\s*_]*"
@@ -95,7 +106,7 @@ _WRONG = re.compile(r"wrong|incorrect|not (?:right|correct)|mistake", re.IGNOREC
 class Doubt(NamedTuple):
     """Why an answer is no single answer (`hedge`), or why nobody can tell what it is (`unclear`), as the text has it.
 
-    `denied` is a hedge that says what the answer is not, which counts only where nothing says what it is.
+    `denied` says what the answer is not, or asks for it, which counts only where nothing says what it is.
     """
 
     hedge: str = ""
@@ -211,8 +222,11 @@ def look_around(line: str, start: int, end: int) -> Doubt:
         return Doubt(unclear=shown) if doubted else CERTAIN
     offset = max(0, len(before) - NEAR)
     between = _plain(before[offset + earlier[-1].end() :])
-    _, join = _joined(between)
+    unit, join = _joined(between)
     one, other = read_number(earlier[-1][0].strip()), read_number(line[start:end].strip())
+    behind = _FIRST_WORD.match(line, end) if unit and not join.strip() else None
+    if behind and _TWO_UNITS.fullmatch(f"{unit} {behind[1]}"):
+        return Doubt(unclear=shown)
     if not join.strip() or one == other or is_same_amount(one, other):
         rounded = join.strip() and one and other and _share(one) != _share(other)  # the last one says it less exactly
         return Doubt(unclear=shown) if doubted or rounded else CERTAIN

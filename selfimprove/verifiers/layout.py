@@ -19,6 +19,7 @@ _LETTERS, _ASCII = re.compile(LETTER), re.compile(r"[A-Za-z]")
 _FENCE = re.compile(r"^[ \t]{0,8}(?:```|~~~)[ \t]{0,4}[\w+-]{0,20}[ \t]*$", re.MULTILINE)
 _ANGLE = re.compile("<[/|a-z]")  # what a token or HTML may begin with
 _TOKEN = re.compile(r"<\|[^<>|\n]{1,30}\|>|</s>|<eos>|<end_of_turn>|\[/?INST\]")
+_END_OF_TEXT = re.compile(r"(?<=\S)\s{0,9}(?:<\|endoftext\|>|</s>|<eos>)")  # what a model writes behind it is no answer
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&nbsp;")
 _SIGNS: dict[int, str] = {
     ord(one): other for one, other in zip("。।、،؛؟٫٬۔「」『』【】《》", "\n\n,,;?.,\n" + " " * 8, strict=True)
@@ -58,7 +59,8 @@ def lay_out(text: str) -> str:
     if "```" in text or "~~~" in text:
         text = _FENCE.sub("", text)
     if _ANGLE.search(text) or "[INST]" in text or "[/INST]" in text or "&nbsp;" in text:
-        text = _HTML.sub(" ", _TOKEN.sub("\n", text))
+        end = _END_OF_TEXT.search(text)
+        text = _HTML.sub(" ", _TOKEN.sub("\n", text[: end.start()] if end else text))
     if "{" in text and '"' in text:
         text = _unfold(text)
     return text.strip("\n")

@@ -8,7 +8,6 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.answers import Statement, find_statements, has_equation, is_formula, prepare, split_equation
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.compare import (
-    ASSIGNED,
     BEFORE_WORDS,
     MAX_ANSWER,
     Judgement,
@@ -21,10 +20,12 @@ from selfimprove.verifiers.compare import (
     equal_as,
     read_list,
     undecided,
-    without_variable,
 )
+from selfimprove.verifiers.frames import ASSIGNED, without_frame, without_variable
 from selfimprove.verifiers.hedges import taken_back
-from selfimprove.verifiers.numbers import BRIEF, Number, read_number, squeeze, unwrap
+from selfimprove.verifiers.number_words import read_words
+from selfimprove.verifiers.numbers import BRIEF, MAX_LENGTH, Number, read_number, squeeze, unwrap
+from selfimprove.verifiers.predicates import read_predicate
 from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
@@ -33,11 +34,13 @@ from selfimprove.verifiers.thinking import complete
 from selfimprove.verifiers.tokens import without_unit
 
 _UNIT = re.compile(r"\s?[A-Za-z°%€][A-Za-z°/²³^]{0,30}(?: [A-Za-z]{1,20}){0,3}")
-_SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]")
+_SO = re.compile(r"(?:so|thus|hence|therefore|then|finally),?\s", re.IGNORECASE)
+_SUM_OF_LETTERS = re.compile(r"[A-Za-z][^=]{0,60}[-+]|[-+][^=]{0,60}[A-Za-z]|\s?[a-z]{2,3}\s?$")
 _AROUND_SIGN = re.compile(r"\s*([-+*/=^()|])\s*")
 _NAME_OF_FUNCTION = re.compile(r"\b(?:abs|max|min|gcd|lcm|det|exp|ln|floor|ceil|asin|acos|atan)\s?\(")
-_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|[a-z])\s?\$?")
+_ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|infinity|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
+_NUMBER_WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
 MAX_QUESTION = 5_000  # characters
 
@@ -82,7 +85,9 @@ class MathVerifier:
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
         if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
             return (Statement(line.rstrip(" ."), 0, len(text)),)
-        return found
+        said = read_predicate(line[-MAX_ANSWER:]) if line else ""
+        formula = said and read_number(said) is None and _says_just_that(said, gold[:MAX_ANSWER])
+        return (Statement(said, 0, len(text)),) if formula else found
 
     def _said(self, text: str, statement: Statement) -> str:
         """A statement's answer, with what follows it where its unit matters."""
@@ -127,7 +132,7 @@ class MathVerifier:
     def _judge(self, problem: Problem, rationale: Rationale, *, sympy: bool) -> Judgement | None:
         refused = refuse(problem, rationale, self.settings.thinking)
         if refused:
-            return refused
+            return self._find_words(problem, rationale) or refused
         gold, text = str(problem.answer), self._prepare(rationale)
         if self.settings.answers.strict:
             equal = str(rationale.answer).strip() == gold.strip()
@@ -155,6 +160,20 @@ class MathVerifier:
         ]
         return self._judge_all(gold, said, announced, sympy=sympy)
 
+    def _find_words(self, problem: Problem, rationale: Rationale) -> Judgement | None:
+        """Of a text without any answer in digits: whether its last line has the expected number in words."""
+        expected = read_number(problem.answer or "") if rationale.answer is None else None
+        if expected is None or len(rationale.text) > MAX_TEXT or self.settings.stated:
+            return None
+        line = self._prepare(rationale).rstrip().rsplit("\n", 1)[-1][-MAX_LENGTH:]
+        words = _NUMBER_WORDS.findall(line.lower())
+        for first in range(len(words)):
+            for last in range(first + 1, min(first + 6, len(words)) + 1):
+                read = read_words(" ".join(words[first:last]))
+                if read and read[0] == expected.value:
+                    return "undecided", f"{problem.answer} stands only in words, in a sentence: {quote(line)}"
+        return None
+
     def _judge_all(self, gold: str, said: str, announced: list[str], *, sympy: bool) -> Judgement | None:
         """Every answer that the text announces must be the expected one."""
         others = dict.fromkeys(one for one in announced if one[:MAX_ANSWER] != said)
@@ -170,7 +189,7 @@ class MathVerifier:
         return verdict
 
     def _compare(self, *, gold: str, answer: str, sympy: bool) -> Judgement | None:
-        gold, answer = without_variable(gold, answer)
+        gold, answer = without_variable(gold, without_frame(gold, answer))
         # Who writes down what is expected is not excited: 5! is 120.
         expected, extracted = None if gold.endswith("!") else read_number(gold), read_number(answer)
         if expected is not None and extracted is not None:
@@ -205,7 +224,8 @@ class MathVerifier:
         if not (statement.doubt.hedge or statement.doubt.unclear) or not _is_several(gold):
             return None
         first = text.rfind("\n", 0, statement.start) + 1
-        line = BEFORE_WORDS.sub("", text[first : first + MAX_ANSWER].split("\n")[0]).strip(" .*#")
+        line = _SO.sub("", text[first : first + MAX_ANSWER].split("\n")[0].lstrip(" *#"), count=1)
+        line = BEFORE_WORDS.sub("", line).strip(" .*#")
         found = self._compare_formulas(gold, line, sympy=False) if _is_formula(line) else None
         return found if found and found[0] == "correct" else None
 
@@ -234,6 +254,8 @@ class MathVerifier:
         how = equal_as(expected, extracted, answers)
         if not how and (exact := read_float(gold)) is not None:
             how = equal_as(expected._replace(value=exact), extracted, answers)
+        if not how and extracted.unit.startswith("dozen") and extracted.value * 12 == expected.value:
+            return undecided(gold, answer, "dozens, where a number is expected")
         if not how and read_otherwise(answer) == expected.value:
             return undecided(gold, answer, "a comma or a point that may set off decimals or thousands")
         if not how and read_otherwise(gold) == extracted.value:
@@ -266,9 +288,9 @@ def _is_words(gold: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_several(gold: str) -> bool:
-    """Whether an expected answer is a list or a set of several values."""
+    """Whether an expected answer is a list, a set or a tuple of several values."""
     read = read_gold(gold)
-    return read is not None and read.op in ("list", "set") and len(read.args) > 1
+    return read is not None and read.op in ("list", "set", "tuple") and len(read.args) > 1
 
 
 def _is_formula(text: str) -> bool:

@@ -71,6 +71,37 @@ _HINTS_OF_DOUBT = (
     "wrong", "mistake", "guess", "estimate", "attempt", "thought", "idea", "answer", "would",
 )  # fmt: skip
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
+ASKED = re.compile(r"[^.!?\n(]{0,40}\?")  # the end of a sentence that asks for what it announces
+# What a text says that has no answer.
+_GIVES_UP = re.compile(
+    r"\b(?:(?:can(?:not|['’]t)|could(?: not|n['’]t)|unable|not able|impossible|not possible|no way)\s"
+    r"(?:(?:to|be|fully|reliably|accurately|exactly|possibly)\s){0,3}(?:determined?|answer(?:ed)?|solved?|known?|calculated?"
+    r"|computed?|concluded?|decided?|established?|(?:say|tell) (?:how|what|whether|which)|help (?:you )?with)\b"
+    r"|(?:do|does|did)(?: not|n['’]t) (?:know|have enough|provide|specify)\b"
+    r"|(?:is|are|was|have|has)(?: not|n['’]t) enough (?:information|data|details)\b"
+    r"|(?:not enough|insufficient|too little|missing) (?:information|data|details)\b"
+    r"|(?:is|are)(?: not|n['’]t) (?:given|mentioned|provided|specified|known|stated)\b"
+    r"|unsolvable|no (?:solution|answer)\b)",
+    re.IGNORECASE,
+)
+_HINTS_OF_GIVING_UP = (
+    "can",
+    "could",
+    "unable",
+    "possible",
+    "not ",
+    "n't",
+    "n’t",
+    "no ",
+    "enough",
+    "insuff",
+    "miss",
+    "unsolv",
+)
+_GOES_ON = re.compile(
+    r"\b(?:but|however|so|therefore|thus|hence|still|assum\w{1,5}|if|then|without|instead|my guess|estimate)\b|=",
+    re.IGNORECASE,
+)
 
 
 def _last_word(before: str) -> str:
@@ -123,3 +154,13 @@ def is_asked(line: str, start: int, end: int) -> bool:
     for found in _SENTENCE.finditer(line, first, start):
         first = found.end()
     return _ASKS.match(line, first) is not None
+
+
+def gives_up(line: str, start: int, end: int) -> bool:
+    """Whether a line says that there is no answer, and not with its number one all the same."""
+    first = max(0, start - 300)
+    lowered = line[first : end + 200].casefold()
+    if not any(one in lowered for one in _HINTS_OF_GIVING_UP):
+        return False
+    found = list(_GIVES_UP.finditer(line, first, end + 200))
+    return bool(found) and (found[-1].start() >= end or not _GOES_ON.search(line, found[-1].end(), start))

@@ -87,6 +87,9 @@ _INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFE
 # Control characters are no text; a backspace, a carriage return and an escape change what is seen of what they follow.
 _CONTROL = dict.fromkeys([*range(8), 11, 12, *range(14, 27), *range(28, 32)], " ")
 _CONTROL_BYTES = bytes(_CONTROL)
+# An embedding or an isolate around one number turns nothing around.
+_EMBEDDED = re.compile(r"[\u202a\u202b\u2066-\u2068](\d[\d.,]{0,60})[\u202c\u2069]")
+_ENDLESS = re.compile(r"(?<![\d.,])(\d{1,20}\.\d{0,12}?)(?:(\d)\2{2,20}|(\d{2,8}?)\3{1,8})\s?(?:\.{3}|…)")
 _WIDE: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _WIDE |= {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2009: 32, 0x2212: 45, 0x2044: "/", 0x2215: "/"}
 _WIDE |= {ord("٫"): ".", ord("٬"): ",", ord("٪"): "%"}
@@ -119,8 +122,12 @@ def clean(text: str) -> str:
     encoded = text.encode("utf-8", "surrogatepass")  # to look for bytes is several times as fast as a pattern
     if len(encoded.translate(None, _CONTROL_BYTES)) != len(encoded):
         text = text.translate(_CONTROL)
+    if "..." in text or "…" in text:
+        text = _ENDLESS.sub(lambda one: f"{one[1]}\\overline{{{one[2] or one[3]}}}", text)
     if text.isascii():
         return text
+    if "\u202c" in text or "\u2069" in text:
+        text = _EMBEDDED.sub(r"\1", text)
     text = _DASH_BEFORE.sub("-", text.translate(_INVISIBLE).translate(_WIDE))
     text = _FRACTION_SIGN.sub(lambda one: f"{one[1]}{' ' if one[1] else ''}{_FRACTION_SIGNS[one[2]]}", text)
     return OTHER_DIGITS.sub(in_ascii, text)

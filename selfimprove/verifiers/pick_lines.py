@@ -10,6 +10,7 @@ from selfimprove.verifiers.picks import (
     FIRST,
     MAX_ANNOUNCED,
     NOT_AFTER,
+    PLACES,
     SEPARATOR,
     read_kind,
     read_mark,
@@ -21,6 +22,15 @@ _TICKS = " ✅✔✓☑🎯\ufe0f"
 _JUDGED = re.compile(
     r"(?<![\w'’])[(\[]?([A-Z])[)\].:]{0,2}\s?(?:[?:–—-]|is|[^\n.;:–—=-]{1,60}\s[–—:-])?\s{0,2}"
     r"(?:(?P<yes>(?i:yes|true|correct|right)(?!\w)|[✅✔✓☑])|(?i:no|false|incorrect|wrong|not|out)(?!\w)|[❌✗✘✖])"
+)
+# Each option ticked or crossed out: `- [x] B. library`, `2. library ✅`.
+_BOX = re.compile(r"^[\s>*+•-]{0,6}\[(?P<yes>[xX✓✔✅])?\s?\]\s(?P<said>\S[^\n]{0,200})$", re.MULTILINE)
+_TICKED = re.compile(
+    r"^[\s>*+•-]{0,6}(?:\d{1,2}[.)]\s)?(?P<said>[^\n✅✔✓☑❌✗✘✖]{1,200}?)[\s:–—-]{0,4}(?:(?P<yes>[✅✔✓☑])|[❌✗✘✖])\ufe0f?$",
+    re.MULTILINE,
+)
+_PLACE = re.compile(
+    rf"(?:the )?(?:{'|'.join(PLACES)}) (?:option|choice|one)|(?:option|choice) #?\d{{1,2}}", re.IGNORECASE
 )
 _EITHER = re.compile(r"^(?:(?:either|both|between)\s{1,3})?", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
@@ -66,6 +76,8 @@ _MARK = re.compile(
     r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
     r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is|, definitely|, clearly|, for sure)?[\s.!]{0,9}$)"
     r"|\b[Pp]refer ([A-Z])\b"
+    r"|(?<![Nn]ot )\b[Oo]nly [(\[]?([A-HJ-Z])[)\]]?(?=\s(?:is left|remains|fits|works|matches|qualifies|makes sense)\b)"
+    r"|(?<![不别別勿未])[选選]\s?([A-Z])(?=[\s。.!！]{0,9}$)"
 )
 _HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
 
@@ -103,6 +115,8 @@ def _read_line(line: str, options: Options) -> str | None:
     found = options.find(line)
     if found:
         return options.name(found)
+    if _PLACE.fullmatch(line.rstrip(".!")):
+        return read_pick(line, options)
     pair = _EITHER.sub("", line, count=1)
     joined = FIRST.match(pair)
     if joined and joined["joined"] and not any(mark["better"] for mark in _MARK.finditer(line)):
@@ -176,6 +190,13 @@ def read_lines(text: str, options: Options) -> tuple[bool, str | None]:
     affirmed = {letter for letter, yes in judged if yes}
     if len({letter for letter, _ in judged}) > 1 and len(affirmed) == 1 and affirmed <= set(options.names):
         return True, affirmed.pop()
+    for marked in (_BOX, _TICKED):
+        found = [
+            (one["yes"], _stands_alone(one["said"], options)) for one in list(marked.finditer(text))[:MAX_ANNOUNCED]
+        ]
+        chosen = [at for yes, at in found if yes and at is not None]
+        if len(found) > 1 and chosen:
+            return True, options.names[chosen[0]] if len(chosen) == 1 else None
     lines = [line.strip() for line in text.strip().split("\n")[:200] if line.strip()]
     explained = _begins(lines, options) if options.lettered and lines else None
     if explained is not None:

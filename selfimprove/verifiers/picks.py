@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from selfimprove.verifiers.announcements import Language, find_announcements, is_negated, strip_lead
 from selfimprove.verifiers.layout import find_tags
+from selfimprove.verifiers.modifiers import ASKED
 from selfimprove.verifiers.options import JOIN, JOINED, Options
 
 MAX_ANNOUNCED = 100  # of a text with more announcements, or of a line with more options, the last ones are read
@@ -25,7 +26,7 @@ _ANNOUNCED = re.compile(
     r"|(?:cannot|can['’]t|could not) be|is (?:anything but|anything except|all except|all but))"
     r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}"
     # Words and signs that announce only at the beginning of a line, or before a letter.
-    r"|^[\s#>-]{0,8}(?:(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|pick)\s?[:=]"
+    r"|^[\s#>-]{0,8}(?:(?:(?:my|the)\s)?(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|pick)\s?[:=]"
     r"|[∴✅✔☑🎯👉➡→⇒]\ufe0f?|=>|->)\s{0,9}(?=[(\[]?[A-Z](?![\w'’]))"
     r"|^\s{0,8}A:\s{1,3}(?=[(\[]?[A-Z][)\].]{0,2}\s{0,8}$)"
     r"|\b(?:I(?:['’]d| would|['’]ll| will| therefore| thus)? (?:choose|pick|select|go with|opt for|go for|vote for)"
@@ -68,12 +69,13 @@ _KINDS = tuple(
         (r"neither(?: of (?:these|them|those))?", r"neither\b|none of\b"),
     )
 )
-_PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
-_ORDINAL = re.compile(rf"(?:the )?({'|'.join(_PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
+PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
+_ORDINAL = re.compile(rf"(?:the )?({'|'.join(PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
 _RATHER = re.compile(r"(?:\bbut|\bit['’]s|\bit is|\brather)\s+(.+)", re.IGNORECASE)
 # What follows these words is about the options that were not picked.
 _REASONS = re.compile(
-    r"[.!?](?=\s)|\b(?:because|since|(?<!well )as(?! well as)|which|while|whereas|rather|instead|not|unlike|over|but"
+    r"[.!?](?=\s)|;(?=\s[A-Z]\s(?:is|was|would|has|does|can)\b)"
+    r"|\b(?:because|since|(?<!well )as(?! well as)|which|while|whereas|rather|instead|not|unlike|over|but"
     r"|for|due)\b",
     re.IGNORECASE,
 )
@@ -85,7 +87,10 @@ FIRST = re.compile(
     r"|porque|pois|parce|car|weil|denn|perch[eé]|poich[eé]|ya|потому|так|omdat|karena)\s)))"
     r"|(?P<weak>[B-HJ-Z])(?=\s)"
 )
-ANYWHERE = re.compile(r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|\b[Oo]ption (A)\b")
+ANYWHERE = re.compile(
+    r"(?<!\w)[(\[]([A-Z])[)\]](?!\w)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|\b[Oo]ption (A)\b"
+    r"|(?<![\w'’])(A)(?=[.!;)\n]|\s{0,3}\Z)"
+)
 _LATER = re.compile(rf"[(\[]([A-Za-z])[)\]]|{JOIN}([A-Z])(?![\w'’])")
 _NUMBERED = re.compile(r"(?:option|choice)\s(?:number )?#?(\d{1,2})(?!\w|[.,]\d)", re.IGNORECASE)
 # In other languages two options are joined by other words.
@@ -133,7 +138,10 @@ def _announced(text: str) -> list[Piece]:
     foreign = find_announcements(text, options=True)
     if not foreign:
         return pieces
-    pieces += [Piece(text[one.end :], one.supposed, one.end, one.language) for one in foreign]
+    pieces += [
+        Piece(text[one.end :], one.supposed or ASKED.match(text, one.end) is not None, one.end, one.language)
+        for one in foreign
+    ]
     return sorted(pieces, key=lambda one: one.place)
 
 
@@ -195,7 +203,7 @@ def read_pick(piece: str, options: Options) -> str | None:
             return read_denied(line[denied.end() :], options)
         place = _ORDINAL.match(line)
         if place:
-            return options.names[_PLACES[place[1].lower()] % len(options.names)]
+            return options.names[PLACES[place[1].lower()] % len(options.names)]
         picked = read_mark(piece, line, options) if options.lettered else None
         if picked:
             return picked

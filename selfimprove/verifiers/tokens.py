@@ -35,6 +35,7 @@ _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\s?(?:\{(\d{1,
 # Words behind a formula: `5\\sqrt2 square units`, `9 (apples)`.
 _BEHIND = re.compile(r"(?<=[\d)\]}$π°])\s{1,3}\(?((?:[A-Za-z]{2,20}[\s.]{0,2}){1,6}[²³]?)\)?\.?$")
 _TIMES = re.compile(r"(?<=\d) [xX] (?=\d)")
+_UNION = re.compile(r"(?<=[)\]])\s{0,3}U\s{0,3}(?=[(\[])")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{1,60}")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", "%", "!"}  # what a unit may follow
@@ -43,6 +44,7 @@ _VALUE_ENDS = {"number", "letter", "constant", ")", "]", "}", "unit", "degree", 
 def tokenize(text: str) -> list[Token]:
     text = _REPEATING.sub(_repeating, text.strip())
     text = _TIMES.sub(" * ", without_unit(text))
+    text = _UNION.sub(r"\\cup ", text) if "U" in text else text
     if not text.isascii():
         text = _SUPERSCRIPTS.sub(lambda one: f"^{{{one[0].translate(_PLAIN_SUPERSCRIPT)}}}", text).translate(SIGNS)
     tokens: list[Token] = []
@@ -107,6 +109,8 @@ def _make_text(text: str, spaced: bool, before: list[Token]) -> list[Token]:
         return [Token("separator", plain)]
     if plain in FUNCTIONS:
         return [Token("function", FUNCTIONS[plain], spaced)]
+    if plain == "infinity":
+        return [Token("constant", CONSTANTS[plain], spaced)]
     if before and before[-1].kind in _VALUE_ENDS and (is_unit(text) or text in SYMBOLS):
         return [Token("unit", plain, spaced)]
     inner = text.strip("()")

@@ -3,7 +3,7 @@
 import re
 
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_denied, look_after, look_around
-from selfimprove.verifiers.modifiers import is_asked, is_denied_label, names
+from selfimprove.verifiers.modifiers import ASKED, gives_up, is_asked, is_denied_label, names
 from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
 from selfimprove.verifiers.reading import (
     BOLD,
@@ -47,7 +47,9 @@ _MAY_OPEN = re.compile(r"(?:[,:!]|['’]s)\s\W{0,4}\d")
 _ITEM = re.compile(r"\d{1,2}[.)]\s{1,3}(?=\S)")
 _FIRST_SENTENCE = re.compile(r"\s{0,8}(?!\*{0,2}1\.)(\S{1,24}(?: [a-z]{2,12})?)[.!]\*{0,2}\s(?=[A-Z])")
 _OTHER_OPTION = re.compile(r"^\W{0,8}B\s?[:=.)]", re.MULTILINE)
-_NAMED = re.compile(r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}\s[-–—]\s(?=[$\d])")
+_NAMED = re.compile(
+    r"[^\W\d][^\d:=\\$\n]{0,40}:\s{1,4}(?=\S)|[^\W\d]{3,20}(?:\s[^\W\d]{1,20}){0,4}(?<!\s[a-z])\s[-–—]\s(?=[$\d])"
+)
 _CONCLUDES = re.compile(
     r"\b(?:so|therefore|thus|hence|total|altogether|finally|final|result|gives|answer)\b|=", re.IGNORECASE
 )
@@ -58,6 +60,7 @@ _PROSE = re.compile(r"[A-Za-z][a-z'’]*,?(?:[ \t]+\S+){2}")
 _EXPLAINS = re.compile(
     r",\s(?=\d[\d.,]*\s(?:\w+\s)?(?:more|less|fewer|older|younger|higher|lower|longer|shorter|taller)\sthan\b)"
     r"|,\s(?:which is|which was|where|who)\b(?!\sequal)|\s(?:because|since)\s(?!\$?\d)"
+    r"|\s?[—–]\s?(?:that['’]s|that is|which is|because|since)\s"
 )
 _CIRCUMSTANCE = re.compile(
     r"\b(?:for|from|after|with|among|in|by|before|out of|at|to\s[a-z]{3,15})\s(?:\w{2,15}ing\s)?"
@@ -78,6 +81,25 @@ _OBJECT_BEFORE = re.compile(
     r"\b(?:is|are|has|have|gives?|find)\s(?:exactly\s|only\s)?\$?\d{1,9}\$?\s[a-z][^\d.!?\n]{0,80}$"
 )
 _SENTENCE = re.compile(r"[.!?]\s")
+# What chat models close with: offers to the reader, and a check of what was found.
+MAX_CLOSING, MAX_CHECK = 6, 1_500  # lines, characters
+_OFFERS = re.compile(
+    r"[\s*_]{0,4}(?:let me know|would you like|(?:please )?feel free|if you(?:['’]d like| would like| have any"
+    r"| need (?:any|more|further)| want (?:me|to (?:see|know)))|i hope (?:this|that)|hope th(?:is|at)"
+    r"|(?:i['’]m |i am )?happy to (?:help|explain|show|walk)|do you (?:want|need|have (?:any|other|more))"
+    r"|is there anything|want me to|shall i"
+    r"|don['’]t hesitate|need (?:help|more)|-{3,40}\s*$)",
+    re.IGNORECASE,
+)
+_CHECKING = ("heck", "erif")
+_CHECKS = re.compile(
+    r"^[\s*_#>-]{0,8}(?:(?:quick|sanity|double)[ -])?(?:check|checking|verification|verify|verifying)\b"
+    r"(?: (?:of )?(?:the|our|my|this|that)(?: (?:answer|result|work|solution|calculation|total))?)?[*_]{0,3}(?::|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CONCLUDES_ON = re.compile(
+    r"\b(?:so|therefore|thus|hence|answer|final|total|finally|wrong|wait|no|not|actually)\b", re.I
+)
 
 
 def _alone(line: str) -> str:
@@ -89,6 +111,21 @@ def _alone(line: str) -> str:
         return plain
     mathematical = is_formula(plain) and any(one.isdigit() or one == "\\" for one in plain)
     return plain if mathematical and not CHOICE.search(plain) else ""
+
+
+def _without_talk(text: str) -> str:
+    """A text without what is only said to its reader at the end, and without the check of what it found before."""
+    kept, checked = text, False
+    for _ in range(MAX_CLOSING):
+        line = kept.rsplit("\n", 1)[-1]
+        if "\n" not in kept or not (_OFFERS.match(line) or not line.strip()):
+            break
+        kept = kept[: -len(line) - 1] if line else kept[:-1]
+    check = _CHECKS.search(kept, max(0, len(kept) - MAX_CHECK)) if any(one in kept for one in _CHECKING) else None
+    if check and "\n" in kept[: check.start() + 1] and not _CONCLUDES_ON.search(kept, check.end()):
+        line = kept[: check.start()].rstrip().rsplit("\n", 1)[-1]  # a sentence, and not the last of the calculations
+        checked = any(map(str.isdigit, line)) and _NAME.search(line) is not None
+    return kept[: check.start()].rstrip() if check and checked else kept.rstrip() or text
 
 
 def _value(said: str, whole: bool) -> str:
@@ -142,7 +179,7 @@ def read_end(text: str, whole: bool) -> Statement | None:
     short = text.strip()
     if len(short) <= MAX_ANSWER and read_number(short):
         return Statement(short.rstrip(".").strip("*"), 0, len(text), announced=False)
-    plain = clean(text).rstrip()
+    plain = _without_talk(clean(text).rstrip())
     line = plain.rsplit("\n", 1)[-1].strip()
     if is_cut_off(line):
         return None
@@ -229,6 +266,9 @@ def _read_in_line(plain: str, number: re.Match[str], line: str, first: int) -> S
     groups = _GROUPS.search(plain, max(0, start - 30), start) if re.fullmatch(r"\d{3}", number[0]) else None
     start = groups.start() if groups else start  # `5 600` is one number
     doubt = look_around(line, start - first, end - first)
+    asked = ASKED.match(line, end - first) is not None  # `That makes 18, right?`
+    if doubt == CERTAIN and (asked or gives_up(line, start - first, end - first)):
+        doubt = Doubt(unclear=" ".join(line[max(0, start - first - 80) : end - first + 40].split()))
     bold = _bold_around(plain, start, first)
     if bold and doubt == CERTAIN:
         doubt = look_after(plain[: bold.end(1)], start, end, _number(plain[start:end]))
@@ -295,8 +335,12 @@ def _is_circumstance(plain: str, number: re.Match[str], begin: int) -> bool:
 
 def _has_object(plain: str, numbers: list[re.Match[str]], begin: int) -> bool:
     """Whether a number is what the verb of the clause says."""
-    before = plain[max(begin, numbers[-1].start() - 40) : numbers[-1].start()]
-    return _OBJECT.search(before) is not None
+    return has_object(plain, numbers[-1].start(), begin)
+
+
+def has_object(plain: str, place: int, begin: int = 0) -> bool:
+    """Whether a verb stands right before a place, of which the number there is the object."""
+    return _OBJECT.search(plain[max(begin, place - 40) : place]) is not None
 
 
 def _doubt_formula(plain: str, formula: Statement, said: str) -> Doubt:
@@ -331,7 +375,7 @@ def _last_formula(plain: str) -> Statement | None:
     start, stop = begin + words[first].start(), begin + words[end].end()
     if found and found.end >= stop:
         return found
-    return Statement(plain[start:stop].rstrip(".,"), start, stop, announced=False)
+    return Statement(plain[start:stop].rstrip(".,").lstrip("= "), start, stop, announced=False)
 
 
 def _is_mathematical(word: str) -> bool:

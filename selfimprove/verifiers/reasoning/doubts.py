@@ -51,7 +51,8 @@ _NAMED = {
 
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+")
 _SUPPOSES = re.compile(
-    r"(?:\b(?:if|suppose|supposing|assume|assuming|unless|whether)(?: that)?|~~|\b(?:wrong|incorrect|mistake|error)"
+    r"(?:\b(?:if|suppose|supposing|assume|assuming|unless|whether)(?: that)?|~~"
+    r"|(?:\bnot|n['’]t) (?:true|right|correct|the case)(?: that)?|\b(?:wrong|incorrect|mistake|error)"
     r"(?:ly)?(?:,? (?:to|that|is|was|would be|i|we)){0,2}(?: \w{2,10}){0,2}:?)\s{0,2}[*_`$(\\\[]{0,4}\s?$",
     re.IGNORECASE,
 )
