@@ -10,14 +10,16 @@ from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
-from selfimprove.recipe.json_text import HalfCharacterError
+from selfimprove.recipe.json_text import HalfCharacterError, check_characters
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
 from selfimprove.recipe.yaml import compose as compose_yaml
+from selfimprove.records.files import is_there
 
 STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
 TASKS = ("train", "open")
+SHOWN = 200  # characters of an override in a mistake
 
 
 def load_recipe(
@@ -39,7 +41,9 @@ def load_recipe(
         document, folder = read_document(path), path.parent
     if isinstance(overrides, Mapping):
         for key, value in _flatten(overrides):
-            _set_value(document, key, plain_data(value, key), f"{key}={value!r}"[:120], key)
+            plain = plain_data(value, key)
+            check_characters(plain, key)
+            _set_value(document, key, plain, f"{key}={value!r}"[:120], key)
     else:
         for override in overrides:
             _override(document, override)
@@ -89,7 +93,8 @@ def _override(document: Document, override: str) -> None:
         raise RecipeError(f"--set {key}: {text!r} is no Unicode text") from None
     except RecipeError:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
-    _set_value(document, key, value, f"--set {override}", f"--set {key}")
+    shown = override if len(override) <= SHOWN else f"{override[: SHOWN - 3]}..."
+    _set_value(document, key, value, f"--set {shown}", f"--set {key[:SHOWN]}")
 
 
 def _set_value(document: Document, key: str, value: Any, shown: str, name: str) -> None:
@@ -136,10 +141,11 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
-        candidates = [folder / owner[key], Path(owner[key]).expanduser()]
+        given = os.path.expanduser(owner[key])  # noqa: PTH111 (an unknown ~user is no error, but a name)
+        candidates = [folder / owner[key], Path(given)]
         if (*location, key) in document.overridden:
             candidates.reverse()
-        found = next((one for one in candidates if one.exists()), None)
+        found = next((one for one in candidates if is_there(one)), None)
         if found:
             owner[key] = str(found.resolve())
 

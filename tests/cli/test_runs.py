@@ -15,6 +15,7 @@ from test_cli import call
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.engines.models import build_model
+from selfimprove.errors import StoreError
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Promotion
@@ -22,7 +23,7 @@ from selfimprove.records.columns import lay_out
 from selfimprove.running.figures import closed_rounds
 from selfimprove.running.find_model import find_best, locate_model
 from selfimprove.running.loop import run_loop
-from selfimprove.running.upkeep import FREED, find_needless, show_size
+from selfimprove.running.upkeep import FREED, find_needless, remove_run, show_size
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.manifest import Seconds
 
@@ -298,6 +299,13 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
     gone = [str(one.path.relative_to(run.path)) for one in find_needless(run, tmp_path)]
     assert find_best(run).id == trained[2].id
     assert gone == [f"round-{at:02d}/sft/checkpoint" for at in (1, 4, 5)]
+    shutil.rmtree(run.path / "round-02/sft")
+    with pytest.raises(StoreError, match="the checkpoint that was promoted last .* is gone; .*/round-00"):
+        find_best(run)
+    (run.path / "recipe.yaml").write_bytes(b"\xff\xfe")
+    for use in (lambda: find_needless(run, tmp_path), lambda: remove_run(run, tmp_path)):
+        with pytest.raises(StoreError, match="is no run, because no run wrote its recipe.yaml"):
+            use()
     fewer = find_needless(run, tmp_path, latest=4)
     assert [str(one.path.relative_to(run.path)) for one in fewer] == ["round-01/sft/checkpoint"]
     other = RunFolder(tmp_path / "other")
