@@ -10,7 +10,7 @@ from selfimprove.errors import RecipeError, suggest
 from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
-from selfimprove.recipe.json_text import HalfCharacterError, check_characters
+from selfimprove.recipe.json_text import HalfCharacterError
 from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
@@ -41,9 +41,7 @@ def load_recipe(
         document, folder = read_document(path), path.parent
     if isinstance(overrides, Mapping):
         for key, value in _flatten(overrides):
-            plain = plain_data(value, key)
-            check_characters(plain, key)
-            _set_value(document, key, plain, f"{key}={value!r}"[:120], key)
+            _set_value(document, key, plain_data(value, key), f"{key}={value!r}"[:120], key)
     else:
         for override in overrides:
             _override(document, override)
@@ -141,6 +139,10 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
+        if "\0" in owner[key]:
+            place = (*location, key)
+            named = ".".join(map(str, place))
+            raise RecipeError(f"{document.where(place)}: '{named}' holds the character \\0, which no file's name has")
         given = os.path.expanduser(owner[key])  # noqa: PTH111 (an unknown ~user is no error, but a name)
         candidates = [folder / owner[key], Path(given)]
         if (*location, key) in document.overridden:

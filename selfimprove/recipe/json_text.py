@@ -73,16 +73,13 @@ def join_pairs(text: str) -> str:
 
 
 def check_characters(value: Any, source: str) -> None:
-    """Raise RecipeError where a text, or one within plain data, holds half of a character, which no file can hold, or
-    the character 0, at which names of files end."""
+    """Raise RecipeError where a text, or one within plain data, holds half of a character: no file can hold that."""
     if isinstance(value, str):
         if half := _HALF.search(value):
             shown = value[max(0, half.start() - 20) : half.start()]
             raise HalfCharacterError(
                 f"{source}: holds half of a character (\\u{ord(half[0]):04x} after {shown!r}), which no file can hold"
             )
-        if "\0" in value:
-            raise RecipeError(f"{source}: holds the character \\0, which no text of a setting or name of a file has")
     elif isinstance(value, dict):
         for key, inner in value.items():
             check_characters(key, source)

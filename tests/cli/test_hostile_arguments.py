@@ -20,7 +20,7 @@ GRID = [part for key in ("steps", "epochs", "batch_size", "accumulate", "clip", 
 CASES: Sequence[tuple[Sequence[str], str]] = (
     (("people", "generate", "p.jsonl", "--difference", "nan"), "numbers of at most 1e+06 log-odds"),
     (("people", "generate", "p.jsonl", "--difference", "inf"), "numbers of at most 1e+06 log-odds"),
-    (("people", "generate", "p.jsonl", "--people", "100000", "--items", "1000", "--each", "1000"), "400,000,000 ratings"),
+    (("people", "generate", "p.jsonl", "--people", "100000", "--items", "999", "--each", "999"), "399,600,000 ratings"),
     (("people", "generate", "p.jsonl", "--people", "x"), "Invalid value for '--people': must be a whole number See:"),
     (("people", "generate", "p.jsonl", "--seed", "-1"), "Invalid value for '--seed': must be at least 0 See:"),
     (("people", "pairs", "r.jsonl", "p.jsonl", "--cohort", ""), "--cohort : no trait ''"),

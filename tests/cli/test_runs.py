@@ -299,13 +299,6 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
     gone = [str(one.path.relative_to(run.path)) for one in find_needless(run, tmp_path)]
     assert find_best(run).id == trained[2].id
     assert gone == [f"round-{at:02d}/sft/checkpoint" for at in (1, 4, 5)]
-    shutil.rmtree(run.path / "round-02/sft")
-    with pytest.raises(StoreError, match="the checkpoint that was promoted last .* is gone; .*/round-00"):
-        find_best(run)
-    (run.path / "recipe.yaml").write_bytes(b"\xff\xfe")
-    for use in (lambda: find_needless(run, tmp_path), lambda: remove_run(run, tmp_path)):
-        with pytest.raises(StoreError, match="is no run, because no run wrote its recipe.yaml"):
-            use()
     fewer = find_needless(run, tmp_path, latest=4)
     assert [str(one.path.relative_to(run.path)) for one in fewer] == ["round-01/sft/checkpoint"]
     other = RunFolder(tmp_path / "other")
@@ -314,6 +307,13 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
     (other.path / "recipe.yaml").write_text(start)
     gone = [str(one.path.relative_to(run.path)) for one in find_needless(run, tmp_path)]
     assert gone == [f"round-{at:02d}/sft/checkpoint" for at in (1, 5)]
+    shutil.rmtree(run.path / "round-02/sft")
+    with pytest.raises(StoreError, match=r"the checkpoint that was promoted last .* is gone; .*/round-00"):
+        find_best(run)
+    (run.path / "recipe.yaml").write_bytes(b"\xff\xfe")
+    for use in (lambda: find_needless(run, tmp_path), lambda: remove_run(run, tmp_path)):
+        with pytest.raises(StoreError, match="is no run"):
+            use()
 
 
 def test_an_open_stage_keeps_what_its_trainer_left(tmp_path: Path) -> None:

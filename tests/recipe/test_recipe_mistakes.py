@@ -149,7 +149,7 @@ WHOLE_FILES = [
     ("# nothing\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
     ("- name: x\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
     ("just words\n", "{}:1: expected a mapping of settings such as 'name: my-run'"),
-    ("name: x\0\n", "{}: holds the character \\0, which no text of a setting or name of a file has"),
+    ("name: x\0\n", "{}: not valid YAML"),
     ("[" * 3000, "{}:1: nested too deeply"),
     (HEAD.replace("gsm8k", "gsm9k"), "{}:4: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
     (HEAD.replace("  name: gsm8k", "  path: x"), "{}:3: 'train' needs a name"),
