@@ -1,5 +1,6 @@
 """What a user can put right: each error is one line that says where, what, and what to do next."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -135,3 +136,36 @@ def not_known(noun: str, name: str, known: Iterable[str]) -> str:
     if suggestion.startswith("; did you mean"):
         return f"unknown {noun} '{name}'{suggestion}"
     return f"the {noun} '{name}' is not known; --import the file that declares it{suggestion}"
+
+
+EMPTY = "must not be empty"
+PLAIN = (
+    (r"(Input should be|Unable to parse input string as) an? (valid )?integer.*", "must be a whole number"),
+    (r"Input should be a valid number.*", "must be a number"),
+    (r"Input should be a finite number", "must be a finite number"),
+    (r"Input should be a valid boolean.*", "must be true or false"),
+    (r"Input should be a valid (string|path)|Input is not a valid path.*", "must be a text"),
+    (r"Input should be a valid (list|tuple|set|frozenset)", "must be a list"),
+    (r"Input should be a valid dictionary.*|Input should be an object", "must be a group of settings"),
+    (r"Input should be None", "must be left out"),
+    (r"input was not a valid JSON value", "must be a number, a text, true, false, a list or a group of these"),
+    (r"Input should be greater than or equal to (.*)", r"must be at least \1"),
+    (r"Input should be less than or equal to (.*)", r"must be at most \1"),
+    (r"Input should be greater than (.*)", r"must be more than \1"),
+    (r"Input should be less than (.*)", r"must be less than \1"),
+    (r"Input should be ('.*)", r"must be \1"),
+    (r"\w+ should have at least 1 (character|item).*", EMPTY),
+    (r"\w+ should have at (least|most) (\d+) character.*", r"must have at \1 \2 characters"),
+    (r"\w+ should have at (least|most) (\d+) item.*", r"must have at \1 \2 entries"),
+    (r"String should match pattern '\^\[0-9\]\+\[KMG\]\$'", "must be digits and then K, M or G, such as 512M or 8G"),
+    (r"String should match pattern '(.*)'", r"must be of the form \1"),
+)
+"""What the library that checks values says, and plain words for it."""
+
+
+def plain_words(message: str) -> str:
+    """What is wrong with a value, in words that need no knowledge of the program."""
+    for said, words in PLAIN:
+        if found := re.fullmatch(said, message, re.DOTALL):
+            return found.expand(words)
+    return message.removeprefix("Value error, ")

@@ -86,6 +86,9 @@ app.command("list")(reference.list_)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(people.app, name="people")
+UNUSABLE = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
+"""What is wrong with a path that was given, wherever it is found."""
+SHOWN = 200  # characters of a path
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -114,9 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:  # type: ignore[misc]
         _fail(describe_usage(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            _fail(f"what this command prints cannot be written: {error.strerror}")
+        if error.errno not in UNUSABLE or error.filename is None:
             raise
-        _fail(f"what this command prints cannot be written: {error.strerror}")
+        _fail(f"{str(error.filename)[:SHOWN]}: {error.strerror}")
     if code == INTERRUPTED:
         kept = f", all finished parts are kept; continue with: {command}" if starts else ""
         print(f"\nselfimprove: stopped{kept}", file=sys.stderr)

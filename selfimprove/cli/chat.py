@@ -1,5 +1,6 @@
 """The command `selfimprove chat`: a conversation with a checkpoint, or with two beside each other."""
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ def chat(
         str, typer.Argument(help="A run (its best checkpoint), a round of it (mine/round-02), or a model's folder.")
     ],
     beside: Annotated[str | None, typer.Argument(help="Another one, whose answers are shown next to it.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
+    temperature: Annotated[float, typer.Option(min=0, max=100, help="0 is greedy.")] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.01, max=1, help="Draw from the likeliest tokens of this share.")] = 0.95,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer in tokens.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal answers to the same questions.")] = 0,
@@ -55,7 +56,9 @@ def chat(
 
 
 def _questions(console: "Console") -> Iterator[str]:
-    """What is asked, up to the end of the input."""
+    """What is asked, up to the end of the input; bytes that are no text are asked as the mark of such."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             yield (console.input("> ") if sys.stdin.isatty() else input()).strip()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from selfimprove.store import RunFolder
 
 
+LARGEST = 10**9  # comparisons
+
+
 def overoptimise(
     recipe: RecipeName = "rlhf",
     comparisons: Annotated[
@@ -26,7 +29,9 @@ def overoptimise(
     controls: Annotated[
         bool, typer.Option(help="Also gold as reward, shuffled labels, and ensembles by mean and minimum.")
     ] = True,
-    best_of: Annotated[int, typer.Option(min=2, help="Best-of-n among up to this many texts of each problem.")] = 256,
+    best_of: Annotated[
+        int, typer.Option(min=2, max=65_536, help="Best-of-n among up to this many texts of each problem.")
+    ] = 256,
     problems: Annotated[int, typer.Option(min=2, help="Held-out problems of best-of-n.")] = 40,
     set_: Overrides = None,
     name: NameOption = None,
@@ -38,12 +43,13 @@ def overoptimise(
     from contextlib import nullcontext
     from importlib.util import find_spec
 
+    from selfimprove.errors import StoreError
     from selfimprove.recipe.file import load_recipe
     from selfimprove.records.columns import lay_out, terminal_width
     from selfimprove.results.overoptimise import describe, draw_lines, run_grid, to_json
     from selfimprove.running.overoptimise import find_names, make_cells
     from selfimprove.running.progress import watching
-    from selfimprove.running.sweep import read_seeds
+    from selfimprove.running.sweep import MOST, read_seeds
     from selfimprove.store.parts import write_text
 
     changes = read_overrides(set_, None, None, runs)
@@ -51,8 +57,12 @@ def overoptimise(
     base, names = name or loaded.name, find_names(loaded)
     wanted = [int(one) for one in _read_numbers("--comparisons", comparisons, 2, whole=True)]
     cells = make_cells(base, names, wanted, read_seeds(seeds), _read_numbers("--kl", kl, 0), controls)
+    if len(cells) > MOST or len({one.name for one in cells}) < len(cells):
+        raise UsageError(f"A grid has at most {MOST:,} runs, no two of them with the same numbers in six digits.")
     recipes = [load_recipe(recipe, [*changes, *one.changes]) for one in cells]  # all mistakes come first
     out = runs / f"{base}-overoptimise"
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: is no folder, and the figures are kept in one of this name; move it away")
 
     def watch(folder: "RunFolder", at: int) -> "AbstractContextManager[Report | None]":
         typer.echo(f"{folder.path}: run {at} of {len(cells)}", err=json_)
@@ -79,9 +89,9 @@ def _read_numbers(option: str, text: str, lowest: float, *, whole: bool = False)
     try:
         found = [float(one) for one in text.split(",")]
     except ValueError:
-        raise UsageError(f"{option} {text}: expected numbers with commas between them.") from None
+        raise UsageError(f"{option} {text[:100]}: expected numbers with commas between them.") from None
     if not all(math.isfinite(one) and one >= lowest for one in found) or len(set(found)) < len(found):
-        raise UsageError(f"{option} {text}: expected different numbers of at least {lowest:g}.")
-    if whole and not all(one.is_integer() for one in found):
-        raise UsageError(f"{option} {text}: expected whole numbers.")
+        raise UsageError(f"{option} {text[:100]}: expected different numbers of at least {lowest:g}.")
+    if whole and not all(one == int(one) <= LARGEST for one in found):
+        raise UsageError(f"{option} {text[:100]}: expected whole numbers of at most {LARGEST:,}.")
     return found

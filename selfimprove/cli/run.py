@@ -49,11 +49,12 @@ def run(
 
     if on not in (None, "ray") or (workers and not on):
         raise UsageError("--on takes 'ray', and --workers goes with it.")
-    if json_ and not (seeds or grid):
+    swept = seeds is not None or bool(grid)
+    if json_ and not swept:
         raise UsageError("--json goes with --seeds or --grid; of one run: selfimprove status RUN --json.")
     changes = [*read_overrides(set_, model, name, runs), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
-    if seeds or grid:
+    if swept:
         from selfimprove.cli.sweep import run_sweep
 
         variants = make_variants(loaded.name, seeds, grid or [])

@@ -50,6 +50,7 @@ def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> Non
     """Print what the runs came to."""
     from selfimprove.records.columns import lay_out, terminal_width
     from selfimprove.results.sweep import describe, read_outcome, to_json
+    from selfimprove.store import RunFolder
 
     found = [read_outcome(one, runs) for one in variants]
     if as_json:
@@ -58,6 +59,5 @@ def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> Non
     width = terminal_width()
     typer.echo("\n".join(describe(found, width)))
     typer.echo("")
-    typer.echo(
-        "\n".join(lay_out([["next", f"selfimprove compare {' '.join(one.name for one in variants[:4])}"]], width))
-    )
+    names = " ".join(RunFolder(runs / one.name).called for one in variants[:4])
+    typer.echo("\n".join(lay_out([["next", f"selfimprove compare {names}"]], width)))

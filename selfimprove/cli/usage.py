@@ -37,6 +37,10 @@ def describe_usage(error: Any) -> str:
         name = unknown[1]
         meant = (INSTEAD.get(name) if path == "selfimprove" else None) or nearest(name, context.command.commands)
         said = unknown[0] + (f" Did you mean '{meant}'?" if meant else "")
+    if value := re.match(r"(Invalid value for .*?: )(.*)", said, re.DOTALL):
+        from selfimprove.errors import plain_words
+
+        said = value[1] + plain_words(value[2])
     return f"{said} See: {path} --help"
 
 

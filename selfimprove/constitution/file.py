@@ -7,8 +7,9 @@ from typing import Any
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.errors import RecipeError, suggest
-from selfimprove.recipe.policies import find_policy, is_file
+from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, find_places, read_document, validate
+from selfimprove.records.files import is_file
 
 
 class ConstitutionFile(Constitution):

@@ -1,6 +1,9 @@
 """Ratings and pairs as files."""
 
+import contextlib
+import errno
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ def write_pairs(ratings: Sequence[Rating], out: Path, *, cohort: str | None = No
 
     Raises TaskError where there are none, or the cohort is not known or too small.
     """
-    chosen = choose_cohort(ratings, cohort) if cohort else list(ratings)
+    chosen = choose_cohort(ratings, cohort) if cohort is not None else list(ratings)
     rows = list(pair_rows(compare_ratings(chosen, tie)))
     if not rows:
         raise TaskError("no pair: nobody preferred one of two different texts to one prompt; 'prompt' and 'text' are "
@@ -45,11 +48,21 @@ def write_ratings(ratings: Sequence[Rating], out: Path, *, cohorts: bool = False
 
 
 def write_lines(out: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a JSON object a line in ASCII, so that nothing in it can steer a terminal; raises TaskError."""
+    """Write a JSON object a line in ASCII, so that nothing in it can steer a terminal; raises TaskError.
+
+    The file has its name once it is whole.
+    """
     if out.suffix != ".jsonl":
         raise TaskError(f"{out}: name a .jsonl file")
+    partial = out.with_name(f"{out.name}.partial")
     try:
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with partial.open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        partial.replace(out)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise TaskError(f"{out}: {error.strerror or error}") from None

@@ -9,6 +9,8 @@ from selfimprove.errors import TaskError
 from selfimprove.people.ratings import Rating
 
 TRAIT = "cohort"
+MOST = 5_000_000  # ratings
+STRONGEST = 1e6  # log-odds; what is stronger says nothing else
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ def make_population(
     """
     if min(people, cohorts, items, features) < 1 or responses < 2 or not 0 < each <= items or cohorts > people:
         raise TaskError("a population needs people in each cohort, items, two responses or more, and 'each' of 'items'")
+    if people * each * responses > MOST:
+        raise TaskError(f"a population of {people * each * responses:,} ratings; at most {MOST:,} are drawn")
+    if not all(abs(one) <= STRONGEST for one in (difference, spread, noise)):
+        raise TaskError(f"the difference, the spread and the noise are numbers of at most {STRONGEST:g} log-odds")
     rng = np.random.default_rng(seed)
     names = [f"cohort {chr(65 + at % 26)}{at // 26 or ''}" for at in range(cohorts)]
     shared = rng.normal(0, 1, features)

@@ -15,9 +15,11 @@ from selfimprove.recipe.launch import read_launch
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
 from selfimprove.recipe.yaml import compose as compose_yaml
+from selfimprove.records.files import is_there
 
 STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
 TASKS = ("train", "open")
+SHOWN = 200  # characters of an override in a mistake
 
 
 def load_recipe(
@@ -89,7 +91,8 @@ def _override(document: Document, override: str) -> None:
         raise RecipeError(f"--set {key}: {text!r} is no Unicode text") from None
     except RecipeError:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value") from None
-    _set_value(document, key, value, f"--set {override}", f"--set {key}")
+    shown = override if len(override) <= SHOWN else f"{override[: SHOWN - 3]}..."
+    _set_value(document, key, value, f"--set {shown}", f"--set {key[:SHOWN]}")
 
 
 def _set_value(document: Document, key: str, value: Any, shown: str, name: str) -> None:
@@ -136,11 +139,15 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
-        # Unlike the methods of Path these raise nothing, whatever stands there.
-        candidates = [folder / owner[key], Path(os.path.expanduser(owner[key]))]  # noqa: PTH111
+        if "\0" in owner[key]:
+            place = (*location, key)
+            named = ".".join(map(str, place))
+            raise RecipeError(f"{document.where(place)}: '{named}' holds the character \\0, which no file's name has")
+        given = os.path.expanduser(owner[key])  # noqa: PTH111 (an unknown ~user is no error, but a name)
+        candidates = [folder / owner[key], Path(given)]
         if (*location, key) in document.overridden:
             candidates.reverse()
-        found = next((one for one in candidates if os.path.exists(one)), None)  # noqa: PTH110
+        found = next((one for one in candidates if is_there(one)), None)
         if found:
             owner[key] = str(found.resolve())
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfimprove.errors import RecipeError, suggest
+from selfimprove.records.files import is_file
 from selfimprove.shipping.shipped import find_shipped
 
 POLICIES = find_shipped("policies")
+SHOWN = 200  # characters of a name in a mistake
 NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",
@@ -31,21 +33,16 @@ def find_policy(folder: str, name: str) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or is_file(path):
         if not is_file(path):
-            raise RecipeError(f"{path}: no such {NOUNS[folder]}{suggest(path.stem, policy_names(folder))}")
+            raise RecipeError(f"{str(path)[:SHOWN]}: no such {NOUNS[folder]}{suggest(path.stem, policy_names(folder))}")
         return path
     if found := find_named(folder, f"{name}.yaml"):
         return found
-    raise RecipeError(f"no {NOUNS[folder]} '{name}' in policies/{folder}{suggest(name, policy_names(folder))}")
+    raise RecipeError(f"no {NOUNS[folder]} '{name[:SHOWN]}' in policies/{folder}{suggest(name, policy_names(folder))}")
 
 
 def find_named(folder: str, file: str) -> Path | None:
     """The first `policies/FOLDER/FILE` in the order of `policy_folders`."""
     return next((path for policies in policy_folders() if is_file(path := policies / folder / file)), None)
-
-
-def is_file(path: Path) -> bool:
-    """Whether a file is there; no name is too long to ask for."""
-    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises OSError of such a name)
 
 
 def policy_names(folder: str, suffix: str = ".yaml") -> set[str]:

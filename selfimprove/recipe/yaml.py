@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfimprove.errors import OTHER_NAMES, RecipeError, nearest, not_known, suggest
+from selfimprove.errors import EMPTY, OTHER_NAMES, RecipeError, nearest, not_known, plain_words, suggest
 from selfimprove.recipe.json_text import check_characters, join_pairs, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -223,7 +223,7 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
     if kind == "missing":
         return f"'{name}' is missing"
     if kind == "union_tag_invalid":
-        tag = str(item["ctx"]["tag"])
+        tag = str(item["ctx"]["tag"])[:60]
         expected = [text.strip(" '") for text in item["ctx"]["expected_tags"].split(",")]
         variants, _ = _walk(model, item["loc"])
         noun = re.findall("[A-Z][a-z0-9]*", variants[0].__name__)[-1].lower()  # the task of ArithmeticTask
@@ -234,9 +234,9 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
             f"; did you mean '{name}.name: {given[:60]}'?" if isinstance(given, str) else ""
         )
     if kind == "not_known":
-        return f"'{name}': {not_known(item['ctx']['noun'], str(item['input']), item['ctx']['known'])}"
+        return f"'{name}': {not_known(item['ctx']['noun'], str(item['input'])[:60], item['ctx']['known'])}"
     if kind == "literal_error":
-        value = str(item["input"])
+        value = str(item["input"])[:60]
         expected = [text.strip(" '") for text in item["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"'{name}' is '{value}'{suggest(value, expected)}"
     if kind == "string_pattern_mismatch" and (said := _describe_pattern(item["ctx"]["pattern"], str(item["input"]))):
@@ -245,9 +245,10 @@ def _describe(model: type[BaseModel], location: Location, item: Any) -> str:
         return _describe_group(model, name, item)
     if kind in ("tuple_type", "list_type"):
         return _describe_list(model, name, item)
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = plain_words(item["msg"])
     shown = repr(item["input"])
-    return f"'{name}' {message}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    beside = "" if message == EMPTY else f", not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    return f"'{name}' {message}{beside}"
 
 
 def _describe_pattern(pattern: str, given: str) -> str:

@@ -45,6 +45,16 @@ def read_bounded(path: Path, limit: int) -> str:
         return file.read(limit + 1).decode()
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is there; False too for a name that no file can have."""
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises where a name is too long)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there, or a link to one; False too for a name that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113 (for the same reason)
+
+
 def is_regular(path: Path) -> bool:
     """Whether a regular file is there that is no link."""
     try:

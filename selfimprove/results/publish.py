@@ -1,5 +1,6 @@
 """A checkpoint for others: weights, tokenizer and a card, and the rows that it was trained on with a card of theirs."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from selfimprove.store.query import Query
 from selfimprove.store.weights import locate_weights
 
 MODEL, DATA = "model", "data"
+HUB_NAME = r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ def publish(wish: Wish) -> list[str]:
 
     Raises SelfImproveError before anything is written where it cannot be done.
     """
+    if not wish.to.name:
+        raise SelfImproveError("--to: name a folder that is not there yet")
+    if wish.base is not None and not re.fullmatch(HUB_NAME, wish.base):
+        raise SelfImproveError(f"--base {wish.base[:200]}: a name on the hub is 'owner/name'")
     if wish.upload:
         check_reachable(wish.upload)
     folder, checkpoint = _find(wish.target, wish.runs)
@@ -135,8 +141,8 @@ def check_reachable(name: str) -> None:
     """Raise SelfImproveError where nothing can be put on the hub from here."""
     from huggingface_hub import constants
 
-    if name.count("/") != 1 or not all(name.split("/")):
-        raise SelfImproveError(f"--upload {name}: a name on the hub is 'owner/name'")
+    if "/" not in name or not re.fullmatch(HUB_NAME, name):
+        raise SelfImproveError(f"--upload {name[:200]}: a name on the hub is 'owner/name'")
     if constants.is_offline_mode():
         raise SelfImproveError(
             f"--upload {name}: HF_HUB_OFFLINE is set; unset it, or leave --upload out and put the folder there later"

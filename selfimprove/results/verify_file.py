@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from selfimprove.errors import VerifierError, not_known
+from selfimprove.errors import VerifierError, not_known, plain_words
 from selfimprove.recipe.catalog import known as known_of
 from selfimprove.recipe.task_settings import ReasoningGymTask, VerifierSettings
 from selfimprove.records import Outcome, Verdict, derive_seed
@@ -78,7 +78,8 @@ def choose_verifier(
         gym = ReasoningGymTask(name=name) if family == "reasoning_gym" else None
         settings = VerifierSettings.model_validate({"name": family, "stated": stated, "answers": compared, "gym": gym})
     except ValidationError as error:
-        raise VerifierError(f"--{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        raise VerifierError(f"--{first['loc'][-1]}: {plain_words(first['msg'])}") from None
     if gym:
         open_data(gym)  # an unknown data set is said before anything is judged
     if family != "judge":

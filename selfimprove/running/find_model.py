@@ -9,6 +9,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of, last_of_round
 from selfimprove.recipe.recipe import Judge, Model
 from selfimprove.records import Checkpoint, Promotion
+from selfimprove.records.files import is_file
 from selfimprove.running.upkeep import check_freed
 from selfimprove.store import RunFolder, StageFolder, find_run
 from selfimprove.store.run import RECIPE
@@ -40,7 +41,7 @@ def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | N
         return None
     named = ROUND.fullmatch(target)
     name, round_ = (named[1], int(named[2])) if named else (target.rstrip("/"), None)
-    if not any((path / RECIPE).is_file() for path in (runs / name, Path(name))):
+    if not any(is_file(path / RECIPE) for path in (runs / name, Path(name))):
         return None
     folder = find_run(name, runs)
     checkpoint = find_best(folder) if round_ is None else find_of_round(folder, round_)
@@ -51,7 +52,7 @@ def find_checkpoint(target: str, runs: Path) -> tuple[RunFolder, Checkpoint] | N
 
 def is_model(path: Path) -> bool:
     """Whether a folder holds a model or an adapter."""
-    return (path / "config.json").is_file() or (path / ADAPTER).is_file()
+    return is_file(path / "config.json") or is_file(path / ADAPTER)
 
 
 def find_of_round(folder: RunFolder, round_: int) -> Checkpoint:
@@ -81,7 +82,10 @@ def find_best(folder: RunFolder) -> Checkpoint:
     if not found:
         raise StoreError(f"{folder.path}: this run has no checkpoint yet")
     if best not in found:
-        raise StoreError(f"{folder.path}: files of its best checkpoint are gone; the same recipe trains it again")
+        raise StoreError(
+            f"{folder.path}: the checkpoint that was promoted last ({best[:10]}) is gone; the same recipe trains it "
+            f"again, or name another round: {folder.called}/round-00"
+        )
     return found[best]
 
 

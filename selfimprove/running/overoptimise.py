@@ -5,8 +5,9 @@ that differ in their RL alone begin as copies of the first one, so that comparis
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,6 +18,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.flow import Step, flow_of, own_settings
 from selfimprove.records import Checkpoint, Problem, derive_seed, digest
+from selfimprove.records.files import read_bounded
 from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.running.loop import prepare_redo
 from selfimprove.running.rewarding import load_rewards
@@ -26,7 +28,7 @@ from selfimprove.stages.label import LABEL
 from selfimprove.stages.reward import REWARD
 from selfimprove.stages.rl import OURS, RL
 from selfimprove.store import RunFolder
-from selfimprove.store.parts import write_text
+from selfimprove.store.parts import named_errors, write_text
 from selfimprove.trainers.rewarding import RULES, rule_function
 
 FREE = 1e-9
@@ -35,6 +37,9 @@ COIN = 1e9
 """Noise of a labeller whose choices say nothing."""
 MEMBERS = 3
 """Reward models of an ensemble."""
+MOST_KEPT = 1 << 20  # bytes of a file of best-of-n
+WORTH = ("reward", "gold", "length")
+ROW = ("n", "KL", "problems", *WORTH, *(f"{one} error" for one in WORTH))
 CONTROLS = ("gold as reward", "shuffled labels", "ensemble, mean", "ensemble, lowest")
 
 
@@ -161,13 +166,26 @@ def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, p
         asked = {"start": start.weights, "models": [one.weights for one in models], "combine": settings.combine,
                  "gold": gold, "problems": problems, "samples": samples, "seed": recipe.seed}  # fmt: skip
         kept = out / f"best-of-n-{digest(asked)}.json"
-        with suppress(OSError, ValueError):  # there is none, or somebody changed it
-            return json.loads(kept.read_text())
+        if (before := read_kept(kept, asked)) is not None:
+            return before
         texts = _write_pool(session, start, problems, samples)
         rows = _rows(session, models, gold, texts)
-    out.mkdir(parents=True, exist_ok=True)
+    with named_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     write_text(kept, json.dumps({**asked, "rows": rows}, indent=1))
     return {**asked, "rows": rows}
+
+
+def read_kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was measured before and kept in a file; None where there is none, or somebody changed it."""
+    try:
+        found = json.loads(read_bounded(path, MOST_KEPT))
+        rows = found.pop("rows")
+        sound = found == asked and bool(rows) and all({*row} == {*ROW} for row in rows)
+        whole = sound and all(math.isfinite(one) for row in rows for one in row.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {**asked, "rows": rows} if whole else None
 
 
 def _write_pool(
@@ -214,7 +232,7 @@ def _rows(
     while n <= samples:
         enough = [pool for pool in pools if len(pool) >= n]
         row: dict[str, float] = {"n": n, "KL": best_of_kl(n), "problems": len(enough)}
-        for place, name in enumerate(("reward", "gold", "length")):
+        for place, name in enumerate(WORTH):
             values = [best_of([one[0] for one in pool], [one[place] for one in pool], n) for pool in enough]
             row[name] = fmean(values) if values else 0.0
             row[f"{name} error"] = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0

@@ -24,19 +24,19 @@ def check_training(session: Session) -> None:
     A training that goes on with another's adapter without being told to is said.
     """
     model = session.recipe.model
-    coming = [one for one in session.plan.values() if one.round and isinstance(one.own, Training)]
+    coming = [one for one in session.plan.values() if isinstance(one.own, Training)]
     coming = [one for one in coming if not session.folder.stage(*one.key, one.fingerprint).closed]
     policy = [one.name for one in session.plan.values() if one.round and one.declared.trains == "policy"]
     done: set[tuple[str, str]] = set()
     for stage in coming:
         trains_policy = stage.declared.trains == "policy"
-        before = adapter_before(stage.recipe, stage.name) if trains_policy else None
+        before = adapter_before(stage.recipe, stage.name) if trains_policy and stage.round else None
         settings = with_adapter(stage.own, before)
         key = (stage.name, settings.model_dump_json())
         if key in done:
             continue
         done.add(key)
-        if trains_policy and (why := differing_adapter(stage.recipe, stage.name, stage.own)):
+        if trains_policy and stage.round and (why := differing_adapter(stage.recipe, stage.name, stage.own)):
             raise RecipeError(why)
         if before and stage.own.lora is None:
             _say_adapter(stage, before[0])
@@ -44,7 +44,7 @@ def check_training(session: Session) -> None:
             if model.build:
                 _rehearse_built(stage, settings, session, model.build)
             else:
-                _rehearse(stage, settings, session, given=stage.name == policy[0])
+                _rehearse(stage, settings, session, given=not stage.round or stage.name == policy[0])
         except SelfImproveError as error:
             raise RecipeError(f"'{stage.name}' could not be trained: {printable(str(error))}") from None
 

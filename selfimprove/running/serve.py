@@ -17,7 +17,7 @@ from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.server_key import read_key
 from selfimprove.engines.server_weights import name_adapter
 from selfimprove.engines.tensors import hash_weights
-from selfimprove.errors import EngineError, SelfImproveError
+from selfimprove.errors import EngineError, SelfImproveError, plain_words
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 from selfimprove.running.find_model import find_checkpoint, is_model
@@ -31,7 +31,7 @@ def read_settings(given: dict[str, Any]) -> EngineSettings:
         return EngineSettings.model_validate({"name": "server", **given})
     except ValidationError as error:
         first = error.errors()[0]
-        raise EngineError(f"--{str(first['loc'][-1]).replace('_', '-')}: {first['msg']}") from None
+        raise EngineError(f"--{str(first['loc'][-1]).replace('_', '-')}: {plain_words(first['msg'])}") from None
 
 
 def serve(

@@ -1,6 +1,7 @@
 """The runs of a sweep: each combination of settings with each seed, a run of its own that goes on where it stopped."""
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,12 +77,12 @@ def make_variants(base: str, seeds: str | None, grids: Sequence[str]) -> list[Va
         if keys.count(key) > 1 or key in ("name", "seed"):
             why = "--seeds chooses seeds" if key == "seed" else "stands there twice or names the run"
             raise RecipeError(f"--grid {key}: {why}")
-    chosen: list[int | None] = list(read_seeds(seeds)) if seeds else [None]
-    combinations = list(itertools.product(*(values for _, values in read)))
-    if len(combinations) * len(chosen) > MOST:
-        raise RecipeError(f"a sweep of {len(combinations) * len(chosen):,} runs; at most {MOST:,} are possible")
+    chosen: list[int | None] = list(read_seeds(seeds)) if seeds is not None else [None]
+    count = len(chosen) * math.prod(len(values) for _, values in read)
+    if count > MOST:
+        raise RecipeError(f"a sweep of {count:,} runs; at most {MOST:,} are possible")
     found: dict[str, Variant] = {}
-    for values in combinations:
+    for values in itertools.product(*(values for _, values in read)):
         settings = tuple(f"{key}={value}" for key, value in zip(keys, values, strict=True))
         for seed in chosen:
             name = _name(base, keys, values, seed)

@@ -98,7 +98,10 @@ def check_run(folder: RunFolder) -> None:
     if folder.path.is_symlink():
         raise is_link(folder.path)
     with named_errors(folder.path / RECIPE):
-        first = read_bounded(folder.path / RECIPE, MAX_TEXT).partition("\n")[0]
+        try:
+            first = read_bounded(folder.path / RECIPE, MAX_TEXT).partition("\n")[0]
+        except UnicodeDecodeError:
+            first = ""
     if not first.startswith(SEALED):
         raise StoreError(f"{folder.path}: is no run, because no run wrote its {RECIPE}; nothing was done")
 

@@ -218,4 +218,4 @@ def find_run(name: str, runs: Path = RUNS) -> RunFolder:
                 raise is_link(link)
             return run
     known = [path.parent.name for path in runs.glob(f"*/{RECIPE}")]
-    raise StoreError(f"no run '{name}' in {runs}/{suggest(name, known) or '; start one with: selfimprove run'}")
+    raise StoreError(f"no run '{name[:200]}' in {runs}/{suggest(name, known) or '; start one with: selfimprove run'}")

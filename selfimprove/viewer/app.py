@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
-from selfimprove.errors import SelfImproveError, StoreError
+from selfimprove.errors import SelfImproveError, StoreError, plain_words
 from selfimprove.viewer import (
     api,
     comparing,
@@ -106,7 +106,7 @@ async def _explain(request: Request, error: Exception) -> Response:
         status, message = error.status_code, str(error.detail)
     if isinstance(error, RequestValidationError):
         status = 422
-        message = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()[:3])
+        message = "; ".join(f"{one['loc'][-1]}: {plain_words(one['msg'])}" for one in error.errors()[:3])
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": text.plain(message, 400)}, status, headers)
     template = request.app.state.templates.get_template("error.html")

@@ -264,7 +264,7 @@ MISTAKES: Sequence[tuple[Sequence[str], str]] = (
     (("run", "none.yaml"), r"none.yaml: no such recipe"),
     (("run", "bad.yaml"), r"bad.yaml:4: unknown key 'rouns'; did you mean 'rounds'\?"),
     (("run", "small.yaml", "--set", "generate.sampels=2"), r"--set generate.sampels=2: unknown key 'sampels'"),
-    (("run", "small.yaml", "--set", "generate.samples=many"), r"'stages.generate.samples' should be a valid integer"),
+    (("run", "small.yaml", "--set", "generate.samples=many"), r"'stages.generate.samples' must be a whole number"),
     (("run", "small.yaml", "--set", "train.name=gsm9k"), r"unknown task 'gsm9k'; did you mean 'gsm8k'\?"),
     (("run", "words.yaml", "--set", "train.path=none.jsonl"), r"none.jsonl: No such file or directory"),
     (("run", "words.yaml"), r"empty.jsonl: holds no problem"),

@@ -15,6 +15,7 @@ from test_cli import call
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.engines.build import build_model
+from selfimprove.errors import StoreError
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Promotion
@@ -22,7 +23,7 @@ from selfimprove.records.columns import lay_out
 from selfimprove.running.figures import closed_rounds
 from selfimprove.running.find_model import find_best, find_of_round, locate_model
 from selfimprove.running.loop import run_loop
-from selfimprove.running.upkeep import FREED, find_needless, show_size
+from selfimprove.running.upkeep import FREED, find_needless, remove_run, show_size
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.manifest import Seconds
 
@@ -306,6 +307,13 @@ def test_the_checkpoints_that_stay(tmp_path: Path) -> None:
     (other.path / "recipe.yaml").write_text(start)
     gone = [str(one.path.relative_to(run.path)) for one in find_needless(run, tmp_path)]
     assert gone == [f"round-{at:02d}/sft/checkpoint" for at in (1, 5)]
+    shutil.rmtree(run.path / "round-02/sft")
+    with pytest.raises(StoreError, match=r"the checkpoint that was promoted last .* is gone; .*/round-00"):
+        find_best(run)
+    (run.path / "recipe.yaml").write_bytes(b"\xff\xfe")
+    for use in (lambda: find_needless(run, tmp_path), lambda: remove_run(run, tmp_path)):
+        with pytest.raises(StoreError, match="is no run"):
+            use()
 
 
 def test_an_open_stage_keeps_what_its_trainer_left(tmp_path: Path) -> None:

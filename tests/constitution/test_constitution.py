@@ -123,8 +123,8 @@ def test_an_extended_file_alone_is_enough(child: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("base.yaml", "weight: 2", "weight: many", "base.yaml:7: 'principles.0.weight' should be a valid number"),
-        ("base.yaml", "preamble: Be good.", "preamble: 5", "base.yaml:3: 'preamble' should be a valid string, not 5"),
+        ("base.yaml", "weight: 2", "weight: many", "base.yaml:7: 'principles.0.weight' must be a number"),
+        ("base.yaml", "preamble: Be good.", "preamble: 5", "base.yaml:3: 'preamble' must be a text, not 5"),
         ("base.yaml", "response: Because.", "respons: a", "base.yaml:13: unknown key 'respons'"),
         ("child.yaml", "at_most: 30", "at_mst: 30", "child.yaml:7: unknown key 'at_mst'; did you mean 'at_most'?"),
         ("child.yaml", "id: brief", "id: brif", "child.yaml:6: '{base}' has no principle 'brif' to change"),

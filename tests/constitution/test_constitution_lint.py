@@ -47,7 +47,7 @@ BROKEN = {
     ),
     "an id that YAML reads as a truth value": (
         "name: mine\nprinciples:\n  - {id: true, text: a}",
-        "{}:3: 'principles.0.id' should be a valid string, not True",
+        "{}:3: 'principles.0.id' must be a text, not True",
     ),
     "the same id twice": (
         HEAD + "  - id: kind\n    text: Other words.",
@@ -69,7 +69,7 @@ BROKEN = {
     ),
     "a negative weight": (
         HEAD + "    weight: -1",
-        "{}:5: 'principles.0.weight' should be greater than or equal to 0, not -1",
+        "{}:5: 'principles.0.weight' must be at least 0, not -1",
     ),
     "every weight is 0": (HEAD + "    weight: 0", "{}:2: no principle can be drawn for a critique: every weight is 0"),
     "a field that no request has": (
@@ -342,7 +342,7 @@ def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
     expected = (
         (1, "no constitution 'nowhere'"),
         (3, "'name' is set twice (first in line 2)"),
-        (4, "'version' should be a valid integer"),
+        (4, "'version' must be a whole number"),
         (5, "unknown key 'foo'"),
         (5, "'comparison' lacks {second}"),
         (5, "'comparison' lacks {choice}"),
@@ -353,7 +353,7 @@ def test_a_mistake_hides_no_other_one(tmp_path: Path) -> None:
         (8, "'regex' is not a regular expression"),
         (9, "'principles.1.uses.0' is 'nonsense'"),
         (9, "has neither 'at_least' nor 'at_most'"),
-        (10, "'principles.2.weight' should be a valid number"),
+        (10, "'principles.2.weight' must be a number"),
         (10, "'principles.2.exemplars.0' is a group of settings"),
         (11, "'principles.3' is a group of settings"),
         (12, "'principles.4.id' is missing"),

@@ -235,7 +235,7 @@ def test_the_shipped_exemplars_load_and_shots_takes_the_first() -> None:
     [
         ("exemplars:\n  - question: a\n    anser: b\n", ":3: unknown key 'anser'; did you mean 'answer'?"),
         ("exemplars:\n  - question: a\n", ":2: 'exemplars.0.answer' is missing"),
-        ("exemplars:\n  - question: a\n    answer: 7\n", ":3: 'exemplars.0.answer' should be a valid string, not 7"),
+        ("exemplars:\n  - question: a\n    answer: 7\n", ":3: 'exemplars.0.answer' must be a text, not 7"),
         ("exemplar: []\n", ":1: unknown key 'exemplar'; did you mean 'exemplars'?"),
         ("- question: a\n", ":1: expected a mapping"),
         ("exemplars:\n  - {question: a, answer: b}\n", ": has 1 exemplars, and 'prompt.shots' asks for 2"),

@@ -16,7 +16,7 @@ model: {path: some/model}
 train:
   name: gsm8k
 """
-INTEGER = "should be a valid integer, unable to parse string as an integer"
+INTEGER = "must be a whole number"
 
 NEEDS_REVISE = "needs the stage 'revise'"
 NO_ANSWER = f"{NEEDS_REVISE} or 'best' or 'rl': open prompts have no answer to go by"
@@ -38,26 +38,26 @@ MISTAKES = [
     ("evaluate_on:\n  - path: x", "{}:6: 'evaluate_on.0' needs a name"),
     # Wrong types.
     ("rounds: many", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
-    ('prompt:\n  stop: ["x", ""]', "{}:6: 'prompt.stop.1' String should have at least 1 character, not ''"),
-    ("rounds: 1.5", "{}:5: 'rounds' should be a valid integer, got a number with a fractional part, not 1.5"),
+    ('prompt:\n  stop: ["x", ""]', "{}:6: 'prompt.stop.1' must not be empty"),
+    ("rounds: 1.5", "{}:5: 'rounds' must be a whole number, not 1.5"),
     ("rounds: " + "x" * 80, f"{{}}:5: 'rounds' {INTEGER}, not '{'x' * 56}..."),
     ("evaluate_on: gsm8k", "{}:5: 'evaluate_on' is a list; write [{name: gsm8k}] and not gsm8k"),
     ("evaluate_on: 5", "{}:5: 'evaluate_on' is a list; write [{name: 5}] and not 5"),
-    ("description: 2024-01-01", "{}:5: 'description' should be a valid string, not datetime.date(2024, 1, 1)"),
+    ("description: 2024-01-01", "{}:5: 'description' must be a text, not datetime.date(2024, 1, 1)"),
     ("stages:", "{}:5: 'stages' is a group of settings, such as 'stages.warmup', and not None"),
     ("stages: [sft]", "{}:5: 'stages' is a group of settings, such as 'stages.warmup', and not ['sft']"),
     # Out of range.
-    ("seed: -1", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
-    ("stages: {generate: {top_p: 0}}", "{}:5: 'stages.generate.top_p' should be greater than 0, not 0"),
+    ("seed: -1", "{}:5: 'seed' must be at least 0, not -1"),
+    ("stages: {generate: {top_p: 0}}", "{}:5: 'stages.generate.top_p' must be more than 0, not 0"),
     (
         "stages:\n  select:\n    rationalized_cap: 1.5",
-        "{}:7: 'stages.select.rationalized_cap' should be less than or equal to 1, not 1.5",
+        "{}:7: 'stages.select.rationalized_cap' must be at most 1, not 1.5",
     ),
-    ("stages: {sft: {learning_rate: -1}}", "{}:5: 'stages.sft.learning_rate' should be greater than 0, not -1"),
-    ("stages: {sft: {epochs: .inf}}", "{}:5: 'stages.sft.epochs' should be a finite number, not inf"),
+    ("stages: {sft: {learning_rate: -1}}", "{}:5: 'stages.sft.learning_rate' must be more than 0, not -1"),
+    ("stages: {sft: {epochs: .inf}}", "{}:5: 'stages.sft.epochs' must be a finite number, not inf"),
     (
         "stages: {generate: {temperature: .nan}}",
-        "{}:5: 'stages.generate.temperature' should be a finite number, not nan",
+        "{}:5: 'stages.generate.temperature' must be a finite number, not nan",
     ),
     # Not YAML, or not such YAML.
     ("name: again", "{}:5: 'name' is set twice (first in line 1)"),
@@ -126,14 +126,14 @@ MISTAKES = [
         "stages:\n  revise: {principles: in turn}",
         "{}:6: 'stages.revise.principles' is 'in turn'; did you mean 'in-turn'?",
     ),
-    ("stages:\n  revise: {revisions: 0}", "{}:6: 'stages.revise.revisions' should be greater than 0, not 0"),
+    ("stages:\n  revise: {revisions: 0}", "{}:6: 'stages.revise.revisions' must be more than 0, not 0"),
     (
         "open: {name: red-team}",
         "{}:5: 'open.name' is 'red-team'; write it with a name, such as 'prompts/red-team'",
     ),
     # The first mistake in the file's order is the one that is named.
     ("rounds: many\nseed: -1", f"{{}}:5: 'rounds' {INTEGER}, not 'many'"),
-    ("seed: -1\nrounds: many", "{}:5: 'seed' should be greater than or equal to 0, not -1"),
+    ("seed: -1\nrounds: many", "{}:5: 'seed' must be at least 0, not -1"),
 ]
 
 
@@ -168,7 +168,7 @@ WHOLE_FILES = [
     ),
     (HEAD.replace("name: plain\n", ""), "{}: 'name' is missing"),
     (HEAD.replace("name: plain", "nmae: plain"), "{}:1: unknown key 'nmae'; did you mean 'name'?"),
-    (HEAD.replace("name: plain", "name: 7"), "{}:1: 'name' should be a valid string, not 7"),
+    (HEAD.replace("name: plain", "name: 7"), "{}:1: 'name' must be a text, not 7"),
     (HEAD.replace("model: {path: some/model}\n", ""), "{}: 'model' is missing"),
     (HEAD.replace("path: some/model", ""), f"{{}}:2: {BUILD_OR_PATH}"),
     (HEAD.replace("path: some/model", "path: some/model, build: {}"), f"{{}}:2: {BUILD_OR_PATH}"),
@@ -232,9 +232,9 @@ OVERRIDES = [
         "--set evaluate_on=[{name: svmp}]: unknown task 'svmp'; did you mean 'svamp'?",
     ),
     ("verify.answer=state", "--set verify.answer=state: 'stages.verify.answer' is 'state'; did you mean 'stated'?"),
-    ("rounds=", "--set rounds=: 'rounds' should be a valid integer, not None"),
+    ("rounds=", "--set rounds=: 'rounds' must be a whole number, not None"),
     ("rounds=many", f"--set rounds=many: 'rounds' {INTEGER}, not 'many'"),
-    ("sft.batch_size=0", "--set sft.batch_size=0: 'stages.sft.batch_size' should be greater than 0, not 0"),
+    ("sft.batch_size=0", "--set sft.batch_size=0: 'stages.sft.batch_size' must be more than 0, not 0"),
     (
         "generate=3",
         "--set generate=3: 'stages.generate' is a group of settings, such as 'stages.generate.temperature', and not 3",

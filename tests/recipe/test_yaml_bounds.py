@@ -38,7 +38,7 @@ BOMBS = {
     "a sexagesimal number": (f"seed: {'1:' * 5000}1", "a number of 10,001 digits"),
     "a fraction": (f"seed: {'9' * 5000}.5", "a number of 5,002 digits"),
     "unknown keys": ("".join(f"key{at}: 1\n" for at in range(9000)), "'train' is missing|unknown key"),
-    "rounds": ("name: x\nmodel: {path: a/b}\ntrain: {name: arithmetic}\nrounds: 999999999", "'rounds' should be less"),
+    "rounds": ("name: x\nmodel: {path: a/b}\ntrain: {name: arithmetic}\nrounds: 999999999", "'rounds' must be at most"),
     "a date": ("name: 2024-13-45", "month must be in"),
     "a tag": ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
 }

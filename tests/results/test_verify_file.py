@@ -105,7 +105,7 @@ def test_choices_are_judged_by_their_options(folder: Path) -> None:
         (("rows.jsonl", "--verifier", "maths"), "unknown verifier 'maths'; did you mean 'math'?"),
         (("rows.jsonl", "--verifier", "reasoning_gym/nope"), "unknown data set 'nope' of reasoning-gym"),
         (("rows.jsonl", "--verifier", "judge"), "the verifier 'judge' needs --judge-model"),
-        (("rows.jsonl", "--units", "metric"), "--units: Input should be 'ignore' or 'match'"),
+        (("rows.jsonl", "--units", "metric"), "--units: must be 'ignore' or 'match'"),
         (("empty.jsonl",), "empty.jsonl: holds no response that can be read (it is empty)"),
         (("rows.jsonl", *ARGUMENTS, "--out", "no/such/out.jsonl"), "no/such/out.jsonl: No such file or directory"),
         (("rows.jsonl", "--limit", "0"), "Invalid value for '--limit'"),

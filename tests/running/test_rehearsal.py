@@ -78,6 +78,8 @@ def test_what_a_training_would_refuse_is_said_before_the_first_token(
             "'sft' .*model.build.* no layers called query_key_value; choose from",
         ),
         ("sft.max_length=5", "'sft.max_length: 5' leaves out every row: a short question has [0-9]+ tokens"),
+        ("warmup.max_length=5", "'warmup.max_length: 5' leaves out every row: a short question has [0-9]+ tokens"),
+        ("warmup.lora={targets: [w9]}", "'warmup' could not be trained: .* no layers called w9; choose from"),
     ],
 )
 def test_a_model_that_is_built_is_rehearsed_too(tmp_path: Path, change: str, said: str) -> None:

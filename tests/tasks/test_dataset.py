@@ -392,7 +392,7 @@ def test_a_recipe_names_a_file_beside_it(tmp_path: Path) -> None:
         ("train={name: dataset}", "'train.path' is missing"),
         ("train.bad=maybe", "'train.bad' is 'maybe'; known: skip, stop"),
         ("train.where={kind: {least: 1}}", "is 'least'; known: at_least, at_most"),
-        ("train.where={kind: {at_least: x}}", "'train.where.kind.span.at_least' should be a valid number"),
+        ("train.where={kind: {at_least: x}}", "'train.where.kind.span.at_least' must be a number"),
         ("train.trust_remote_code=true", "unknown key 'trust_remote_code'"),
     ):
         with pytest.raises(RecipeError) as raised:
