@@ -22,6 +22,7 @@ from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
+from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
 from selfimprove.store.rules import Funnel
 from selfimprove.trainers.tokens import describe_origins
@@ -133,6 +134,9 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         ],
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
         LEFT_OUT: {one.round: one.metrics[LEFT_OUT] for one in manifests if one.metrics.get(LEFT_OUT)},
+        OVERLAPS: [{"round": one.round, "stage": one.stage, **one.metrics[OVERLAPS]} for one in manifests
+                   if one.metrics.get(OVERLAPS)],
+        CLEAN: {one.round: one.metrics[CLEAN] for one in manifests if one.metrics.get(CLEAN)},
         "open prompts": {
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")
         },
@@ -211,6 +215,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     for one in manifests:
         if said := describe_left_out(one.metrics.get(LEFT_OUT)):
             console.print(f"round {one.round}: {said}", highlight=False, markup=False)
+        for said in describe_overlaps(one.metrics):
+            console.print(f"round {one.round}, {one.stage}: {said}", highlight=False, markup=False)
     if manifests:
         console.print(_stages_table(manifests))
         outside, wall = outside_model(manifests)
