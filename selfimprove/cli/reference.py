@@ -66,7 +66,9 @@ def new(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="recipes, constitutions, triggers, tasks, stages, models or runs; all kinds without one."),
+        typer.Argument(
+            help="recipes, constitutions, triggers, suites, tasks, stages, models or runs; all kinds without one."
+        ),
     ] = None,
     json_: Json = False,
     runs: Runs = Path("runs"),

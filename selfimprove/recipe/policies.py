@@ -14,6 +14,7 @@ NOUNS = {
     "constitutions": "constitution",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
+    "suites": "suite",
 }
 
 

@@ -134,8 +134,11 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         ],
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
         LEFT_OUT: {one.round: one.metrics[LEFT_OUT] for one in manifests if one.metrics.get(LEFT_OUT)},
-        OVERLAPS: [{"round": one.round, "stage": one.stage, **one.metrics[OVERLAPS]} for one in manifests
-                   if one.metrics.get(OVERLAPS)],
+        OVERLAPS: [
+            {"round": one.round, "stage": one.stage, **one.metrics[OVERLAPS]}
+            for one in manifests
+            if one.metrics.get(OVERLAPS)
+        ],
         CLEAN: {one.round: one.metrics[CLEAN] for one in manifests if one.metrics.get(CLEAN)},
         "open prompts": {
             one.round: one.metrics["open prompts"] for one in manifests if one.metrics.get("open prompts")

@@ -228,8 +228,8 @@ def record(request: Request, name: str, identity: Identity) -> Response:
     parents = list(stored["parents"]) if stored else []
     kinds = one.records.kinds(parents[:200])
     texts = [one.records.record(parent, kinds[parent]) if parent in kinds else None for parent in parents[:2]]
-    return render(request, "record.html", texts=texts if kind == "overlap" else [], title=f"{kind} {found[:10]}", run=name, identity=found, kind=kind,
-                  record=stored,
+    return render(request, "record.html", title=f"{kind} {found[:10]}", run=name, identity=found, kind=kind,
+                  record=stored, texts=texts if kind == "overlap" else [],
                   parents=[(parent, kinds.get(parent)) for parent in parents[:200]], more=max(0, len(parents) - 200),
                   children=one.records.children(found), banner=banner(one))  # fmt: skip
 
