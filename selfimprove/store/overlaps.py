@@ -18,7 +18,7 @@ def describe_overlaps(metrics: Mapping[str, Any]) -> list[str]:
         of = f"text with {found['problems']:,} of {found['held out']:,} held-out problems"
         rules = ", ".join(f"{count:,} by {rule}" for rule, count in found["rules"].items())
         if not found["found"]:
-            said.append(f"none of {found['rows']:,} rows shares {of.partition(' with ')[0]} with the held-out problems")
+            said.append(f"none of {found['rows']:,} rows shares text with the {found['held out']:,} held-out problems")
         elif found["dropped"]:
             said.append(f"{whole} are left out, which share {of} ({rules})")
         else:
