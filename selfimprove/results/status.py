@@ -135,7 +135,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "revised": {one.round: one.metrics["revised"] for one in manifests if one.metrics.get("revised")},
         LEFT_OUT: {one.round: one.metrics[LEFT_OUT] for one in manifests if one.metrics.get(LEFT_OUT)},
         OVERLAPS: [
-            {"round": one.round, "stage": one.stage, **one.metrics[OVERLAPS]}
+            {"round": one.round, "stage": one.stage, "counts": one.metrics[OVERLAPS]}
             for one in manifests
             if one.metrics.get(OVERLAPS)
         ],

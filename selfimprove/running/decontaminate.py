@@ -17,7 +17,7 @@ from selfimprove.running.session import Session
 from selfimprove.stages.base import Trainable
 from selfimprove.store import StageFolder
 from selfimprove.store.join import Chosen
-from selfimprove.store.overlaps import CLEAN, OVERLAPS
+from selfimprove.store.overlaps import CLEAN, OVERLAPS, Clean, Overlaps
 from selfimprove.store.rows import Rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def decontaminate(
     kind = rows.kind if isinstance(rows, Rows | Chosen) else type(rows[0])
     columns = [name for name in TEXTS if name in kind.model_fields]
     session.folder.stage(*stage.key).keep(0, found.compare(_read(rows, columns), columns))
-    session.clock.metrics[OVERLAPS] = found.counts()
+    session.clock.metrics[OVERLAPS] = found.counts().model_dump()
     if found.rows_found and settings.action == "stop":
         first = next(one.question for one in problems if one.id in found.problems)
         raise TrainingError(
@@ -102,17 +102,17 @@ class Comparing:
             yield Overlap(parents=(row.id, problem), rule=hit.rule, where=where, share=hit.share, passage=hit.passage,
                           dropped=dropped)  # fmt: skip
 
-    def counts(self) -> dict[str, Any]:
-        """For the manifest; `compared` are the problems whose runs of words can be told from those of others."""
-        return {
-            "rows": self.rows,
-            "found": len(self.rows_found),
-            "dropped": len(self.rows_found) if self._settings.action == "drop" else 0,
-            "problems": len(self.problems),
-            "held out": len(self._ids),
-            "compared": self._questions.compared,
-            "rules": dict(self.rules),
-        }
+    def counts(self) -> Overlaps:
+        found = len(self.rows_found)
+        return Overlaps(
+            rows=self.rows,
+            found=found,
+            dropped=found if self._settings.action == "drop" else 0,
+            problems=len(self.problems),
+            evaluated=len(self._ids),
+            compared=self._questions.compared,
+            rules=self.rules,
+        )
 
 
 def _read(rows: Trainable, columns: list[str]) -> Iterable[Record]:
@@ -156,8 +156,5 @@ def measure_clean(stage: PlannedStage, disk: StageFolder, session: Session) -> N
         for one in disk.rows(Verdict).pick("parents", "outcome")
         if one.id in counted and problem_of[one.parents[0]] not in shared
     )
-    session.clock.metrics[CLEAN] = {
-        "problems": len(shared),
-        "n": outcomes["correct"] + outcomes["incorrect"],
-        "correct": outcomes["correct"],
-    }
+    clean = Clean(problems=len(shared), n=outcomes["correct"] + outcomes["incorrect"], correct=outcomes["correct"])
+    session.clock.metrics[CLEAN] = clean.model_dump()

@@ -179,7 +179,7 @@ class Questions:
         ids = np.fromiter(
             map(self.vocabulary.__getitem__, chain.from_iterable(chain(one, ("\0",)) for one in texts)), np.int32
         )
-        return ids, np.repeat(np.arange(len(texts)), [len(one) + 1 for one in texts])
+        return ids, np.repeat(np.arange(len(texts)), np.array([len(one) + 1 for one in texts], np.int64))
 
     def _mask(self, ids: Array) -> Array:
         return np.where(self._is_number[ids], np.int32(NUMBER), ids)

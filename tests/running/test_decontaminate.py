@@ -122,8 +122,8 @@ def test_such_rows_are_left_out_or_reported_with_the_accuracy_on_the_rest(
     assert (sum(one.correct for one in whole), sum(one.n for one in whole)) == (2, 3)
     shown = to_json(run)
     assert shown["without overlaps"] == {1: {"problems": 2, "n": 1, "correct": 0}}
-    [found] = shown["overlaps"]
-    assert (found["rows"], found["found"], found["dropped"], found["problems"], found["held out"]) == (4, 2, 0, 2, 3)
+    found = shown["overlaps"][0]["counts"]
+    assert (found["rows"], found["found"], found["dropped"], found["problems"], found["evaluated"]) == (4, 2, 0, 2, 3)
     assert found["rules"] == {"words": 2}
     print_status(run)
     printed = " ".join(capsys.readouterr().out.split())

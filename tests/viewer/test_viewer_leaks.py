@@ -13,7 +13,7 @@ from viewing import BASE, serving, write_run, write_stage
 from selfimprove.records import Checkpoint, Example, Overlap, Problem
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 
-FOUND = {"rows": 1200, "found": 1, "dropped": 0, "problems": 1, "held out": 20, "compared": 19, "rules": {"words": 1}}
+FOUND = {"rows": 1200, "found": 1, "dropped": 0, "problems": 1, "evaluated": 20, "compared": 19, "rules": {"words": 1}}
 CLEAN_OF = {"problems": 1, "n": 19, "correct": 4}
 
 
@@ -46,6 +46,7 @@ def test_a_run_shows_what_is_shared(tmp_path: Path) -> None:
     ("metrics", "said"),
     [
         ({}, []),
+        ({OVERLAPS: FOUND | {"rows": "<b>"}, CLEAN: [1]}, []),
         ({OVERLAPS: FOUND | {"found": 0, "problems": 0, "rules": {}}},
          ["none of 1,200 rows shares text with the 20 held-out problems"]),
         ({OVERLAPS: FOUND | {"dropped": 1}},
