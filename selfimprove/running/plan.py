@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from selfimprove.recipe import Recipe
+from selfimprove.recipe import Recipe, Training
 from selfimprove.recipe.file import change_recipe
 from selfimprove.recipe.flow import Step, flow_of, own_settings
 from selfimprove.records import Action, digest
@@ -73,7 +73,7 @@ def build_plan(
                 continue
             settings = own_settings(changed, step)
             round_ = Round(number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution)
-            compares = changed.decontaminate if step.stage.trains else None
+            compares = changed.decontaminate if isinstance(settings, Training) else None
             reads = tuple(dict.fromkeys([*step.stage.reads(round_), *([round_.problems] if compares else [])]))
             hashed = step.stage.hashed(round_)
             if compares:
