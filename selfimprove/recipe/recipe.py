@@ -227,8 +227,8 @@ class Decontamination(Settings):
     texts of examples, of preference pairs and of seed rationales, and the problems of reinforcement learning."""
 
     action: Literal["warn", "drop", "stop"] = "warn"
-    """What is done where they share text: go on and say so, leave such rows out, or stop before anything is trained.
-    `warn` and `drop` report the accuracy on the other held-out problems beside the whole."""
+    """What is done where they share text: go on, say so, and report the accuracy on the other held-out problems beside
+    the whole; leave such rows out; or stop before anything is trained."""
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """A row is found where runs of 8 words cover this much of a question. One run of 13 words is enough for a question
     of 100 words or more, and a prompt that is a question as a whole is found however short it is."""

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.policies import find_policy
@@ -33,7 +33,7 @@ class Suite(Settings):
     """The recipe whose prompt, engine and lengths count."""
     settings: tuple[str, ...] = ()
     """Settings of the recipe that the suite asks by, such as evaluate.standard=lm-eval."""
-    groups: dict[str, Annotated[tuple[Entry, ...], Field(min_length=1)]] = Field(min_length=1)
+    groups: dict[str, tuple[Entry, ...]]
     """The tasks of each group; averages are given of each one and of all."""
 
     @property
@@ -49,7 +49,13 @@ class Suite(Settings):
 def load_suite(name: str) -> Suite:
     """Read a suite by path or by name; raises RecipeError with the file and the line."""
     path = find_policy("suites", name)
-    suite = validate(Suite, read_document(path))
+    document = read_document(path)
+    suite = validate(Suite, document)
+    empty = [name for name, tasks in suite.groups.items() if not tasks]
+    if empty:
+        raise RecipeError(f"{document.where(('groups', empty[0]))}: the group '{empty[0]}' has no tasks")
+    if not suite.groups:
+        raise RecipeError(f"{document.where(('groups',))}: the suite has no groups, such as 'ours: [gsm8k]'")
     twice = next((one for one, count in Counter(task.name for task in suite.tasks).items() if count > 1), None)
     if twice:
         raise RecipeError(f"{path}: the task '{twice}' stands in it twice; each one counts once")

@@ -146,11 +146,13 @@ def test_a_task_of_one_part_can_be_held_out_whole(tmp_path: Path, settings: Any,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("groups: {one: [gsm9k]}", "mine.yaml:1: "),
+        ("groups: {one: [gsm9k]}", "mine.yaml:1: unknown task 'gsm9k'; did you mean 'gsm8k'?"),
         ("groups: {one: [gsm8k]}\ngroup: {}", "mine.yaml:2: unknown key 'group'; did you mean 'groups'?"),
         ("groups: {one: [gsm8k], two: [{name: gsm8k}]}", "mine.yaml: the task 'gsm8k' stands in it twice"),
         ("groups:\n  one: [{name: gsm8k, held_oud: 3}]", "mine.yaml:2: unknown key 'held_oud'"),
-        ("groups: {}", "mine.yaml:1: "),
+        ("groups: {}", "mine.yaml:1: the suite has no groups"),
+        ("groups: {one: [gsm8k], two: []}", "mine.yaml:1: the group 'two' has no tasks"),
+        ("groups: {arithmetic: [bbh/A]}", "mine.yaml:1: 'groups.arithmetic.0.name' is 'bbh/A'"),
         ("description: nothing", "mine.yaml"),
     ],
 )
@@ -194,12 +196,12 @@ def test_a_suite_is_a_run_for_each_model_which_goes_on_and_a_table_of_them(tmp_p
         ("words", 1, 8), ("sums", 1, 1), (ALL, 2, 9),
     ]  # fmt: skip
     assert found["pairs"] == [] and set(first["tasks"]) == {"svamp", "jsonl"}
-    closed = [path.stat().st_mtime_ns for path in (tmp_path / "runs" / "mine").glob("*/round-00/*/stage.json")]
+    place = tmp_path / "runs" / "mine"
+    closed = {path: path.stat().st_mtime_ns for path in place.glob("*/round-00/*/stage.json")}
     found, said = evaluate(suite, models, tmp_path / "runs", "--name", "mine")
     assert models[0] not in said and f"{models[1]}: 9 problems" in said  # the first one is done
-    assert closed == sorted(closed) and set(closed) < {
-        path.stat().st_mtime_ns for path in (tmp_path / "runs" / "mine").glob("*/round-00/*/stage.json")
-    }
+    again = {path: path.stat().st_mtime_ns for path in place.glob("*/round-00/*/stage.json")}
+    assert closed and closed.items() < again.items() and len(again) == 2 * len(closed)
     assert [one["model"] for one in found["models"]] == models and found["models"][0] == first
     assert [(one["group"], one["n"]) for one in found["pairs"]][-1][0] == ALL
     code, table, _ = call("evaluate", suite, "--model", models[0], "--runs", str(tmp_path / "runs"), "--name", "mine")
