@@ -227,9 +227,10 @@ def record(request: Request, name: str, identity: Identity) -> Response:
     stored = one.records.record(found, kind)
     parents = list(stored["parents"]) if stored else []
     kinds = one.records.kinds(parents[:200])
-    texts = [one.records.record(parent, kinds[parent]) if parent in kinds else None for parent in parents[:2]]
+    shown = parents[:2] if kind == "overlap" else []
+    texts = [one.records.record(parent, kinds[parent]) if parent in kinds else None for parent in shown]
     return render(request, "record.html", title=f"{kind} {found[:10]}", run=name, identity=found, kind=kind,
-                  record=stored, texts=texts if kind == "overlap" else [],
+                  record=stored, texts=texts,
                   parents=[(parent, kinds.get(parent)) for parent in parents[:200]], more=max(0, len(parents) - 200),
                   children=one.records.children(found), banner=banner(one))  # fmt: skip
 
