@@ -17,6 +17,14 @@ app = typer.Typer(suggest_commands=False, help="Ways to ask a model, compared on
 WORD_PROBLEMS = ("gsm8k", "svamp", "asdiv")  # the exemplars of the recipe `ask` are of their kind
 KOJIMA = "Therefore, the answer (arabic numerals) is"
 
+TaskOrSuite = Annotated[
+    str,
+    typer.Argument(metavar="TASK", help="A task such as gsm8k, or a suite of them: mmlu, bbh, a file of one's own."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="A folder, a hub name, a run or a round of it; several are compared in pairs."),
+]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="gsm8k, svamp, asdiv, arithmetic, mmlu/…, bbh/… …")]
 ModelName = Annotated[
     str | None,
@@ -60,14 +68,20 @@ def load_ask(
     if model:
         model = locate_model(model, runs)
         asked += ["model.build=null", f"model.path={json.dumps(model)}", "warmup=null", "evaluate.unseen=true"]
-    if recipe == "ask" and family not in WORD_PROBLEMS:
-        asked += ["prompt.exemplars=null", f"prompt.style={'few-shot-cot' if family == 'bbh' else 'zero-shot-cot'}"]
+    asked += ask_settings(family, recipe)
     if limit:
         asked += [f"evaluate.limit={limit}", *([] if family == "arithmetic" else [f"train.held_out={limit}"])]
     loaded = load_recipe(recipe, [*asked, *(more or []), *(changes or [])])
     if loaded.model.path is None:
         raise RecipeError(f"recipe '{recipe}' builds its model from nothing; name a trained one with --model")
     return loaded
+
+
+def ask_settings(family: str, recipe: str) -> list[str]:
+    """How the recipe `ask` asks tasks for which it has no exemplars."""
+    if recipe != "ask" or family in WORD_PROBLEMS:
+        return []
+    return ["prompt.exemplars=null", f"prompt.style={'few-shot-cot' if family == 'bbh' else 'zero-shot-cot'}"]
 
 
 def _choose_task(task: str, path: str | None, recipe: str) -> list[str]:
@@ -212,8 +226,8 @@ def search(
 
 
 def evaluate(
-    task: TaskName,
-    model: ModelName = None,
+    task: TaskOrSuite,
+    model: Models = None,
     path: DataPath = None,
     recipe: RecipeName = "ask",
     standard: Annotated[
@@ -221,7 +235,10 @@ def evaluate(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers a problem, of which the majority counts.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="Of several samples.")] = 0.7,
-    limit: Limit = 200,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most this many held-out problems: 200 without it, of a suite's tasks all."),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All problems of the task, those to train on too, whatever --limit says.")
     ] = False,
@@ -230,11 +247,16 @@ def evaluate(
     runs: Runs = Path("runs"),
     json_: Json = False,
 ) -> None:
-    """Evaluate a model on a task's held-out problems: a run without rounds, kept like every other.
+    """Evaluate a model on the held-out problems of a task or of a suite of tasks, or compare several models on them.
+
+    Each evaluation is a run without rounds, kept like every other; the same command again goes on where it stopped. Of
+    a suite there are averages over problems (micro) and over tasks (macro), by group, and what it takes is said before
+    it begins; several models are compared with the first one on the same problems.
 
     Of a run's checkpoint, problems that it was trained on are left out, and counted; --set evaluate.unseen=false asks
     them too.
     """
+    from selfimprove.recipe.policies import policy_names
     from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status, to_json
     from selfimprove.running.loop import run_loop
@@ -245,11 +267,21 @@ def evaluate(
         more += [f"evaluate.standard={json.dumps(standard)}", "prompt.chat=never"]
     if samples > 1:
         more += [f"evaluate.samples={samples}", f"evaluate.temperature={temperature}"]
+    models = model or []
+    if task in policy_names("suites") or task.endswith((".yaml", ".yml")) or len(models) > 1:
+        from selfimprove.cli.suite import evaluate_suite
+
+        evaluate_suite(
+            task, models, path=path, recipe=recipe, more=[*more, *(set_ or [])], limit=limit, run=name, runs=runs,
+            json_=json_,
+        )  # fmt: skip
+        return
     if everything:
         more.append("evaluate.everything=true")
     default = plain_name("evaluate", task, standard or "", str(samples) if samples > 1 else "")
     folder = RunFolder(runs / (name or default))
-    loaded = load_ask(task, model, path, recipe, set_, None if everything else limit, folder.path.name, more, runs=runs)
+    count = None if everything else limit or 200
+    loaded = load_ask(task, models[0] if models else None, path, recipe, set_, count, folder.path.name, more, runs=runs)
     with watch(json_, folder) as report:
         run_loop(loaded, folder, report=report)
     if json_:

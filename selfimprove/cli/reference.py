@@ -66,7 +66,9 @@ def new(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="recipes, constitutions, triggers, tasks, stages, models or runs; by default the kinds."),
+        typer.Argument(
+            help="recipes, constitutions, triggers, suites, tasks, stages, models or runs; by default the kinds."
+        ),
     ] = None,
     json_: Json = False,
     runs: Runs = Path("runs"),

@@ -16,6 +16,7 @@ NOUNS = {
     "constitutions": "constitution",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
+    "suites": "suite",
 }
 
 

@@ -225,6 +225,20 @@ class RewardTraining(Training):
     """The highest learning rate of the schedule."""
 
 
+class Decontamination(Settings):
+    """Compare what is to be trained with the problems that are evaluated, just before each training: the prompts and
+    texts of examples, of preference pairs and of seed rationales, and the problems of reinforcement learning."""
+
+    action: Literal["warn", "drop", "stop"] = "warn"
+    """What is done where they share text: go on, say so, and report the accuracy on the other held-out problems beside
+    the whole; leave such rows out; or stop before anything is trained."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """A row is found where runs of 8 words cover this much of a question. One run of 13 words is enough for a question
+    of 100 words or more, and a prompt that is a question as a whole is found however short it is."""
+    numbers: bool = True
+    """Find questions too of which four fifths are there but for the numbers."""
+
+
 # --- stages --------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +278,8 @@ class Recipe(Settings):
     """The cluster of `--on ray`."""
     judge: Judge = Judge()
     """The model that judges where a verdict or a comparison needs one."""
+    decontaminate: Decontamination | None = added(None)
+    """What is done about rows that share text with held-out problems; by default they are not compared."""
     report_to: tuple[TrackerName, ...] = unhashed(
         (), "trackers that the trainers' steps and each round's figures are reported to"
     )

@@ -112,6 +112,13 @@ class PoolTask(TaskSettings):
     """How answers are compared."""
 
 
+class OnePartTask(PoolTask):
+    """What tasks share whose data has no split of its own."""
+
+    whole: bool = added(False)
+    """Hold out all problems, at most `held_out` of them, and train on none: for evaluations alone."""
+
+
 class Gsm8kTask(PoolTask):
     """Grade-school word problems (openai/gsm8k), with their own train and test splits."""
 
@@ -120,7 +127,7 @@ class Gsm8kTask(PoolTask):
     """The task."""
 
 
-class SvampTask(PoolTask):
+class SvampTask(OnePartTask):
     """SVAMP word problems; groups are the four types of operation."""
 
     family = "svamp"
@@ -128,7 +135,7 @@ class SvampTask(PoolTask):
     """The task."""
 
 
-class AsdivTask(PoolTask):
+class AsdivTask(OnePartTask):
     """ASDiv word problems with one number as the answer; levels are school grades."""
 
     family = "asdiv"
@@ -158,7 +165,7 @@ class MmluTask(PoolTask):
         return self.name.partition("/")[2]
 
 
-class BbhTask(PoolTask):
+class BbhTask(OnePartTask):
     """A task of BIG-Bench Hard such as `bbh/navigate`, with its chain-of-thought exemplars; it has no training split,
     and `held_out` of its problems are set aside by a hash of the question."""
 

@@ -316,7 +316,7 @@ def _places(model: type[BaseModel], key: str, before: str = "", depth: int = 0) 
 
 
 def _variants(annotation: Any) -> list[type[BaseModel]]:
-    if get_origin(annotation) in (Union, tuple, list) or type(annotation).__name__ == "UnionType":
+    if get_origin(annotation) in (Union, tuple, list, dict) or type(annotation).__name__ == "UnionType":
         return [found for inner in get_args(annotation) for found in _variants(inner)]
     if hasattr(annotation, "__metadata__"):
         return _variants(annotation.__origin__)
@@ -327,15 +327,19 @@ def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[t
     """Follow pydantic's location, leaving out the tags that it adds for unions."""
     current: list[type[BaseModel]] = [model]
     real: list[str | int] = []
+    keyed = False  # whether the next part is a key of a mapping that is no settings
     for part in location:
-        tagged = [one for one in current if len(current) > 1 and _tag(one) == part]
+        tagged = [one for one in current if len(current) > 1 and not keyed and _tag(one) == part]
         if tagged:
             current = tagged
             continue
         real.append(part)
-        if isinstance(part, str):
+        if keyed:
+            keyed = False
+        elif isinstance(part, str):
             fields = [one.model_fields[part] for one in current if part in one.model_fields]
             current = [found for field in fields for found in _variants(field.annotation)]
+            keyed = any(get_origin(field.annotation) is dict for field in fields)
     return current, tuple(real)
 
 

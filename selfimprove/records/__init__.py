@@ -26,6 +26,7 @@ from selfimprove.records.measured import (
     KL,
     Audit,
     Evaluation,
+    Overlap,
     Promotion,
 )
 from selfimprove.records.problem import (
@@ -70,6 +71,7 @@ __all__ = [
     "Frontier",
     "Origin",
     "Outcome",
+    "Overlap",
     "Preference",
     "Problem",
     "Promotion",

@@ -1,6 +1,6 @@
 """What a checkpoint reaches, and whether it is kept."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from selfimprove.records.base import Record
 
@@ -66,6 +66,23 @@ class Audit(Record):
             return f"{rise}, and {self.gold} went from {self.gold_first:.3g} to {self.gold_last:.3g}"
         since = f"{self.gold_first:.3g}" if self.worse else f"{self.gold_highest:.3g} (step {self.step})"
         return f"{rise} while {self.gold} fell from {since} to {self.gold_last:.3g}"
+
+
+class Overlap(Record):
+    """What a row that is to be trained shares with a problem that is evaluated; parents: the row, the problem."""
+
+    kind: ClassVar[str] = "overlap"
+    rule: Literal["exact", "words", "long", "numbers"]
+    """exact: the row's prompt is the question; words: runs of 8 words cover enough of it; long: a run of 13 words of a
+    long question; numbers: so much of it is the same that the numbers alone may be others."""
+    where: str
+    """The row's column, such as `completion`."""
+    share: float
+    """How much of the question's own words these runs cover."""
+    passage: str
+    """The longest piece, in the words of the question."""
+    dropped: bool
+    """Whether the row is left out of what is trained."""
 
 
 class Promotion(Record):

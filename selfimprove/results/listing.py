@@ -115,6 +115,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], Iterator[Entry]]]] = {
     "recipes": ("what `selfimprove run` takes", lambda runs: list_policies("recipes")),
     "constitutions": ("what a good answer is", lambda runs: list_policies("constitutions")),
     "triggers": ("ways to ask, for `selfimprove prompts`", lambda runs: list_policies("triggers")),
+    "suites": ("tasks that `selfimprove evaluate` takes together", lambda runs: list_policies("suites")),
     "tasks": ("what a recipe's `train: {name: …}` takes", list_tasks),
     "stages": ("what a recipe's `stages` and `flow` name", list_stages),
     "models": ("what `--model` takes on this machine", list_models),

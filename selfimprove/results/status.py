@@ -33,6 +33,7 @@ from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
+from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
 from selfimprove.trainers.tokens import describe_origins
 
@@ -94,7 +95,12 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for one in manifests
             if one.metrics.get("origins")
         ],
-        **{name: _measured(manifests, name) for name in ("revised", LEFT_OUT, "open prompts", FIGURES)},
+        **{name: _measured(manifests, name) for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES)},
+        OVERLAPS: [
+            {"round": one.round, "stage": one.stage, "counts": one.metrics[OVERLAPS]}
+            for one in manifests
+            if one.metrics.get(OVERLAPS)
+        ],
         "steps": steps,
         "audits": {
             round_: [one.model_dump(exclude={"parents"}) for one in found]
@@ -162,6 +168,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     for one in manifests:
         if said := describe_left_out(one.metrics.get(LEFT_OUT)):
             say(f"round {one.round}: {said}")
+        for said in describe_overlaps(one.metrics):
+            say(f"round {one.round}, {one.stage}: {said}")
     if manifests:
         console.print(stages_table(manifests))
         for line in describe_times(manifests):

@@ -20,6 +20,7 @@ from selfimprove.records.printable import printable
 from selfimprove.running.answer_check import check_answers, check_asked
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.clock import Clock
+from selfimprove.running.decontaminate import measure_clean
 from selfimprove.running.find_model import with_model_found
 from selfimprove.running.model_check import check_start
 from selfimprove.running.parts import KEPT, Job, PartRunner, Sequential
@@ -32,6 +33,7 @@ from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.manifest import CUT_OFF, Seconds
+from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.parts import count_rows, named_full_disk
 from selfimprove.store.usage import Usage
 from selfimprove.trainers.peaks import Phase, join_phases
@@ -126,13 +128,15 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
                 made[part.number] = part.records
             follow(part.number, part.records)
         check_asked(job)
+        measure_clean(stage, disk, session)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
     manifest = disk.manifest()
     assert manifest is not None
     # All of it was made just now, and nothing was kept meanwhile.
     if len(made) == len(numbers) and sum(map(len, made.values())) == sum(manifest.counts.values()):
         session.remember(stage.key, [one for number in numbers for one in made[number]])
-    session.report.end(stage, manifest, stage.declared.say(job.desk))
+    said = [stage.declared.say(job.desk), *describe_overlaps(manifest.metrics)]
+    session.report.end(stage, manifest, "; ".join(filter(None, said)))
 
 
 def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -> Manifest:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from selfimprove.recipe import Recipe
+from selfimprove.recipe import Recipe, Training
 from selfimprove.recipe.file import change_recipe
 from selfimprove.recipe.flow import Step, flow_of, own_settings
 from selfimprove.records import Action, digest
+from selfimprove.settings import hashed_settings
 from selfimprove.stages.base import Key, Round, Stage
 
 Plan: TypeAlias = "dict[Key, PlannedStage]"
@@ -72,8 +73,11 @@ def build_plan(
                 continue
             settings = own_settings(changed, step)
             round_ = Round(number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution)
-            reads = tuple(dict.fromkeys(step.stage.reads(round_)))
+            compares = changed.decontaminate if isinstance(settings, Training) else None
+            reads = tuple(dict.fromkeys([*step.stage.reads(round_), *([round_.problems] if compares else [])]))
             hashed = step.stage.hashed(round_)
+            if compares:
+                hashed = {**hashed, "decontaminate": hashed_settings(compares)}
             parents = {f"{read[0]}/{read[1]}": plan[read].fingerprint for read in reads}
             if taken:
                 parents["action"] = taken

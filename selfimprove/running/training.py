@@ -10,6 +10,7 @@ from selfimprove.engines.tensors import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
 from selfimprove.records import Checkpoint, derive_seed
+from selfimprove.running.decontaminate import decontaminate
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
 from selfimprove.stages.base import Trainable
@@ -33,6 +34,7 @@ def train(
     given: Mapping[str, Any],
 ) -> Checkpoint:
     """Train on rows, unless that was done before a kill; the checkpoint's parents are the one before and the rows."""
+    rows, given = decontaminate(stage, session, rows, given)
     job = _make_job(stage, session, kind, start, given)
     disk = session.folder.stage(*stage.key)
     if is_finished(job.output):  # renamed whole before a kill came between it and its record

@@ -30,7 +30,11 @@ TOPICS = {
         ("start", "README.md", "what it is, the first commands, where to read on"),
         ("settings", "policies/README.md", "every setting of a recipe, and the files under policies/"),
         ("constitutions", "policies/constitutions/README.md", "what a good answer is, in a file of principles"),
-        ("prompting", "selfimprove/prompting/README.md", "ways to ask, triggers, majorities, lm-evaluation-harness"),
+        (
+            "prompting",
+            "selfimprove/prompting/README.md",
+            "ways to ask, triggers, majorities, suites, leaks, lm-evaluation-harness",
+        ),
         ("verifiers", "selfimprove/verifiers/README.md", "who judges, and how far to trust it"),
         ("engines", "selfimprove/engines/README.md", "vLLM, servers, several GPUs, many machines"),
         ("viewer", "selfimprove/viewer/README.md", "looking at a run: terminal, browser, Inspect, trackers, files"),

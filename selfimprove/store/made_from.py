@@ -56,6 +56,11 @@ def read_funnel(index: Index) -> list[dict[str, Any]]:
     return found
 
 
+def read_overlaps(index: Index, limit: int = 50) -> list[dict[str, Any]]:
+    """Rows that share text with held-out problems: the id and the round of some of these records."""
+    return index.rows(f"SELECT id, round FROM record WHERE kind = 'overlap' ORDER BY round, id LIMIT {int(limit)}")
+
+
 def read_health(index: Index) -> list[dict[str, Any]]:
     """What was sampled in each round: pass@1, pass@k, different texts a problem, length, entropy."""
     return index.rows("SELECT * FROM health ORDER BY round")

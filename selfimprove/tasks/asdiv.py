@@ -62,5 +62,5 @@ def load_asdiv(settings: AsdivTask) -> PoolTask:
     problems = _problems(rows, settings.grades)
     if not problems:
         raise TaskError(f"asdiv: no problem of the grades {settings.grades} in {settings.path or 'the hub copy'}")
-    train, test = split_pool(problems, settings.held_out)
+    train, test = split_pool(problems, settings.held_out, whole=settings.whole)
     return PoolTask("asdiv", take(train, settings.limit), test, verifier=compare_as("math", settings))

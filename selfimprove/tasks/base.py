@@ -133,12 +133,15 @@ def question_key(question: str) -> str:
     return " ".join(question.casefold().split())
 
 
-def split_pool(problems: Sequence[Problem], held_out: int) -> tuple[list[Problem], list[Problem]]:
-    """Set problems aside by a hash of the question, so that the split depends on neither order nor seed."""
+def split_pool(
+    problems: Sequence[Problem], held_out: int, *, whole: bool = False
+) -> tuple[list[Problem], list[Problem]]:
+    """Set problems aside by a hash of the question, so that the split depends on neither order nor seed: at most half
+    of them, or with `whole` as many as there are."""
     first = {question_key(one.question): one for one in reversed(problems)}
     unique = sorted(first.values(), key=lambda one: derive_seed("held out", question_key(one.question)))
-    test = {one.id for one in unique[: min(held_out, len(unique) // 2)]}
-    kept = {one.id for one in unique}
+    test = {one.id for one in unique[: min(held_out, len(unique) if whole else len(unique) // 2)]}
+    kept = test if whole else {one.id for one in unique}
     ordered = [one for one in problems if one.id in kept]
     return [one for one in ordered if one.id not in test], [one for one in ordered if one.id in test]
 

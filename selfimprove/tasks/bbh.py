@@ -127,7 +127,8 @@ def load_bbh(settings: BbhTask) -> PoolTask:
     else:
         raise TaskError(f"unknown task '{subject}' of BIG-Bench Hard{suggest(subject, TASKS)}")
     shown = {question_key(exemplar.question) for exemplar in exemplars}
-    train, test = split_pool([one for one in problems if question_key(one.question) not in shown], settings.held_out)
+    others = [one for one in problems if question_key(one.question) not in shown]
+    train, test = split_pool(others, settings.held_out, whole=settings.whole)
     return PoolTask(
         settings.name,
         take(train, settings.limit),

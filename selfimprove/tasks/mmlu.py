@@ -114,7 +114,9 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    return [cell.strip() for cell in row] == ["question", *LETTERS, "answer"]
+    """Whether a row names the columns: the options are A to D, or in some copies choice0 to choice3."""
+    names = [cell.strip() for cell in row]
+    return len(names) == len(LETTERS) + 2 and (names[0], names[-1]) == ("question", "answer")
 
 
 def _read(path: Path, subject: str) -> list[Problem]:

@@ -40,5 +40,5 @@ def load_svamp(settings: SvampTask) -> PoolTask:
         problems = _problems(json.loads(read_text(path)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(f"{path}: not SVAMP's format ({type(error).__name__}: {error})") from None
-    train, test = split_pool(problems, settings.held_out)
+    train, test = split_pool(problems, settings.held_out, whole=settings.whole)
     return PoolTask("svamp", take(train, settings.limit), test, verifier=compare_as("math", settings))

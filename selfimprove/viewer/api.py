@@ -72,6 +72,7 @@ def run(request: Request, name: str, against: Annotated[str | None, Query(max_le
         "losses": {stage: [vars(each) for each in found] for stage, found in losses(figures).items()},
         "by step": {stage: [vars(each) for each in found] for stage, found in by_step(figures).items()},
         "audits": {round_: [each.model_dump() for each in found] for round_, found in figures.audits.items()},
+        "overlaps": [{"round": round_, "stage": stage, "said": said} for round_, stage, said in figures.overlaps],
         "preference pairs": measured_pairs(figures),
         "promotions": {round_: each.model_dump() for round_, each in figures.promotions.items()},
         "stages": [

@@ -23,6 +23,7 @@ from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
+from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
@@ -95,6 +96,12 @@ class Figures:
         """What was measured by the constitution in each round, as the lines of a table."""
         found = [(one.round, read_rows(one.metrics[FIGURES])) for one in self.manifests if FIGURES in one.metrics]
         return [(round_, rows) for round_, rows in found if rows]
+
+    @property
+    def overlaps(self) -> list[tuple[int, str, list[str]]]:
+        """What was found of rows that share text with held-out problems, by round and stage."""
+        found = ((one.round, one.stage, describe_overlaps(one.metrics)) for one in self.manifests)
+        return [one for one in found if one[2]]
 
     @property
     def headline(self) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from selfimprove.records import hash_text
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.labels import read_filters, read_labels
-from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_parts, read_undecided
+from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_overlaps, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
@@ -79,6 +79,7 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "funnel": funnel,
         "health": health,
         "undecided": read_undecided(one.index),
+        "overlaps": read_overlaps(one.index),
         "control": control,
         "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
         "kl": drawings.divergences(figures),
@@ -225,8 +226,10 @@ def record(request: Request, name: str, identity: Identity) -> Response:
     stored = one.records.record(found, kind)
     parents = list(stored["parents"]) if stored else []
     kinds = one.records.kinds(parents[:200])
+    shown = parents[:2] if kind == "overlap" else []
+    texts = [one.records.record(parent, kinds[parent]) if parent in kinds else None for parent in shown]
     return render(request, "record.html", title=f"{kind} {found[:10]}", run=name, identity=found, kind=kind,
-                  record=stored,
+                  record=stored, texts=texts,
                   parents=[(parent, kinds.get(parent)) for parent in parents[:200]], more=max(0, len(parents) - 200),
                   children=one.records.children(found), banner=banner(one))  # fmt: skip
 

@@ -19,6 +19,7 @@ from selfimprove.records import (
     CrossCheck,
     Earned,
     Frontier,
+    Overlap,
     Promotion,
     Proposal,
     Record,
@@ -129,6 +130,9 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     audit = Audit(parents=(BASE.id,), gold="", reward_first=0.0, reward_last=1.0, gold_first=1.0, gold_last=0.0,
                   gold_highest=1.0, step=1, rose=True, fell=True, worse=True)  # fmt: skip
     write_stage(folder, 1, "watch", "audit", [audit], poison)
+    shared = Overlap(parents=(rationales[0].id, problems[0].id), rule="words", where="text", share=1.0, passage="",
+                     dropped=False)  # fmt: skip
+    write_stage(folder, 1, "overlaps", "overlap", [shared], poison)
     vote = Vote(parents=(problems[0].id, rationales[0].id), answer="", votes=1, samples=2, answers=2, tie=False)
     write_stage(folder, 1, "vote", "vote", [vote], poison)
     proposal = Proposal(
