@@ -16,7 +16,7 @@ from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_document, validate
 from selfimprove.recipe.yaml import compose as compose_yaml
 
-STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
+STAGE_PATHS = ("path", "launch_config", "labelled", "rules")  # keys of files and folders in the stages' settings
 TASKS = ("train", "open")
 
 

@@ -12,6 +12,7 @@ POLICIES = find_shipped("policies")
 NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",
+    "controllers": "controller",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
 }

@@ -29,9 +29,14 @@ from selfimprove.records.measured import (
     Promotion,
 )
 from selfimprove.records.problem import (
-    Action,
     Frontier,
     Problem,
+)
+from selfimprove.records.steering import (
+    Action,
+    Effect,
+    Health,
+    Prediction,
 )
 from selfimprove.records.text import (
     CrossCheck,
@@ -65,11 +70,14 @@ __all__ = [
     "CrossCheck",
     "Decision",
     "Earned",
+    "Effect",
     "Evaluation",
     "Example",
     "Frontier",
+    "Health",
     "Origin",
     "Outcome",
+    "Prediction",
     "Preference",
     "Problem",
     "Promotion",

@@ -15,6 +15,7 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import sum_by_task, wilson
+from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
@@ -24,6 +25,7 @@ from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.query import Query
 from selfimprove.store.rules import Funnel
+from selfimprove.store.steered import ended_early, read_decided
 from selfimprove.trainers.tokens import describe_origins
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -144,6 +146,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "warnings": warn_of_held_out(read_steps(manifests), _last_promotions(folder, manifests)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
+        "decisions": decisions_json(read_decided(folder)),
         "stages": [
             {
                 **one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"}),
@@ -185,6 +188,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
             console.print(_again_table(funnels))
         if checks := read_cross_checks(query):
             console.print(_cross_checks_table(checks))
+    if decided := read_decided(folder):
+        console.print(decisions_table(decided))
     if errors := [one.metrics["verifier"] for one in manifests if one.metrics.get("verifier")]:
         console.print(describe_errors(errors[-1]), highlight=False, markup=False)
     if votes := read_votes(query):
@@ -250,6 +255,8 @@ def _state(folder: RunFolder) -> str:
         state = f"process {working} is at work"
     elif finished:
         state = "finished"
+    elif ended := ended_early(folder):
+        state = f"finished early in round {ended.round} ({ended.said})"
     else:
         state = f"stopped{' in ' + last.name if last else ''}"
     return f"{folder.path}: {state}, {recipe.rounds} round{'s' * (recipe.rounds != 1)}, seed {recipe.seed}"
