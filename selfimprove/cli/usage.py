@@ -4,7 +4,10 @@ import re
 from typing import Any
 
 INSTEAD = {
-    **{kind: f"list {kind}" for kind in ("recipes", "constitutions", "tasks", "stages", "models", "runs", "triggers")},
+    **{
+        kind: f"list {kind}"
+        for kind in ("recipes", "constitutions", "controllers", "tasks", "stages", "models", "runs", "triggers")
+    },
     "ls": "list runs",
     "delete": "rm",
     "remove": "rm",

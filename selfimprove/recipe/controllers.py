@@ -22,9 +22,9 @@ from selfimprove.settings import Settings, is_unhashed
 
 Scalar = bool | int | float | str
 Figure = Literal[
-    "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences", "cut off",
-    "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "length", "KL", "reward change",
-    "gold change", "gold fell", "budget used",
+    "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences",
+    "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "length", "KL",
+    "reward change", "gold change", "gold fell",
 ]  # fmt: skip
 
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 from small import record_ids, small_recipe, weight_hashes
+from viewing import serving
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import TaskError
@@ -125,6 +127,16 @@ def test_it_is_shown_wherever_a_run_is_shown(run: tuple[Recipe, RunFolder]) -> N
     assert {one.name: one.state for one in list_runs(folder.path.parent)}["run"] == "finished early"
     figures = round_figures(folder, 2)
     assert figures["decide/acted"] == 1 and 0 <= figures["health/yield"] <= 1
+
+
+def test_the_viewer_has_a_page_of_decisions(run: tuple[Recipe, RunFolder], tmp_path: Path) -> None:
+    _, folder = run
+    with serving(folder.path.parent, tmp_path / "cache") as site:
+        page = httpx.get(f"{site}/runs/run/decisions", timeout=60).text
+    assert "<code>generate.temperature</code> 1.0 → 1.4" in page and "the run ends" in page
+    assert "enough: round 1 is too early" in page and "predicted" in page
+    (second,) = folder.stage(2, "decide").read(Action)
+    assert f"/runs/run/records/{second.id}" in page and f"/runs/run/records/{second.parents[0]}" in page
 
 
 def test_nothing_that_steers_or_promotes_goes_by_what_is_reported(run: tuple[Recipe, RunFolder]) -> None:
