@@ -24,7 +24,7 @@ Scalar = bool | int | float | str
 Figure = Literal[
     "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences",
     "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "length", "KL",
-    "reward change", "gold change", "gold fell",
+    "tokens so far", "reward change", "gold change", "gold fell",
 ]  # fmt: skip
 
 
@@ -89,9 +89,9 @@ class Rule(Settings):
     """Why, in a sentence."""
     of: Literal["all", "family"] = "all"
     """family: all conditions must hold of one family of problems; of several the one with the lowest yield counts."""
-    when: tuple[Condition, ...] = Field(min_length=1, max_length=10)
+    when: tuple[Condition, ...]
     """The conditions."""
-    change: tuple[Change, ...] = Field((), max_length=10)
+    change: tuple[Change, ...] = ()
     """Settings of this round."""
     stop: bool = False
     """End the run instead."""
@@ -110,7 +110,7 @@ class Controller(Settings):
     """A sentence for people."""
     version: PositiveInt = 1
     """Raised where the rules change."""
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=100)]
+    rules: tuple[Rule, ...]
     """In this order."""
 
     @property
@@ -176,11 +176,15 @@ def _load(path: Path, stamp: tuple[int, int]) -> tuple[Controller, Document]:
 
 def _mistakes(controller: Controller) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What no single setting tells, with its place."""
+    if not controller.rules:
+        yield ("rules",), "a controller needs a rule"
     names: list[str] = []
     for at, rule in enumerate(controller.rules):
         if rule.name in names:
             yield ("rules", at, "name"), f"two rules are called '{rule.name}'"
         names.append(rule.name)
+        if not rule.when:
+            yield ("rules", at, "when"), f"the rule '{rule.name}' needs a condition"
         if rule.stop == bool(rule.change):
             yield ("rules", at), f"the rule '{rule.name}' needs either 'change' or 'stop: true'"
         for place, change in enumerate(rule.change):

@@ -41,6 +41,8 @@ class Tally:
     again: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     """Attempts and right ones where the samples failed, by origin."""
     lengths: list[int] = field(default_factory=list)
+    written: int = 0
+    """Tokens, those of what was tried again too."""
     answers: set[str] = field(default_factory=set)
     """Of its problems; one without an answer stands for itself."""
 
@@ -76,6 +78,7 @@ def count(
             continue
         family, answer = problem.group, problem.answer or problem.id
         for name in {ALL, family}:
+            tallies[name].written += rationale.tokens
             if rationale.origin == "sampled":
                 tallies[name].add(rationale, verdict, answer, require)
             else:
@@ -162,6 +165,9 @@ def _of_family(
     if family == ALL and tally.lengths:
         length = sorted(tally.lengths)[(9 * (len(tally.lengths) - 1)) // 10]
         yield _value(round_, "length", length, "samples", n=len(tally.lengths))
+    if family == ALL:
+        spent = earlier.get((round_ - 1, "tokens so far", ALL))
+        yield _value(round_, "tokens so far", tally.written + (spent.value if spent else 0.0), "rounds", n=round_)
 
 
 def _of_records(

@@ -1,18 +1,21 @@
 """What a run that steers itself sees, does and says: planted troubles are noticed, and healthy runs are left alone."""
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.controllers import check_controller, load_controller
+from selfimprove.recipe.controllers import Figure, check_controller, load_controller
 from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.policies import POLICIES
 from selfimprove.records import Action, Decision, Frontier, Health, Prediction, Promotion, Rationale, Verdict
 from selfimprove.running.decisions import RecipeSettings
 from selfimprove.stages.health import count, measure
@@ -212,7 +215,8 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert values == {
         "yield": (0.5, 6), "pass@k": (0.6667, 3), "unique": (0.6667, 6), "same": (0.6667, 3), "alike": (1.0, 1),
         "coincidences": (0.3333, 3), "cut off": (0.0, 6), "repaired": (1.0, 1), "diversity": (1.0, 3),
-        "trained": (2.0, 2), "length": (10.0, 6), "lowest yield": (0.5, 1),
+        "trained": (2.0, 2), "length": (11.0, 6), "lowest yield": (0.5, 1),
+        "tokens so far": (69.0, 1),
     }  # fmt: skip
     assert (found["yield"].low, found["yield"].high) == pytest.approx((0.1876, 0.8124), abs=1e-4)  # Wilson, 3 of 6
 
@@ -252,6 +256,9 @@ MISTAKES = {
         ("generate.temperature, scale: 1.2", "repair.samples, scale: 2, at_most: 2.5"), 8,
         "'repair.samples' should be a valid integer, got a number with a fractional part, not 2.5",
     ),
+    "no condition": (
+        ('\n      - {figure: yield, op: "<", value: 0.5}', " []"), 5, "the rule 'warmer' needs a condition",
+    ),
     "two ways": (
         ("scale: 1.2", "scale: 1.2, set: 1"), 8,
         "the rule 'warmer' needs exactly one of 'set', 'scale' and 'add' for 'generate.temperature'",
@@ -274,6 +281,16 @@ def test_a_mistake_in_rules_is_one_line_with_its_place(mistake: str, tmp_path: P
     with pytest.raises(RecipeError) as raised:
         check_controller(str(path), steered(), "decide")
     assert str(raised.value).startswith(f"{path}:{line}: {said}")
+
+
+def test_the_rules_that_the_document_shows_are_valid_and_its_figures_are_all_that_there_are(tmp_path: Path) -> None:
+    document = (POLICIES / "README.md").read_text()
+    (shown,) = (block for block in re.findall(r"```yaml\n(.*?)```", document, re.DOTALL) if "\nrules:" in block)
+    path = tmp_path / "shown.yaml"
+    path.write_text(shown)
+    check_controller(str(path), steered(), "decide")
+    said = document.partition("## A run that steers itself")[2].partition("## All settings")[0]
+    assert [name for name in get_args(Figure) if f"`{name}`" not in said] == []
 
 
 def test_a_recipe_says_what_is_wrong_with_how_it_is_steered(tmp_path: Path) -> None:
