@@ -159,7 +159,8 @@ def _look(conditions: Sequence[Condition], round_: int, family: str, measured: M
             found = measured.get((at, one.figure, family))
             if found is None:
                 where = f"{one.figure} of {family}" if family else one.figure
-                return seen, f"{where} was not measured in round {at}" if at > 0 else f"round {at + 1} is too early"
+                early = f"{where} is looked at over {one.rounds} {'rounds' if one.rounds > 1 else 'round'}"
+                return seen, f"{where} was not measured in round {at}" if at > 0 else f"{early}: too early"
             if found.n < one.fewest:
                 return seen, f"{found.said} counts {found.n}, fewer than {one.fewest}"
             value = found.value

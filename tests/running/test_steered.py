@@ -15,6 +15,7 @@ from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import TaskError
 from selfimprove.recipe import Recipe
 from selfimprove.records import Action, Effect, Evaluation, Health, Prediction, Problem, Promotion, Rationale
+from selfimprove.results.compare import read_side
 from selfimprove.results.overview import list_runs
 from selfimprove.results.status import print_status, to_json
 from selfimprove.running.changes import describe_changes
@@ -76,7 +77,8 @@ def test_what_is_decided_is_done_and_recorded(run: tuple[Recipe, RunFolder]) -> 
     assert second.differences == [("generate.temperature", "1.0", "1.4"), ("repair.samples", "2", "3")]
     assert {one.temperature for one in folder.stage(1, "generate").read(Rationale)} == {1.0}
     assert {one.temperature for one in folder.stage(2, "generate").read(Rationale)} == {1.4}
-    assert second.version.startswith("mine 3 ") and second.considered == ("enough: round 1 is too early",)
+    assert second.version.startswith("mine 3 ")
+    assert second.considered == ("enough: yield is looked at over 2 rounds: too early",)
     seen = folder.stage(2, "decide").read(Health)
     assert [one.id for one in seen if one.figure == "yield" and not one.family] == list(second.parents)
     (prediction,) = folder.stage(2, "decide").read(Prediction)
@@ -134,7 +136,7 @@ def test_the_viewer_has_a_page_of_decisions(run: tuple[Recipe, RunFolder], tmp_p
     with serving(folder.path.parent, tmp_path / "cache") as site:
         page = httpx.get(f"{site}/runs/run/decisions", timeout=60).text
     assert "<code>generate.temperature</code> 1.0 → 1.4" in page and "the run ends" in page
-    assert "enough: round 1 is too early" in page and "predicted" in page
+    assert "enough: yield is looked at over 2 rounds: too early" in page and "predicted" in page
     (second,) = folder.stage(2, "decide").read(Action)
     assert f"/runs/run/records/{second.id}" in page and f"/runs/run/records/{second.parents[0]}" in page
 
@@ -146,6 +148,7 @@ def test_nothing_that_steers_or_promotes_goes_by_what_is_reported(run: tuple[Rec
     assert 0 < len(apart) < len(held_out)
     reported = sum(one.n + one.undecided for one in folder.stage(1, "evaluate").read(Evaluation))
     assert reported == len(held_out) - len(apart)
+    assert len(read_side("run", folder.path.parent, 1).answers) == reported
     (promotion,) = folder.stage(1, "promote").read(Promotion)
     assert f"of {len(apart)} " in promotion.reason
     read = {key for one in build_plan(recipe, "data").values() if one.name == "decide" for key in one.reads}
