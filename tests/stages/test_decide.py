@@ -22,7 +22,7 @@ from selfimprove.stages.health import count, measure
 from selfimprove.stages.rules import act, look_back, predict
 
 FAMILIES = ("1+1", "2+2", "3+3", "4+4")
-PROBLEMS, SAMPLES = 30, 4
+PROBLEMS, SAMPLES = 25, 4
 COINCIDENCE = "likely a coincidence: over 50% of the problem's samples are correct, in a group with a yield below 60%"
 
 
@@ -110,7 +110,7 @@ def test_ten_healthy_histories_are_left_alone() -> None:
     for seed in range(10):
         rng = random.Random(seed)
         pace = 0.09 + 0.02 * (seed % 4)
-        history = History().play(7, lambda round_, _: Plan(climbing(round_, pace=pace)), rng)  # noqa: B023
+        history = History().play(6, lambda round_, _: Plan(climbing(round_, pace=pace)), rng)  # noqa: B023
         acted += [f"seed {seed}: {one.said}" for one in history.actions if one.rule]
     assert acted == []
 
@@ -145,11 +145,8 @@ def test_a_family_that_is_stuck_otherwise_is_tried_more_often_and_warmer() -> No
 
 
 def test_a_collapse_to_one_rewarded_text_is_noticed_in_the_next_round() -> None:
-    leak = {"text": "the answer is right #"}
-    history = History().play(
-        5, lambda round_, _: Plan(climbing(round_) if round_ < 3 else dict.fromkeys(FAMILIES, 0.99), **(
-            leak if round_ == 3 else {})), random.Random(3),
-    )  # fmt: skip
+    leak = Plan(dict.fromkeys(FAMILIES, 0.99), text="the answer is right #")
+    history = History().play(5, lambda at, _: leak if at == 3 else Plan(climbing(at)), random.Random(3))
     assert history.rules == ["", "", "", "collapse", ""]
     assert ("sft.start", "last", "base") in history.actions[3].differences
     (effect,) = look_back(6, history.predictions, [*history.health, *write(5, Plan(climbing(5)), [], random.Random(4))])
