@@ -115,8 +115,8 @@ class Controller(Settings):
 
     @property
     def hash(self) -> str:
-        """Of what decides."""
-        return digest(self.model_dump(mode="json", exclude={"description"}))
+        """Of what decides; a setting of rules that comes later leaves it as it is where it has its default."""
+        return digest(self.model_dump(mode="json", exclude={"description"}, exclude_defaults=True))
 
     @property
     def called(self) -> str:
