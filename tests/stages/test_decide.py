@@ -43,6 +43,7 @@ class Plan:
     kept: bool = True
     cut: float = 0.0
     promoted: bool = True
+    problems: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,7 +76,7 @@ def write(round_: int, plan: Plan, before: list[Health], rng: random.Random) -> 
     """The figures of a round's records."""
     problems, judged, decisions = {}, [], []
     for family, chance in plan.yields.items():
-        for number in range(PROBLEMS):
+        for number in range(plan.problems.get(family, PROBLEMS)):
             problem = make_problem(f"{family} {round_} {number}", str(rng.randrange(10**6)), group=family)
             problems[problem.id] = problem
             for sample in range(SAMPLES):
@@ -121,7 +122,7 @@ def test_a_stuck_family_is_noticed_within_two_rounds_and_the_rule_that_holds_it_
 
     def plan(round_: int, actions: list[Action]) -> Plan:
         freed = sum("select.hard_share=1.0" in one.changes for one in actions[:-1])
-        return Plan({**climbing(round_), "5+4": min(0.9, 0.25 + 0.2 * freed)}, {"5+4": 0.92})
+        return Plan({**climbing(round_), "5+4": min(0.9, 0.25 + 0.2 * freed)}, {"5+4": 0.92}, problems={"5+4": 80})
 
     history = History().play(6, plan, random.Random(1))
     first = history.rules.index("stuck-by-coincidences") + 1
