@@ -6,7 +6,17 @@ from typing import Any
 INSTEAD = {
     **{
         kind: f"list {kind}"
-        for kind in ("recipes", "constitutions", "tasks", "stages", "models", "runs", "suites", "triggers")
+        for kind in (
+            "recipes",
+            "constitutions",
+            "controllers",
+            "tasks",
+            "stages",
+            "models",
+            "runs",
+            "suites",
+            "triggers",
+        )
     },
     "ls": "list runs",
     "delete": "rm",

@@ -17,7 +17,7 @@ from selfimprove.recipe.yaml import Document, dump, elsewhere, plain_data, read_
 from selfimprove.recipe.yaml import compose as compose_yaml
 from selfimprove.records.files import is_there
 
-STAGE_PATHS = ("path", "launch_config", "labelled")  # keys of files and folders anywhere in the stages' settings
+STAGE_PATHS = ("path", "launch_config", "labelled", "rules")  # keys of files and folders in the stages' settings
 TASKS = ("train", "open")
 SHOWN = 200  # characters of an override in a mistake
 

@@ -14,6 +14,7 @@ SHOWN = 200  # characters of a name in a mistake
 NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",
+    "controllers": "controller",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
     "suites": "suite",

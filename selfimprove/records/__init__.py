@@ -30,9 +30,14 @@ from selfimprove.records.measured import (
     Promotion,
 )
 from selfimprove.records.problem import (
-    Action,
     Frontier,
     Problem,
+)
+from selfimprove.records.steering import (
+    Action,
+    Effect,
+    Health,
+    Prediction,
 )
 from selfimprove.records.text import (
     CrossCheck,
@@ -66,12 +71,15 @@ __all__ = [
     "CrossCheck",
     "Decision",
     "Earned",
+    "Effect",
     "Evaluation",
     "Example",
     "Frontier",
+    "Health",
     "Origin",
     "Outcome",
     "Overlap",
+    "Prediction",
     "Preference",
     "Problem",
     "Promotion",

@@ -42,17 +42,3 @@ class Frontier(Record):
     def share(self) -> float:
         """The yield: the share of the last samples that passed."""
         return self.correct / self.attempts if self.attempts else 0.0
-
-
-class Action(Record):
-    """What a steering stage changes for the round that it stands in; parents: the records that it looked at.
-
-    `changes` are settings as `--set` takes them, `generate.temperature=1.0`: they hold for the stages after it in its
-    round. A changed action changes the fingerprints of all that follows.
-    """
-
-    kind: ClassVar[str] = "action"
-    round: int
-    changes: tuple[str, ...]
-    rule: str
-    reason: str

@@ -23,6 +23,13 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     return 0.0 if correct == 0 else center - half, 1.0 if correct == n else center + half
 
 
+def difference(now: float, of_now: tuple[float, float], was: float, of_was: tuple[float, float]) -> tuple[float, float]:
+    """The 95% interval of a difference of two proportions from the intervals of each (Newcombe, 1998, method 10)."""
+    low = math.sqrt((now - of_now[0]) ** 2 + (of_was[1] - was) ** 2)
+    high = math.sqrt((of_now[1] - now) ** 2 + (was - of_was[0]) ** 2)
+    return now - was - low, now - was + high
+
+
 def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
     """Student's 95% interval of the mean of a few values (Student, 1908), within `bounds`; None of fewer than two."""
     n = len(values)

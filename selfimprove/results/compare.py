@@ -15,6 +15,8 @@ from selfimprove.records.printable import one_line
 from selfimprove.records.stats import holm, mcnemar, wilson
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
+from selfimprove.stages.evaluate import Evaluate
+from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest, RunFolder, StageFolder, find_run
 from selfimprove.tasks.base import question_key
 
@@ -137,13 +139,21 @@ def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, Answered]:
     problems = {one.id: one for held_out in folder.stages() if held_out.key[0] == 0 for one in held_out.read(Problem)}
     sampled = [one for one in stage.read(Rationale) if one.origin == "sampled"]
     verdicts = {one.rationale: one for one in stage.read(Verdict)}
-    found = {}
+    found, apart = {}, _controllers(folder, list(problems.values()))
     for one in counted(sampled, stage.read(Vote)):
-        if one.problem in problems and one.id in verdicts:
+        if one.problem in problems and one.id in verdicts and one.problem not in apart:
             problem = problems[one.problem]
             key = question_key(problem.question), problem.options
             found[key] = Answered(problem, verdicts[one.id].outcome, one.text)
     return found
+
+
+def _controllers(folder: RunFolder, problems: Sequence[Problem]) -> set[str]:
+    """The problems that what promoted and steered went by, which no figure counts; none where that cannot be read."""
+    try:
+        return controllers(problems, folder.recipe().of(Evaluate).controller)
+    except SelfImproveError:
+        return set()
 
 
 def pair_sides(sides: Sequence[Side]) -> list[Paired]:

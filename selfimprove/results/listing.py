@@ -114,6 +114,7 @@ def _list_runs(runs: Path) -> Iterator[Entry]:
 KINDS: dict[str, tuple[str, Callable[[Path], Iterator[Entry]]]] = {
     "recipes": ("what `selfimprove run` takes", lambda runs: list_policies("recipes")),
     "constitutions": ("what a good answer is", lambda runs: list_policies("constitutions")),
+    "controllers": ("rules by which a run steers itself", lambda runs: list_policies("controllers")),
     "triggers": ("ways to ask, for `selfimprove prompts`", lambda runs: list_policies("triggers")),
     "suites": ("tasks that `selfimprove evaluate` takes together", lambda runs: list_policies("suites")),
     "tasks": ("what a recipe's `train: {name: …}` takes", list_tasks),

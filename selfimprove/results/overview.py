@@ -13,6 +13,7 @@ from selfimprove.records import Evaluation
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.run import RECIPE
+from selfimprove.store.steered import ended_early
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def _state(folder: RunFolder, recipe: Recipe, stages: list[StageFolder], closed:
         return f"running as process {working}" if working else "running"
     if any(stage.key == (recipe.rounds, last_of_round(recipe, recipe.rounds)) for stage in closed):
         return "finished"
+    if ended_early(folder):
+        return "finished early"
     keys = {stage.key for stage in closed}
     begun = [stage for stage in stages if stage.key not in keys]
     return f"stopped in {begun[-1].name}" if begun else "stopped"

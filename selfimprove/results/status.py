@@ -12,6 +12,7 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import TaskAccuracy, sum_by_task
+from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.status_tables import (
     again_table,
     constitution_table,
@@ -35,6 +36,7 @@ from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
+from selfimprove.store.steered import ended_early, read_decided
 from selfimprove.trainers.tokens import describe_origins
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -108,6 +110,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "warnings": warn_of_held_out(steps, _last(promotions)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
+        "decisions": decisions_json(read_decided(folder)),
         "stages": [
             one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"})
             | {CUT_OFF: one.metrics.get(CUT_OFF)}
@@ -143,6 +146,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
         _print_funnels(console, query)
+    if decided := read_decided(folder):
+        console.print(decisions_table(decided))
     if errors := _measured(manifests, "verifier"):
         say(describe_errors(list(errors.values())[-1]))
     if votes := read_votes(query):
@@ -206,6 +211,8 @@ def _state(folder: RunFolder) -> str:
         state = f"process {working} is at work"
     elif finished:
         state = "finished"
+    elif ended := ended_early(folder):
+        state = f"finished early in round {ended.round} ({ended.said})"
     else:
         state = f"stopped{' in ' + last.name if last else ''}"
     return f"{folder.path}: {state}, {recipe.rounds} round{'s' * (recipe.rounds != 1)}, seed {recipe.seed}"

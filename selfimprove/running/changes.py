@@ -53,6 +53,8 @@ def _describe_others(folder: RunFolder, stages: Sequence[PlannedStage]) -> list[
             found["the problems, the exemplars or the judge are others"] = None
         if was.get("constitution") != now.get("constitution"):
             found["the constitution is another"] = None
+        if was.get("rules") != now.get("rules"):
+            found["the rules by which it steers itself are others"] = None
         manifest = disk.manifest()
         if manifest and manifest.version != stage.version:
             found[f"this version of selfimprove makes '{stage.name}' otherwise"] = None

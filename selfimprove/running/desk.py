@@ -11,6 +11,7 @@ from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model
 from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
+from selfimprove.running.decisions import RecipeSettings
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.journaled import JournaledEngine
 from selfimprove.running.plan import PlannedStage, ancestors
@@ -52,6 +53,12 @@ class StageDesk:
 
     def find(self, kind: type[AnySettings]) -> AnySettings | None:
         return self.stage.recipe.find(kind)
+
+    def setting(self, name: str) -> Any:
+        return RecipeSettings(self.stage.recipe).setting(name)
+
+    def refuses(self, changes: Sequence[str]) -> str:
+        return RecipeSettings(self.stage.recipe).refuses(changes)
 
     def once(self, make: Callable[[Any], Any]) -> Any:
         if make not in self._made:

@@ -13,6 +13,7 @@ from selfimprove.records import Problem, derive_seed, digest
 from selfimprove.running.seen import find_seen
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.prefer import Prefer
+from selfimprove.stages.split import controllers
 from selfimprove.tasks import Task, check_disjoint, load_task
 from selfimprove.tasks.base import PoolTask, draw_evenly, question_key, take
 from selfimprove.tasks.pairs import HumanPair, load_pairs
@@ -45,6 +46,7 @@ class Inputs:
             self.held_out = draw_evenly(self.task, evaluate.training, derive_seed(recipe.seed, "training problems"))
         elif not evaluate.everything:
             check_disjoint([self.task, *([self.open_task] if self.open_task else [])], self.held_out)
+        controllers(self.held_out, evaluate.controller)  # raises where one side would be empty
         self.standards = self._find_standards()
         self.constitution = load_constitution(recipe.constitution) if recipe.constitution else None
         self.pairs = self._load_pairs()

@@ -62,7 +62,7 @@ def build_plan(
     """All stages of all rounds in the order in which they run.
 
     `data` and `constitution` are hashes of what the recipe only names; `actions` are those of the steering stages that
-    are closed, by key.
+    are closed, by key; one that ends the run ends the plan.
     """
     plan: Plan = {}
     flow = flow_of(recipe)
@@ -87,6 +87,8 @@ def build_plan(
             if step.stage.steers:
                 action = (actions or {}).get(planned.key)
                 bounded = bounded or action is None
+                if action and action.stop:
+                    return plan
                 if action:
                     changed, taken = change_recipe(changed, action.changes), digest(taken, action.id)
     return plan

@@ -7,6 +7,7 @@ from selfimprove.stages.base import declare
 from selfimprove.stages.base_model import BASE
 from selfimprove.stages.best import BEST
 from selfimprove.stages.comply import COMPLY
+from selfimprove.stages.decide import DECIDE
 from selfimprove.stages.dpo import DPO
 from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.stages.frontier import FRONTIER
@@ -27,7 +28,7 @@ from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER,
+    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, SFT, PREFER,
     REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:

@@ -86,6 +86,15 @@ class Desk(Protocol[S]):
         """The settings of another stage where it is part of the run."""
         ...
 
+    def setting(self, name: str) -> Any:
+        """The value of any setting of this round by its name, `generate.temperature`; None where it is not set. The
+        fingerprint of whoever asks has to hold it."""
+        ...
+
+    def refuses(self, changes: Sequence[str]) -> str:
+        """What is wrong with the recipe if settings are changed as by `--set`; nothing where it is valid."""
+        ...
+
     def once(self, make: Callable[["Desk[S]"], T]) -> T:
         """What all parts of a stage share, made when the first of them asks for it."""
         ...

@@ -24,12 +24,13 @@ from selfimprove.records import (
     by_id,
 )
 from selfimprove.records.stats import sum_by_task, wilson
-from selfimprove.settings import Settings, added, unhashed
+from selfimprove.settings import Settings, Share, added, unhashed
 from selfimprove.stages.asking import Asking, counted, measure_votes
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
 from selfimprove.stages.critique_examples import is_right
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
+from selfimprove.stages.split import controllers
 from selfimprove.stages.vote import VOTE_VERSION, vote
 
 
@@ -55,6 +56,9 @@ class Evaluate(Settings):
     """Answer n training problems instead of the held-out ones, to choose a prompt by; for recipes without rounds."""
     everything: bool = added(False)
     """Answer all problems of the training task, those to train on too; for recipes without rounds."""
+    controller: Share = added(0.0)
+    """The share of the held-out problems of each family that is answered for what promotes and steers, and that no
+    reported figure counts: `promote` then goes by these alone."""
     unseen: bool = unhashed(
         False,
         "leave out problems that the model was trained on, as the run tells whose checkpoint it is (what is left out "
@@ -124,12 +128,15 @@ def answer(part: Sequence[Problem], desk: Desk[Evaluate]) -> Records:
     votes = list(vote(by_id(problems), written, same=desk.judging.same_answers)) if asking.samples > 1 else []
     yield from votes
     final = counted(written, votes)
-    found = list(evaluate(problems, final, judged, asking.checkpoint.id))
+    apart = controllers(problems, desk.settings.controller)
+    reported = [one for one in problems if one.id not in apart]
+    found = list(evaluate(reported, final, judged, asking.checkpoint.id))
     yield from found
     if errors := desk.judging.errors:
         desk.note("verifier", errors)
     if votes:
-        desk.note("self-consistency", measure_votes(votes, written, judged, found))
+        shown = [one for one in written if one.problem not in apart]
+        desk.note("self-consistency", measure_votes(votes, shown, judged, found))
     yield from asking.judge_by_standard(written, judged, by_id(problems))
     answered = {one.id: one for one in problems if not asking.scores(one)}
     yield from evaluate_revisions(desk, asking.checkpoint, answered, final, judged)
@@ -299,6 +306,9 @@ def check(recipe: Recipe, settings: Evaluate) -> Iterable[Mistake]:
     if settings.training and settings.standard:
         said = "'evaluate.standard' has prompts for held-out problems, not for training ones"
         yield Mistake((*here, "training"), said)
+    if settings.controller and not recipe.rounds:
+        said = "'evaluate.controller' is for recipes with rounds: without them nothing is promoted or steered"
+        yield Mistake((*here, "controller"), said)
     if settings.extract and settings.samples > 1:
         said = f"'evaluate.extract' is for one sample, not for {settings.samples}"
         yield Mistake((*here, "extract"), said)

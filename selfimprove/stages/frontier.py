@@ -10,6 +10,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records import Frontier, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
 from selfimprove.settings import Settings, Share, hashed_settings
 from selfimprove.stages.base import Desk, Round, Stage
+from selfimprove.stages.passes import passes
 from selfimprove.stages.select import Select
 from selfimprove.stages.vote import NEEDED, Votes
 from selfimprove.store.join import Judged
@@ -99,9 +100,7 @@ def measure_yields(
             continue
         group = problems[rationale.problem].group
         attempts[group] += 1
-        passed[group] += verdict.outcome == "correct" and (
-            require == "answer" or not (verdict.wrong_reason or (require == "grounded" and verdict.ungrounded))
-        )
+        passed[group] += passes(verdict, require)
     return {group: (count, passed[group]) for group, count in attempts.items()}
 
 

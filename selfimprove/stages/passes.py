@@ -7,6 +7,13 @@ from selfimprove.records import Rationale, Verdict
 CUT = "cut off at the length limit, so its end would be learned wrong"
 
 
+def passes(verdict: Verdict, require: str) -> bool:
+    """Whether a verdict lets its text count as right; a wrong step does only where just the answer is required."""
+    if verdict.outcome != "correct":
+        return False
+    return require == "answer" or not (verdict.wrong_reason or (require == "grounded" and verdict.ungrounded))
+
+
 class Requirement(Protocol):
     """answer: a correct answer suffices; steps: no step may be wrong; grounded: nor may a number come from nowhere."""
 

@@ -15,6 +15,8 @@ from selfimprove.settings import Settings
 from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Key, Round, Stage
 from selfimprove.stages.comply import Comply, applies, beside_of, collect
+from selfimprove.stages.evaluate import Evaluate
+from selfimprove.stages.split import controllers
 
 
 class Promote(Settings):
@@ -101,7 +103,8 @@ def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
 def _outcomes(desk: Desk[Promote], checkpoint: Checkpoint) -> dict[str, Outcome]:
     """What the newest evaluation of a checkpoint says of each problem that decides."""
     tasks, held_out = desk.settings.tasks, {one.id for one in desk.held_out}
-    deciding = {one.id for one in desk.held_out if not tasks or one.task in tasks}
+    apart = controllers(desk.held_out, desk.other(Evaluate).controller)
+    deciding = {one.id for one in desk.held_out if (not tasks or one.task in tasks) and (one.id in apart or not apart)}
     for round_ in range(desk.round, -1, -1):
         found = desk.read_of(round_, Rationale)  # of what it was trained on too, where it was trained on what it wrote
         rationales = [one for one in found if one.origin == "sampled" and one.problem in held_out]
@@ -120,6 +123,9 @@ def check(recipe: Recipe, settings: Promote) -> Iterable[Mistake]:
             yield Mistake(where, f"'{name}' is not evaluated{suggest(name, evaluated)}")
     if settings.rule == "constitution" and recipe.find(Comply) is None:
         yield Mistake(("stages", "promote", "rule"), "the rule 'constitution' needs the stage 'comply'")
+    elif settings.rule == "constitution" and recipe.of(Evaluate).controller:
+        said = "the rule 'constitution' goes by all held-out answers; take out 'evaluate.controller', or choose another"
+        yield Mistake(("stages", "promote", "rule"), said)
     elif settings.rule == "constitution" and not applies(recipe):
         said = "the rule 'constitution' needs a 'constitution', and a task with open prompts that are held out"
         yield Mistake(("stages", "promote", "rule"), said)

@@ -29,6 +29,7 @@ from selfimprove.store.light import make
 from selfimprove.store.rows import Rows, join_rows
 
 Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
+COINCIDENCE = "likely a coincidence"
 OTHERWISE = "prompts that are written otherwise now"  # in the manifest's metrics
 OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "token_ids")
 
@@ -107,7 +108,7 @@ def select(
             reason = why_not(rationale, verdict, settings)
         if not reason and rationale.problem in suspicious:
             reason = (
-                f"likely a coincidence: over {settings.hard_share:.0%} of the problem's samples are correct, "
+                f"{COINCIDENCE}: over {settings.hard_share:.0%} of the problem's samples are correct, "
                 f"in a group with a yield below {settings.hard_below:.0%}"
             )
         if not reason and (text := fold(prompt, rationale.text)) in seen:

@@ -15,6 +15,7 @@ from selfimprove.errors import SelfImproveError, StoreError, plain_words
 from selfimprove.viewer import (
     api,
     comparing,
+    decisions,
     documents,
     exports,
     failing,
@@ -49,6 +50,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(api.router)
     app.include_router(exports.router)
     app.include_router(live.router)
+    app.include_router(decisions.router)
     app.include_router(documents.router)
     app.include_router(comparing.router)
     app.include_router(failing.router)

@@ -27,6 +27,7 @@ from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
+from selfimprove.store.steered import ended_early
 from selfimprove.store.underway import CURVES, Underway
 
 T = TypeVar("T")
@@ -348,5 +349,14 @@ def _state(folder: RunFolder, recipe: Recipe | None, working: bool) -> str:
     last = folder.stage(recipe.rounds, last_of_round(recipe, recipe.rounds))
     if (last.path / "stage.json").exists():
         return "finished"
+    if _ended_early(folder):
+        return "finished early"
     open_ = [stage for stage in folder.stages() if not (stage.path / "stage.json").exists()]
     return f"stopped in {open_[-1].name}" if open_ else "stopped"
+
+
+def _ended_early(folder: RunFolder) -> bool:
+    try:
+        return ended_early(folder) is not None
+    except (SelfImproveError, ValueError, OSError):  # what is damaged is named where it is read
+        return False

@@ -12,7 +12,7 @@ from selfimprove.store import RunFolder
 from selfimprove.store.labels import Labels
 from selfimprove.store.parts import write_text
 from selfimprove.store.search import Filters
-from selfimprove.viewer import constitution, drawings
+from selfimprove.viewer import constitution, decisions, drawings
 from selfimprove.viewer.app import STATIC, make_environment
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.forms import Asked
@@ -56,6 +56,9 @@ def write_report(folder: RunFolder, out: Path, cache: Path | None = None, agains
     if (view := constitution.read(run, None)) is not None:
         shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None, "versions": []}
         pages.append(_main(environment, "constitution.html", view=view, **shared))
+    if decided := decisions.read(run):
+        values = {"title": "", "run": name, "decided": decided, "banner": None}
+        pages.append(_main(environment, "decisions.html", **values))
     pages += list(_examples(environment, run, library.figures(name)))
     body = _unlinked(_with_charts("\n<hr>\n".join(pages), library, run, control))
     style = (STATIC / "view.css").read_text()

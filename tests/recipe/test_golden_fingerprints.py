@@ -25,9 +25,12 @@ from selfimprove.running.plan import build_plan
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
-    "arithmetic", "ask", "best-of-n", "constitutional", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "star-dpo",
-    "word-problems",
+    "arithmetic", "arithmetic-steered", "ask", "best-of-n", "constitutional", "rlhf", "rlhf-dpo", "rlvr",
+    "self-correct", "star-dpo", "word-problems",
 )  # fmt: skip
+# Another recipe with a stage more: what it plans otherwise is seen in a few plans.
+FEW = {"arithmetic-steered": ("as shipped", "unhashed settings", "seed", "sft of defaults",
+                              "sft of defaults, started otherwise")}  # fmt: skip
 REFUSE = ("rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, whose settings are among the unhashed ones
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
@@ -217,6 +220,8 @@ def describe_plan(
 
 
 def changes_of(name: str) -> dict[str, tuple[str, ...]]:
+    if name in FEW:
+        return {change: CHANGES[change] for change in FEW[name]}
     return {**CHANGES, **(DETAILS if name in DETAILED else {})}
 
 

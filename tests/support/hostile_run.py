@@ -18,8 +18,11 @@ from selfimprove.records import (
     Compliance,
     CrossCheck,
     Earned,
+    Effect,
     Frontier,
+    Health,
     Overlap,
+    Prediction,
     Promotion,
     Proposal,
     Record,
@@ -144,8 +147,14 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     write_stage(folder, 1, "promote", "promotion", [promoted], poison)
     drawn = Frontier(round=1, task="", level=2, group="", attempts=2, correct=1, state="open", draw=4, reason="")
     write_stage(folder, 1, "draw", "frontier", [drawn], poison)
-    action = Action(parents=(BASE.id,), round=1, changes=("generate.temperature=1.0",), rule="", reason="")
-    write_stage(folder, 1, "steer", "action", [action], poison)
+    seen = Health(round=1, figure="", family="", value=0.5, low=0.0, high=1.0, n=4, counted="")
+    action = Action(parents=(seen.id,), round=1, changes=("generate.temperature=1.0",), rule="", reason="",
+                    before=("generate.temperature=0.7",), version="1", considered=("",))  # fmt: skip
+    predicted = Prediction(parents=(action.id, seen.id), round=1, figure="", family="", direction="up", least=0.1,
+                           before=0.5, due=1)  # fmt: skip
+    effect = Effect(parents=(predicted.id, seen.id), round=2, figure="", family="", before=0.5, after=0.1,
+                    came_true="no")  # fmt: skip
+    write_stage(folder, 1, "steer", "action", [seen, action, predicted, effect], poison)
 
 
 def _write_settings(folder: RunFolder, poison: Poison) -> None:

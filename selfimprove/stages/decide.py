@@ -1,0 +1,153 @@
+"""Decide, from what earlier rounds measured, which settings this round changes, or that the run ends."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.controllers import check_controller, find_setting, load_controller
+from selfimprove.recipe.flow import flow_of
+from selfimprove.records import (
+    Action,
+    Audit,
+    Decision,
+    Effect,
+    Example,
+    Frontier,
+    Health,
+    Prediction,
+    Preference,
+    Problem,
+    Promotion,
+    Rationale,
+    Record,
+    Rollout,
+    Verdict,
+    by_id,
+)
+from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.base import Desk, Key, Round, Stage
+from selfimprove.stages.evaluate import Evaluate
+from selfimprove.stages.health import count, measure
+from selfimprove.stages.promote import Promote
+from selfimprove.stages.rules import act, look_back, predict
+from selfimprove.stages.select import Select
+from selfimprove.store import Manifest
+from selfimprove.store.join import Judged
+
+KINDS = (Problem, Rationale, Verdict, Decision, Example, Preference, Frontier, Rollout, Audit)
+HEALTH, DECIDED = "health", "decided"  # in the manifest's metrics
+
+
+class Decide(Settings):
+    """Change settings of a round by rules, from what earlier rounds measured; or end the run."""
+
+    rules: str = unhashed("default", "a file of rules, or the name of one in policies/controllers (its content counts)")
+
+
+def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
+    """The figures of the last round, the action, what it should bring, and what came of earlier ones."""
+    rounds, controller = range(1, desk.round), load_controller(desk.settings.rules)
+    health = [one for at in rounds for one in desk.read_of(at, Health)]
+    past = [one for at in rounds for one in desk.read_of(at, Action)]
+    predictions = [one for at in rounds for one in desk.read_of(at, Prediction)]
+    if desk.round > 1:
+        found = list(measure_round(desk, desk.round - 1, health))
+        yield from found
+        health += found
+    action = act(desk.round, health, past, controller, desk)
+    yield action
+    if (prediction := predict(action, controller, health)) is not None:
+        yield prediction
+    effects = look_back(desk.round, predictions, health)
+    yield from effects
+    last = {one.figure: one.value for one in health if not one.family and one.round == desk.round - 1}
+    desk.note(HEALTH, last)
+    true = sum(one.came_true == "yes" for one in effects)
+    desk.note(DECIDED, {"acted": int(bool(action.rule)), "looked back": len(effects), "came true": true})
+
+
+def measure_round(desk: Desk[Decide], round_: int, before: Sequence[Health]) -> Iterator[Health]:
+    """All figures of a round that this stage reads."""
+    problems = by_id(desk.scan_of(round_, Problem).pick("group", "answer"))
+    decisions = desk.scan_of(round_, Decision)
+    trained = Counter(desk.scan_of(round_, Example).values("group"))
+    trained.update(desk.scan_of(round_, Preference).values("group"))
+    judged = Judged(
+        desk.scan_of(round_, Rationale),
+        desk.scan_of(round_, Verdict),
+        of_rationale=("parents", "text", "origin", "tokens", "finish"),
+        of_verdict=("outcome", "steps"),
+        all_judged=False,
+    )
+    tallies = count(judged, problems, decisions.pick("parents", "reason"), trained, require=desk.other(Select).require)
+    yield from measure(
+        round_,
+        tallies,
+        before,
+        trains=bool(len(decisions) or trained),
+        promotions=desk.read_of(round_, Promotion),
+        audits=desk.read_of(round_, Audit),
+        frontier=desk.read_of(round_, Frontier),
+        kl=[one for one in desk.scan_of(round_, Rollout).values("kl") if one is not None],
+    )
+
+
+def reads(round_: Round[Decide]) -> list[Key]:
+    """What the round before wrote for training problems, and earlier decisions; of held-out problems only whether a
+    checkpoint was promoted, and this only where those that are reported had no say in it."""
+    last = round_.number - 1
+    if not last:
+        return [round_.start]
+    written = [key for kind in KINDS for key in round_.earlier_writers(kind, since=last)]
+    promoted = round_.last("promote") if round_.other(Evaluate).controller else []
+    return [*written, *promoted, *round_.earlier("decide")]
+
+
+def depends(round_: Round[Decide]) -> dict[str, Any]:
+    controller = load_controller(round_.settings.rules)
+    return {
+        **round_.own,
+        "rules": controller.hash,
+        "steered": {name: find_setting(round_.recipe, name) for name in controller.settings},
+        "require": round_.other(Select).require,
+    }
+
+
+def say(desk: Desk[Decide]) -> str:
+    (action,) = desk.written(Action)
+    return "; ".join([action.said, *(one.said for one in desk.written(Effect))])
+
+
+def figures(manifest: Manifest) -> dict[str, float | None]:
+    found = {f"health/{name}": value for name, value in manifest.metrics.get(HEALTH, {}).items()}
+    return {**found, **{f"decide/{name}": value for name, value in manifest.metrics.get(DECIDED, {}).items()}}
+
+
+def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
+    names = {step.stage.name: step.name for step in flow_of(recipe)}
+    check_controller(settings.rules, recipe, names["decide"])
+    promote = recipe.find(Promote) if "promote" in names else None
+    if promote and promote.rule != "always" and not recipe.of(Evaluate).controller:
+        said = (
+            "what steers may not go by the held-out problems that are reported: set 'evaluate.controller' to the share "
+            "of them that is kept for it, such as 0.5, or 'promote.rule: always'"
+        )
+        yield Mistake(("stages", "decide"), said)
+
+
+DECIDE = Stage(
+    name="decide",
+    version=1,
+    settings=Decide,
+    writes=Action,
+    also=(Health, Prediction, Effect),
+    reads=reads,
+    run=decide,
+    depends=depends,
+    steers=True,
+    say=say,
+    figures=figures,
+    check=check,
+)
