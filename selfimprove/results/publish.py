@@ -46,8 +46,6 @@ def publish(wish: Wish) -> list[str]:
 
     Raises SelfImproveError before anything is written where it cannot be done.
     """
-    if not wish.to.name:
-        raise SelfImproveError("--to: name a folder that is not there yet")
     if wish.base is not None and not re.fullmatch(HUB_NAME, wish.base):
         raise SelfImproveError(f"--base {wish.base[:200]}: a name on the hub is 'owner/name'")
     if wish.upload:

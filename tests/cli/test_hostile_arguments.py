@@ -32,7 +32,7 @@ CASES: Sequence[tuple[Sequence[str], str]] = (
     (("run", LONG), "no recipe"),
     (("run", "arithmetic", "--set", "train.path=~nobody/x", "--set", "train.name=jsonl"), "unknown key 'max_digits'"),
     (("status", LONG), f"{LONG[:100]}"),
-    (("publish", "small", "--to", ""), "--to: name a folder that is not there yet"),
+    (("publish", "small", "--to", ""), ".: is there already; name a folder that is not"),
     (("publish", "small", "--to", "out", "--base", "../x"), "--base ../x: a name on the hub is 'owner/name'"),
     (("overoptimise", "--comparisons", "50.5"), "--comparisons 50.5: expected whole numbers of at most 1,000,000,000"),
     (("overoptimise", "--comparisons", "1e30"), "expected whole numbers of at most 1,000,000,000"),

@@ -199,6 +199,8 @@ UNHASHED = [
 ]
 ADDED = [
     "flow",
+    "decontaminate",
+    "stages.evaluate.controller",
     "stages.select.vote",
     "stages.verify.thinking",
     *(f"stages.evaluate.{name}" for name in ("samples", "temperature", "standard", "extract", "limit", "training")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_prompt_study import call
 
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
 from selfimprove.recipe.suite import EVERY, choose_problems, load_suite

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selfimprove.engines import ScriptedEngine
-from selfimprove.engines.models import build_model
+from selfimprove.engines.build import build_model
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Build, Recipe
 from selfimprove.recipe.file import load_recipe
