@@ -341,7 +341,7 @@ def test_the_version_and_a_shells_completion(place: Path) -> None:
 
 
 def test_the_best_checkpoint_where_no_stage_decides_is_the_last_one(tmp_path: Path) -> None:
-    """Three stages train a policy in a round, and round 100 comes after round 11; an unfinished round does not count."""
+    """Three stages train a policy in a round; round 100 comes after round 11, and an unfinished one does not count."""
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     flow = ["frontier", "rl", {"more": "rl"}, {"again": "rl"}]
