@@ -275,12 +275,12 @@ def chain(
     responses: Sequence[Rationale],
     problems: Mapping[str, Problem],
     verdicts: Mapping[str, Verdict],
-    purpose: str = "revise",
+    purpose: str,
 ) -> Iterator[Record]:
-    """The critiques and revisions of responses, as the recipe asks for them; greedy and `blind` for an evaluation."""
-    settings, critique = desk.other(Revise), desk.find(CritiqueSettings)
+    """The critiques and revisions of responses, as the stage asks for them; greedy and `blind` for an evaluation."""
+    settings, critique = desk.settings, desk.find(CritiqueSettings)
     if purpose == "evaluate":  # greedy, as the answers are
-        settings = settings.model_copy(update={"temperature": 0.0})
+        settings = desk.other(Revise).model_copy(update={"temperature": 0.0})
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
@@ -305,7 +305,7 @@ def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
 
 def revise_part(part: Sequence[Rationale], desk: Desk[Revise]) -> Iterator[Record]:
     taken = desk.once(take)
-    return chain(desk, desk.incumbent, part, taken.problems, taken.verdicts)
+    return chain(desk, desk.incumbent, part, taken.problems, taken.verdicts, desk.name)
 
 
 def say(desk: Desk[Revise]) -> str:
@@ -336,7 +336,7 @@ def by_constitution(round_: Round[Any]) -> dict[str, Any]:
 
 def depends(round_: Round[Revise]) -> dict[str, Any]:
     sampling = hashed_settings(round_.other(Generate))
-    return {**by_constitution(round_), "sampling": sampling, **round_.shared(*SHOWN)}
+    return {**by_constitution(round_), "revise": round_.own, "sampling": sampling, **round_.shared(*SHOWN)}
 
 
 def reads(round_: Round[Revise]) -> list[Key]:

@@ -21,7 +21,11 @@ from builders import (
 from selfimprove.constitution import Constitution, Principle
 from selfimprove.constitution.model import Check, LengthCheck, PatternCheck, Scope, VerifierCheck
 from selfimprove.constitution.transcript import Prompter
+from selfimprove.engines import ScriptedEngine
+from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.recipe import Prompting
 from selfimprove.records import (
+    Checkpoint,
     Critique,
     Example,
     Outcome,
@@ -36,7 +40,7 @@ from selfimprove.records import (
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, find_line
 from selfimprove.stages.evaluate import describe_texts, measure_revisions
-from selfimprove.stages.revise import Revise, find_marks, revise
+from selfimprove.stages.revise import Judge, Revise, chain, find_marks, revise
 from selfimprove.stages.select import Select
 from selfimprove.stages.teach import is_right, teach
 
@@ -55,6 +59,11 @@ def says(text: str) -> Outcome:
 
 def judge(pairs: Iterable[tuple[Problem, Rationale]]) -> Iterator[Verdict]:
     return (make_verdict(rationale, says(rationale.text)) for _, rationale in pairs)
+
+
+@dataclass
+class Judging:
+    judge: Judge
 
 
 @dataclass
@@ -313,6 +322,32 @@ def test_a_direct_revision_asks_for_no_critique() -> None:
     revised, revision = chain.of(Rationale)[0], chain.of(Revision)[0]
     assert revised.parents == (PROBLEM.id, CHECKPOINT, FIRST.id) and revision.parents == (revised.id, FIRST.id)
     assert "Critique" not in revised.prompt
+
+
+class OwnDesk:
+    """What a chain touches of the desk of a stage, whose settings are others than those of the first `revise`."""
+
+    settings, name, judging = Revise(temperature=0.4, revisions=2), "again", Judging(judge)
+    prompter, prompts = Prompter(KIND), PromptFormat(Prompting(), ())
+
+    def other(self, kind: type[Revise]) -> Revise:
+        return kind(revisions=1)
+
+    def find(self, _: object) -> None:
+        return None
+
+    def writer(self, _: object) -> Writer:
+        return Writer(ScriptedEngine(lambda prompt, _: f"Go{prompt[-20:]}"), CHECKPOINT, lambda *_: None, (), 2, 3)
+
+
+@pytest.mark.parametrize(("purpose", "temperature", "steps"), [("again", 0.4, 2), ("evaluate", 0.0, 1)])
+def test_a_chain_goes_by_the_settings_of_its_stage(purpose: str, temperature: float, steps: int) -> None:
+    """An evaluation goes by those of `revise`."""
+    desk: Any = OwnDesk()
+    checkpoint = Checkpoint(path="model", method="base", weights="0")
+    given = {PROBLEM.id: PROBLEM}, {FIRST.id: make_verdict(FIRST, "undecided")}
+    found = [one for one in chain(desk, checkpoint, [FIRST], *given, purpose) if isinstance(one, Rationale)]
+    assert [one.temperature for one in found] == [temperature] * steps
 
 
 def test_a_critique_without_room_for_its_prompt_finds_nothing() -> None:
