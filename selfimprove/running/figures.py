@@ -27,7 +27,7 @@ JUDGED = """(
            t.problem IS NOT NULL AND v.outcome = 'undecided' AND r.origin = 'sampled' AS voted
     FROM (SELECT * FROM rationale WHERE {where}) r
     JOIN (SELECT * FROM verdict WHERE {where}) v ON v.parents[1] = r.id
-    LEFT JOIN (SELECT * FROM decision WHERE {where}) d ON d.parents[1] = r.id
+    LEFT JOIN (SELECT * FROM decided WHERE {where}) d ON d.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT parents[1] AS problem FROM vote WHERE {where}) t ON t.problem = r.parents[1]
 )"""
 

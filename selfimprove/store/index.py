@@ -26,7 +26,7 @@ from selfimprove.store.index_tables import TABLES, write_round
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
 
-VERSION = 6  # another version of the index is made anew
+VERSION = 7  # another version of the index is made anew
 MEMORY = "160MB"
 
 

@@ -72,7 +72,8 @@ INSERT_TRACES = """
            r.part, v.part, d.part, r.text[:{searched}]
     FROM ({rationale}) r
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({verdict})) v ON v.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({decision})) d ON d.parents[1] = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({decision}) ORDER BY parents[1], NOT kept, stage) d
+      ON d.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({crosscheck}) ORDER BY parents[1], first = second) c
       ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({revision})) n ON n.parents[1] = r.id

@@ -32,11 +32,13 @@ TRACES = """
            c.second, c.reason AS second_reason, c.verifier AS second_verifier, c.first <> c.second AS disputed
     FROM rationale r
     LEFT JOIN verdict v ON v.parents[1] = r.id
-    LEFT JOIN decision d ON d.parents[1] = r.id
+    LEFT JOIN decided d ON d.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM crosscheck ORDER BY parents[1], first = second, verifier) c
       ON c.parents[1] = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
 """
+# Where several stages decide on texts, such as `select` and `best`, a text counts once: as kept where one kept it.
+DECIDED = "SELECT DISTINCT ON (parents[1]) * FROM decision ORDER BY parents[1], NOT kept, stage"
 SMALL = 64 << 20  # bytes of Parquet; below, several threads wait for each other longer than they work
 TEXTS = ("question", "expected", "answer", "reason", "decision", "prompt", "text", "second_reason")
 TRACE_ORDER = "round, stage, level, problem, origin, sample, id"
@@ -116,6 +118,8 @@ class Query:
                 fields = [field for field in schema_of(record) if field.name != "round"]
                 self.connection.register(f"no_{kind}", pa.Table.from_batches([], pa.schema([*fields, *extra])))
                 self._run(f'CREATE VIEW "{kind}" AS SELECT * FROM no_{kind}')
+        several = len({file.stage for file in listed if file.kind == "decision"}) > 1
+        self._run(f"CREATE VIEW decided AS {DECIDED if several else 'SELECT * FROM decision'}")
 
     def _own_round(self, kind: str) -> str:
         return ", round" if "round" in KINDS[kind].model_fields else ""
@@ -236,8 +240,11 @@ class Query:
         """Write a query's rows to a Parquet or JSONL file; gives their number."""
         options = "FORMAT parquet, COMPRESSION zstd" if path.suffix == ".parquet" else "FORMAT json"
         partial = path.with_name(path.name + ".partial")
-        count = self._run(f"COPY ({sql}) TO {_literals([str(partial)])[1:-1]} ({options})").fetchone()[0]
-        partial.rename(path)
+        try:
+            count = self._run(f"COPY ({sql}) TO {_literals([str(partial)])[1:-1]} ({options})").fetchone()[0]
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return int(count)
 
 

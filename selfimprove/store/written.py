@@ -33,7 +33,7 @@ WRITTEN = """
     LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem SEMI JOIN part ON part.problem = problem.id) p ON p.id = c.problem
     LEFT JOIN (SELECT * FROM verdict SEMI JOIN part ON part.id = parents[1] WHERE round = $round) v
       ON v.parents[1] = r.id
-    LEFT JOIN (SELECT * FROM decision SEMI JOIN part ON part.id = parents[1] WHERE round = $round) d
+    LEFT JOIN (SELECT * FROM decided SEMI JOIN part ON part.id = parents[1] WHERE round = $round) d
       ON d.parents[1] = r.id
     LEFT JOIN (SELECT parents[2] AS id FROM vote WHERE round = $round AND stage = $stage) w ON w.id = r.id
     LEFT JOIN (SELECT DISTINCT ON (id) id, path FROM checkpoint) k ON k.id = r.parents[2]

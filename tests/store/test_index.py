@@ -15,7 +15,19 @@ from builders import make_problem, make_rationale
 from viewing import BASE, judge, write_round, write_run, write_stage
 
 from selfimprove.errors import StoreError
-from selfimprove.records import KINDS, Checkpoint, CrossCheck, Example, Preference, Rationale, Record, Verdict, Vote
+from selfimprove.records import (
+    KINDS,
+    Checkpoint,
+    CrossCheck,
+    Decision,
+    Example,
+    Preference,
+    Rationale,
+    Record,
+    Verdict,
+    Vote,
+)
+from selfimprove.running.figures import read_funnels
 from selfimprove.store import RunFolder
 from selfimprove.store.export import export_rows
 from selfimprove.store.files import missing_files
@@ -24,6 +36,7 @@ from selfimprove.store.lookup import Records
 from selfimprove.store.made_from import read_changes, read_flow, read_funnel, read_health, read_parts, read_solved
 from selfimprove.store.query import Query
 from selfimprove.store.search import SORTS, Filters, Search
+from selfimprove.store.written import read_written
 
 TRACES = 3 * 4 + 2 * 5  # held out in rounds 0 to 2; sampled and one revised in rounds 1 and 2
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "100% of it_\n#3", "Ünïcode 3\n#3")
@@ -392,3 +405,28 @@ def test_a_log_probability_that_is_no_number_counts_as_none(run: RunFolder) -> N
         assert record is not None and record["logprob"] is None
         json.dumps(record, allow_nan=False)
     assert len(Search(index).page(Filters(), sort="unlikely", limit=200)) == TRACES
+
+
+def test_a_text_on_which_two_stages_decide_counts_once(run: RunFolder) -> None:
+    """It was kept where one of them kept it."""
+    index, before = index_of(run), [dict(row) for row in Query(run).traces(round=1)]
+    funnels = read_funnels(Query(run), 1), read_funnel(index)[0]
+    index.close()
+    again = [row for row in before if row["kept"] is not None]
+    assert [row["kept"] for row in again].count(True) == 2
+    decisions = [
+        Decision(parents=(row["id"], row["verdict"]), kept=row["id"] == again[-1]["id"], reason="the best")
+        for row in again
+    ]
+    write_stage(run, 1, "best", "decision", decisions)
+    after, index = list(Query(run).traces(round=1)), index_of(run)
+    assert [row["id"] for row in after] == [row["id"] for row in before]
+    kept = {row["id"] for row in before if row["kept"]} | {again[-1]["id"]}
+    assert {row["id"] for row in after if row["kept"]} == kept
+    assert {row["id"] for row in index.rows("SELECT id FROM trace WHERE round = 1 AND kept = 'kept'")} == kept
+    assert len(list(read_written(Query(run), 1, "generate", "sampled"))) == len(TEXTS)
+    more = len(kept) - 2
+    funnels[0][1].kept += more
+    assert read_funnels(Query(run), 1) == funnels[0]
+    assert read_funnel(index)[0] == {**funnels[1], "kept": funnels[1]["kept"] + more}
+    index.close()
