@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from selfimprove.engines import Engine
 from selfimprove.errors import suggest
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import PairTraining, Recipe
@@ -19,6 +20,9 @@ from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.training import trained_rows
 from selfimprove.store import Manifest
 from selfimprove.trainers.job import DpoJob
+
+Pair = tuple[float, float]
+"""Of the chosen and of the rejected text, in nats."""
 
 
 class Dpo(PairTraining):
@@ -51,29 +55,29 @@ def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
     first = desk.first_checkpoint
     reference = desk.weights(first) if settings.reference == "base" and first.id != start.id else None
     measured = nsmallest(settings.measure, pairs, key=lambda one: one.id)
-    before = _score(measured, desk, start)
-    held_to = _score(measured, desk, first) if reference else before
+    before = score_pairs(measured, desk.engine(start)) if measured else {}
+    held_to = score_pairs(measured, desk.engine(first)) if measured and reference else before
     trained = desk.train(DpoJob, pairs, start, reference=reference)
     desk.note("pairs", len(pairs))
-    if measured:
-        after = _score(measured, desk, trained)
+    if before:
+        after = score_pairs(measured, desk.engine(trained))
+        known = [one for one in before if one in held_to and one in after]
         found = {"before": before, "after": after}
-        desk.note("measured", {name: _describe(one, held_to, settings.beta) for name, one in found.items()})
+        desk.note("measured", {name: _describe(one, held_to, known, settings.beta) for name, one in found.items()})
     yield trained
 
 
-def _score(pairs: Sequence[Preference], desk: Desk[Any], checkpoint: Checkpoint) -> list[tuple[float, float]]:
-    """The log-probabilities of the chosen and the rejected texts with their end tokens."""
-    if not pairs:
-        return []
-    engine = desk.engine(checkpoint)
-    found: dict[str, tuple[float, float]] = {}
+def score_pairs(pairs: Sequence[Preference], engine: Engine) -> dict[str, Pair]:
+    """By pair the log-probabilities of the chosen and of the rejected text with their end tokens; a pair for which the
+    model has no room is left out."""
+    found: dict[str, Pair] = {}
     for ends in (True, False):  # the first step of a text ends without an end token, a whole text with one
         some = [one for one in pairs if one.ends == ends]
-        texts = [(one.prompt, text) for one in some for text in _texts(one)]
-        scores = [one.logprob for one in engine.score(texts, end=ends)]
-        found |= zip((one.id for one in some), zip(scores[::2], scores[1::2], strict=True), strict=True)
-    return [found[one.id] for one in pairs]
+        scores = engine.score([(one.prompt, text) for one in some for text in _texts(one)], end=ends)
+        for one, chosen, rejected in zip(some, scores[::2], scores[1::2], strict=True):
+            if not (chosen.too_long or rejected.too_long):
+                found[one.id] = chosen.logprob, rejected.logprob
+    return {one.id: found[one.id] for one in pairs if one.id in found}
 
 
 def _texts(pair: Preference) -> tuple[Continuation, Continuation]:
@@ -82,8 +86,11 @@ def _texts(pair: Preference) -> tuple[Continuation, Continuation]:
     return pair.chosen if chosen is None else chosen, pair.rejected if rejected is None else rejected
 
 
-def _describe(scores: list[tuple[float, float]], reference: list[tuple[float, float]], beta: float) -> dict[str, float]:
-    loss, accuracy = dpo_loss(scores, reference, beta=beta)
+def _describe(
+    policy: Mapping[str, Pair], reference: Mapping[str, Pair], known: Sequence[str], beta: float
+) -> dict[str, float]:
+    scores = [policy[one] for one in known]
+    loss, accuracy = dpo_loss(scores, [reference[one] for one in known], beta=beta)
     chosen, rejected = (sum(one[at] for one in scores) / len(scores) for at in (0, 1))
     return {"loss": loss, "accuracy": accuracy, "chosen": chosen, "rejected": rejected}
 

@@ -144,11 +144,12 @@ class Pairing:
 
 
 def cut(right: Rationale, wrong: Rationale, judged: Verdict, blamed: Verdict) -> Texts | None:
-    """What both texts begin with, the right step and the first wrong one; None where they do not begin alike."""
+    """What both texts begin with, the right step and the first wrong one; None where they do not begin alike, or no
+    right step stands in its place."""
     fault = next((step for step in blamed.steps if step.outcome == "incorrect"), None)
     if fault is None or right.text[: fault.start] != wrong.text[: fault.start]:
         return None
-    instead = next((step for step in judged.steps if step.start == fault.start), None)
+    instead = next((one for one in judged.steps if one.start == fault.start and one.outcome == "correct"), None)
     if instead is None or right.text[fault.start : instead.end] == wrong.text[fault.start : fault.end]:
         return None
     return wrong.text[: fault.start], right.text[fault.start : instead.end], wrong.text[fault.start : fault.end]

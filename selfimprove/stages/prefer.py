@@ -30,6 +30,8 @@ from selfimprove.stages.pairing import Found, JudgedTexts, Pairing, Revised, fin
 from selfimprove.stages.select import OF_RATIONALE, Select
 from selfimprove.store.join import in_turn
 
+CUT_VERSION = 2  # where a right answer may hold wrong steps
+
 
 class HumanPairs(Settings):
     """Pairs that people chose between: `chosen` and `rejected` as whole dialogues (hh-rlhf), or `prompt`, `chosen` and
@@ -175,9 +177,11 @@ def reads(round_: Round[Prefer]) -> list[Key]:
 
 def depends(round_: Round[Prefer]) -> dict[str, Any]:
     settings, feedback = round_.settings, round_.settings.feedback
+    require = settings.require or round_.other(Select).require
     return {
         **round_.own,
-        "require": settings.require or round_.other(Select).require,
+        "require": require,
+        **({"version of cut": CUT_VERSION} if settings.cut == "step" and require == "answer" else {}),
         "shown": trains_shown(round_.recipe),
         **round_.shared(*SHOWN),
         "constitution": "",

@@ -1,6 +1,7 @@
 """Preference pairs: what is chosen, what may be rejected, how often, and a whole run with DPO in it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,16 @@ from rich.console import Console
 from small import SMALL, record_ids, small_recipe, weight_hashes
 from test_select import FEW_SHOT, PROMPTS, A, B, Written, hinted, write
 
-from selfimprove.engines.base import ScriptedEngine
+from selfimprove.engines.base import Score, ScriptedEngine
 from selfimprove.errors import RecipeError
-from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.prompting.prompts import Continuation, PromptFormat
 from selfimprove.records import Checkpoint, Evaluation, Outcome, Preference, Promotion, Step, by_id
 from selfimprove.records.lineage import ancestors, build_graph, orphans
 from selfimprove.results.show import print_record
 from selfimprove.results.status import print_status, to_json
 from selfimprove.results.traces import export_rows
 from selfimprove.running.loop import run_loop
-from selfimprove.stages.dpo import describe_dpo
+from selfimprove.stages.dpo import describe_dpo, score_pairs
 from selfimprove.stages.prefer import Prefer, prefer
 from selfimprove.stages.select import Select
 from selfimprove.store import RunFolder
@@ -116,6 +117,22 @@ def test_a_pair_can_be_the_first_wrong_step_over_the_right_one() -> None:
     assert (found[0].prompt, found[0].ends) == (PROMPTS.render_question(A) + "1+1=2\n", False)
     assert found[0].parents[:2] == (right[0].id, wrong[0].id)
     assert all(one.ends for one in pair([right, wrong]))
+    lucky = judged("1+1=2\n2+2=6\n#4", "correct", "correct", "incorrect")  # right by a wrong step in the same place
+    unchecked = judged("1+1=2\n2+2 is\n#4", "correct", "correct", "undecided")
+    assert pair([lucky, unchecked, wrong], cut="step") == []
+
+
+class Narrow(ScriptedEngine):
+    """A model with room for texts of up to three characters."""
+
+    def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
+        return [Score(0.0, 0, too_long=True) if len(text) > 3 else Score(-len(text), 1) for _, text in pairs]
+
+
+def test_pairs_that_a_model_has_no_room_for_are_not_measured() -> None:
+    found = pair([write(A, "r"), write(A, "right"), write(A, "w2", "incorrect"), write(A, "wrong", "incorrect")])
+    fits = next(one for one in found if texts([one]) == [("r", "w2")])
+    assert score_pairs(found, Narrow(lambda *_: "")) == {fits.id: (-1.0, -2.0)}
 
 
 def test_a_stage_alone_is_refused(tmp_path: Path) -> None:
