@@ -105,7 +105,7 @@ def _make_job(
         "base": None if base is None else str(session.locate(base)),
         "examples": (folder / "training" / "examples.parquet").resolve(),
         "output": (folder / CHECKPOINT).resolve(),
-        "steps": settings.steps and round(settings.steps * settings.steps_growth ** max(0, stage.round - 1)),
+        "steps": settings.steps and steps_of_round(settings.steps, settings.steps_growth, stage.round),
         "seed": derive_seed(recipe.seed, "train", stage.round),
         "chat": session.prompts.chat is not None,
         "dtype": recipe.model.dtype,
@@ -115,6 +115,11 @@ def _make_job(
         "files": tuple(one.path for one in extensions() if one.path),
     }
     return kind(**{**common, **given})
+
+
+def steps_of_round(steps: int, growth: float, round_: int) -> int:
+    """The steps of a round (STaR, section 4.1): one at least, for none would stand for whole epochs."""
+    return max(1, round(steps * growth ** max(0, round_ - 1)))
 
 
 def goes_on_with(stage: PlannedStage, start: Checkpoint | None) -> tuple[str, Training] | None:

@@ -16,6 +16,7 @@ from selfimprove.engines.models import build_model, find_unusable, hash_weights,
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, Training
 from selfimprove.records.files import SEAL, seal_folder
+from selfimprove.running.training import steps_of_round
 from selfimprove.tasks.addition import write_rationale
 from selfimprove.trainers.checkpoints import Pace, is_finished, newest_checkpoint
 from selfimprove.trainers.common import count_steps
@@ -399,6 +400,8 @@ def test_epochs_count_the_last_short_batch() -> None:
     assert count_steps(Training(batch_size=4, epochs=2), 10) == 6
     assert count_steps(Training(batch_size=4, accumulate=2, epochs=1), 10) == 2
     assert count_steps(Training(batch_size=64, epochs=0.1), 10) == 1
+    assert [steps_of_round(40, 1.2, round_) for round_ in (0, 1, 2, 3)] == [40, 40, 48, 58]
+    assert steps_of_round(40, 0.5, 9) == 1  # 0 would stand for whole epochs
 
 
 def test_muon_takes_hidden_matrices_and_adamw_the_rest(model: Path) -> None:
