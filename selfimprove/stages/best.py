@@ -71,6 +71,8 @@ def why_not(text: Rationale, reward: Reward | None) -> str:
         return "no reward: undecided"
     if text.finish != "stop":
         return "cut off at the longest length"
+    if not text.text.strip():
+        return "says nothing"
     return "written with a hint, or from another text" if not is_sample(text) else "the same text as another sample"
 
 

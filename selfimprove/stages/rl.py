@@ -20,6 +20,7 @@ from selfimprove.trainers.rewarding import RULES
 OURS = ("verifier", "constitution", "model", *RULES)
 """The rewards that need no extension."""
 MIXED = 10_000  # demonstrations at most
+REQUIRE_VERSION = 2
 
 
 class Rl(RlTraining):
@@ -84,7 +85,8 @@ def reads(round_: Round[Rl]) -> list[Key]:
 
 def depends(round_: Round[Rl]) -> dict[str, Any]:
     constitution = round_.shared("constitution") if "constitution" in round_.settings.rewards else {}
-    return {**round_.own, **round_.shared(*SHOWN), **constitution}
+    required = {} if round_.settings.require == "answer" else {"version of require": REQUIRE_VERSION}
+    return {**round_.own, **round_.shared(*SHOWN), **constitution, **required}
 
 
 def _curve(manifest: Manifest) -> list[Mapping[str, float]]:

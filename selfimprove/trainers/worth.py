@@ -64,13 +64,18 @@ class Judge:
 
 
 def verifier_function(judge: Judge, require: str) -> RewardFunction:
-    """1 for a text that is right, 0 for one that is wrong, None for an undecided one."""
+    """1 for a text that is right, 0 for one that is wrong, None for an undecided one; a right answer is undecided where
+    steps are required and none could be checked."""
 
     def worth(verdict: Verdict | None) -> float | None:
         if verdict is None or verdict.outcome == "undecided":
             return None
-        wrong = require != "answer" and (verdict.wrong_reason or (require == "grounded" and bool(verdict.ungrounded)))
-        return 0.0 if wrong else OUTCOMES[verdict.outcome]
+        if verdict.outcome == "correct" and require != "answer":
+            if verdict.reasoning == "undecided":  # else a text would be paid for writing nothing that can be checked
+                return None
+            if verdict.wrong_reason or (require == "grounded" and verdict.ungrounded):
+                return 0.0
+        return OUTCOMES[verdict.outcome]
 
     def ask(prompts: Sequence[str], completions: Sequence[str], problems: Sequence[Problem]) -> list[float | None]:
         asked = zip(problems, prompts, completions, strict=True)

@@ -6,18 +6,20 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from builders import make_rationale, make_verdict
 
 from selfimprove.errors import RecipeError, TrainingError
-from selfimprove.records import Preference, Problem, Rationale, Reward
+from selfimprove.records import Outcome, Preference, Problem, Rationale, Reward, Verdict
 from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.settings import Settings
-from selfimprove.stages.best import measure_best
+from selfimprove.stages.best import measure_best, why_not
 from selfimprove.stages.label import chance_of_better, each_once, find_worth
 from selfimprove.stages.reward import split_by_prompt
 from selfimprove.stages.reward_figures import Weighed, measure_rewards
 from selfimprove.tasks.rising import grade_rising
 from selfimprove.trainers.rewarding import check_rewards, rule_function
 from selfimprove.trainers.rewards import declare_reward
+from selfimprove.trainers.worth import verifier_function
 
 
 @pytest.mark.parametrize(
@@ -192,3 +194,45 @@ def test_new_stages_are_settings_of_their_own() -> None:
 
     for name in ("reward", "rank", "label", "best"):
         assert issubclass(known_stages()[name].settings, Settings) and known_stages()[name].optional
+
+
+class Known:
+    """A judge that knows one verdict."""
+
+    def __init__(self, verdict: Verdict | None) -> None:
+        self.verdict = verdict
+
+    def find(self, problem: Problem, prompt: str, text: str) -> Verdict | None:
+        return self.verdict
+
+
+@pytest.mark.parametrize(
+    ("outcome", "steps", "worth"),
+    [
+        ("correct", ["correct"], (1.0, 1.0)),
+        ("correct", ["correct", "incorrect"], (1.0, 0.0)),
+        ("correct", [], (1.0, None)),  # nothing to check is neither right nor wrong, and is not paid for
+        ("correct", ["correct", "undecided"], (1.0, None)),
+        ("incorrect", [], (0.0, 0.0)),
+        ("undecided", ["correct"], (None, None)),
+    ],
+)
+def test_what_a_text_earns_by_its_answer_and_by_its_steps(
+    outcome: Outcome, steps: list[Outcome], worth: tuple[float | None, float | None]
+) -> None:
+    problem = Problem(question="1+2=", answer="3", task="sums")
+    judge: Any = Known(make_verdict(make_rationale(problem), outcome, steps))
+    asked = ["1+2="], ["#3"], [problem]
+    assert (*(verifier_function(judge, require)(*asked)[0] for require in ("answer", "steps")),) == worth
+    assert verifier_function(Known(None), "answer")(*asked) == [None]  # type: ignore[arg-type]
+
+
+def test_why_a_text_is_not_among_the_best() -> None:
+    reward = Reward(parents=("t",), value=1.0, by="rank", reward="verdict")
+    said = {kind: why_not(one, reward) for kind, one in {
+        "blank": text("p", 0, " "), "cut": text("p", 0, "a", finish="length"), "twice": text("p", 0, "a"),
+        "hinted": text("p", 0, "a", origin="rationalized")}.items()}  # fmt: skip
+    assert said == {"blank": "says nothing", "cut": "cut off at the longest length",
+                    "twice": "the same text as another sample",
+                    "hinted": "written with a hint, or from another text"}  # fmt: skip
+    assert why_not(text("p", 0, "a"), None) == "no reward: undecided"
