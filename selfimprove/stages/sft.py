@@ -101,7 +101,7 @@ def reads(round_: Round[Sft]) -> list[Key]:
     examples = [*round_.earlier_writers(Example, since=pool_since(round_)), *round_.every(Example)]
     if round_.settings.preferred_less == "leave out":
         examples += [*round_.earlier_writers(Comparison, since=pool_since(round_)), *round_.every(Comparison)]
-    return [*dict.fromkeys([round_.start, round_.incumbent, *round_.this(*LAST), *examples])]
+    return [*dict.fromkeys([round_.start, round_.incumbent, round_.trained, *round_.this(*LAST), *examples])]
 
 
 def depends(round_: Round[Sft]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Action, Decision, Example, Rationale
 from selfimprove.running.loop import run_loop
-from selfimprove.running.plan import build_plan
+from selfimprove.running.plan import Plan, build_plan
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Stage, declare
 from selfimprove.store import RunFolder
@@ -71,16 +71,13 @@ MISTAKES = {
     "warmup, frontier": "small.yaml:{line}: the stage 'warmup' runs before round 1 by itself; leave it out here",
     "frontier, {verify: generate}": "small.yaml:{line}: 'verify' is the name of a stage; call the second 'generate' "
     "something else",
-    "frontier, {critique: generate}": "small.yaml:{line}: 'critique' is the name of a group of settings; call the second "
-    "'generate' something else",
-    "frontier, {../../x: generate}": "small.yaml:{line}: '../../x' cannot be the name of a stage; take letters, digits, "
-    "'-' and '_', such as 'again'",
-    "frontier, {'': generate}": "small.yaml:{line}: '' cannot be the name of a stage; take letters, digits, '-' and '_', "
-    "such as 'again'",
-    "frontier, {_x: generate}": "small.yaml:{line}: '_x' cannot be the name of a stage; take letters, digits, '-' and "
-    "'_', such as 'again'",
-    "frontier, {copy: generate}": "small.yaml:{line}: 'copy' cannot be the name of a stage; take letters, digits, '-' "
-    "and '_', such as 'again'",
+    "frontier, {critique: generate}": "small.yaml:{line}: 'critique' is the name of a group of settings; call the "
+    "second 'generate' something else",
+    **{
+        f"frontier, {{{name}: generate}}": f"small.yaml:{{line}}: {name!r} cannot be the name of a stage; take "
+        "letters, digits, '-' and '_', such as 'again'"
+        for name in ("../../x", "_x", "copy", ".")
+    },
     "frontier, 3": "small.yaml:{line}: an entry of the flow is a stage's name, or a name and a stage: {{again: sft}}",
     "frontier, generate, verify, evaluate, promote": "small.yaml:{line}: nothing trains: a round needs the stage 'sft' "
     "or 'dpo' or 'rl'",
@@ -111,6 +108,26 @@ def test_a_run_of_others_whose_stages_have_impossible_names_is_refused(changes: 
     recipe = {"name": "theirs", "model": {"path": "example/model"}, "train": {"name": "gsm8k"}, **changes}
     with pytest.raises(RecipeError, match="cannot be the name of a stage"):
         load_recipe(recipe, lenient=True)
+
+
+def plan_of(flow: list[Any], *changes: str, **more: Any) -> Plan:
+    recipe = {"name": "planned", "model": {"path": "example/model"}, "train": {"name": "gsm8k"}, "rounds": 1}
+    return build_plan(load_recipe({**recipe, "flow": flow, **more}, changes), "data", "constitution")
+
+
+def test_a_second_revision_has_settings_of_its_own() -> None:
+    flow = ["frontier", "generate", "verify", {"again": "revise"}, "revise", "select", "sft", "evaluate", "promote"]
+    more = {"constitution": "brief-harmless", "stages": {"sft": {}}}
+    plain = plan_of(flow, **more)
+    for setting in ("limit=3", "temperature=0.1"):
+        other = plan_of(flow, f"again.{setting}", **more)
+        changed = {name for (_, name), stage in plain.items() if stage.fingerprint != other[stage.key].fingerprint}
+        assert changed == {"again", "select", "sft", "evaluate", "promote"}
+
+
+def test_sft_after_another_training_reads_what_it_may_leave_as_it_is() -> None:
+    flow = ["frontier", "generate", "verify", "select", "prefer", "dpo", "sft", "evaluate", "promote"]
+    assert (1, "dpo") in plan_of(flow, stages={"sft": {}, "dpo": {}, "prefer": {}})[1, "sft"].reads
 
 
 def test_settings_of_a_stage_that_does_not_run_are_a_mistake(tmp_path: Path) -> None:
