@@ -63,6 +63,8 @@ def find_pattern_error(pattern: str) -> str | None:
         compile_pattern(pattern)
     except regex.error as error:
         return str(error)
+    except RecursionError:
+        return "it is nested too deeply"
     return None
 
 

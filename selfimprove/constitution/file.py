@@ -7,7 +7,7 @@ from typing import Any
 from selfimprove.constitution.lint import find_errors, find_warnings
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.errors import RecipeError, suggest
-from selfimprove.recipe.policies import find_policy
+from selfimprove.recipe.policies import find_policy, is_file
 from selfimprove.recipe.yaml import Document, Location, dump, find_mistakes, find_places, read_document, validate
 
 
@@ -136,7 +136,7 @@ def _find_base(path: Path, extended: Any, where: str, mistakes: list[str]) -> Pa
         return None
     beside = path.parent / extended
     try:
-        return beside if beside.is_file() else find_policy("constitutions", extended)
+        return beside if is_file(beside) else find_policy("constitutions", extended)
     except RecipeError as error:
         mistakes.append(f"{where}: {error}")
         return None

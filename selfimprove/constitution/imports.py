@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from selfimprove.constitution.model import ComparisonExemplar, Constitution, CritiqueExemplar, Principle
 from selfimprove.errors import RecipeError
+from selfimprove.recipe.json_text import check_characters
 
 MAX_BYTES = 10_000_000
 KNOWN = (
@@ -37,13 +40,12 @@ def import_constitution(paths: Iterable[Path], name: str) -> tuple[Constitution,
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice:
         raise RecipeError(f"two principles would have the id '{twice}'; import the files one by one")
-    constitution = Constitution(
-        name=name,
-        principles=tuple(parts["principles"]),
-        exemplars=tuple(parts["exemplars"]),
-        comparisons=tuple(parts["comparisons"]),
-    )
-    return constitution, said
+    try:
+        return Constitution.model_validate({"name": name, **parts}), said
+    except ValidationError:  # its parts are valid
+        raise RecipeError(
+            f"{name[:100]!r} cannot be the name of a constitution; take letters, digits, '.', '-' and '_'"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, list[Any]]:
@@ -55,9 +57,15 @@ def _read(path: Path) -> dict[str, list[Any]]:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError):
         raise RecipeError(f"{path}: not a JSON file") from None
+    check_characters(data, str(path))
     for holds, convert in FORMATS:
         if holds(data):
-            return convert(data, str(path))
+            try:
+                return convert(data, str(path))
+            except ValidationError as error:
+                first = error.errors()[0]
+                what = f"'{first['loc'][0]}' {first['msg'].removeprefix('Value error, ')}"
+                raise RecipeError(f"{path}: {what}, in what would be a {error.title}") from None
     raise RecipeError(f"{path}: not a format that is known here: {KNOWN}")
 
 
@@ -153,6 +161,8 @@ def _recipe(data: Mapping[str, Any], source: str) -> dict[str, list[Any]]:
             raise RecipeError(f"{source}: principle {place + 1} needs the texts 'critic' and 'revision'")
         principles.append(_principle(f"principle{place}", critic.strip(), revision.strip(), source))
     chats = data.get("system_chat") or data.get("system_chats") or []
+    if not isinstance(chats, list):
+        raise RecipeError(f"{source}: 'system_chat' is a list of chats")
     exemplars = [_chat(chat, f"{source}: chat {place + 1}") for place, chat in enumerate(chats)]
     return {"principles": principles, "exemplars": exemplars}
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.yaml import compose
 from selfimprove.settings import is_unhashed
 
 FILES = ("path", "evaluate_path", "exemplars", "constitution", "prompt", "labelled")
@@ -31,7 +33,18 @@ class Change:
         """What `--set` takes to have the value of before again; None where that is more than a value."""
         if NOT_THERE in (self.before, self.now) or isinstance(self.before, BaseModel):
             return None
-        return f"{self.name}={show_value(self.before)}" if len(show_value(self.before)) <= 40 else None
+        text = show_value(self.before)
+        if isinstance(self.before, str) and not _reads_back(text, self.before):  # such as {question}, a mapping in YAML
+            text = json.dumps(self.before, ensure_ascii=False)
+        return f"{self.name}={text}" if len(text) <= 40 else None
+
+
+def _reads_back(text: str, value: str) -> bool:
+    """Whether `--set` takes a text for the same value."""
+    try:
+        return bool(compose(text, "--set")[1] == value)
+    except RecipeError:
+        return False
 
 
 def show_value(value: Any) -> str:

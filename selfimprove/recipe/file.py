@@ -136,10 +136,11 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     for location, owner, key in owners:
         if not isinstance(owner, dict) or not isinstance(owner.get(key), str):
             continue
-        candidates = [folder / owner[key], Path(owner[key]).expanduser()]
+        # Unlike the methods of Path these raise nothing, whatever stands there.
+        candidates = [folder / owner[key], Path(os.path.expanduser(owner[key]))]  # noqa: PTH111
         if (*location, key) in document.overridden:
             candidates.reverse()
-        found = next((one for one in candidates if one.exists()), None)
+        found = next((one for one in candidates if os.path.exists(one)), None)  # noqa: PTH110
         if found:
             owner[key] = str(found.resolve())
 
@@ -170,7 +171,9 @@ def _check(recipe: Recipe, document: Document) -> None:
         where = document.where(("open_prompt", "chat"))
         raise RecipeError(f"{where}: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both")
     if apart and ((apart.style.startswith("few-shot") and not apart.exemplars) or "{question}" not in apart.question):
-        lacks = "needs {question} in its 'question'" if apart.exemplars else f"needs 'exemplars' for '{apart.style}'"
+        lacks = f"needs 'exemplars' for '{apart.style}'"
+        if apart.exemplars or not apart.style.startswith("few-shot"):
+            lacks = "needs {question} in its 'question'"
         raise RecipeError(f"{document.where(('open_prompt',))}: 'open_prompt' {lacks}")
     for name, fields in (("question", {"question"}), ("hint", {"question", "answer"}), ("answer", {"answer"})):
         template = getattr(recipe.prompt, name)

@@ -29,8 +29,8 @@ def policy_folders() -> Iterator[Path]:
 def find_policy(folder: str, name: str) -> Path:
     """Find a YAML file by path, or by name under `policies/FOLDER`; raises RecipeError with the nearest name."""
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
+    if path.suffix in {".yaml", ".yml"} or is_file(path):
+        if not is_file(path):
             raise RecipeError(f"{path}: no such {NOUNS[folder]}{suggest(path.stem, policy_names(folder))}")
         return path
     if found := find_named(folder, f"{name}.yaml"):
@@ -40,7 +40,12 @@ def find_policy(folder: str, name: str) -> Path:
 
 def find_named(folder: str, file: str) -> Path | None:
     """The first `policies/FOLDER/FILE` in the order of `policy_folders`."""
-    return next((path for policies in policy_folders() if (path := policies / folder / file).is_file()), None)
+    return next((path for policies in policy_folders() if is_file(path := policies / folder / file)), None)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; no name is too long to ask for."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises OSError of such a name)
 
 
 def policy_names(folder: str, suffix: str = ".yaml") -> set[str]:

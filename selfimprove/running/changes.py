@@ -1,6 +1,7 @@
 """What differs between the recipe that a run was made with and the one that it is to go on with."""
 
 import json
+import shlex
 from collections.abc import Sequence
 
 from selfimprove.errors import SelfImproveError
@@ -36,12 +37,10 @@ def describe_changes(recipe: Recipe, folder: RunFolder, stages: Sequence[Planned
     if others and before:
         said += [str(one) for one in find_changes(before, recipe, files=True) if one not in found]
     said += others
-    undo = [one.undo for one in found]
+    undo = [f"--set {shlex.quote(one.undo)}" for one in found if one.undo]
     more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
-    back = (
-        " ".join(f"--set {one}" for one in undo) if found and all(undo) and not others and len(found) <= SHOWN else ""
-    )
-    return "; ".join(said[:SHOWN]) + more, back
+    whole = len(undo) == len(found) <= SHOWN and not others
+    return "; ".join(said[:SHOWN]) + more, " ".join(undo) if whole else ""
 
 
 def _describe_others(folder: RunFolder, stages: Sequence[PlannedStage]) -> list[str]:

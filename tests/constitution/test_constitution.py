@@ -387,6 +387,9 @@ def test_the_public_recipes_format_is_imported(tmp_path: Path) -> None:
     assert found.exemplars[0].revision == "Because of the rain."
 
 
+CRITICISED = "\n\nCritiqueRequest: b\n\nCritique: c\n\nRevisionRequest: d\n\nRevision: e"
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -399,6 +402,10 @@ def test_the_public_recipes_format_is_imported(tmp_path: Path) -> None:
         ('{"constitutions": [{"critic": "a"}]}', "principle 1 needs the texts 'critic' and 'revision'"),
         ('{"constitutions": [7]}', "principle 1 needs the texts 'critic' and 'revision'"),
         ('{"constitutions": [{"critic": "a", "revision": "b"}], "system_chat": [["a"]]}', "chat 1: expected the six"),
+        ('{"constitutions": [{"critic": "a", "revision": "b"}], "system_chat": 5}', "'system_chat' is a list of chats"),
+        (json.dumps([f"\n\nHuman: \n\nAssistant: a{CRITICISED}"]), "'question' should not be empty, in what would be"),
+        ('[{"prompt": "Human:", "corrects": ["a"], "incorrects": ["b"]}]', "'question' should not be empty, in what"),
+        ('["Which is \\ud800 better?"]', "holds half of a character"),
         ('["Revision: a"]', "transcript 1: expected the turns Human, Assistant"),
         ('[{"prompt": 7}]', "comparison 1: expected a text 'prompt'"),
         ('[{"prompt": "(A) [[[a]]]"}]', "comparison 1: expected two options"),
@@ -411,3 +418,10 @@ def test_a_file_that_is_none_is_said_so(tmp_path: Path, data: str, message: str)
     with pytest.raises(RecipeError) as failure:
         import_constitution([path], "theirs")
     assert message in str(failure.value)
+
+
+def test_a_name_that_no_constitution_can_have_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.json"
+    path.write_text('["Which is better?"]')
+    with pytest.raises(RecipeError, match="'my own' cannot be the name of a constitution"):
+        import_constitution([path], "my own")

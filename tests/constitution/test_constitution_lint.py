@@ -165,6 +165,10 @@ BROKEN = {
         HEAD + "    check: {name: pattern, regex: '(a'}",
         "{}:5: 'regex' is not a regular expression: missing ) at position 2",
     ),
+    "a pattern that is nested too deeply": (
+        HEAD + f"    check: {{name: pattern, regex: '{'(' * 3000}a{')' * 3000}'}}",
+        "{}:5: 'regex' is not a regular expression: it is nested too deeply",
+    ),
     "a check that nothing passes": (
         HEAD + "    check:\n      name: length\n      at_least: 9\n      at_most: 3",
         "{}:5: 'at_least' is 9 and 'at_most' is 3: no response can pass",

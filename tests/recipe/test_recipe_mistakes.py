@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from selfimprove.constitution import load_constitution
 from selfimprove.errors import RecipeError, suggest
+from selfimprove.recipe.changes import Change
 from selfimprove.recipe.file import load_recipe
 
 HEAD = """\
@@ -107,6 +109,7 @@ MISTAKES = [
         "open_prompt:\n  chat: never",
         "{}:6: 'open_prompt.chat' must be what 'prompt.chat' is: one model reads both",
     ),
+    ("open_prompt:\n  question: x", "{}:5: 'open_prompt' needs {question} in its 'question'"),
     ("open_prompt:\n  style: few-shot", "{}:5: 'open_prompt' needs 'exemplars' for 'few-shot'"),
     ("stages:\n  critique: {}", f"{{}}:6: 'critique' {NEEDS_REVISE}"),
     (
@@ -291,6 +294,28 @@ def test_a_misspelt_recipe_is_answered_with_the_nearest(name: str, message: str)
     with pytest.raises(RecipeError) as caught:
         load_recipe(name)
     assert str(caught.value) == message
+
+
+def test_no_name_is_too_long_or_too_odd_to_be_looked_for(tmp_path: Path) -> None:
+    path, long = tmp_path / "recipe.yaml", "a" * 300  # longer than the name of a file may be
+    path.write_text(HEAD)
+    recipe = load_recipe(str(path), [f"constitution={long}", "judge.path=~nobody-here/x"])
+    assert (recipe.constitution, recipe.judge.path) == (long, "~nobody-here/x")
+    with pytest.raises(RecipeError, match=f"no recipe '{long}'"):
+        load_recipe(long)
+    with pytest.raises(RecipeError, match=f"no constitution '{long}'"):
+        load_constitution(long)
+    (tmp_path / "child.yaml").write_text(f"name: child\nextends: {long}\n")
+    with pytest.raises(RecipeError, match=f"child.yaml:2: no constitution '{long}'"):
+        load_constitution(tmp_path / "child.yaml")
+
+
+@pytest.mark.parametrize("value", ["{question}", "Q: {question}", "true", "12", "null", "a, b", "plain", "[", ""])
+def test_what_takes_a_setting_back_gives_the_same_value(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(HEAD)
+    undo = Change("prompt.cue", value, "another").undo
+    assert undo is not None and load_recipe(str(path), [undo]).prompt.cue == value
 
 
 def test_a_name_like_none_is_answered_with_all_there_are() -> None:
