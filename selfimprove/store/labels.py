@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text, replace_surrogates
-from selfimprove.records.files import is_folder, read_bounded
+from selfimprove.records.files import is_folder, is_regular, read_bounded
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.run import RunFolder
 
@@ -80,7 +80,7 @@ def write_filter(folder: RunFolder, name: str, query: str) -> None:
         with named_errors(path):
             path.unlink(missing_ok=True)
         return
-    if len(read_filters(folder)) >= MAX_FILTERS:
+    if not is_regular(path) and len(read_filters(folder)) >= MAX_FILTERS:
         raise StoreError(f"a run has at most {MAX_FILTERS} saved filters; remove one first")
     _write(path, SavedFilter(name=replace_surrogates(name), query=query))
 

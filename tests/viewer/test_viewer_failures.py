@@ -16,10 +16,11 @@ from test_viewer import check
 from test_viewer_run import text_of
 from viewing import BASE, judge, write_run, write_stage
 
+from selfimprove.errors import StoreError
 from selfimprove.records import Decision, Step
 from selfimprove.store import RunFolder
 from selfimprove.store.index import Index
-from selfimprove.store.labels import read_filters, write_filter
+from selfimprove.store.labels import MAX_FILTERS, read_filters, write_filter
 from selfimprove.store.search import Filters, Search
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.text import hits
@@ -170,3 +171,13 @@ def test_filters_are_kept_under_a_name_and_removed(run: RunFolder, client: TestC
     assert urlsplit(post(name="x", query="//evil.example\r\n").headers["location"]).path == "/runs/made/traces"
     write_filter(run, "x", "")
     assert client.post("/runs/made/filters", data={"name": "x", "query": "a=b"}).status_code == 403
+
+
+def test_as_many_filters_as_there_may_be_can_still_be_changed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for at in range(MAX_FILTERS):
+        write_filter(run, f"filter {at}", "level=1")
+    write_filter(run, "filter 3", "level=2")
+    assert [one.query for one in read_filters(run)].count("level=2") == 1
+    with pytest.raises(StoreError, match="at most 50 saved filters"):
+        write_filter(run, "one more", "level=1")
