@@ -10,12 +10,14 @@ from rich.console import Console
 
 from selfimprove.constitution.adherence import to_judge
 from selfimprove.constitution.transcript import Prompter
+from selfimprove.engines.model_files import read_header
 from selfimprove.engines.models import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.running.changes import describe_redo
+from selfimprove.running.display import show_time
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.find_model import with_model_found
 from selfimprove.running.flow_tree import draw_flow
@@ -334,12 +336,6 @@ def describe_state(stage: PlannedStage, folder: RunFolder) -> str:
     return "done" if disk.closed else f"to do, {parts} parts are there"
 
 
-def show_time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def guess_seconds(recipe: Recipe, tokens: int) -> float:
     """A rough time from the number of parameters and a short matrix product: 6 operations a parameter and token."""
     import time
@@ -366,12 +362,5 @@ def count_parameters(recipe: Recipe) -> int:
     folder = resolve_folder(str(recipe.model.path))
     count = 0
     for file in Path(folder).glob("*.safetensors"):
-        with file.open("rb") as handle:
-            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for one in tensor["shape"]:
-                    size *= one
-                count += size
+        count += sum(map(math.prod, read_header(file).values()))
     return count

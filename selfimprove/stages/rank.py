@@ -37,9 +37,15 @@ class Rank(Settings):
 
 def rank(part: Sequence[Rationale], desk: Desk[Rank]) -> Iterator[Reward]:
     """The rewards of a part's texts; a text that never was one, as its prompt was too long, has none."""
-    found = desk.once(find_asked)(part)
-    desk.note("rewards", summarize([*desk.written(Reward), *found], desk.once(read_lengths)))
+    found, done = desk.once(find_asked)(part), desk.once(read_done)
+    done += found
+    desk.note("rewards", summarize(done, desk.once(read_lengths)))
     yield from found
+
+
+def read_done(desk: Desk[Rank]) -> list[Reward]:
+    """The rewards of the parts that are there when the first of the others is made."""
+    return [*desk.written(Reward)]
 
 
 def find_asked(desk: Desk[Rank]) -> Asked:

@@ -44,8 +44,7 @@ def rationalize(
 
 
 def parts(desk: Desk[Rationalize]) -> list[Sequence[Any]]:
-    failed = [one for one in find_failed(desk) if one.answer is not None]
-    return chunks(some(failed, desk.settings.limit), desk.settings.part_size)
+    return chunks(some(find_failed(desk), desk.settings.limit), desk.settings.part_size)
 
 
 def write(problems: Sequence[Problem], desk: Desk[Rationalize]) -> Iterator[Record]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import PositiveInt
 
@@ -188,12 +188,4 @@ def describe_votes(votes: Iterable[Vote]) -> str:
     return (
         f"; {count} problems without an answer: {agree / count:.0%} of their samples agree with the majority on "
         f"average, {ties} ties, {unanswered} without any answer"
-    )
-
-
-def describe_consistency(found: dict[str, Any]) -> str:
-    """What the majority over several samples was worth."""
-    return (
-        f"by majority over {found['samples']} samples {found['majority']:.1%}, "
-        f"a single sample {found['single sample']:.1%} on average, {found['ties']} ties"
     )
