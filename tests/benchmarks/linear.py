@@ -71,7 +71,8 @@ def main() -> None:
     print(f"| part | piece | {' | '.join(f'{size:,}' for size in sizes)} | factor |")
     print("|---|---|---:|---:|---:|---:|")
     for name in options.parts:
-        part, last = PARTS[name], {}
+        part = PARTS[name]
+        last: dict[str, float] = {}
         for piece in pieces:
             last[piece] = seconds(part, piece, sizes[-1])
             gc.collect()

@@ -73,7 +73,7 @@ MUTANTS = (
         'between = "" if found["link"].strip() else found["between"]', 'between = ""'),
     Mutant("languages", "thousands", "hedges", 'rf"\\s{{0,2}}(?:{SCALES})"\n    r"|', 'r"'),
     Mutant("languages", "denials", "answers",
-        "changed = is_negated(found.language, before, after)", "changed = False"),
+        "is not None or is_negated(found.language, before, after)", "is not None"),
     Mutant("choices", "letters in bold, code and quotes", "picks",
         "return _FRAME.sub(", "return text if text else _FRAME.sub("),
     Mutant("choices", "a first letter that is explained", "pick_lines",
