@@ -139,7 +139,8 @@ def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, Answered]:
     problems = {one.id: one for held_out in folder.stages() if held_out.key[0] == 0 for one in held_out.read(Problem)}
     sampled = [one for one in stage.read(Rationale) if one.origin == "sampled"]
     verdicts = {one.rationale: one for one in stage.read(Verdict)}
-    found, apart = {}, _controllers(folder, list(problems.values()))
+    asked = {one.problem for one in sampled if one.problem in problems}  # a warm-up's problems are there too
+    found, apart = {}, _controllers(folder, [problems[one] for one in asked])
     for one in counted(sampled, stage.read(Vote)):
         if one.problem in problems and one.id in verdicts and one.problem not in apart:
             problem = problems[one.problem]

@@ -102,8 +102,9 @@ def write(round_: int, plan: Plan, before: list[Health], rng: random.Random) -> 
 
 
 def climbing(round_: int, start: float = 0.1, pace: float = 0.13) -> dict[str, float]:
-    """The yields of a run that learns: each family somewhat later than the one before."""
-    return {name: min(0.97, max(start, start + pace * (round_ - at))) for at, name in enumerate(FAMILIES[:3])}
+    """The yields of a run that learns: a family opens a round after the one before, as the frontier has it."""
+    open_ = list(enumerate(FAMILIES[:3]))[:round_]
+    return {name: min(0.97, start + pace * (round_ - 1 - at)) for at, name in open_}
 
 
 def test_ten_healthy_histories_are_left_alone() -> None:
@@ -126,7 +127,9 @@ def test_a_stuck_family_is_noticed_within_two_rounds_and_the_rule_that_holds_it_
 
     history = History().play(6, plan, random.Random(1))
     first = history.rules.index("stuck-by-coincidences") + 1
-    assert first <= 4  # two rounds that do not move are known once three were measured
+    # That it did not move in two rounds is known before round 4 at the earliest, and by chance a round later: with 320
+    # samples and a yield of a quarter the interval of the gain is 7 points wide to either side.
+    assert first in (4, 5)
     action = history.actions[first - 1]
     assert action.differences == [("select.hard_share", "0.5", "1.0")]
     assert "coincidences of 5+4" in action.reason and "yield of 5+4" in action.reason
