@@ -46,6 +46,8 @@ def publish(wish: Wish) -> list[str]:
 
     Raises SelfImproveError before anything is written where it cannot be done.
     """
+    if not wish.to.name or (wish.to.exists() and (not wish.to.is_dir() or any(wish.to.iterdir()))):
+        raise StoreError(f"{wish.to}: is there already; name a folder that is not")
     if wish.base is not None and not re.fullmatch(HUB_NAME, wish.base):
         raise SelfImproveError(f"--base {wish.base[:200]}: a name on the hub is 'owner/name'")
     if wish.upload:
@@ -53,8 +55,6 @@ def publish(wish: Wish) -> list[str]:
     folder, checkpoint = _find(wish.target, wish.runs)
     weights = locate_weights(folder, checkpoint.path)
     base = None if checkpoint.base is None else str(locate_weights(folder, checkpoint.base))
-    if not wish.to.name or (wish.to.exists() and (not wish.to.is_dir() or any(wish.to.iterdir()))):
-        raise StoreError(f"{wish.to}: is there already; name a folder that is not")
     facts = _read(wish, folder, checkpoint)
     name = (wish.upload or facts.name).rpartition("/")[2]
     making = wish.to.with_name(f".{wish.to.name}.making")

@@ -79,7 +79,7 @@ def test_lists_say_what_there_is_and_where_it_is_from(place: Path, tmp_path: Pat
     assert by_kind["runs"]["small"]["said"].startswith("finished, round 3 of 3, ")
     assert all(one["said"] and one["source"] for kind in by_kind.values() for one in kind.values())
     assert "recipes" in call("list", folder=tmp_path).stdout
-    assert "known: constitutions" in call("list", "suites", folder=tmp_path).stderr
+    assert "known: constitutions" in call("list", "mixtures", folder=tmp_path).stderr
 
 
 def test_status_without_a_run_lists_the_runs(place: Path, tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_the_version_and_a_shells_completion(place: Path) -> None:
     assert call("--version", folder=place).stdout == "selfimprove 0.1.0\n"
     for words, found in (
         ("selfimprove status sm", ["small"]),
-        ("selfimprove run arith", ["arithmetic"]),
+        ("selfimprove run arith", ["arithmetic", "arithmetic-steered"]),
         ("selfimprove list", ["list"]),
     ):
         asked = {"_SELFIMPROVE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
