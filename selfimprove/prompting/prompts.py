@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Prompting
+from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import read_document, validate
 from selfimprove.records import Problem
 
@@ -37,10 +37,10 @@ class ExemplarFile(BaseModel):
 
 
 def load_exemplars(path: str | None, shots: int | None) -> tuple[Exemplar, ...]:
-    """Read a file of exemplars; raises RecipeError with the file and the line."""
+    """Read a file of exemplars, by path or by name under `policies/`; raises RecipeError with the file and the line."""
     if path is None:
         return ()
-    exemplars = validate(ExemplarFile, read_document(Path(path))).exemplars
+    exemplars = validate(ExemplarFile, read_document(find_policy("exemplars", path))).exemplars
     if shots is not None and shots > len(exemplars):
         raise RecipeError(f"{path}: has {len(exemplars)} exemplars, and 'prompt.shots' asks for {shots}")
     return exemplars[:shots]

@@ -15,6 +15,7 @@ NOUNS = {
     "recipes": "recipe",
     "constitutions": "constitution",
     "controllers": "controller",
+    "exemplars": "file of exemplars",
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
     "suites": "suite",

@@ -77,7 +77,7 @@ class Prompting(Settings):
     trigger: str = "Let's think step by step."
     """Zero-shot CoT's trigger (Kojima et al., 2022)."""
     exemplars: str | None = unhashed(
-        None, "a YAML file of exemplars (question, rationale, answer), beside the recipe or by path"
+        None, "a YAML file of exemplars (question, rationale, answer), beside the recipe, by path, or by name"
     )
     shots: PositiveInt | None = None
     """Use only the first n exemplars; by default all."""

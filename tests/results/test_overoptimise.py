@@ -139,7 +139,7 @@ def test_the_tables_and_the_picture_of_a_grid() -> None:
 
 
 def test_a_page_shows_the_picture_and_the_tables(tmp_path: Path) -> None:
-    httpx = pytest.importorskip("httpx")
+    web = pytest.importorskip("web", reason="httpx is not installed")
     pytest.importorskip("fastapi", reason="the extra [view] is not installed")
     from viewing import serving
 
@@ -152,17 +152,17 @@ def test_a_page_shows_the_picture_and_the_tables(tmp_path: Path) -> None:
     (tmp_path / "far-overoptimise").mkdir()
     (tmp_path / "far-overoptimise" / "results.json").symlink_to(tmp_path / "mine-overoptimise" / "results.json")
     with serving(tmp_path, tmp_path / "cache") as address:
-        assert 'href="/overoptimise/mine"' in httpx.get(f"{address}/").text
-        page = httpx.get(f"{address}/overoptimise/mine")
+        assert 'href="/overoptimise/mine"' in web.get(f"{address}/").text
+        page = web.get(f"{address}/overoptimise/mine")
         assert page.status_code == 200 and page.text.count("<table") == 3 and "<script>alert" not in page.text
-        svg = httpx.get(f"{address}/overoptimise/mine/rewards.svg?narrow=true")
+        svg = web.get(f"{address}/overoptimise/mine/rewards.svg?narrow=true")
         assert "gold, 50 comparisons" in svg.text and svg.headers["content-type"] == "image/svg+xml"
-        assert httpx.get(f"{address}/overoptimise/mine/rewards.png").content.startswith(b"\x89PNG")
-        table = httpx.get(f"{address}/overoptimise/mine/rewards.csv").text.splitlines()
+        assert web.get(f"{address}/overoptimise/mine/rewards.png").content.startswith(b"\x89PNG")
+        table = web.get(f"{address}/overoptimise/mine/rewards.csv").text.splitlines()
         assert len(table) == 1 + sum(len(one["xs"]) for some in shown["lines"].values() for one in some)
         for name, said in (("torn", "cannot be read"), ("odd", "cannot be read"), ("far", "cannot be read"),
                            ("none", "there are no such figures")):  # fmt: skip
-            refused = httpx.get(f"{address}/overoptimise/{name}")
+            refused = web.get(f"{address}/overoptimise/{name}")
             assert refused.status_code == 404 and said in refused.text
 
 

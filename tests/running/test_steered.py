@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
+import web
 from rich.console import Console
 from small import record_ids, small_recipe, weight_hashes
 from viewing import serving
@@ -134,7 +134,7 @@ def test_it_is_shown_wherever_a_run_is_shown(run: tuple[Recipe, RunFolder]) -> N
 def test_the_viewer_has_a_page_of_decisions(run: tuple[Recipe, RunFolder], tmp_path: Path) -> None:
     _, folder = run
     with serving(folder.path.parent, tmp_path / "cache") as site:
-        page = httpx.get(f"{site}/runs/run/decisions", timeout=60).text
+        page = web.get(f"{site}/runs/run/decisions", timeout=60).text
     assert "<code>generate.temperature</code> 1.0 → 1.4" in page and "the run ends" in page
     assert "enough: yield is looked at over 2 rounds: too early" in page and "predicted" in page
     (second,) = folder.stage(2, "decide").read(Action)

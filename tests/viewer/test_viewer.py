@@ -21,7 +21,7 @@ import pytest
 from small import small_recipe
 
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
-httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+web = pytest.importorskip("web", reason="httpx is not installed")
 
 from hostile_run import HOSTILE, NAME, RUN, Poison, write_hostile  # noqa: E402
 from viewing import serving, write_evaluation, write_run  # noqa: E402
@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 
 def get(site: tuple[str, Path], path: str, status: int = 200, **options: Any) -> Any:
-    answer = httpx.get(site[0] + path, timeout=60, **options)
+    answer = web.get(site[0] + path, timeout=60, **options)
     assert answer.status_code == status, (path, answer.text[:300])
     return answer
 
@@ -246,23 +246,23 @@ def test_strange_addresses_are_answered_in_one_line(site: tuple[str, Path]) -> N
 
 def test_every_answer_says_what_it_may_load(site: tuple[str, Path]) -> None:
     for path in ("/", "/runs/made", "/api/runs", "/static/view.js", "/nowhere"):
-        headers = httpx.get(site[0] + path).headers
+        headers = web.get(site[0] + path).headers
         assert "script-src 'self'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-    chart = httpx.get(site[0] + "/runs/made/charts/accuracy.svg").headers
+    chart = web.get(site[0] + "/runs/made/charts/accuracy.svg").headers
     assert "sandbox" in chart["content-security-policy"] and "script-src" not in chart["content-security-policy"]
 
 
 def test_foreign_hosts_and_origins_are_refused(site: tuple[str, Path]) -> None:
     port = site[0].rsplit(":", 1)[1]
     for host in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "127.0.0.1", ""):
-        assert httpx.get(site[0], headers={"host": host}).status_code in (400, 421), host
-    assert httpx.get(site[0], headers={"host": f"localhost:{port}"}).status_code == 200
+        assert web.get(site[0], headers={"host": host}).status_code in (400, 421), host
+    assert web.get(site[0], headers={"host": f"localhost:{port}"}).status_code == 200
     for origin in ({}, {"origin": "http://evil.example"}, {"origin": "null"}):
-        assert httpx.post(site[0] + "/runs/made/traces", headers=origin).status_code == 403
+        assert web.post(site[0] + "/runs/made/traces", headers=origin).status_code == 403
     embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
-    assert httpx.get(site[0] + "/api/runs", headers=embedded).status_code == 403
+    assert web.get(site[0] + "/api/runs", headers=embedded).status_code == 403
 
 
 @pytest.fixture(scope="module")
@@ -275,10 +275,10 @@ def guarded(site: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def test_with_a_token_nothing_is_shown_without_it(guarded: str) -> None:
     address = guarded
     for path in ("/", "/runs/made", "/static/view.js", "/api/runs", "/?token=wrong"):
-        answer = httpx.get(address + path)
+        answer = web.get(address + path)
         assert answer.status_code == 401 and "made" not in answer.text
-    assert httpx.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
-    with httpx.Client() as client:
+    assert web.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
+    with web.Client() as client:
         welcome = client.get(f"{address}/runs/made?token=secret&graph=1")
         assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
         assert "HttpOnly" in welcome.headers["set-cookie"]
@@ -292,16 +292,16 @@ def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path)
         port = address.rsplit(":", 1)[1]
         for name in (f"gpu-7.lab.example:{port}", f"192.168.0.7:{port}", f"[fe80::1]:{port}"):
             known = {"host": name, "authorization": "Bearer secret"}
-            assert httpx.get(f"{address}/runs/made", headers=known).status_code == 200
-            assert httpx.get(f"{address}/runs/made", headers={"host": name}).status_code == 401
-            assert httpx.get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
-            trace = httpx.get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
+            assert web.get(f"{address}/runs/made", headers=known).status_code == 200
+            assert web.get(f"{address}/runs/made", headers={"host": name}).status_code == 401
+            assert web.get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
+            trace = web.get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
             place = f"{address}/runs/made/traces/{trace}/notes"
             for origin, status in ((f"http://{name}", 303), (f"http://evil.example:{port}", 403), ("null", 403)):
-                answer = httpx.post(place, data={"mark": "good"}, headers={**known, "origin": origin})
+                answer = web.post(place, data={"mark": "good"}, headers={**known, "origin": origin})
                 assert answer.status_code == status, origin
             rebound = {"host": name, "origin": f"http://{name}"}
-            assert httpx.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
+            assert web.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
     assert len(Notes(RunFolder(tmp_path / "made")).all()) == 3
     for host in ("0.0.0.0", "::", "0:0::0", ""):
         with pytest.raises(ValueError, match="needs a token"):
@@ -321,8 +321,8 @@ def test_the_command_prints_an_address_that_opens(tmp_path: Path) -> None:
             found = re.fullmatch(r"http://([^/]+):(\d+)(/\?token=[\w-]{32})  \(Ctrl-C ends it\)\n", printed)
             assert found, printed
             address = f"http://127.0.0.1:{found[2]}"
-            assert httpx.get(address, headers={"host": f"{found[1]}:{found[2]}"}).status_code == 401
-            with httpx.Client(follow_redirects=True, headers={"host": f"{found[1]}:{found[2]}"}) as client:
+            assert web.get(address, headers={"host": f"{found[1]}:{found[2]}"}).status_code == 401
+            with web.Client(follow_redirects=True, headers={"host": f"{found[1]}:{found[2]}"}) as client:
                 token = client.get(address + found[3], follow_redirects=False).headers["set-cookie"].split(";")[0]
                 page = client.get(address, headers={"cookie": token})
             assert page.status_code == 200 and "made" in page.text
@@ -337,14 +337,14 @@ def test_cookies_of_other_programs_do_not_hide_the_token(guarded: str) -> None:
                    "é=ü; {}",
                    f"{COOKIE}=old; {{}}", "x={{{{; {}"):  # fmt: skip
         cookie = others.format(mine).encode()
-        assert httpx.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
+        assert web.get(f"{address}/runs/made", headers={"cookie": cookie}).status_code == 200, others
     for wrong in ("", f"{COOKIE}=", f"x{mine}", f"{COOKIE}=secret2", f"a={mine}", f"{COOKIE}=\xe9"):
         headers = {"cookie": wrong.encode("latin-1")}
-        assert httpx.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
+        assert web.get(f"{address}/runs/made", headers=headers).status_code == 401, wrong
 
 
 def note(address: str, trace: str, **fields: str) -> Any:
-    return httpx.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
+    return web.post(f"{address}/runs/made/traces/{trace}/notes", data=fields, headers={"origin": address}, timeout=60)
 
 
 def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_notes_of_several_people_are_kept_filtered_and_exported(tmp_path: Path) 
         pieces = iter([b"mark=good&comment=", *[b"x" * 10_000] * 10])
         headers = {"origin": address, "content-type": "application/x-www-form-urlencoded"}
         path = f"{address}/runs/made/traces/{before['id']}/notes"
-        endless = httpx.post(path, content=pieces, timeout=60, headers=headers)
+        endless = web.post(path, content=pieces, timeout=60, headers=headers)
         assert endless.status_code == 413
     torn = next((run.path / "notes").iterdir()).read_text()[:20]
     (run.path / "notes" / "note-torn.json").write_text(torn)
@@ -391,7 +391,7 @@ def test_those_who_sign_with_no_name_are_told_apart(site: tuple[str, Path]) -> N
     trace = get(site, "/api/runs/made/traces").json()["traces"][0]["id"]
     place = f"{address}/runs/made/traces/{trace}/notes"
     headers = {"origin": address}
-    with httpx.Client(headers=headers) as one, httpx.Client(headers=headers) as other:
+    with web.Client(headers=headers) as one, web.Client(headers=headers) as other:
         marks = lambda: sorted(note.mark for note in Notes(run).current().get(trace, []))  # noqa: E731
         one.post(place, data={"mark": "good"})
         other.post(place, data={"mark": "bad"})
@@ -406,7 +406,7 @@ def test_those_who_sign_with_no_name_are_told_apart(site: tuple[str, Path]) -> N
         assert marks() == ["bad", "unsure"]
     # Who keeps no cookie, or forges one, is another person each time.
     for cookie in ({}, {}, {"cookie": "selfimprove_writer=../../x"}):
-        assert httpx.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
+        assert web.post(place, data={"mark": "good"}, headers={**headers, **cookie}).status_code == 303
     assert marks() == ["bad", "good", "good", "good", "unsure"]
 
 
@@ -425,11 +425,11 @@ def test_a_form_that_is_no_note_is_refused_in_one_line(site: tuple[str, Path]) -
         "%ff=%ff",
         "{}",
     ):
-        answer = httpx.post(place, content=body.encode("latin-1"), headers=headers)
+        answer = web.post(place, content=body.encode("latin-1"), headers=headers)
         assert answer.status_code == 404 and "Traceback" not in answer.text, body
         check(answer.text)
     for back in ("//evil.example", "\r\nset-cookie: a=b", "é", "x" * 3000, "round=1&at=0"):
-        answer = httpx.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
+        answer = web.post(place, data={"mark": "good", "back": back, "by": "é\u202e\r\nx=1"}, headers=headers)
         assert answer.status_code == 303 and answer.headers["location"].startswith(f"/runs/made/traces/{trace}"), back
         assert "a=b" not in answer.headers.get_list("set-cookie")
     assert len([one for one in Notes(run).all() if one.trace == trace]) == 5

@@ -11,7 +11,7 @@ from hypothesis.errors import Unsatisfiable
 
 pytest.importorskip("fastapi", reason="the extra [view] is not installed")
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+web = pytest.importorskip("web", reason="httpx is not installed")
 
 from hostile_run import write_hostile  # noqa: E402
 from schemathesis.checks import not_a_server_error  # noqa: E402
@@ -42,7 +42,7 @@ def known(address: str, path: str) -> dict[str, str]:
     """Parameters of a path that name something which is there."""
     if "{name}" not in path:
         return {}
-    row = httpx.get(f"{address}/api/runs/hostile/traces?limit=1", timeout=60).json()["traces"][0]
+    row = web.get(f"{address}/api/runs/hostile/traces?limit=1", timeout=60).json()["traces"][0]
     identity = {"identity": row["problem" if "/problems/" in path else "id"]} if "{identity}" in path else {}
     return {"name": "hostile", **identity}
 

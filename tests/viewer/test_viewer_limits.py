@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+import web
 from viewing import write_run
 
 from selfimprove.viewer.connections import LINES, FewLines, Limits
@@ -50,7 +51,7 @@ def is_closed(one: socket.socket) -> bool:
 
 
 def ask(port: int) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer secret"}, timeout=20)
+    return web.get(f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer secret"}, timeout=20)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +132,10 @@ def test_what_strangers_can_have_logged_is_bounded() -> None:
 )
 def test_nothing_of_a_run_is_kept_in_a_cache(port: int, path: str) -> None:
     known = {"authorization": "Bearer secret"}
-    answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers=known, timeout=20)
+    answer = web.get(f"http://127.0.0.1:{port}{path}", headers=known, timeout=20)
     assert answer.headers["cache-control"] == "no-store"
-    refused = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20)
-    welcome = httpx.get(f"http://127.0.0.1:{port}{path}?token=secret", timeout=20)
+    refused = web.get(f"http://127.0.0.1:{port}{path}", timeout=20)
+    welcome = web.get(f"http://127.0.0.1:{port}{path}?token=secret", timeout=20)
     assert (refused.status_code, welcome.status_code) == (401, 303)
     for one in (refused, welcome):
         assert one.headers["cache-control"] == "no-store" and "default-src 'none'" in one.headers[
