@@ -28,6 +28,11 @@ TOPICS = {
     topic: Document(topic, path, about)
     for topic, path, about in (
         ("start", "README.md", "what it is, the first commands, where to read on"),
+        (
+            "first-hour",
+            "selfimprove/cli/README.md",
+            "from an empty folder to a published checkpoint, each command and its time",
+        ),
         ("settings", "policies/README.md", "every setting of a recipe, and the files under policies/"),
         ("constitutions", "policies/constitutions/README.md", "what a good answer is, in a file of principles"),
         (

@@ -230,6 +230,12 @@ def test_the_shipped_exemplars_load_and_shots_takes_the_first() -> None:
     assert load_exemplars(None, 2) == ()
 
 
+def test_a_file_of_exemplars_has_a_name() -> None:
+    assert len(load_exemplars("word-problems", 3)) == 3
+    with pytest.raises(RecipeError, match="no file of exemplars 'word-problem'.*did you mean 'word-problems'"):
+        load_exemplars("word-problem", None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -239,7 +245,7 @@ def test_the_shipped_exemplars_load_and_shots_takes_the_first() -> None:
         ("exemplar: []\n", ":1: unknown key 'exemplar'; did you mean 'exemplars'?"),
         ("- question: a\n", ":1: expected a mapping"),
         ("exemplars:\n  - {question: a, answer: b}\n", ": has 1 exemplars, and 'prompt.shots' asks for 2"),
-        (None, ": No such file or directory"),
+        (None, ": no such file of exemplars"),
     ],
 )
 def test_a_mistake_in_a_file_of_exemplars_names_the_line(text: str | None, message: str, tmp_path: Path) -> None:

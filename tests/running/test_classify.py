@@ -127,6 +127,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.long
 def test_a_fresh_process_reads_it_without_the_file(ranked: RunFolder) -> None:
     import pyarrow.parquet as pq
 

@@ -7,10 +7,10 @@ import shutil
 import string
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+from installed import install_wheel
 from make_docs import documents
 from places import REPOSITORY
 
@@ -35,18 +35,7 @@ for arguments in json.load(sys.stdin):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the wheel alone is installed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for name in ("selfimprove", "policies", "tests"):
-        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, folder / "source")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, "."]
-    subprocess.run(command, cwd=folder / "source", check=True, capture_output=True, text=True)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(folder / "site")
-    shutil.rmtree(folder / "source")
-    return folder / "site"
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def call(installed: Path, folder: Path, *commands: str) -> list[tuple[int, str, str]]:

@@ -101,7 +101,7 @@ def check_image(svg: str) -> None:
             assert not key.startswith("on") and (not key.endswith("href") or value.startswith("#")), (key, value)
 
 
-@pytest.mark.parametrize("run", ["small", "made", RUN])
+@pytest.mark.parametrize("run", ["small", "made", pytest.param(RUN, marks=pytest.mark.long)])
 def test_every_page_and_everything_it_links_to_is_there(site: tuple[str, Path], run: str) -> None:
     seen: set[str] = set()
     todo = ["/", f"/runs/{run}", f"/runs/{run}/traces", f"/compare?a={run}&b={run}&first=0&second=1", "/api",
