@@ -50,8 +50,10 @@ class Session:
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m selfimprove "$@"\n')
         program.chmod(0o755)
+        self._places = {str(folder): "~"}  # what a path of this machine is called in the document
         for name, model in links.items():
             (self.here / name).symlink_to(model.resolve())
+            self._places[str(model.resolve())] = f"~/work/{name}"
         self._environment = {
             **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(installed),
             "HOME": str(folder), "XDG_CONFIG_HOME": "", "HF_HUB_OFFLINE": "1", "COLUMNS": "116",
@@ -71,7 +73,10 @@ class Session:
             ["bash", "-c", command], cwd=self.here, env=self._environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        return Said(command, done.stdout, time.monotonic() - began, done.returncode)
+        seconds, output = time.monotonic() - began, done.stdout
+        for path, called in self._places.items():
+            output = output.replace(path, called)
+        return Said(command, output, seconds, done.returncode)
 
 
 def play(text: str, session: Session) -> Iterator[tuple[re.Match[str], list[Said]]]:

@@ -232,7 +232,7 @@ def test_the_shipped_exemplars_load_and_shots_takes_the_first() -> None:
 
 def test_a_file_of_exemplars_has_a_name() -> None:
     assert len(load_exemplars("word-problems", 3)) == 3
-    with pytest.raises(RecipeError, match="no file of exemplars 'word-problem'.*did you mean 'word-problems'"):
+    with pytest.raises(RecipeError, match=r"no file of exemplars 'word-problem'.*did you mean 'word-problems'"):
         load_exemplars("word-problem", None)
 
 
