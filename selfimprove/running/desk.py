@@ -49,10 +49,11 @@ class StageDesk:
         self._made: dict[Any, Any] = {}
 
     def other(self, kind: type[AnySettings]) -> AnySettings:
-        return self.stage.recipe.of(kind)
+        return self.find(kind) or kind()
 
     def find(self, kind: type[AnySettings]) -> AnySettings | None:
-        return self.stage.recipe.find(kind)
+        own = self.settings
+        return own if type(own) is kind else self.stage.recipe.find(kind)
 
     def setting(self, name: str) -> Any:
         return RecipeSettings(self.stage.recipe).setting(name)

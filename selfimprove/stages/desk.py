@@ -79,11 +79,12 @@ class Desk(Protocol[S]):
         ...
 
     def other(self, kind: type[AnySettings]) -> AnySettings:
-        """The settings of another stage, by their class; the class's own defaults where the recipe has none."""
+        """The settings of a stage, by their class: this stage's own where it is of that class, otherwise those of the
+        first one in the recipe, or the class's defaults where it has none."""
         ...
 
     def find(self, kind: type[AnySettings]) -> AnySettings | None:
-        """The settings of another stage where it is part of the run."""
+        """The same where there is such a stage."""
         ...
 
     def setting(self, name: str) -> Any:

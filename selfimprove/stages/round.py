@@ -104,17 +104,18 @@ class Round(Generic[S]):
     # --- settings, and what a fingerprint holds of them
 
     def other(self, kind: type[AnySettings]) -> AnySettings:
-        return self.recipe.of(kind)
+        return self.find(kind) or kind()
 
     def find(self, kind: type[AnySettings]) -> AnySettings | None:
-        return self.recipe.find(kind)
+        own: Any = self.settings  # of a stage that stands twice in a flow its own, and not the first one's
+        return own if type(own) is kind else self.recipe.find(kind)
 
     @property
     def own(self) -> dict[str, Any]:
         return hashed_settings(self.settings)
 
     def hashed(self, kind: type[AnySettings]) -> dict[str, Any] | None:
-        found = self.recipe.find(kind)
+        found = self.find(kind)
         return None if found is None else hashed_settings(found)
 
     def shared(self, *names: Shared) -> dict[str, Any]:

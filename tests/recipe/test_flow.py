@@ -125,6 +125,24 @@ def test_a_second_revision_has_settings_of_its_own() -> None:
         assert changed == {"again", "select", "sft", "evaluate", "promote"}
 
 
+def test_a_second_selection_takes_the_rounds_that_its_own_pool_names() -> None:
+    flow = [
+        "frontier",
+        "generate",
+        "verify",
+        "select",
+        "sft",
+        {"narrow": "select"},
+        {"more": "sft"},
+        "evaluate",
+        "promote",
+    ]
+    changes = ("rounds=2", "select.pool=cumulative", "narrow.pool=fresh")
+    plan = plan_of(flow, *changes, stages={"sft": {}, "select": {}})
+    read = {name: {key for key in plan[2, name].reads if key[0] == 1} for name in ("select", "narrow")}
+    assert (1, "select") in read["select"] and (1, "select") not in read["narrow"]
+
+
 def test_sft_after_another_training_reads_what_it_may_leave_as_it_is() -> None:
     flow = ["frontier", "generate", "verify", "select", "prefer", "dpo", "sft", "evaluate", "promote"]
     assert (1, "dpo") in plan_of(flow, stages={"sft": {}, "dpo": {}, "prefer": {}})[1, "sft"].reads
