@@ -43,7 +43,9 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "Where did this trained text come from?": (
         ("/runs/grown", "round=1&trained=example", "/traces/[0-9a-f]{20}"), "asked: 100% of it_",
     ),
-    "In what do these two runs differ?": (("/runs/grown", "/compare?a=grown", "b", "Show"), "generate.temperature 1.0 0.3"),
+    "In what do these two runs differ?": (
+        ("/runs/grown", "/compare?a=grown", "b", "Show"), "generate.temperature 1.0 0.3",
+    ),
     "With which model, seed and prompt was it made?": (("/runs/grown",), "seed 0"),
 }  # fmt: skip
 
