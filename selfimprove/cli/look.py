@@ -1,5 +1,6 @@
 """The commands that look at runs: figures, texts, one record, files for other tools, the viewer."""
 
+import gc
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -22,6 +23,7 @@ def status(
     if run is None:
         _list_runs(runs, json_)
         return
+    gc.disable()  # what is imported and printed before the command ends is not worth a search for cycles
     from selfimprove.results.status import print_status, to_json
     from selfimprove.store import find_run
 
