@@ -103,6 +103,10 @@ class Query:
         for file in listed:
             self._files.get(file.kind, []).append(file)
         self._undeclared = {*KINDS}
+        for kind in (one for one, files in self._files.items() if not files):
+            extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
+            fields = [field for field in schema_of(KINDS[kind]) if field.name != "round"]
+            self.connection.register(kind, pa.Table.from_batches([], pa.schema([*fields, *extra])))
         for statement in macros(folder):
             self._run(statement)
         for stage in folder.stages():
@@ -117,17 +121,11 @@ class Query:
         named = set(WORD.findall(sql))
         for kind in sorted(self._undeclared & (named | {"decision"} if "decided" in named else named)):
             self._undeclared.discard(kind)
-            files = [str(file.path) for file in self._files[kind]]
-            if files:
+            if files := [str(file.path) for file in self._files[kind]]:
                 self.connection.execute(
                     f'CREATE VIEW "{kind}" AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} '
                     f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true, {PLAIN})"
                 )
-            else:
-                extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
-                fields = [field for field in schema_of(KINDS[kind]) if field.name != "round"]
-                self.connection.register(f"no_{kind}", pa.Table.from_batches([], pa.schema([*fields, *extra])))
-                self.connection.execute(f'CREATE VIEW "{kind}" AS SELECT * FROM no_{kind}')
             if kind == "decision":
                 several = len({file.stage for file in self._files[kind]}) > 1
                 self.connection.execute(f"CREATE VIEW decided AS {DECIDED if several else 'SELECT * FROM decision'}")
