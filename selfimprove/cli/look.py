@@ -1,5 +1,6 @@
 """The commands that look at runs: figures, texts, one record, files for other tools, the viewer."""
 
+import gc
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -17,16 +18,24 @@ def status(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show rounds, accuracy with intervals, the funnel from sampled to trained, time and tokens."""
-    import json
-
     if run is None:
         _list_runs(runs, json_)
         return
+    gc.disable()  # nothing that is imported and printed here is worth a search for cycles, which takes a tenth of it
+    try:
+        _print_status(run, runs, json_)
+    finally:
+        gc.enable()
+
+
+def _print_status(run: str, runs: Path, as_json: bool) -> None:
+    import json
+
     from selfimprove.results.status import print_status, to_json
     from selfimprove.store import find_run
 
     folder = find_run(run, runs)
-    if json_:
+    if as_json:
         typer.echo(json.dumps(to_json(folder), indent=2))
     else:
         print_status(folder)

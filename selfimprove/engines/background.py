@@ -22,7 +22,7 @@ class Background:
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the coroutine would go on in its thread, and its request with it
             future.cancel()
             raise
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from selfimprove.engines.model_files import ADAPTER, CONFIG, describe_failure, has_tokenizer, read_base
 from selfimprove.errors import ModelError
 
-NEEDED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # of a hub's model
+NEEDED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md"]
+"""Of a hub's model; its README.md says under which licence it may be passed on."""
 
 
 def check_path(model: str) -> None:

@@ -150,7 +150,7 @@ def discover() -> None:
         _load_own("stage")
         for entry in entry_points(group=GROUP):
             _load_package(entry)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half of what is declared would pass for all of it from then on
         _discovered = False
         raise
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from selfimprove.records import Evaluation
 
@@ -203,32 +204,50 @@ def best_of_kl(n: int) -> float:
 
 
 @dataclass(frozen=True)
-class TaskAccuracy:
-    """What was answered right of one task's held-out problems, with the Wilson 95% interval."""
+class Accuracy:
+    """How many of a round's decided held-out problems were answered right, with the Wilson 95% interval: of all, or of
+    one task, level and group."""
 
-    task: str
+    round: int
     n: int
     correct: int
     undecided: int
-    low: float
-    high: float
+    wrong_reason: int
+    task: str = ""
+    level: int | None = None
+    group: str = ""
 
     @property
     def accuracy(self) -> float:
         return self.correct / self.n if self.n else 0.0
 
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.correct, self.n)
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """As plain data; the accuracy is None where nothing was decided."""
+        counts = {name: getattr(self, name) for name in ("round", "task", "level", "n", "correct", "undecided")}
+        low, high = self.interval
+        return {**counts, "accuracy": self.accuracy if self.n else None, "low": low, "high": high}
+
     def __str__(self) -> str:
-        undecided = f", {self.undecided} undecided" if self.undecided else ""
-        return f"{self.accuracy:.1%} of {self.n} (95% interval {self.low:.1%} to {self.high:.1%}{undecided})"
+        (low, high), undecided = self.interval, f", {self.undecided} undecided" if self.undecided else ""
+        return f"{self.accuracy:.1%} of {self.n} (95% interval {low:.1%} to {high:.1%}{undecided})"
 
 
-def sum_by_task(evaluations: Iterable[Evaluation]) -> list[TaskAccuracy]:
-    """The evaluations of one checkpoint summed up by task, in their order."""
+def sum_up(
+    evaluations: Sequence[Evaluation], round_: int, task: str = "", level: int | None = None, group: str = ""
+) -> Accuracy:
+    """The accuracy over all evaluations that are given, which are those of a round, task, level and group."""
+    names = ("n", "correct", "undecided", "wrong_reason")
+    n, correct, undecided, wrong_reason = (sum(getattr(one, name) for one in evaluations) for name in names)
+    return Accuracy(round_, n, correct, undecided, wrong_reason, task, level, group)
+
+
+def sum_by_task(evaluations: Iterable[Evaluation], round_: int) -> list[Accuracy]:
+    """The evaluations of a round's checkpoint summed up by task, in their order."""
     tasks: dict[str, list[Evaluation]] = {}
     for one in evaluations:
         tasks.setdefault(one.task, []).append(one)
-    found = []
-    for task, mine in tasks.items():
-        n, correct, undecided = (sum(getattr(one, name) for one in mine) for name in ("n", "correct", "undecided"))
-        found.append(TaskAccuracy(task, n, correct, undecided, *wilson(correct, n)))
-    return found
+    return [sum_up(mine, round_, task) for task, mine in tasks.items()]

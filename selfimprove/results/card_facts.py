@@ -8,7 +8,7 @@ from selfimprove.constitution import Constitution, load_constitution
 from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, Evaluation, Promotion
-from selfimprove.records.stats import TaskAccuracy, sum_by_task
+from selfimprove.records.stats import Accuracy, sum_by_task
 from selfimprove.running.figures import read_manifests
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
@@ -22,7 +22,7 @@ class Evaluated:
     """What was measured of a round's checkpoint."""
 
     round: int
-    tasks: list[TaskAccuracy]
+    tasks: list[Accuracy]
     rows: list[Row]
     promotion: str
     mine: bool
@@ -103,7 +103,7 @@ def _read_rounds(folder: RunFolder, checkpoint: Checkpoint, manifests: list[Mani
         evaluations = stage.read(Evaluation) if stage.closed else []
         if evaluations:
             round_ = stage.key[0]
-            tasks = [one for one in sum_by_task(evaluations) if one.n]
+            tasks = [one for one in sum_by_task(evaluations, round_) if one.n]
             mine = evaluations[0].parents[0] == checkpoint.id
             found.append(Evaluated(round_, tasks, measured.get(round_, []), promotions.get(round_, ""), mine))
     return sorted(found, key=lambda one: one.round)

@@ -191,7 +191,7 @@ def _figures(facts: Facts) -> str:
     parts = []
     rows = [
         (f"{'**' if one.mine else ''}{one.round}{'**' if one.mine else ''}", escape(task.task), f"{task.accuracy:.1%}",
-         f"{task.low:.1%} to {task.high:.1%}", str(task.n), str(task.undecided))
+         "{:.1%} to {:.1%}".format(*task.interval), str(task.n), str(task.undecided))
         for one in facts.rounds for task in one.tasks
     ]  # fmt: skip
     if rows:

@@ -27,7 +27,7 @@ GROUPS = 12  # that are shown, those that differ most
 
 
 @dataclass(frozen=True)
-class Answered:
+class JudgedAnswer:
     """What came of one held-out problem."""
 
     problem: Problem
@@ -42,14 +42,14 @@ class Side:
     name: str
     folder: RunFolder
     round: int
-    answers: dict[Key, Answered]
+    answers: dict[Key, JudgedAnswer]
     written: int
     """Tokens up to that round."""
     trained: int
     seconds: float
 
     @property
-    def decided(self) -> list[Answered]:
+    def decided(self) -> list[JudgedAnswer]:
         return [one for one in self.answers.values() if one.outcome != "undecided"]
 
     @property
@@ -135,7 +135,7 @@ def _closed(folder: RunFolder) -> Iterator[tuple[StageFolder, Manifest]]:
             yield stage, manifest
 
 
-def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, Answered]:
+def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, JudgedAnswer]:
     problems = {one.id: one for held_out in folder.stages() if held_out.key[0] == 0 for one in held_out.read(Problem)}
     sampled = [one for one in stage.read(Rationale) if one.origin == "sampled"]
     verdicts = {one.rationale: one for one in stage.read(Verdict)}
@@ -145,7 +145,7 @@ def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, Answered]:
         if one.problem in problems and one.id in verdicts and one.problem not in apart:
             problem = problems[one.problem]
             key = question_key(problem.question), problem.options
-            found[key] = Answered(problem, verdicts[one.id].outcome, one.text)
+            found[key] = JudgedAnswer(problem, verdicts[one.id].outcome, one.text)
     return found
 
 

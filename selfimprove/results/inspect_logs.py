@@ -112,7 +112,7 @@ def _write_log(folder: RunFolder, query: Query, out: Path, manifest: Manifest, o
             for old in out.glob(f"*_{identity}.eval"):
                 old.unlink()
             partial.rename(path)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a log is of no use, and nobody would take it away
             partial.unlink(missing_ok=True)
             raise
     return totals.samples

@@ -11,7 +11,7 @@ from selfimprove.errors import SelfImproveError, suggest
 from selfimprove.recipe.yaml import read_document
 from selfimprove.records import KINDS, Checkpoint, Evaluation, Origin, Outcome, Promotion, Record
 from selfimprove.records.base import AnyRecord
-from selfimprove.records.stats import TaskAccuracy, sum_by_task, wilson
+from selfimprove.records.stats import Accuracy, sum_by_task, wilson
 from selfimprove.results.rows import NESTED_TRACES, Rows, Sql, Trace, make_trace, to_record
 from selfimprove.results.traces import CHOICES
 from selfimprove.store import RunFolder, find_run
@@ -83,9 +83,9 @@ class Round:
         return wilson(self.correct, self.n) if self.n else None
 
     @property
-    def tasks(self) -> list[TaskAccuracy]:
+    def tasks(self) -> list[Accuracy]:
         """The accuracy on each task."""
-        return sum_by_task(self.evaluations)
+        return sum_by_task(self.evaluations, self.number)
 
     @property
     def promoted(self) -> bool | None:

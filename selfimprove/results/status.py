@@ -11,7 +11,7 @@ from selfimprove.constitution.adherence import FIGURES
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole
-from selfimprove.records.stats import TaskAccuracy, sum_by_task
+from selfimprove.records.stats import sum_by_task
 from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.status_tables import (
     again_table,
@@ -81,7 +81,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for round_, found in evaluations.items()
         },
         "tasks": {
-            round_: [vars(one) | _accuracy(one) for one in sum_by_task(found)] for round_, found in evaluations.items()
+            round_: [one.to_json() for one in sum_by_task(found, round_)] for round_, found in evaluations.items()
         },
         "funnels": {round_: asdict(funnel) for round_, funnel in read_funnels(query).items()},
         "cross-checks": read_cross_checks(query),
@@ -120,7 +120,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _accuracy(one: Evaluation | TaskAccuracy) -> dict[str, float | None]:
+def _accuracy(one: Evaluation) -> dict[str, float | None]:
     return {"accuracy": one.accuracy if one.n else None}
 
 
@@ -185,7 +185,7 @@ def _print_accuracy(
     console: Console, evaluations: dict[int, list[Evaluation]], promotions: dict[int, list[Promotion]]
 ) -> None:
     console.print(rounds_table(evaluations, promotions))
-    if any(sum(one.n > 0 for one in sum_by_task(found)) > 1 for found in evaluations.values()):
+    if any(sum(one.n > 0 for one in sum_by_task(found, round_)) > 1 for round_, found in evaluations.items()):
         console.print(tasks_table(evaluations))
     for table in levels_tables(evaluations, console.width):
         console.print(table)

@@ -31,8 +31,8 @@ def tasks_table(evaluations: dict[int, list[Evaluation]]) -> Table:
     columns = ("round", "task", "held-out accuracy", "95% interval", "undecided")
     table = make_table("Held-out accuracy by task", *columns, left=("task",))
     for round_, found in evaluations.items():
-        for one in (one for one in sum_by_task(found) if one.n):
-            accuracy, interval = f"{one.accuracy:.1%} of {one.n}", f"{one.low:.1%} to {one.high:.1%}"
+        for one in (one for one in sum_by_task(found, round_) if one.n):
+            accuracy, interval = f"{one.accuracy:.1%} of {one.n}", "{:.1%} to {:.1%}".format(*one.interval)
             table.add_row(str(round_), Text(one.task), accuracy, interval, str(one.undecided))
     return table
 

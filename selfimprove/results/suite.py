@@ -59,7 +59,7 @@ def describe_cost(recipe: Recipe, folder: RunFolder) -> str:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ModelOutcomes:
     """A model's outcomes by problem, and the task of each problem."""
 
     model: str
@@ -68,14 +68,14 @@ class Answered:
     task_of: Mapping[str, str]
 
 
-def read_answered(model: str, folder: RunFolder) -> Answered:
+def read_answered(model: str, folder: RunFolder) -> ModelOutcomes:
     """What a closed evaluation says."""
     disk = folder.stage(0, EVALUATE.name)
     written = [one for one in disk.rows(Rationale).pick("parents", "origin", "sample") if one.origin == "sampled"]
     verdicts = {one.parents[0]: one.outcome for one in disk.rows(Verdict).pick("parents", "outcome")}
     outcomes = {one.parents[0]: verdicts[one.id] for one in counted(written, disk.read(Vote))}
     task_of = {one.id: one.task for one in folder.stage(0, "problems").rows(Problem).pick("task")}
-    return Answered(model, folder.called, outcomes, task_of)
+    return ModelOutcomes(model, folder.called, outcomes, task_of)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _interval(value: float, draws: "np.ndarray[Any, Any]") -> Average:
     return Average(value, float(low), float(high))
 
 
-def rows_of(answered: Answered, group_of: Mapping[str, str]) -> list[Row]:
+def rows_of(answered: ModelOutcomes, group_of: Mapping[str, str]) -> list[Row]:
     """A model's averages of each group, and of all where there are several."""
     return [_row(name, answered, tasks) for name, tasks in _groups(group_of).items()]
 
@@ -153,7 +153,7 @@ def _groups(group_of: Mapping[str, str]) -> dict[str, set[str]]:
     return {**groups, ALL: set(group_of)} if len(groups) > 1 else groups
 
 
-def _row(group: str, answered: Answered, tasks: set[str]) -> Row:
+def _row(group: str, answered: ModelOutcomes, tasks: set[str]) -> Row:
     by_task: dict[str, Counter[str]] = {}
     for problem, outcome in answered.outcomes.items():
         if (task := answered.task_of[problem]) in tasks:
@@ -166,7 +166,7 @@ def _row(group: str, answered: Answered, tasks: set[str]) -> Row:
     return Row(group, answered.model, len(decided), n, correct, undecided, micro, macro)
 
 
-def compare_pairs(answered: Sequence[Answered], group_of: Mapping[str, str]) -> list[Pair]:
+def compare_pairs(answered: Sequence[ModelOutcomes], group_of: Mapping[str, str]) -> list[Pair]:
     """Each model but the first beside the first, group by group, on the problems that both decide."""
     found = []
     for other in answered[1:]:
@@ -176,7 +176,7 @@ def compare_pairs(answered: Sequence[Answered], group_of: Mapping[str, str]) -> 
     return found
 
 
-def _pair(group: str, first: Answered, second: Answered, tasks: set[str]) -> Pair | None:
+def _pair(group: str, first: ModelOutcomes, second: ModelOutcomes, tasks: set[str]) -> Pair | None:
     by_task: dict[str, Counter[int]] = {}
     for problem in first.outcomes.keys() & second.outcomes.keys():
         both = first.outcomes[problem], second.outcomes[problem]
@@ -193,7 +193,7 @@ def _pair(group: str, first: Answered, second: Answered, tasks: set[str]) -> Pai
     return Pair(group, *names, sum(map(sum, counts)), won, lost, micro, macro, p_value, p_value)
 
 
-def tasks_of(answered: Answered) -> dict[str, dict[str, int]]:
+def tasks_of(answered: ModelOutcomes) -> dict[str, dict[str, int]]:
     """The counts of each task."""
     found: dict[str, Counter[str]] = {}
     for problem, outcome in answered.outcomes.items():
@@ -204,7 +204,7 @@ def tasks_of(answered: Answered) -> dict[str, dict[str, int]]:
     }
 
 
-def to_json(name: str, answered: Sequence[Answered], group_of: Mapping[str, str]) -> dict[str, Any]:
+def to_json(name: str, answered: Sequence[ModelOutcomes], group_of: Mapping[str, str]) -> dict[str, Any]:
     """All of it as plain data."""
     return {
         "suite": name,
@@ -218,7 +218,7 @@ def to_json(name: str, answered: Sequence[Answered], group_of: Mapping[str, str]
 
 
 def print_suite(
-    name: str, answered: Sequence[Answered], group_of: Mapping[str, str], console: Console | None = None
+    name: str, answered: Sequence[ModelOutcomes], group_of: Mapping[str, str], console: Console | None = None
 ) -> None:
     """Print the averages of each group and model, and the models beside the first one."""
     console = console or SafeConsole()

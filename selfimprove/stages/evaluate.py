@@ -226,7 +226,7 @@ def say(desk: Desk[Evaluate]) -> str:
     undecided = sum(one.undecided for one in found if n or not one.task.startswith("prompts/"))
     lines = [f"{correct} of {n} held-out problems correct ({correct / n:.1%})"] if n else []
     lines += [f"{undecided} undecided"] if undecided else []
-    tasks = [one for one in sum_by_task(found) if one.n]
+    tasks = [one for one in sum_by_task(found, desk.round) if one.n]
     more = [f"{one.task} {one}" for one in tasks if len(tasks) > 1]
     more += describe_evaluation(manifest.metrics) if manifest else []
     return "; ".join(filter(None, [", ".join(lines), *more])) or "no held-out problem has an answer"

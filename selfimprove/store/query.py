@@ -13,7 +13,7 @@ from selfimprove.errors import StoreError
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.records import KINDS
 from selfimprove.store.database import connect
-from selfimprove.store.files import PLAIN, list_files
+from selfimprove.store.files import PLAIN, File, list_files
 from selfimprove.store.links import ROUND_NAME
 from selfimprove.store.parts import schema_of
 from selfimprove.store.rules import macros
@@ -65,6 +65,7 @@ FILTERS = {
 MEMORY = "2GB"  # of a query; what can be put on disk meanwhile is
 TO_SHOW = "512MB"  # of one that shows a few texts
 PART_NAME = re.compile(r"([a-z][a-z0-9_]*)-[0-9]+\.parquet")
+WORD = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def select_traces(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -98,6 +99,14 @@ class Query:
         listed = list(list_files(folder))
         small = sum(file.size for file in listed) < SMALL
         self.connection = connect(memory=memory, threads=1 if small else min(8, os.cpu_count() or 1))
+        self._files: dict[str, list[File]] = {kind: [] for kind in KINDS}
+        for file in listed:
+            self._files.get(file.kind, []).append(file)
+        self._undeclared = {*KINDS}
+        for kind in (one for one, files in self._files.items() if not files):
+            extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
+            fields = [field for field in schema_of(KINDS[kind]) if field.name != "round"]
+            self.connection.register(kind, pa.Table.from_batches([], pa.schema([*fields, *extra])))
         for statement in macros(folder):
             self._run(statement)
         for stage in folder.stages():
@@ -106,26 +115,27 @@ class Query:
             except StoreError:
                 if stage.path.name in known_stages():
                     raise  # of a stage that only others know the manifest may have another form
-        for kind, record in KINDS.items():
-            files = [str(file.path) for file in listed if file.kind == kind]
-            if files:
-                self._run(
+
+    def _declare(self, sql: str) -> None:
+        """Make the kinds that a query names known: most ask for a few, and reading the footers of all takes a while."""
+        named = set(WORD.findall(sql))
+        for kind in sorted(self._undeclared & (named | {"decision"} if "decided" in named else named)):
+            self._undeclared.discard(kind)
+            if files := [str(file.path) for file in self._files[kind]]:
+                self.connection.execute(
                     f'CREATE VIEW "{kind}" AS SELECT * EXCLUDE (filename{self._own_round(kind)}), {PLACE} '
                     f"FROM read_parquet({_literals(files)}, filename = true, union_by_name = true, {PLAIN})"
                 )
-            else:
-                extra = [pa.field("stage", pa.string()), pa.field("round", pa.int64())]
-                fields = [field for field in schema_of(record) if field.name != "round"]
-                self.connection.register(f"no_{kind}", pa.Table.from_batches([], pa.schema([*fields, *extra])))
-                self._run(f'CREATE VIEW "{kind}" AS SELECT * FROM no_{kind}')
-        several = len({file.stage for file in listed if file.kind == "decision"}) > 1
-        self._run(f"CREATE VIEW decided AS {DECIDED if several else 'SELECT * FROM decision'}")
+            if kind == "decision":
+                several = len({file.stage for file in self._files[kind]}) > 1
+                self.connection.execute(f"CREATE VIEW decided AS {DECIDED if several else 'SELECT * FROM decision'}")
 
     def _own_round(self, kind: str) -> str:
         return ", round" if "round" in KINDS[kind].model_fields else ""
 
     def _run(self, sql: str, values: list[Any] | dict[str, Any] | None = None) -> Any:
         try:
+            self._declare(sql)
             return self.connection.execute(sql, values)
         except duckdb.Error as error:
             raise self._unreadable(error) from None
@@ -171,6 +181,7 @@ class Query:
     def arrow(self, sql: str, values: list[Any]) -> pa.Table:
         """The rows of a query as an Arrow table."""
         try:
+            self._declare(sql)
             return self.connection.sql(sql, params=values).to_arrow_table()
         except duckdb.Error as error:
             raise self._unreadable(error) from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from fastapi import Request
 from fastapi.responses import Response
 
-from selfimprove.viewer import charts
+from selfimprove.viewer.canvas import FORM, Form
 
 MAX_KEPT = 32 << 20  # bytes of all kept charts
 
@@ -39,19 +39,17 @@ class Kept:
         return chart
 
 
-def image_of(
-    request: Request, key: Hashable, draw: Callable[[], str | bytes], form: charts.Form | None = None
-) -> Response:
+def image_of(request: Request, key: Hashable, draw: Callable[[], str | bytes], form: Form | None = None) -> Response:
     """A chart as an image; nothing but its tag where the browser has it already."""
     kept: Kept = request.app.state.charts
-    form = form or charts.Form()
+    form = form or Form()
 
     def make() -> str | bytes:
-        before = charts.FORM.set(form)
+        before = FORM.set(form)
         try:
             return draw()
         finally:
-            charts.FORM.reset(before)
+            FORM.reset(before)
 
     image = kept.get((key, form), make)
     # No-cache is: keep it, and ask whether it is still the same.

@@ -9,10 +9,11 @@ from typing import Any
 from fastapi.responses import Response
 
 from selfimprove.errors import StoreError
+from selfimprove.records.stats import Accuracy
 from selfimprove.store.made_from import read_funnel, read_health
 from selfimprove.viewer import drawings
 from selfimprove.viewer.controls import Control
-from selfimprove.viewer.library import Accuracy, Figures, Run
+from selfimprove.viewer.library import Figures, Run
 from selfimprove.viewer.steps import by_step
 
 Table = tuple[Sequence[str], list[Sequence[Any]]]
@@ -52,7 +53,7 @@ def table_of(chart: str, run: Run, figures: Figures, graph: int, control: Contro
 
 
 def _share(name: str, one: Accuracy) -> Sequence[Any]:
-    return one.round, name, one.correct, one.n, one.undecided, one.share, *one.interval
+    return one.round, name, one.correct, one.n, one.undecided, one.accuracy, *one.interval
 
 
 def csv_of(name: str, table: Table) -> Response:

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from selfimprove.recipe import Recipe
-from selfimprove.viewer.library import Accuracy, Figures, Library
+from selfimprove.records.stats import Accuracy
+from selfimprove.viewer.library import Figures, Library
 
 NAMED = re.compile(r"(^|[^a-z])control([^a-z]|$)", re.IGNORECASE)
 

@@ -10,6 +10,7 @@ from selfimprove.store import Manifest
 from selfimprove.store.made_from import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
+from selfimprove.viewer.graphs import graph_chart
 from selfimprove.viewer.library import Figures, Run
 from selfimprove.viewer.steps import charts_figures, draw_steps, finite
 
@@ -112,20 +113,20 @@ def signs(
 def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | None = None) -> str | bytes:
     """A chart as SVG; raises StoreError where there is none of that name."""
     if chart == "accuracy":
-        lines = {"all held-out problems": [(one.round, one.share, *one.interval) for one in figures.rounds]}
+        lines = {"all held-out problems": [(one.round, one.accuracy, *one.interval) for one in figures.rounds]}
         if control:
-            lines[f"run {control.name}"] = [(one.round, one.share, *one.interval) for one in control.figures.rounds]
+            lines[f"run {control.name}"] = [(one.round, one.accuracy, *one.interval) for one in control.figures.rounds]
         tasks = figures.by("task")
         if len({one.task for one in tasks}) > 1:
             for one in tasks:
-                lines.setdefault(one.task, []).append((one.round, one.share, *one.interval))
+                lines.setdefault(one.task, []).append((one.round, one.accuracy, *one.interval))
         return charts.accuracy_chart(lines, "Held-out accuracy per round with Wilson 95% intervals")
     if chart == "levels":
         several = len({one.task for one in figures.by("task")}) > 1
         levels: dict[str, list[tuple[int, float, float, float]]] = {}
         for one in figures.by("task", "level"):
             name = f"{one.task} {one.level}" if several else f"level {one.level}"
-            levels.setdefault(name, []).append((one.round, one.share, *one.interval))
+            levels.setdefault(name, []).append((one.round, one.accuracy, *one.interval))
         return charts.accuracy_chart(levels, "Held-out accuracy per round and level")
     if chart == "families":
         return charts.bars_chart(family_bars(figures), "Held-out accuracy by family with Wilson 95% intervals")
@@ -168,7 +169,7 @@ def family_bars(figures: Figures) -> list[tuple[str, float, float, float]]:
     """The families of the last round by task and level, each with its accuracy and interval."""
     found = [one for one in figures.by("task", "level", "group") if one.round == figures.rounds[-1].round]
     found.sort(key=lambda one: (one.task, one.level or 0, one.group))
-    return [(name_family(one.task, one.level, one.group), one.share, *one.interval) for one in found]
+    return [(name_family(one.task, one.level, one.group), one.accuracy, *one.interval) for one in found]
 
 
 def name_family(task: str, level: int | None, group: str) -> str:
@@ -183,7 +184,7 @@ def _wide(lines: Sequence[charts.Line]) -> bool:
 
 
 def spark_of(figures: Figures) -> str | bytes:
-    return charts.spark([one.share for one in figures.rounds] or [0.0])
+    return charts.spark([one.accuracy for one in figures.rounds] or [0.0])
 
 
 def stage_table(manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -225,7 +226,7 @@ def stage_graph(flow: dict[str, Any]) -> str | bytes:
             labels[node] = f"{stage}\n{manifest.seconds.wall:.1f} s" + (f"\n{tokens:,} tokens" if tokens else "")
             colors[node] = 0
     edges = {edge: f"{count:,}" for edge, count in flow["edges"].items()}
-    return charts.graph_chart(labels, edges, f"Stages of round {flow['round']}", colors=colors)
+    return graph_chart(labels, edges, f"Stages of round {flow['round']}", colors=colors)
 
 
 def step_graph(view: dict[str, Any]) -> str | bytes:
@@ -238,4 +239,4 @@ def step_graph(view: dict[str, Any]) -> str | bytes:
     labels = {at: f"{at + 1}: {text[step['start'] : step['end']][:40]}" for at, step in enumerate(steps[:MAX_STEPS])}
     edges = {(use, at): "" for at, step in enumerate(steps[:MAX_STEPS]) for use in step["uses"] or () if 0 <= use < at}
     colors = {at: outcomes.get(steps[at]["outcome"], 5) for at in labels}
-    return charts.graph_chart(labels, edges, "Which step takes whose result", colors=colors)
+    return graph_chart(labels, edges, "Which step takes whose result", colors=colors)

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, hash_text
-from selfimprove.records.stats import wilson
+from selfimprove.records.stats import Accuracy, sum_up
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
@@ -34,32 +33,6 @@ T = TypeVar("T")
 
 MAX_OPEN = 6
 PATIENCE = 3.0  # seconds that a page waits for an index before it shows what there is of it
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Right answers of decided held-out problems, with the Wilson 95% interval."""
-
-    round: int
-    task: str
-    level: int | None
-    n: int
-    correct: int
-    undecided: int
-    wrong_reason: int
-    group: str = ""
-
-    @property
-    def share(self) -> float:
-        return self.correct / self.n if self.n else 0.0
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.correct, self.n)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**{name: getattr(self, name) for name in ("round", "task", "level", "n", "correct", "undecided")},
-                "accuracy": self.share, "low": self.interval[0], "high": self.interval[1]}  # fmt: skip
 
 
 @dataclass
@@ -83,7 +56,7 @@ class Figures:
     @property
     def rounds(self) -> list[Accuracy]:
         """The accuracy of each round over all its held-out problems; open prompts have none."""
-        found = (_sum(round_, "", None, found) for round_, found in self.evaluations.items())
+        found = (sum_up(found, round_) for round_, found in self.evaluations.items())
         return [one for one in found if one.n]
 
     @property
@@ -118,22 +91,12 @@ class Figures:
         for round_, found in self.evaluations.items():
             for one in found:
                 groups.setdefault((round_, *(getattr(one, name) for name in names)), []).append(one)
-        sums = (
-            _sum(key[0], key[1], key[2] if len(key) > 2 else None, found, key[3] if len(key) > 3 else "")
-            for key, found in groups.items()
-        )
+        sums = (sum_up(found, *key) for key, found in groups.items())
         return [one for one in sums if one.n]
 
     @property
     def best(self) -> Accuracy | None:
-        return max(self.rounds, key=lambda one: one.share, default=None)
-
-
-def _sum(round_: int, task: str, level: int | None, found: list[Evaluation], group: str = "") -> Accuracy:
-    n, correct, undecided, wrong = (
-        sum(getattr(one, name) for one in found) for name in ("n", "correct", "undecided", "wrong_reason")
-    )
-    return Accuracy(round_, task, level, n, correct, undecided, wrong, group)
+        return max(self.rounds, key=lambda one: one.accuracy, default=None)
 
 
 class Run:

@@ -11,6 +11,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records.files import read_bounded
 from selfimprove.viewer import charts
 from selfimprove.viewer.caching import image_of
+from selfimprove.viewer.canvas import Form
 from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.forms import library_of
 from selfimprove.viewer.library import Library
@@ -93,5 +94,5 @@ def picture(request: Request, name: str, kind: Literal["svg", "png", "csv"], nar
         ]
         return csv_of(f"{name}-overoptimise", (("panel", "name", "root of KL", "reward", "error"), rows))
     lines = {panel: [one.model_dump() for one in some] for panel, some in grid.lines.items()}
-    form = charts.Form(kind, narrow)
+    form = Form(kind, narrow)
     return image_of(request, ("overoptimise", str(lines)), lambda: charts.rewards_chart(lines, TITLE), form)

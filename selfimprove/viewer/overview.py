@@ -15,12 +15,14 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.changes import show_value
+from selfimprove.records.stats import Accuracy
 from selfimprove.store.labels import Labels, read_labels, split_tags, write_labels
 from selfimprove.viewer import charts
 from selfimprove.viewer.caching import image_of
+from selfimprove.viewer.canvas import Form
 from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.forms import library_of
-from selfimprove.viewer.library import Accuracy, Figures, Library
+from selfimprove.viewer.library import Figures, Library
 from selfimprove.viewer.overoptimisation import find_grids
 from selfimprove.viewer.posting import go_back, read_form
 from selfimprove.viewer.rendering import render
@@ -97,9 +99,9 @@ class Row:
         for one in self.members or [self]:
             rounds = one.figures.rounds if one.figures else []
             if which == "gain":
-                found += [rounds[-1].share - rounds[0].share] if len(rounds) > 1 else []
+                found += [rounds[-1].accuracy - rounds[0].accuracy] if len(rounds) > 1 else []
             elif rounds:
-                found.append(rounds[-1].share if which == "last" else max(each.share for each in rounds))
+                found.append(rounds[-1].accuracy if which == "last" else max(each.accuracy for each in rounds))
         return found
 
     def mean(self, which: str) -> float | None:
@@ -225,11 +227,11 @@ def overlay(request: Request, kind: Literal["svg", "png", "csv"], asked: Annotat
     members = [(row.name, [(each.name, each.figures.rounds) for each in row.members or [row] if each.figures])
                for row in rows]  # fmt: skip
     if kind == "csv":
-        found = [(group, name, one.round, one.share, *one.interval)
+        found = [(group, name, one.round, one.accuracy, *one.interval)
                  for group, mine in members for name, rounds in mine for one in rounds]  # fmt: skip
         return csv_of("runs", (("group", "run", "round", "accuracy", "low", "high"), [*found]))
-    lines = [(group, [[(one.round, one.share) for one in rounds] for _, rounds in mine]) for group, mine in members]
-    title, form = "Held-out accuracy of runs", charts.Form(kind, asked.narrow)
+    lines = [(group, [[(one.round, one.accuracy) for one in rounds] for _, rounds in mine]) for group, mine in members]
+    title, form = "Held-out accuracy of runs", Form(kind, asked.narrow)
     return image_of(request, ("runs", str(lines)), lambda: charts.bands_chart(lines, title), form)
 
 

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
+from selfimprove.records.stats import Accuracy
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.labels import read_filters, read_labels
@@ -20,11 +21,11 @@ from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
 from selfimprove.viewer import steps as by_steps
 from selfimprove.viewer.caching import image_of
+from selfimprove.viewer.canvas import Form
 from selfimprove.viewer.chart_tables import csv_of, table_of
-from selfimprove.viewer.charts import Form
 from selfimprove.viewer.controls import Control, choose_control
 from selfimprove.viewer.forms import Asked, Filtered, FilteredTrace, filters_of, library_of, run_of
-from selfimprove.viewer.library import Accuracy, Figures, Library, Run
+from selfimprove.viewer.library import Figures, Library, Run
 from selfimprove.viewer.posting import BY, WRITER, go_back, name_of, read_form, sign, writer_of
 from selfimprove.viewer.rendering import render
 from selfimprove.viewer.views import problem_view, trace_view
@@ -132,7 +133,7 @@ def chart(
 @router.get("/charts/spark/{name}.svg")
 def spark(request: Request, name: str) -> Response:
     figures = library_of(request).figures(name)
-    return image_of(request, ("spark", *(one.share for one in figures.rounds)), lambda: drawings.spark_of(figures))
+    return image_of(request, ("spark", *(one.accuracy for one in figures.rounds)), lambda: drawings.spark_of(figures))
 
 
 @router.get("/runs/{name}/traces")

@@ -65,13 +65,11 @@ def pick(samples: Sequence[Rationale], desk: Desk[Pick]) -> Iterator[Record]:
         prompt = desk.prompts.render_question(problem)
         for place, one in enumerate(order):
             kept = place < desk.settings.keep
-            yield Decision(
-                parents=(one.id,), kept=kept, reason=f"place {place + 1} of {len(order)}, {value[one.id]:.3f}"
-            )
+            reason = f"place {place + 1} of {len(order)}, {value[one.id]:.3f}"
+            yield Decision(parents=(one.id,), kept=kept, reason=reason)
             if kept and not desk.settings.pairs:
-                yield Example(
-                    parents=(one.id,), prompt=prompt, completion=one.text, origin=one.origin, group=problem.group
-                )
+                yield Example(parents=(one.id,), prompt=prompt, completion=one.text, origin=one.origin,
+                              group=problem.group)  # fmt: skip
         if desk.settings.pairs and order and value[order[0].id] > value[order[-1].id]:
             yield Preference(parents=(order[0].id, order[-1].id), prompt=prompt, chosen=order[0].text,
                              rejected=order[-1].text, margin=1.0, source="classify", group=problem.group)  # fmt: skip

@@ -81,7 +81,7 @@ def test_rounds_say_what_the_status_says(notebook: dict[str, Any]) -> None:
             task[name] for name in ("accuracy", "n", "correct", "undecided")
         )
         assert one.interval == (task["low"], task["high"])
-        assert [vars(found) | {"accuracy": found.accuracy} for found in one.tasks] == [task]
+        assert [found.to_json() for found in one.tasks] == [task]
     assert [one.promoted for one in run.rounds] == [None, True, True]
     assert [one.checkpoint for one in run.rounds] == [
         str(run.path.resolve() / place / "checkpoint") for place in ("round-00/warmup", "round-01/sft", "round-02/sft")

@@ -16,7 +16,7 @@ from selfimprove.recipe.suite import EVERY, choose_problems, load_suite
 from selfimprove.recipe.task_settings import BbhTask, MmluTask, SvampTask
 from selfimprove.records import Outcome
 from selfimprove.records.stats import mcnemar
-from selfimprove.results.suite import ALL, Answered, average, compare_pairs, rows_of, tasks_of
+from selfimprove.results.suite import ALL, ModelOutcomes, average, compare_pairs, rows_of, tasks_of
 from selfimprove.tasks import load_task
 from selfimprove.tasks.bbh import TASKS
 from selfimprove.tasks.mmlu import SUBJECTS
@@ -25,10 +25,10 @@ OUTCOMES: dict[str, Outcome] = {"+": "correct", "-": "incorrect", "?": "undecide
 GROUPS = {"a": "letters", "b": "letters", "c": "other"}
 
 
-def answered(model: str = "m", **tasks: str) -> Answered:
+def answered(model: str = "m", **tasks: str) -> ModelOutcomes:
     """Outcomes of each task's problems, a sign each."""
     outcomes = {f"{task}{at}": OUTCOMES[sign] for task, signs in tasks.items() for at, sign in enumerate(signs)}
-    return Answered(model, model, outcomes, {name: name[0] for name in outcomes})
+    return ModelOutcomes(model, model, outcomes, {name: name[0] for name in outcomes})
 
 
 # --- figures --------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from selfimprove.viewer.charts import ALONG, graph_chart, points_on_arc
+from selfimprove.viewer.graphs import ALONG, graph_chart, points_on_arc
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.12, 0.24, -0.3])

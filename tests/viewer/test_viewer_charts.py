@@ -19,8 +19,8 @@ from selfimprove.records import Evaluation
 from selfimprove.viewer import charts
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.caching import Kept
+from selfimprove.viewer.canvas import PALETTE
 from selfimprove.viewer.chart_tables import csv_of
-from selfimprove.viewer.charts import PALETTE
 from selfimprove.viewer.drawings import family_bars
 from selfimprove.viewer.library import Figures
 
@@ -125,6 +125,14 @@ def test_lines_without_room_are_counted_and_move_no_point() -> None:
     some = str(charts.accuracy_chart(dict(list(lines.items())[: charts.MAX_LINES]), "some"))
     assert "24 of 57" in many and " of " not in re.sub("<metadata.*?</metadata>", "", some, flags=re.DOTALL)
     assert _places(many) == _places(some) != []
+
+
+def test_a_mean_says_of_how_many_runs_it_is() -> None:
+    short, long = [(0, 0.1), (1, 0.2)], [(0, 0.3), (1, 0.4), (2, 0.5)]
+    drawn = str(charts.bands_chart([("even", [long, long]), ("uneven", [long, short]), ("one", [long])], "runs"))
+    assert re.findall(r">(even|uneven|one)( [^<]*)?</text>", drawn) == [
+        ("even", " (mean of 2 runs)"), ("uneven", " (mean of 1 to 2 runs)"), ("one", "")
+    ]  # fmt: skip
 
 
 def _places(svg: str) -> list[str]:
