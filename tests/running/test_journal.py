@@ -1,12 +1,14 @@
-"""What a kill in the middle of a part costs: the text that was being written, and no other."""
+"""What a kill in the middle of a part costs: what was being asked for, and nothing that was there."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chain import Adder, mixed_recipe
 from small import record_ids, small_recipe
 
-from selfimprove.engines import Completion, Request, ScriptedEngine
+from selfimprove.engines import Completion, Request, Score, ScriptedEngine
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Rationale
 from selfimprove.running.loop import run_loop
@@ -94,3 +96,50 @@ def test_each_process_writes_a_journal_of_its_own_and_reads_those_of_its_part(tm
     assert found.known == {"a": {"text": "x\ud800"}, "b": {"text": "y"}}
     found.clear()
     assert [one.name for one in tmp_path.glob(TEXTS)] == ["texts-00004.one.jsonl"]
+
+
+class Paid(Adder):
+    """Notes each text and each score that it gives, and ends the run after `most` of them."""
+
+    def __init__(self, paid: list[tuple[Any, ...]], most: int) -> None:
+        super().__init__()
+        self.paid, self.most = paid, most
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
+    ) -> Iterator[Completion]:
+        for one in super().generate(requests, sampling, stop):
+            self.pay((requests[one.index].prompt, requests[one.index].seed, sampling.max_tokens))
+            yield one
+
+    def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
+        if len(self.paid) + len(pairs) > self.most:
+            raise Killed
+        self.paid += map(tuple, pairs)
+        return super().score(pairs, end=end)
+
+    def pay(self, asked: tuple[Any, ...]) -> None:
+        if len(self.paid) >= self.most:
+            raise Killed
+        self.paid.append(asked)
+
+
+def test_no_stage_asks_a_model_twice_however_often_it_is_killed(tmp_path: Path) -> None:
+    changes = [f"{name}.part_size=1000" for name in ("generate", "verify", "revise", "evaluate", "comply")]
+    recipe = mixed_recipe(tmp_path, *changes, "engine.batch_size=3", "comply.thought=true")
+    whole, paid, killed = list[tuple[Any, ...]](), list[tuple[Any, ...]](), set[str]()
+    theirs, ours = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    run_loop(recipe, theirs, load=lambda *_: Paid(whole, 10**9))
+    done = False
+    while not done:
+        some: list[tuple[Any, ...]] = []
+        try:
+            run_loop(recipe, ours, load=lambda *_, some=some: Paid(some, 31))
+            done = True
+        except Killed:
+            killed.add(next(one.path.name for one in ours.stages() if not one.closed))
+        paid += some
+    print(len(whole), len(paid), killed)
+    assert record_ids(ours) == record_ids(theirs)
+    assert sorted(map(repr, paid)) == sorted(map(repr, whole))
+    assert [one.manifest().tokens for one in ours.stages()] == [one.manifest().tokens for one in theirs.stages()]
