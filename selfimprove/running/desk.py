@@ -13,7 +13,7 @@ from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.decisions import RecipeSettings
 from selfimprove.running.engine_slot import EngineOf
-from selfimprove.running.journaled import JournaledEngine, scored_at_once
+from selfimprove.running.journaled import JournaledEngine, scored_at_once, written_at_once
 from selfimprove.running.plan import PlannedStage, ancestors
 from selfimprove.running.rewarding import load_rewards
 from selfimprove.running.session import Session
@@ -189,8 +189,11 @@ class StageDesk:
         return self._journaled(self.session.engine(checkpoint), checkpoint)
 
     def _journaled(self, engine: Engine, checkpoint: Checkpoint) -> Engine:
-        journal, at_once = self.journal, scored_at_once(self.stage.recipe)
-        return JournaledEngine(engine, checkpoint.id, journal, self.session.clock, at_once) if journal else engine
+        journal, recipe = self.journal, self.stage.recipe
+        if journal is None:
+            return engine
+        written, scored = written_at_once(recipe), scored_at_once(recipe)
+        return JournaledEngine(engine, checkpoint.id, journal, self.session.clock, written=written, scored=scored)
 
     def writer(self, checkpoint: Checkpoint) -> Writer:
         return Writer(

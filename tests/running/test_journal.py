@@ -1,6 +1,7 @@
 """What a kill in the middle of a part costs: what was being asked for, and nothing that was there."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from chain import Adder, mixed_recipe
 from small import record_ids, small_recipe
 
 from selfimprove.engines import Completion, Request, Score, ScriptedEngine
-from selfimprove.recipe import Judge, Recipe, Sampling
+from selfimprove.engines.build import build_model
+from selfimprove.engines.transformers import TransformersEngine
+from selfimprove.recipe import Build, Judge, Recipe, Sampling
 from selfimprove.recipe.task_settings import JsonlTask
 from selfimprove.records import Rationale, Verdict
 from selfimprove.running.clock import Clock
@@ -56,6 +59,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         "sft.steps=1",
         "generate.part_size=100",
         "evaluate.part_size=100",
+        "engine.batch_size=1",
     )
     return small_recipe(tmp_path_factory.mktemp("recipe"), *changes)
 
@@ -134,7 +138,7 @@ class Paid(Adder):
 @pytest.mark.long  # seventeen starts of a run with two trainings
 def test_no_stage_asks_a_model_twice_however_often_it_is_killed(tmp_path: Path) -> None:
     changes = [f"{name}.part_size=1000" for name in ("generate", "verify", "revise", "evaluate", "comply")]
-    recipe = mixed_recipe(tmp_path, *changes, "engine.batch_size=3", "comply.thought=true")
+    recipe = mixed_recipe(tmp_path, *changes, "engine.batch_size=1", "comply.thought=true")
     whole, paid, killed = list[tuple[Any, ...]](), list[tuple[Any, ...]](), set[str]()
     theirs, ours = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     run_loop(recipe, theirs, load=lambda *_: Paid(whole, 10**9))
@@ -153,13 +157,35 @@ def test_no_stage_asks_a_model_twice_however_often_it_is_killed(tmp_path: Path) 
     assert [one.manifest().tokens for one in ours.stages()] == [one.manifest().tokens for one in theirs.stages()]
 
 
+def test_what_a_kill_interrupts_is_written_again_in_the_same_company(tmp_path: Path) -> None:
+    """A model's log-probabilities differ in their last digits by what else is computed, and with them records' ids."""
+    build_model(Build(hidden_size=64, layers=2, heads=2, head_size=32), tmp_path, seed=1)
+    engine = TransformersEngine(tmp_path, device="cpu", threads=1, batch_size=8)
+    requests = [Request(f"{at % 3}+{at % 7}=", 7 * at) for at in range(20)]
+
+    def write(folder: str, most: int = 100) -> dict[int, Completion]:
+        journaled = JournaledEngine(engine, "c", Journal(tmp_path, 0, folder), Clock(), written=8, scored=8)
+        found = islice(journaled.generate(requests, Sampling(temperature=1.0, max_tokens=24)), most)
+        return {one.index: one for one in found}
+
+    whole = write("whole")
+    Journal(tmp_path, 0).clear()
+    killed: dict[int, Completion] = {}
+    for most in (3, 8, 13, 19, 20):
+        killed = write("killed", most)
+        assert len(killed) == most
+    assert killed == whole and sorted(whole) == [*range(20)]
+
+
 def test_scores_are_asked_for_once_and_always_in_the_same_company(tmp_path: Path) -> None:
     """The last digits of a score hang on what is scored with it."""
     pairs = [(f"{at // 2}", "(A)" if at % 2 else (7, at)) for at in range(14)]
     whole, paid, clock = list[tuple[Any, ...]](), list[tuple[Any, ...]](), Clock()
 
     def score(paid: list[tuple[Any, ...]], most: int, folder: str, end: bool = True) -> list[Score]:
-        engine = JournaledEngine(Tokens(paid, most), "checkpoint", Journal(tmp_path, 0, folder), clock, 3)
+        engine = JournaledEngine(
+            Tokens(paid, most), "checkpoint", Journal(tmp_path, 0, folder), clock, written=None, scored=3
+        )
         return engine.score(pairs, end=end)
 
     (tmp_path / "texts-00000.broken.jsonl").write_text('0123456789abcdef ["x", {"scores": []}]\n')

@@ -67,7 +67,7 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         ("traces", "--kept"), ("traces", "--text", "2+1"), ("show", identity),
         *(("export", str(out / f"{what}.jsonl"), "--what", what) for what in ("sft", "dpo", "traces", "notes")),
         ("export", str(out / "sft.parquet")), ("export", str(out / "logs"), "--inspect", "--what", "traces"),
-        ("show", OTHERS), ("report", "--html", str(out / "report.html")), ("compare", str(run.path)),
+        ("show", OTHERS), ("report", "--html", str(out / "report.html")),
         ("compare", str(run.path), "--json"),
     ]  # fmt: skip
     found = []
