@@ -48,7 +48,7 @@ def run_sweep(
 
 def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> None:
     """Print what the runs came to."""
-    from selfimprove.records.columns import lay_out, terminal_width
+    from selfimprove.records.columns import terminal_width
     from selfimprove.results.sweep import describe, read_outcome, to_json
     from selfimprove.store import RunFolder
 
@@ -56,8 +56,7 @@ def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> Non
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=2))
         return
-    width = terminal_width()
-    typer.echo("\n".join(describe(found, width)))
+    typer.echo("\n".join(describe(found, terminal_width())))
     typer.echo("")
     names = " ".join(RunFolder(runs / one.name).called for one in variants[:4])
-    typer.echo("\n".join(lay_out([["next", f"selfimprove compare {names}"]], width)))
+    typer.echo(f"next  selfimprove compare {names}")  # in one line: a shell ends a command where a line ends

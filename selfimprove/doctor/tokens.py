@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import takewhile
 from math import log
+from shlex import quote
 
 from selfimprove.doctor.findings import Finding
 from selfimprove.doctor.likelihood import Likelihood
@@ -62,7 +63,7 @@ def _check_begin(
             name,
             "doubtful",
             f"{kind} begin without {token}, which the tokenizer knows",
-            f"see whether the model needs it: selfimprove doctor {subject.name}",
+            f"see whether the model needs it: selfimprove doctor {quote(subject.name)}",
         )
     return Finding(name, "ok", f"{where}, without {token}{measured}")
 

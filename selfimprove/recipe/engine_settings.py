@@ -40,7 +40,9 @@ class EngineSettings(Settings):
     name: Annotated[str, Named("engine", ("transformers", "vllm", "server"))] = unhashed(
         "transformers", "transformers and vllm work in this process, server asks OpenAI-compatible servers"
     )
-    batch_size: PositiveInt = unhashed(64, "rows decoded together by transformers; vLLM decides by itself")
+    batch_size: PositiveInt = unhashed(
+        64, "rows decoded together by transformers, and what a kill can cost; vLLM decides by itself"
+    )
     threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; by default torch decides")
     canary: bool = unhashed(
         True, "compare log-probabilities of a fixed text with transformers whenever vLLM or a server takes new weights"

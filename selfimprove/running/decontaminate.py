@@ -6,6 +6,7 @@ It stands where all rows pass on their way to a trainer, so that no flow and no 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import TrainingError
@@ -48,9 +49,10 @@ def decontaminate(
     session.clock.metrics[OVERLAPS] = found.counts().model_dump()
     if found.rows_found and settings.action == "stop":
         first = next(one.question for one in problems if one.id in found.problems)
+        runs = quote(str(session.folder.path.parent))
         raise TrainingError(
             f"{stage}: {len(found.rows_found):,} of {found.rows:,} rows share text with held-out problems, such as "
-            f"{' '.join(first.split())[:80]!r}; look at them with: selfimprove view {session.folder.path.parent}; "
+            f"{' '.join(first.split())[:80]!r}; look at them with: selfimprove view {runs}; "
             f"leave them out with: --set decontaminate.action=drop --redo all"
         )
     if not found.rows_found or settings.action != "drop":

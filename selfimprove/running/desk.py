@@ -13,7 +13,7 @@ from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.decisions import RecipeSettings
 from selfimprove.running.engine_slot import EngineOf
-from selfimprove.running.journaled import JournaledEngine
+from selfimprove.running.journaled import JournaledEngine, scored_at_once, written_at_once
 from selfimprove.running.plan import PlannedStage, ancestors
 from selfimprove.running.rewarding import load_rewards
 from selfimprove.running.session import Session
@@ -163,7 +163,10 @@ class StageDesk:
 
     @property
     def judging(self) -> Judging:
-        return self.session.judging
+        journal = self.journal
+        if journal is None:
+            return self.session.judging
+        return self.session.judging.remembering(journal, lambda asked: self.session.ask(asked, self._journaled))
 
     def _needs(self, shared: Shared) -> None:
         if shared not in self.stage.declared.uses:
@@ -187,8 +190,11 @@ class StageDesk:
         return self._journaled(self.session.engine(checkpoint), checkpoint)
 
     def _journaled(self, engine: Engine, checkpoint: Checkpoint) -> Engine:
-        journal = self.journal
-        return JournaledEngine(engine, checkpoint.id, journal, self.session.clock) if journal else engine
+        journal, recipe = self.journal, self.stage.recipe
+        if journal is None:
+            return engine
+        written, scored = written_at_once(recipe), scored_at_once(recipe)
+        return JournaledEngine(engine, checkpoint.id, journal, self.session.clock, written=written, scored=scored)
 
     def writer(self, checkpoint: Checkpoint) -> Writer:
         return Writer(
@@ -211,7 +217,7 @@ class StageDesk:
         self.session.import_models()
 
     def rewards(self, checkpoints: Sequence[Checkpoint], combine: Combine = "mean") -> RewardFunction:
-        return load_rewards(self.session, checkpoints, combine)
+        return load_rewards(self.session, checkpoints, combine, lambda: self.journal)
 
     def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
         return train(self.stage, self.session, job, rows, start, given)

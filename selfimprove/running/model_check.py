@@ -2,6 +2,7 @@
 
 import sys
 from itertools import islice
+from shlex import quote
 
 from selfimprove.doctor.examine import examine
 from selfimprove.doctor.findings import TOPICS, Finding
@@ -56,8 +57,8 @@ def tell(found: list[Finding], model: str, overruled: tuple[str, ...]) -> None:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         names = ", ".join(dict.fromkeys(one.id for one in wrong))
         raise ModelError(
-            f"{model}: {wrong[0].id}: {wrong[0]}{more}; see all with: selfimprove doctor {model}; to run all the same: "
-            f"--set 'model.overrule=[{names}]'"
+            f"{model}: {wrong[0].id}: {wrong[0]}{more}; see all with: selfimprove doctor {quote(model)}; to run all "
+            f"the same: --set 'model.overrule=[{names}]'"
         )
 
 

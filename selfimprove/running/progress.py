@@ -203,7 +203,7 @@ def where_it_is(folder: RunFolder) -> str:
         if stage not in done:
             parts = len({file.stem.rsplit("-", 1)[1] for file in stage.files()})
             line += f", parts of round {stage.key[0]} {stage.key[1]}: {parts}"
-            if texts := sum(1 for file in stage.path.glob(TEXTS) for _ in read_lines(file)):
+            if texts := len({asked for file in stage.path.glob(TEXTS) for asked, _ in read_lines(file)}):
                 line += f", texts of the next one: {texts}"
     return line
 

@@ -1,14 +1,24 @@
 """Reward models for a stage: loaded where the engine makes room, checked, and asked on the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from selfimprove.records import Checkpoint, Problem
+from selfimprove.running.journaled import journaled_rewards, scored_at_once
 from selfimprove.running.session import Session
+from selfimprove.store.journal import Journal
 from selfimprove.trainers.rewarding import Combine, RewardFunction
 
 
-def load_rewards(session: Session, checkpoints: Sequence[Checkpoint], combine: Combine) -> RewardFunction:
-    """What reward models say of the texts of a run; raises ModelError where one reads prompts otherwise than it."""
+def load_rewards(
+    session: Session,
+    checkpoints: Sequence[Checkpoint],
+    combine: Combine,
+    journal: Callable[[], Journal | None] = lambda: None,
+) -> RewardFunction:
+    """What reward models say of the texts of a run; raises ModelError where one reads prompts otherwise than it.
+
+    `journal` gives that of the part for which they are asked, where there is one.
+    """
     session.slot.rest()
     session.import_models()
     with session.clock.time_imports():
@@ -38,4 +48,5 @@ def load_rewards(session: Session, checkpoints: Sequence[Checkpoint], combine: C
         with clock.time_model():
             return asked(prompts, completions, problems)
 
-    return ask
+    models = [combine, *(one.weights or one.path for one in checkpoints)]
+    return journaled_rewards(ask, models, journal, clock, scored_at_once(recipe))

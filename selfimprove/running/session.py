@@ -45,7 +45,7 @@ class Session:
         self.report: Report = report or Silent()
         self.clock = Clock()
         self.inputs = Inputs(recipe, folder.path)
-        self.judging = Judging(recipe.of(Verify), recipe.judge, self.inputs.tasks, self._ask)
+        self.judging = Judging(recipe.of(Verify), recipe.judge, self.inputs.tasks, self.ask)
         loader = load or load_with_recipe
         self.slot = EngineSlot(recipe, self.clock, lambda checkpoint: loader(checkpoint, self), self.describe_weights)
         self.plan: Plan = self.make_plan()
@@ -89,10 +89,13 @@ class Session:
         constitution = self.inputs.constitution
         return Prompter(constitution, self.prompts.chat) if constitution else None
 
-    def _ask(self, conversations: Sequence[Conversation]) -> list[str | None]:
-        """What the judge's model answers to conversations, greedily."""
+    def ask(
+        self, conversations: Sequence[Conversation], by: Callable[[Engine, Checkpoint], Engine] = lambda one, _: one
+    ) -> list[str | None]:
+        """What the judge's model answers to conversations, greedily; `by` puts an engine in the place of its own."""
         checkpoint, chat = self._judge()
-        return ask_engine(self.engine(checkpoint), conversations, chat=chat, max_tokens=self.recipe.judge.max_tokens)
+        engine = by(self.engine(checkpoint), checkpoint)
+        return ask_engine(engine, conversations, chat=chat, max_tokens=self.recipe.judge.max_tokens)
 
     def _judge(self) -> tuple[Checkpoint, Chat | None]:
         """The model that judges, and its chat template."""

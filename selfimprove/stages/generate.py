@@ -21,7 +21,7 @@ class Generate(Sampling):
         0, "score n of a round's samples by the model before round 1 too, to estimate the KL divergence from it"
     )
     part_size: PositiveInt = 256
-    """Problems in a part: the most that a kill can lose."""
+    """Problems in a part."""
 
 
 @dataclass(frozen=True)

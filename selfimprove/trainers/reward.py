@@ -1,6 +1,7 @@
 """Reward models through TRL: Bradley-Terry on pairs, of which each text is encoded as it will be when it is scored."""
 
 from copy import deepcopy
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -15,6 +16,7 @@ from selfimprove.trainers.job import Report, RewardJob, TrainResult
 from selfimprove.trainers.reward_model import build_reward_model, make_reading, read_rewards
 from selfimprove.trainers.rewarding import READING, Reading, encode_text
 from selfimprove.trainers.tokens import read_rows
+from selfimprove.trainers.watch import diverged
 
 MEASURED = 500  # pairs by whose texts rewards are brought to one scale
 TEXTS = ("chosen", "rejected")
@@ -47,7 +49,7 @@ def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
         return rows
 
     def save(model: Any, folder: Path) -> None:
-        _save(model, folder, made["rows"], made["reading"])
+        _save(job, model, folder, made["rows"], made["reading"])
 
     make = _make_trainer(job, made)
     return train_with(job, report, tokenize, make, load=load, save=save)
@@ -138,7 +140,7 @@ def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
     return Rows(Dataset.from_dict(columns), len(pairs) - len(margins))
 
 
-def _save(model: Any, folder: Path, rows: Rows, reading: Reading) -> None:
+def _save(job: RewardJob, model: Any, folder: Path, rows: Rows, reading: Reading) -> None:
     """Save the whole classifier, and how it reads texts with mean and deviation of what it gives those it has seen."""
     import torch
 
@@ -149,6 +151,8 @@ def _save(model: Any, folder: Path, rows: Rows, reading: Reading) -> None:
     texts = [list(one) for name in ("chosen_ids", "rejected_ids") for one in some[name]]
     with torch.inference_mode():
         rewards = read_rewards(model, texts, reading.pad, batch_size=64)
+    if not all(map(isfinite, rewards)):
+        raise diverged(job, "the trained model gives rewards that are no finite numbers")
     reading = reading.model_copy(update={"mean": fmean(rewards), "scale": pstdev(rewards) or 1.0})
     model.save_pretrained(folder)
     (folder / READING).write_text(reading.model_dump_json(indent=1))

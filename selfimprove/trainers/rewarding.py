@@ -5,7 +5,6 @@ completion become its tokens. TRL's trainers would append an end token and a beg
 neither where they ask it, and the reward is read at a token that its head was never trained on.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +18,8 @@ from selfimprove.trainers.rewards import find_reward
 
 READING = "reward.json"
 """In the folder of a reward model: how it reads texts."""
+LARGEST = 1e30
+"""No reward is larger in size: trainers hold rewards as float32, and means and spreads are made of them."""
 RULES = ("rising",)
 """The rules of this package, by name; others are declared by `declare_reward`."""
 Combine = Literal["mean", "min"]
@@ -85,11 +86,11 @@ def check_rewards(values: Sequence[float | None], count: int, name: str) -> list
         raise TrainingError(
             f"the reward '{name}' gave {len(values)} values for {count} texts; it must give one for each"
         )
-    wrong = next((at for at, one in enumerate(values) if one is not None and not math.isfinite(one)), None)
+    wrong = next((at for at, one in enumerate(values) if one is not None and not abs(one) <= LARGEST), None)
     if wrong is not None:
         raise TrainingError(
-            f"the reward '{name}' gave {values[wrong]} for text {wrong + 1} of {count}; where it has nothing to say it "
-            "must give None"
+            f"the reward '{name}' gave {values[wrong]} for text {wrong + 1} of {count}; it must give a number of at "
+            f"most {LARGEST:g}, or None where it has nothing to say"
         )
     return [None if one is None else float(one) for one in values]
 

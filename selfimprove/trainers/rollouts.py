@@ -6,6 +6,7 @@ and are on disk before they are trained on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import mean
 from typing import Any
 
@@ -32,7 +33,7 @@ from selfimprove.records import (
 from selfimprove.store import StageFolder
 from selfimprove.trainers.job import RlJob
 from selfimprove.trainers.mixing import Mixture
-from selfimprove.trainers.watch import OWN
+from selfimprove.trainers.watch import OWN, diverged
 from selfimprove.trainers.worth import Judge, WeightedReward
 
 BLOCK = 16
@@ -247,6 +248,8 @@ def make_rollout_trainer(base: Any) -> Any:
                     f"the model has {self.engine.max_positions} positions, too few for a prompt and 'max_tokens: "
                     f"{settings.max_tokens}'; set 'max_length' to at most that"
                 )
+            if not all(isfinite(one.logprob or 0.0) for one in written):
+                raise diverged(self.rollouts.job, f"the policy writes texts of no probability at step {step}")
             self._batch = self.rollouts.record(step // settings.boundary, step, asked, written)
             self.written += sum(one.tokens for one in written)
             ids = [self.engine.sampled[at] for at in range(len(written))]

@@ -1,7 +1,7 @@
 """Who judges in a run: the verifier of each task, a second one beside it, and the model that is asked as a judge."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from copy import copy
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from selfimprove.verifiers.judge import JUDGE_PROMPT, Ask, Conversation, JudgeVe
 from selfimprove.verifiers.labelled import measure_verifier
 from selfimprove.verifiers.response_file import read_labelled
 from selfimprove.verifiers.thinking import complete
-from selfimprove.verifiers.workers import VerifierPool
+from selfimprove.verifiers.workers import Memory, VerifierPool
 
 JUDGED_AT_ONCE = 256
 Pairs = Iterable[tuple[Problem, Rationale]]
@@ -63,18 +63,34 @@ class Judging:
             self._seconds = {task.name: self._make(task.verifier.model_copy(update=name)) for task in tasks}
 
         self._labelled = read_labelled(Path(settings.labelled), self._first) if settings.labelled else []
+        self._errors: list[dict[str, Any] | None] = []  # once they are measured
+        self._memory: Memory | None = None
+
+    def remembering(self, memory: Memory, ask: Ask) -> "Judging":
+        """The same with verdicts of worker processes that are written down, and a judge that is asked by `ask`."""
+
+        def asking(verifiers: Mapping[str, Verifier]) -> dict[str, Verifier]:
+            return {name: JudgeVerifier(one.settings, one.prompt, ask) if isinstance(one, JudgeVerifier) else one
+                    for name, one in verifiers.items()}  # fmt: skip
+
+        other = copy(self)
+        other._verifiers, other._seconds, other._memory = asking(self._verifiers), asking(self._seconds), memory
+        return other
 
     @property
     def _first(self) -> Verifier:
         return next(iter(self._verifiers.values()))
 
-    @cached_property
+    @property
     def errors(self) -> dict[str, Any] | None:
         """How often the verifier of the first task is wrong on the recipe's labelled file, measured once; None without
         a file."""
-        rows = ((row.problem, row.rationale, bool(row.label)) for row in self._labelled)
-        report = measure_verifier(rows, lambda pairs: judge_pairs(pairs, lambda _: self._first, self.pool))
-        return {name: rate for name, rate in report.to_json().items() if name != "kinds"} if self._labelled else None
+        if not self._errors:
+            rows = ((row.problem, row.rationale, bool(row.label)) for row in self._labelled)
+            report = measure_verifier(rows, lambda pairs: self._judge(pairs, lambda _: self._first))
+            rates = {name: rate for name, rate in report.to_json().items() if name != "kinds"}
+            self._errors.append(rates if self._labelled else None)
+        return self._errors[0]
 
     def _make(self, settings: VerifierSettings) -> Verifier:
         settings = settings.model_copy(update={"stated": self._stated, "thinking": self._thinking})
@@ -108,11 +124,12 @@ class Judging:
 
     def judge(self, pairs: Pairs) -> Iterator[Verdict]:
         """The verdicts on rationales, in order, each by the verifier of its problem's task."""
-        return self._judge(pairs, self._verifiers)
+        return self._judge(pairs, lambda problem: self._verifiers[problem.task])
 
     def judge_again(self, pairs: Pairs) -> Iterator[Verdict]:
         """The same by the recipe's second verifier, which extracts the answer in its own way."""
-        return self._judge(((problem, self._extract_again(problem, one)) for problem, one in pairs), self._seconds)
+        extracted = ((problem, self._extract_again(problem, one)) for problem, one in pairs)
+        return self._judge(extracted, lambda problem: self._seconds[problem.task])
 
     def _extract_again(self, problem: Problem, rationale: Rationale) -> Rationale:
         text = complete(rationale.text, rationale.prompt, self._thinking)
@@ -126,8 +143,8 @@ class Judging:
         def extracted(problem: Problem, one: Rationale) -> Rationale:
             return one.model_copy(update={"answer": verifier.extract_answer(one.text, problem)})
 
-        return lambda pairs: self.pool.verify_all(
-            (verifier, problem, extracted(problem, one)) for problem, one in pairs
+        return lambda pairs: self._judge(
+            ((problem, extracted(problem, one)) for problem, one in pairs), lambda _: verifier
         )
 
     def same_answers(self, asked: Sequence[tuple[Problem, Rationale, str]]) -> list[bool]:
@@ -146,8 +163,8 @@ class Judging:
             same[at] = verdict.outcome == "correct"
         return same
 
-    def _judge(self, pairs: Pairs, verifiers: Mapping[str, Verifier]) -> Iterator[Verdict]:
-        return judge_pairs(pairs, lambda problem: verifiers[problem.task], self.pool)
+    def _judge(self, pairs: Pairs, verifier_of: Callable[[Problem], Verifier]) -> Iterator[Verdict]:
+        return judge_pairs(pairs, verifier_of, self.pool, self._memory)
 
     def close(self) -> None:
         self.pool.close()
@@ -157,14 +174,16 @@ def _words(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def judge_pairs(pairs: Pairs, verifier_of: Callable[[Problem], Verifier], pool: VerifierPool) -> Iterator[Verdict]:
+def judge_pairs(
+    pairs: Pairs, verifier_of: Callable[[Problem], Verifier], pool: VerifierPool, memory: Memory | None = None
+) -> Iterator[Verdict]:
     """The verdicts in order: a judge is asked about all that follow each other at once, the others go to the pool."""
     for verifier, group in groupby(pairs, key=lambda pair: verifier_of(pair[0])):
         if isinstance(verifier, JudgeVerifier):
             while batch := list(islice(group, JUDGED_AT_ONCE)):
                 yield from verifier.verify_all(batch)
         else:
-            yield from pool.verify_all((verifier, problem, rationale) for problem, rationale in group)
+            yield from pool.verify_all(((verifier, problem, one) for problem, one in group), memory)
 
 
 def ask_engine(

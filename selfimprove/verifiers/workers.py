@@ -13,22 +13,31 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from selfimprove.errors import VerifierError
 from selfimprove.recipe.catalog import extensions
 from selfimprove.recipe.task_settings import Limits
-from selfimprove.records import Problem, Rationale, Step, Verdict
+from selfimprove.records import Problem, Rationale, Step, Verdict, digest
 from selfimprove.verifiers.base import Verifier, make_verdict
 from selfimprove.verifiers.worker import Frames, frame
 
 Judged = tuple[Verifier, Problem, Rationale]
 WINDOW = 256  # verdicts that wait for one before them
 STARTS = 3  # a task that outlives so many servers is given up
+
+
+class Memory(Protocol):
+    """What was written down by name, and outlives this process."""
+
+    @property
+    def known(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def add(self, asked: str, text: Mapping[str, Any]) -> None: ...
 
 
 @dataclass
@@ -66,19 +75,34 @@ class VerifierPool:
         """One verdict, waited for."""
         return self.submit(verifier, problem=problem, rationale=rationale).result()
 
-    def verify_all(self, judged: Iterable[Judged]) -> Iterator[Verdict]:
-        """The verdicts in order; at most `WINDOW` of them wait for a slow one, and no more is read meanwhile."""
-        pending: deque[Verdict | Future[Verdict]] = deque()
+    def verify_all(self, judged: Iterable[Judged], memory: Memory | None = None) -> Iterator[Verdict]:
+        """The verdicts in order; at most `WINDOW` of them wait for a slow one, and no more is read meanwhile.
+
+        Those of workers are added to `memory`, and taken from it where they are known.
+        """
+        pending: deque[tuple[str, Verdict | Future[Verdict]]] = deque()
+
+        def take() -> Verdict:
+            name, found = pending.popleft()
+            verdict = _wait(found)
+            if memory and name:
+                memory.add(name, verdict.model_dump(mode="json"))
+            return verdict
+
         for verifier, problem, rationale in judged:
-            verdict = verifier.quick(problem=problem, rationale=rationale)
+            name, verdict = "", verifier.quick(problem=problem, rationale=rationale)
+            if memory and verdict is None:
+                name = digest("verdict", verifier.name, verifier.version, problem.id, rationale.id)
+                if name in memory.known:
+                    name, verdict = "", Verdict.model_validate(memory.known[name])
             if verdict and not pending:
                 yield verdict
                 continue
-            pending.append(verdict or self._submit(verifier, problem, rationale))
-            while pending and (len(pending) >= WINDOW or _is_done(pending[0])):
-                yield _wait(pending.popleft())
+            pending.append((name, verdict or self._submit(verifier, problem, rationale)))
+            while pending and (len(pending) >= WINDOW or _is_done(pending[0][1])):
+                yield take()
         while pending:
-            yield _wait(pending.popleft())
+            yield take()
 
     async def verify_async(self, verifier: Verifier, *, problem: Problem, rationale: Rationale) -> Verdict:
         """One verdict, without keeping the event loop."""

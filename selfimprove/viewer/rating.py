@@ -83,7 +83,8 @@ def rate(request: Request, name: str, problem: str = Query("", max_length=40, pa
     chosen = problem if problem in sets else next((key for key in sets if key not in mine), None)
     task = show_task(one, chosen, sets[chosen], person) if chosen else None
     answer = render(
-        request, "rate.html", title="Rank responses", run=name, task=task, by=by, sets=len(sets), done=len(mine),
+        request, "rate.html", title="Rank responses", run=name, called=one.folder.called, task=task,
+        by=by, sets=len(sets), done=len(mine),
         before=mine.get(chosen) if chosen else None, last=max(mine.values(), key=lambda each: each.at, default=None),
         ranked=task and _ranks_of(task, mine.get(task.problem)), agreement=agreement_of(one, rankings),
         banner=banner(one),

@@ -3,6 +3,7 @@
 import secrets
 import socket
 from pathlib import Path
+from shlex import quote
 
 import uvicorn
 
@@ -18,7 +19,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def serve(runs: Path, *, host: str, port: int) -> None:
     """Serve the runs until Ctrl-C; from another address than the loopback only with a token, which is printed."""
     if not runs.is_dir():
-        raise StoreError(f"{runs}: no such folder of runs; start a run with: selfimprove run")
+        raise StoreError(
+            f"{runs}: no such folder of runs; start a run with: selfimprove run RECIPE --runs {quote(str(runs))}"
+        )
     with listen(host, port) as listening:
         address, port = listening.getsockname()[:2]
         everywhere = is_wildcard(address)

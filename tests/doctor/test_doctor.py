@@ -76,6 +76,13 @@ def begin(*tokens: str) -> Change:
     return change
 
 
+def further_tokens(folder: Path) -> None:
+    """Tokens that the model has no embeddings for."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<far>", "<farther>"])
+    tokenizer.save_pretrained(folder)
+
+
 def all_of(*changes: Change) -> Change:
     return lambda folder: [change(folder) for change in changes]
 
@@ -163,6 +170,8 @@ CASES: list[tuple[str, Change, str, str, str]] = [
     ("nothing set", AS_IT_IS, "sampling", "ok", "sets nothing"),
     ("contradictory", settings("generation_config.json", do_sample=False, temperature=0.5), "saving", "doubtful",
      "contradicts itself"),
+    ("as many embeddings as tokens", AS_IT_IS, "vocabulary", "ok", "tokens"),
+    ("fewer embeddings", further_tokens, "vocabulary", "doubtful", "none of those without one is used"),
     ("precision", AS_IT_IS, "dtype", "ok", "weights stored in float32, run in float32"),
     ("texts", AS_IT_IS, "text", "ok", "come back"),
     ("architecture", AS_IT_IS, "engine", "ok", "llama"),

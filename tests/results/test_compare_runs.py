@@ -9,9 +9,11 @@ from rich.cells import cell_len
 from small import small_recipe
 from test_cli import call
 
+from selfimprove.cli.sweep import print_sweep
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation, Outcome, Record
 from selfimprove.records.stats import mcnemar, wilson
+from selfimprove.running.sweep import Variant
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.manifest import Seconds
 
@@ -154,3 +156,16 @@ def test_a_sweep_runs_every_combination_and_goes_on(tmp_path: Path, monkeypatch:
     assert alone.returncode == 2 and "--json goes with --seeds or --grid" in alone.stderr
     wrong = call("run", "small.yaml", "--grid", "warmup.stepz=1,2", "--runs", "none", folder=tmp_path)
     assert wrong.returncode == 2 and "unknown key 'stepz'" in wrong.stderr and not (tmp_path / "none").exists()
+
+
+def test_the_command_after_a_sweep_names_its_runs_where_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = [Variant(f"mine {at}", (), at) for at in range(6)]
+    for runs, named in (
+        (Path("runs"), "'mine {at}'"),
+        (tmp_path / "else where", f"'{tmp_path}/else where/mine {{at}}'"),
+    ):
+        print_sweep(variants, runs, as_json=False)
+        said = capsys.readouterr().out  # never broken, or it would not run as it is typed
+        assert said.endswith(f"\nnext  selfimprove compare {' '.join(named.format(at=at) for at in range(4))}\n")

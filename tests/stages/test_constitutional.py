@@ -1,7 +1,6 @@
 """Rounds that go by a constitution: chains, lessons, preferences and their records, with a scripted writer and real
 training."""
 
-import gzip
 import json
 from io import StringIO
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
-from chain import CHAIN, Adder, load_adder
+from chain import CHAIN, MIXED, Adder, load_adder, mixed_recipe
 from rich.console import Console
 from small import record_ids, small_recipe
 
@@ -18,7 +17,7 @@ from selfimprove.engines import Engine, Request
 from selfimprove.engines.base import Score
 from selfimprove.errors import RecipeError, StoreError, TaskError
 from selfimprove.prompting.prompts import PromptFormat
-from selfimprove.recipe import Prompting, Recipe, Sampling
+from selfimprove.recipe import Prompting, Sampling
 from selfimprove.recipe.file import parse_recipe
 from selfimprove.recipe.recipe import compose
 from selfimprove.records import (
@@ -222,42 +221,9 @@ def test_wrong_answers_of_earlier_rounds_are_taken_up_again(tmp_path: Path) -> N
     assert pairs and {one.source for one in pairs} == {"revision"}
 
 
-MIXED = (
-    CHAIN.replace("constitution: self-correct", "constitution: both.yaml")
-    .replace("critiques: 6", "critiques: 0")
-    .replace("train:", 'open: {name: prompts/mine, path: prompts.jsonl, draw: 6, held_out: 2}\n'
-             'open_prompt: {question: "Human: {question}", cue: "\\n\\nAssistant:"}\n'
-             "evaluate_on: [{name: arithmetic, max_digits: 2, seed_total_digits: 3, held_out: 4}, "
-             "{name: prompts/mine, path: prompts.jsonl, held_out: 2}]\ntrain:")
-    .replace("revise: {lessons: true,", "revise: {revisions: 2,")
-    .replace("prefer: {}", "prefer: {feedback: {per_problem: 3}, files: {path: pairs.jsonl.gz, limit: 2}}")
-)  # fmt: skip
-BOTH = """
-name: both
-nothing: Nothing.
-principles:
-  - {id: sums, text: Every sum is right., scope: {tasks: [arithmetic]}, check: {name: verifier}}
-  - {id: brief, text: It is brief., scope: {tasks: [prompts]}, check: {name: length, unit: characters, at_most: 12}}
-"""
-
-
-def mixed(folder: Path) -> Recipe:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "both.yaml").write_text(BOTH)
-    prompts = [{"prompt": f"Tell me about the number {at}", "tag": "numbers"} for at in range(12)]
-    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
-    rows = [
-        {"chosen": f"\n\nHuman: {at}?\n\nAssistant: good", "rejected": f"\n\nHuman: {at}?\n\nAssistant: bad"}
-        for at in range(5)
-    ]
-    with gzip.open(folder / "pairs.jsonl.gz", "wt") as file:
-        file.write("\n".join(map(json.dumps, rows)))
-    return small_recipe(folder, text=MIXED)
-
-
 def test_one_round_mixes_problems_with_answers_and_open_prompts(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    run_loop(mixed(tmp_path), folder, load=load_adder)
+    run_loop(mixed_recipe(tmp_path), folder, load=load_adder)
     drawn = read(folder, "frontier", Problem)
     open_ = {one.id: one for one in drawn if one.answer is None}
     assert len(open_) == 6 and len(drawn) > 6
@@ -304,7 +270,7 @@ def test_what_the_recipe_ends_texts_by_ends_critiques_and_revisions_too(tmp_path
 
 
 def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
-    recipe = mixed(tmp_path)
+    recipe = mixed_recipe(tmp_path)
     other = recipe.model_dump(mode="json")
     other["evaluate_on"] = [{"name": "scored/pairs", "path": str(tmp_path / "pairs.jsonl.gz")}]
     with pytest.raises(TaskError, match=r"pairs.jsonl.gz: a pair is held out too: '\\n\\nHuman: \d"):
@@ -312,14 +278,14 @@ def test_a_pair_that_is_evaluated_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_a_plan_says_what_the_constitution_will_ask(tmp_path: Path) -> None:
-    text = shown(print_plan, mixed(tmp_path), RunFolder(tmp_path / "run"))
+    text = shown(print_plan, mixed_recipe(tmp_path), RunFolder(tmp_path / "run"))
     # 12 problems and 6 open prompts, one response of each, two steps; three comparisons an open prompt, in two orders
     assert "asks for at most 36 critiques and 36 revisions a round, 36 comparisons" in text
     assert any("round-01/revise" in line and "at most 13,824" in line for line in text.splitlines())  # 36 x (128 + 256)
 
 
 def test_what_open_prompts_depend_on_is_in_the_fingerprints(tmp_path: Path) -> None:
-    recipe = mixed(tmp_path)
+    recipe = mixed_recipe(tmp_path)
     exemplars = tmp_path / "shown.yaml"
     shown_open = recipe.model_dump(mode="json")
     shown_open["open_prompt"] |= {"style": "few-shot", "exemplars": str(exemplars)}
@@ -379,7 +345,7 @@ FLOW = "flow: [frontier, generate, verify, revise, select, prefer, sft, dpo, eva
 
 def test_revisions_that_are_preferred_less_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    mixed(tmp_path)  # writes its files
+    mixed_recipe(tmp_path)  # writes its files
     recipe = small_recipe(tmp_path, "sft.preferred_less=leave out", text=MIXED + FLOW)
     run_loop(recipe, folder, load=lambda *_: LongAdder())
     lost = {
@@ -397,6 +363,6 @@ def test_revisions_that_are_preferred_less_are_left_out_where_that_is_asked_for(
 
 @pytest.mark.parametrize("text", [MIXED, MIXED.replace("feedback: {per_problem: 3}, ", "") + FLOW])
 def test_leaving_out_needs_a_comparison_before_the_training(tmp_path: Path, text: str) -> None:
-    mixed(tmp_path)
+    mixed_recipe(tmp_path)
     with pytest.raises(RecipeError, match=r"'preferred_less: leave out' needs 'prefer\.feedback', and a 'flow' with"):
         small_recipe(tmp_path, "sft.preferred_less=leave out", text=text)

@@ -143,8 +143,9 @@ def test_the_points_of_rising_digits() -> None:
     ("given", "said"),
     [
         ([1.0], "the reward 'odd' gave 1 values for 2 texts; it must give one for each"),
-        ([1.0, math.nan], "the reward 'odd' gave nan for text 2 of 2; where it has nothing to say it must give None"),
+        ([1.0, math.nan], "the reward 'odd' gave nan for text 2 of 2; it must give a number of at most 1e+30, or None"),
         ([math.inf, 1.0], "the reward 'odd' gave inf for text 1 of 2"),
+        ([1.0, -1e308], "the reward 'odd' gave -1e+308 for text 2 of 2"),  # two of them have no sum
     ],
 )
 def test_what_a_reward_must_not_give(given: list[float | None], said: str) -> None:

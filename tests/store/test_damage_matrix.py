@@ -99,7 +99,7 @@ class Readers:
     def pages(self, run: RunFolder, identity: str) -> Read:
         name = run.path.name
         asked = {
-            "page": f"/runs/{name}", "constitution": f"/runs/{name}/constitution",
+            "page": f"/runs/{name}", "rate": f"/runs/{name}/rate", "constitution": f"/runs/{name}/constitution",
             "trace page": f"/runs/{name}/traces/{identity}", "api": f"/api/runs/{name}",
             "api traces": f"/api/runs/{name}/traces?limit=200",
         }  # fmt: skip

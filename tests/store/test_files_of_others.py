@@ -23,6 +23,7 @@ from selfimprove.store import RunFolder
 from selfimprove.store.export import jsonl_lines
 from selfimprove.store.index import Index
 from selfimprove.store.notes import Notes, write_note
+from selfimprove.store.rankings import write_ranking
 from selfimprove.store.search import Filters, Search
 from selfimprove.viewer.library import Library
 
@@ -67,14 +68,12 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         *(("export", str(out / f"{what}.jsonl"), "--what", what) for what in ("sft", "dpo", "traces", "notes")),
         ("export", str(out / "sft.parquet")), ("export", str(out / "logs"), "--inspect", "--what", "traces"),
         ("show", OTHERS), ("report", "--html", str(out / "report.html")),
+        ("compare", str(run.path), "--json"),
     ]  # fmt: skip
     found = []
     for command in (*commands, ("constitution", "report", "--json")):
         first = command[:2] if command[0] == "constitution" else command[:1]
-        named = ("arithmetic", "--runs", str(run.path.parent), "--name", run.path.name)
-        code, text = said(
-            capsys, *first, *(named if command == ("plan",) else (str(run.path),)), *command[len(first) :]
-        )
+        code, text = said(capsys, *first, str(run.path), *command[len(first) :])
         assert code == 0, text
         found.append(re.sub(r"[\d.]+ MB", "", text).replace(str(out), ""))
     found += [path.read_text() for path in sorted(out.glob("*.jsonl"))]
@@ -119,7 +118,7 @@ def run(plain: RunFolder, tmp_path: Path) -> RunFolder:
 
 
 LINKED = (
-    "recipe.yaml", "constitution.yaml", "notes", "lock", "round-01", "round-01/generate", "round-02",
+    "recipe.yaml", "constitution.yaml", "notes", "rankings", "lock", "round-01", "round-01/generate", "round-02",
     "round-01/generate/stage.json", "round-01/generate/rationale-00000.parquet", "round-01/sft/checkpoint",
 )  # fmt: skip
 TARGETS: dict[str, Callable[[Path], Path]] = {
@@ -165,6 +164,8 @@ def test_a_link_inside_a_run_is_named_and_not_followed(
     assert library.constitution("made") is None
     with pytest.raises(StoreError) if name == "notes" else nothing():
         write_note(run, "t", "good", "comment", "me")
+    with pytest.raises(StoreError) if name == "rankings" else nothing():
+        write_ranking(run, "p", ["t", "u"], [1, 2], "", "me", "browser")
     assert sorted(elsewhere.rglob("*")) == before
     if name in ("lock", "round-01", "round-01/generate"):
         with pytest.raises(StoreError, match=r"link|Too many levels"), run:

@@ -1,12 +1,16 @@
 """A small run that goes by a constitution: a scripted writer, real training by examples and by preferences."""
 
+import gzip
+import json
 import random
+from pathlib import Path
 from typing import Any
 
-from small import SMALL
+from small import SMALL, small_recipe
 
 from selfimprove.engines import Engine
 from selfimprove.engines.base import Score, ScriptedEngine
+from selfimprove.recipe import Recipe
 from selfimprove.records import Checkpoint, derive_seed
 from selfimprove.running.session import Session
 from selfimprove.tasks.addition import parse_addition, write_critique, write_flawed, write_rationale
@@ -23,6 +27,39 @@ CHAIN = (
         "  evaluate: {part_size: 6, revise: true}",
     )
 )
+
+MIXED = (
+    CHAIN.replace("constitution: self-correct", "constitution: both.yaml")
+    .replace("critiques: 6", "critiques: 0")
+    .replace("train:", 'open: {name: prompts/mine, path: prompts.jsonl, draw: 6, held_out: 2}\n'
+             'open_prompt: {question: "Human: {question}", cue: "\\n\\nAssistant:"}\n'
+             "evaluate_on: [{name: arithmetic, max_digits: 2, seed_total_digits: 3, held_out: 4}, "
+             "{name: prompts/mine, path: prompts.jsonl, held_out: 2}]\ntrain:")
+    .replace("revise: {lessons: true,", "revise: {revisions: 2,")
+    .replace("prefer: {}", "prefer: {feedback: {per_problem: 3}, files: {path: pairs.jsonl.gz, limit: 2}}")
+)  # fmt: skip
+BOTH = """
+name: both
+nothing: Nothing.
+principles:
+  - {id: sums, text: Every sum is right., scope: {tasks: [arithmetic]}, check: {name: verifier}}
+  - {id: brief, text: It is brief., scope: {tasks: [prompts]}, check: {name: length, unit: characters, at_most: 12}}
+"""
+
+
+def mixed_recipe(folder: Path, *overrides: str) -> Recipe:
+    """Problems with answers and open prompts, compared by a model, with pairs of people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "both.yaml").write_text(BOTH)
+    prompts = [{"prompt": f"Tell me about the number {at}", "tag": "numbers"} for at in range(12)]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    rows = [
+        {"chosen": f"\n\nHuman: {at}?\n\nAssistant: good", "rejected": f"\n\nHuman: {at}?\n\nAssistant: bad"}
+        for at in range(5)
+    ]
+    with gzip.open(folder / "pairs.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    return small_recipe(folder, *overrides, text=MIXED)
 
 
 class Adder(ScriptedEngine):

@@ -177,6 +177,15 @@ def test_an_adapter_is_trained_on_and_on_and_saved_alone(model: Path, tmp_path: 
     assert json.loads((second.output / ADAPTER).read_text())["base_model_name_or_path"] == str(model)
 
 
+def test_a_training_that_diverges_is_refused_in_one_line(model: Path, tmp_path: Path) -> None:
+    """Both where a loss says so and where only the last step, whose loss is not logged, broke the weights."""
+    for steps, rate, said in ((6, 1e30, r"the loss is nan at step \d of 6"), (1, 1e39, "the trained weights hold")):
+        job = make_job(model, tmp_path / str(steps), ROWS, steps, learning_rate=rate, clip=0.0)
+        with pytest.raises(TrainingError, match=rf"diverged: {said}.*; lower 'learning_rate' \(1e\+3"):
+            train_dpo(job)
+        assert not job.output.exists()
+
+
 def test_a_pair_with_a_text_that_is_too_long_is_left_out(model: Path, tmp_path: Path) -> None:
     rows = [*ROWS, {"prompt": "1+1=", "chosen": "2", "rejected": "2" * 200, "ends": True, "margin": 1.0}]
     assert train_dpo(make_job(model, tmp_path / "some", rows, max_length=60)).left_out == 1

@@ -171,6 +171,25 @@ def test_rewards_of_several_models_become_one_by_hand() -> None:
     assert combine_rewards(given, "min") == [1.0, -2.0, None]
 
 
+def test_tokens_are_those_of_both_texts_of_real_pairs(model: Path, tmp_path: Path) -> None:
+    """Neither padding nor what the last batch lacks is counted."""
+    job = make_job(model, tmp_path, steps=None, batch_size=5, epochs=2.0)
+    result = train_reward(job)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    data = tokenize_pairs(job, tokenizer, make_reading(tokenizer, chat=False, longest=512)).data
+    once = sum(len(ids) for name in ("chosen_ids", "rejected_ids") for ids in data[name])
+    assert (result.tokens, result.sequences, result.steps) == (2 * once, 2 * 2 * len(ROWS), 4)
+
+
+def test_a_training_that_diverges_is_refused_in_one_line(model: Path, tmp_path: Path) -> None:
+    """Both where a loss says so and where only the last step, whose loss is not logged, broke the weights."""
+    for steps, rate, said in ((6, 1e30, r"the loss is nan at step \d of 6"), (1, 1e39, "rewards that are no finite")):
+        job = make_job(model, tmp_path / str(steps), steps=steps, learning_rate=rate, clip=0.0)
+        with pytest.raises(TrainingError, match=rf"diverged: .*{said}.*; lower 'learning_rate' \(1e\+3"):
+            train_reward(job)
+        assert not job.output.exists()
+
+
 def test_mistakes_are_one_line(model: Path, tmp_path: Path) -> None:
     cut = [{**one, "ends": False} for one in ROWS]
     with pytest.raises(TrainingError, match="none of 8 pairs to train on fits 'max_length: 512'"):

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from selfimprove.engines.build import build_model
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Earned, Problem, Rationale, Record, Rollout, Verdict
@@ -230,6 +231,23 @@ def test_every_text_is_a_record_with_its_problem_verdict_and_worth(model: Path, 
     assert [one.step for one in rollouts] == [0] * 8 + [1] * 8
     assert len({(one.problem, one.sample) for one in texts}) == 16
     assert result.written == sum(one.tokens for one in texts)
+    # What was trained on are the prompts and the texts with their ends, and no padding; an undecided text is masked.
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asked = sum(len(encode_prompt(tokenizer, one.prompt, chat=False)) for one in texts)
+    decided = sum(one.tokens for one, rollout in zip(texts, rollouts, strict=True) if rollout.reward is not None)
+    assert (result.tokens, result.sequences) == (asked + decided, 16)
+
+
+def test_a_training_that_diverges_is_refused_in_one_line(model: Path, tmp_path: Path) -> None:
+    """Both where a loss says so and where only the last step, whose loss is not logged, broke the weights."""
+    for steps, rate, said in (
+        (6, 1e30, r"the policy writes texts of no probability at step \d"),
+        (1, 1e39, "the trained weights hold"),
+    ):
+        job = make_job(model, tmp_path / str(steps), steps, rewards={"test-ones": 1.0}, learning_rate=rate, clip=0.0)
+        with pytest.raises(TrainingError, match=rf"diverged: {said}.*; lower 'learning_rate' \(1e\+3"):
+            train_rl(job)
+        assert not job.output.exists()
 
 
 def test_problems_have_their_turns_and_long_ones_are_left_out(model: Path, tmp_path: Path) -> None:
@@ -244,7 +262,11 @@ def test_problems_have_their_turns_and_long_ones_are_left_out(model: Path, tmp_p
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
-        ("test-nan", "the reward 'test-nan' gave nan for text 1 of 8; where it has nothing to say it must give None"),
+        (
+            "test-nan",
+            "the reward 'test-nan' gave nan for text 1 of 8; it must give a number of at most 1e.30, or None where it "
+            "has nothing to say",
+        ),
         ("test-short", "the reward 'test-short' gave 7 values for 8 texts; it must give one for each"),
     ],
 )

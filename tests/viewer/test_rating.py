@@ -120,6 +120,7 @@ def test_two_people_rank_by_keyboard_and_a_reward_model_learns_what_they_prefer(
         ada.wait_for_function("said => document.querySelector('h2 + pre')?.innerText !== said", arg=second)
         rank_by_length(ada)
         assert "All are done" in ada.locator("main").inner_text()
+        assert f"selfimprove export {run.called} pairs.jsonl" in ada.locator("main").inner_text()
         # What was done last is looked at again, with its ranks.
         ada.locator("a", has_text="Look again at the last one").click()
         ada.wait_for_url("**problem=**")

@@ -5,15 +5,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import web
 from viewing import write_run
 
+from selfimprove.errors import StoreError
 from selfimprove.viewer.connections import LINES, FewLines, Limits
 from selfimprove.viewer.live import MAX_LISTENERS
-from selfimprove.viewer.serve import listen, make_server
+from selfimprove.viewer.serve import listen, make_server, serve
 
 ARRIVAL = 1.0
 
@@ -140,3 +142,8 @@ def test_nothing_of_a_run_is_kept_in_a_cache(port: int, path: str) -> None:
     for one in (refused, welcome):
         assert one.headers["cache-control"] == "no-store" and "default-src 'none'" in one.headers[
             "content-security-policy"]  # fmt: skip
+
+
+def test_where_there_is_no_folder_of_runs_the_command_that_makes_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"start a run with: selfimprove run RECIPE --runs '{tmp_path}/my runs'"):
+        serve(tmp_path / "my runs", host="127.0.0.1", port=0)
