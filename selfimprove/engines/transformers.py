@@ -5,17 +5,21 @@ neighbours), keeps finished rows in the batch, and recomputes a few-shot prefix 
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from selfimprove.engines.attention import NAME, Sharing, Span, use_shared_attention
 from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
+from selfimprove.engines.grouping import Beginnings, group_prompts
+from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
 from selfimprove.errors import EngineError
@@ -29,7 +33,6 @@ from selfimprove.prompting.prompts import (
 )
 from selfimprove.recipe import Sampling
 
-SHARED_PREFIX = 32  # prompts that begin with this many equal tokens have them computed once
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
 STATEFUL = "a recurrent or hybrid model, whose state this engine does not keep; set engine.name to vllm"
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
@@ -45,10 +48,12 @@ class _Rows:
     mask: torch.Tensor | None  # [rows, capacity], None where nothing is padded
     tokens: torch.Tensor  # [rows, max_tokens] what was written
     logprob: torch.Tensor  # [rows] float64
-    logprobs: list[torch.Tensor] = field(default_factory=list)
+    group: list[int]  # what each begins with
+    spans: list[Span]
 
-    def select(self, rows: torch.Tensor) -> "_Rows":
+    def select(self, rows: torch.Tensor, beginnings: Beginnings) -> "_Rows":
         keep = rows.tolist()
+        group = [self.group[row] for row in keep]
         return _Rows(
             [self.index[row] for row in keep],
             self.uniform[rows],
@@ -56,7 +61,8 @@ class _Rows:
             None if self.mask is None else self.mask[rows],
             self.tokens[rows],
             self.logprob[rows],
-            [step[rows] for step in self.logprobs],
+            group,
+            beginnings.spans(group),
         )
 
 
@@ -73,7 +79,7 @@ class TransformersEngine:
         base: str | Path | None = None,
         dtype: str = "float32",
         device: str = "auto",
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = 64,
         threads: int | None = None,
         chat: bool = False,
     ) -> None:
@@ -85,18 +91,31 @@ class TransformersEngine:
         loaded.eval()
         self._take(loaded, tokenizer, batch_size, chat)
 
-    def _take(self, model: Any, tokenizer: Any, batch_size: int, chat: bool) -> None:
+    def _take(self, model: Any, tokenizer: Any, batch_size: int | Literal["auto"], chat: bool) -> None:
         """Write and score with a model that is loaded."""
-        self.model, self.tokenizer, self.batch_size, self.chat = model, tokenizer, batch_size, chat
+        self.model, self.tokenizer, self.chat = model, tokenizer, chat
+        self.batches = Batches(model, batch_size)
         self.device = self.model.device
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
-        self.window: int | None = getattr(text_config, "sliding_window", None)
+        heads = text_config.num_attention_heads
+        grouped = (getattr(text_config, "num_key_value_heads", None) or heads) != heads
+        self._shared_at_once = grouped or bool(getattr(text_config, "attn_logit_softcapping", None))
+        self._own_attention = self.model.config._attn_implementation
+        self._shares: bool | None = None  # unknown before it was tried
+        self._notes: dict[str, Any] = {}
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.end = find_end(self.tokenizer, chat=chat)
         self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id, self.end] if end is not None})
+
+    scores = tells = True
+
+    def take_notes(self) -> dict[str, Any]:
+        """What the record says of how the model was asked."""
+        notes, self._notes = self._notes, {}
+        return {"engine": notes} if notes else {}
 
     @torch.inference_mode()
     def generate(
@@ -107,48 +126,66 @@ class TransformersEngine:
             prompts[prompt] = encode_prompt(self.tokenizer, prompt, chat=self.chat)
         fitting, too_long = find_fitting(requests, prompts, self.max_positions - sampling.max_tokens)
         yield from too_long
-        # Equal prompts stay together, and rows of equal length need no padding.
-        fitting.sort(key=lambda at: (len(prompts[requests[at].prompt]), requests[at].prompt, at))
-        prefix = self._prefill_prefix([prompts[requests[at].prompt] for at in fitting], sampling.max_tokens)
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
-            yield from self._generate_batch(batch, [requests[at] for at in batch], prompts, prefix, sampling, stop)
+        with keep_memory():
+            beginnings = self._find_beginnings([requests[at].prompt for at in fitting], prompts)
+            fitting = beginnings.order(fitting, [request.prompt for request in requests])
+            while fitting:
+                tails = [beginnings.tail(requests[at].prompt) for at in fitting]
+                batch = fitting[: self.batches.cut(tails, sampling.max_tokens)]
+                left = dict.fromkeys(batch)
+                try:
+                    asked = [requests[at] for at in batch]
+                    for one in self._generate_batch(batch, asked, beginnings, sampling, stop):
+                        del left[one.index]
+                        yield one
+                except RuntimeError as error:
+                    self._shrink(len(batch), error)
+                fitting = [*left, *fitting[len(batch) :]]
 
-    def _prefill_prefix(self, prompts: Sequence[list[int]], room: int) -> tuple[int, Any] | None:
-        """Compute the keys and values of what all prompts begin with, where that is worth it.
+    def _shrink(self, rows: int, error: RuntimeError) -> None:
+        self.batches.shrink(rows, error)
+        self._notes["out of memory with rows"] = rows
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
-        Padding then stands between the prefix and the rest of a shorter prompt. A sliding window counts places in the
-        cache, so where a text can outgrow the window the whole prompts are padded on the left instead.
-        """
-        if not prompts or (self.window is not None and max(map(len, prompts)) + room > self.window):
-            return None
-        low, high = min(prompts), max(prompts)
-        shared = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-        shared = min(shared, min(map(len, prompts)) - 1)
-        if shared < SHARED_PREFIX:
-            return None
-        cache = new_cache(self.layers, shared)
-        ids = torch.tensor([low[:shared]], device=self.device)
-        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return shared, cache
+    def _find_beginnings(self, asked: Sequence[str], prompts: Mapping[str, list[int]]) -> Beginnings:
+        """What the prompts share, where the model's attention can make use of it."""
+        samples = Counter(asked)
+        unique = {prompt: prompts[prompt] for prompt in samples}
+        groups = group_prompts(list(unique.values()), list(samples.values()))
+        if (groups or self._shared_at_once) and self._shares is None:
+            reason = use_shared_attention(self.model)
+            self._shares = reason is None
+            self._notes["attention"] = "shared prefixes" if reason is None else f"{self._own_attention}: {reason}"
+        return Beginnings(unique, groups if self._shares else [], self._compute_beginning)
+
+    def _compute_beginning(self, tokens: list[int]) -> Any:
+        cache = new_cache(self.layers, len(tokens))
+        ids = torch.tensor([tokens], device=self.device)
+        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **self._tell())
+        return cache
+
+    def _tell(self, spans: Sequence[Span] = (), positions: torch.Tensor | None = None) -> dict[str, Any]:
+        """What a call of the model is told besides; nothing where its attention is transformers' own."""
+        return {"sharing": Sharing(spans, positions)} if spans or (self._shares and self._shared_at_once) else {}
 
     def _prefill(
-        self, prompts: Sequence[list[int]], prefix: tuple[int, Any] | None, capacity: int
+        self, prompts: Sequence[str], beginnings: Beginnings, capacity: int
     ) -> tuple[Any, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Compute different prompts, padded on the left; gives cache, next logits, mask [prompts, width], lengths."""
-        shared = prefix[0] if prefix else 0
-        tails = [prompt[shared:] for prompt in prompts]
+        """Compute what different prompts do not share, padded on the left; gives cache, next logits, mask [prompts,
+        width], lengths."""
+        tails = [beginnings.rest(prompt) for prompt in prompts]
         width = max(map(len, tails))
         ids = torch.full((len(tails), width), self.tokenizer.pad_token_id or 0)
-        mask = torch.ones((len(tails), shared + width), dtype=torch.long)
+        mask = torch.ones((len(tails), width), dtype=torch.long)
         for row, tail in enumerate(tails):
             ids[row, width - len(tail) :] = torch.tensor(tail)
-            mask[row, shared : shared + width - len(tail)] = 0
+            mask[row, : width - len(tail)] = 0
         padded = bool((mask == 0).any())
         ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        rows = torch.zeros(len(tails), dtype=torch.long, device=self.device)
-        cache = select_rows(prefix[1], rows, capacity) if prefix else new_cache(self.layers, capacity)
+        starts = torch.tensor([beginnings.length(prompt) for prompt in prompts], device=self.device)
+        positions = starts[:, None] + (mask.cumsum(1) - 1).clamp(min=0)
+        cache = new_cache(self.layers, capacity)
         logits = self.model(
             input_ids=ids,
             attention_mask=mask if padded else None,
@@ -156,22 +193,22 @@ class TransformersEngine:
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **self._tell(beginnings.spans([beginnings.number(prompt) for prompt in prompts]), positions),
         ).logits[:, -1]
-        return cache, logits, mask if padded else None, mask.sum(1)
+        return cache, logits, mask if padded else None, starts + mask.sum(1)
 
     def _generate_batch(
         self,
         batch: Sequence[int],
         requests: Sequence[Request],
-        prompts: dict[str, list[int]],
-        prefix: tuple[int, Any] | None,
+        beginnings: Beginnings,
         sampling: Sampling,
         stop: Sequence[str],
     ) -> Iterator[Completion]:
         unique = list(dict.fromkeys(request.prompt for request in requests))
-        longest = max(len(prompts[prompt]) for prompt in unique)
+        longest = max(beginnings.tail(prompt) for prompt in unique)
         capacity = longest + sampling.max_tokens
-        cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, capacity)
+        cache, logits, mask, lengths = self._prefill(unique, beginnings, capacity)
         place = {prompt: at for at, prompt in enumerate(unique)}
         repeat = torch.tensor([place[request.prompt] for request in requests], device=self.device)
         if len(unique) < len(requests):
@@ -179,6 +216,7 @@ class TransformersEngine:
         if mask is not None:
             room = mask.new_ones((len(unique), capacity - mask.shape[1]))
             mask = torch.cat([mask, room], dim=1)[repeat]
+        groups = [beginnings.number(request.prompt) for request in requests]
         rows = _Rows(
             list(batch),
             self._draws(requests, sampling),
@@ -186,8 +224,10 @@ class TransformersEngine:
             mask,
             torch.zeros((len(batch), sampling.max_tokens), dtype=torch.long, device=self.device),
             torch.zeros(len(batch), dtype=torch.float64, device=self.device),
+            groups,
+            beginnings.spans(groups),
         )
-        yield from self._decode(rows, cache, logits, longest, sampling, stop)
+        yield from self._decode(rows, cache, logits, longest, beginnings, sampling, stop)
 
     def _draws(self, requests: Sequence[Request], sampling: Sampling) -> torch.Tensor:
         """One counter-based random stream a request, so that no draw depends on the other rows."""
@@ -198,7 +238,14 @@ class TransformersEngine:
         return torch.from_numpy(draws).to(self.device)
 
     def _decode(
-        self, rows: _Rows, cache: Any, logits: torch.Tensor, longest: int, sampling: Sampling, stop: Sequence[str]
+        self,
+        rows: _Rows,
+        cache: Any,
+        logits: torch.Tensor,
+        longest: int,
+        beginnings: Beginnings,
+        sampling: Sampling,
+        stop: Sequence[str],
     ) -> Iterator[Completion]:
         ends = torch.tensor(self.ends, device=self.device)
         alive = torch.ones(len(rows.index), dtype=torch.bool, device=self.device)
@@ -222,7 +269,7 @@ class TransformersEngine:
             if working <= SHRINK_AT * len(rows.index):
                 keep = alive.nonzero()[:, 0]
                 cache = select_rows(cache, keep, cache.layers[0].capacity)
-                rows, chosen, alive = rows.select(keep), chosen[keep], alive[keep]
+                rows, chosen, alive = rows.select(keep, beginnings), chosen[keep], alive[keep]
             mask = None if rows.mask is None else rows.mask[:, : longest + step + 1]
             logits = self.model(
                 input_ids=chosen[:, None],
@@ -230,6 +277,7 @@ class TransformersEngine:
                 position_ids=rows.position[:, None],
                 past_key_values=cache,
                 use_cache=True,
+                **self._tell(rows.spans, rows.position[:, None]),
             ).logits[:, -1]
             rows.position = rows.position + 1
         for row in alive.nonzero()[:, 0].tolist():
@@ -257,38 +305,48 @@ class TransformersEngine:
         texts = texts if end else [ids[:-1] for ids in texts]
         sizes = [len(prompts[pair[0]]) + len(ids) for pair, ids in zip(pairs, texts, strict=True)]
         scores = {at: Score(0.0, 0, too_long=True) for at, size in enumerate(sizes) if size > self.max_positions}
-        # Continuations of one prompt stay together, so that it is computed once.
-        order = sorted(
-            (at for at in range(len(pairs)) if at not in scores),
-            key=lambda at: (len(prompts[pairs[at][0]]), pairs[at][0], len(texts[at])),
-        )
-        prefix = self._prefill_prefix([prompts[pairs[at][0]] for at in order], max(map(len, texts), default=0))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            unique = list(dict.fromkeys(pairs[at][0] for at in batch))
-            longest = max(len(prompts[one]) for one in unique)
-            cache, logits, mask, lengths = self._prefill([prompts[one] for one in unique], prefix, longest)
-            place = {prompt: at for at, prompt in enumerate(unique)}
-            widest = max(len(texts[at]) for at in batch)
-            rows = max(1, MAX_LOGITS // (max(1, widest) * logits.shape[1]))
-            for first in range(0, len(batch), rows):
-                some = batch[first : first + rows]
-                repeat = torch.tensor([place[pairs[at][0]] for at in some], device=self.device)
-                found = self._score_rows([texts[at] for at in some], repeat, cache, logits, mask, lengths, longest)
-                scores.update(zip(some, found, strict=True))
+        order = [at for at in range(len(pairs)) if at not in scores]
+        with keep_memory():
+            beginnings = self._find_beginnings([pairs[at][0] for at in order], prompts)
+            # Continuations of one prompt stay together, so that it is computed once.
+            order = beginnings.order(order, [prompt for prompt, _ in pairs], [len(ids) for ids in texts])
+            while order:
+                room = max(len(texts[at]) for at in order)
+                batch = order[: self.batches.cut([beginnings.tail(pairs[at][0]) for at in order], room)]
+                try:
+                    asked = [(pairs[at][0], texts[at]) for at in batch]
+                    scores.update(zip(batch, self._score_batch(asked, beginnings), strict=True))
+                except RuntimeError as error:
+                    self._shrink(len(batch), error)
+                else:
+                    order = order[len(batch) :]
         return [scores[at] for at in range(len(pairs))]
+
+    def _score_batch(self, pairs: Sequence[tuple[str, list[int]]], beginnings: Beginnings) -> list[Score]:
+        unique = list(dict.fromkeys(prompt for prompt, _ in pairs))
+        longest = max(beginnings.tail(prompt) for prompt in unique)
+        prefill = self._prefill(unique, beginnings, longest)
+        place = {prompt: at for at, prompt in enumerate(unique)}
+        widest = max(len(ids) for _, ids in pairs)
+        rows = max(1, MAX_LOGITS // (max(1, widest) * prefill[1].shape[1]))
+        found: list[Score] = []
+        for first in range(0, len(pairs), rows):
+            some = pairs[first : first + rows]
+            repeat = torch.tensor([place[prompt] for prompt, _ in some], device=self.device)
+            spans = beginnings.spans([beginnings.number(prompt) for prompt, _ in some])
+            found += self._score_rows([ids for _, ids in some], repeat, prefill, spans, longest)
+        return found
 
     def _score_rows(
         self,
         texts: Sequence[list[int]],
         repeat: torch.Tensor,
-        cache: Any,
-        logits: torch.Tensor,
-        mask: torch.Tensor | None,
-        lengths: torch.Tensor,
+        prefill: tuple[Any, torch.Tensor, torch.Tensor | None, torch.Tensor],
+        spans: Sequence[Span],
         longest: int,
     ) -> list[Score]:
         """Score continuations of computed prompts; `repeat` [rows] is each row's prompt."""
+        cache, logits, mask, lengths = prefill
         width = max(map(len, texts))
         table = torch.full((len(texts), max(1, width)), self.tokenizer.pad_token_id or 0)
         for row, ids in enumerate(texts):
@@ -297,12 +355,14 @@ class TransformersEngine:
         following = logits[repeat][:, None].float()
         if width > 1:
             room = None if mask is None else mask.new_ones((len(texts), width - 1))
+            positions = lengths[repeat][:, None] + torch.arange(width - 1, device=self.device)
             more = self.model(
                 input_ids=table[:, :-1],
                 attention_mask=None if mask is None or room is None else torch.cat([mask[repeat], room], dim=1),
-                position_ids=lengths[repeat][:, None] + torch.arange(width - 1, device=self.device),
+                position_ids=positions,
                 past_key_values=select_rows(cache, repeat, longest + width - 1),
                 use_cache=True,
+                **self._tell(spans, positions),
             ).logits
             following = torch.cat([following, more.float()], dim=1)
         chosen = following.gather(2, table[..., None])[..., 0] - following.logsumexp(2)
@@ -332,10 +392,14 @@ class LiveEngine(TransformersEngine):
         self.sampled.clear()
         training = self.model.training
         self.model.eval()
+        if self._shares:
+            self.model.set_attn_implementation(NAME)
         try:
             found = {one.index: one for one in self.generate(requests, sampling, stop)}
         finally:
             self.model.train(training)
+            if self._shares:  # it is trained with its own
+                self.model.set_attn_implementation(self._own_attention)
         return [found[index] for index in range(len(requests))]
 
     def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:

@@ -1,15 +1,25 @@
-"""Tokens a CPU second of the engine beside a plain static-cache loop, A B A B in one run, on the embedded tiny model.
+"""CPU seconds and memory of the engine beside a plain static-cache loop, `generate` and another checkout, A B A B.
 
     python tests/benchmarks/engine.py
+    python tests/benchmarks/engine.py --model FOLDER --beside CHECKOUT
 
-The plain loop is greedy, knows no end token, no seeds, no log-probabilities and no stop strings.
+Without a model it is the embedded tiny one, in tokens a CPU second. The plain loop is greedy, knows no end token, no
+seeds, no log-probabilities and no stop strings. A chat model answers word problems after 8 exemplars, each side in a
+process of its own, whose peak is counted from when the model is loaded; `--beside` adds the engine of a checkout.
 """
 
+import argparse
+import json
+import os
 import random
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.cache_utils import StaticCache
@@ -71,7 +81,112 @@ def measure() -> dict[str, float]:
     return {name: max(found) for name, found in speeds.items()}
 
 
+def write_prompts(tokenizer: Any, count: int) -> list[str]:
+    """Word problems, each after the same eight with their answers, by the model's chat template."""
+    rng = random.Random(0)
+
+    def problem() -> tuple[str, str]:
+        name, other = rng.sample(["Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gil", "Hana"], 2)
+        thing, (a, b) = rng.choice(["apples", "books", "coins", "shells"]), rng.sample(range(2, 40), 2)
+        asked = (
+            f"{name} has {a} {thing} in a box and finds {b} more of them on the way home from school. In the evening "
+            f"{name} gives 2 of the {thing} to {other}. How many {thing} does {name} have in the end?"
+        )
+        return asked, (
+            f"{name} starts with {a} {thing}. After finding {b} more, {name} has {a} + {b} = {a + b} {thing}. After "
+            f"giving away 2 of them, {name} has {a + b} - 2 = {a + b - 2} {thing}. The answer is {a + b - 2}."
+        )
+
+    shown = [
+        {"role": role, "content": text}
+        for pair in (problem() for _ in range(8))
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    prompts = []
+    for _ in range(count):
+        turns = [*shown, {"role": "user", "content": problem()[0]}]
+        prompts.append(str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)))
+    return prompts
+
+
+def answer(side: str, model: str, problems: int, tokens: int) -> dict[str, Any]:
+    """What one side takes for greedy answers, in this process."""
+    engine = TransformersEngine(model, batch_size=64, threads=1, device="cpu", chat=True)
+    prompts = write_prompts(engine.tokenizer, problems)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
+    loaded, before = read_status("VmRSS"), resource.getrusage(resource.RUSAGE_SELF)
+    if side == "generate":
+        batch = engine.tokenizer(
+            prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        )
+        with torch.inference_mode():
+            ids = engine.model.generate(**batch, max_new_tokens=tokens, do_sample=False)[
+                :, batch["input_ids"].shape[1] :
+            ]
+        texts = engine.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    else:
+        sampling = Sampling(temperature=0.0, max_tokens=tokens)
+        found = {one.index: one for one in engine.generate([Request(prompt, 0) for prompt in prompts], sampling)}
+        texts = [found[at].text for at in range(problems)]
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "user": after.ru_utime - before.ru_utime,
+        "system": after.ru_stime - before.ru_stime,
+        "peak": (read_status("VmHWM") - loaded) / 1024,
+        "prompt": max(len(engine.tokenizer(prompt)["input_ids"]) for prompt in prompts),
+        "texts": texts,
+    }
+
+
+def read_status(name: str) -> int:
+    """Kilobytes that the kernel tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def compare(given: argparse.Namespace) -> None:
+    """The sides in turn, and a table."""
+    here = Path(__file__).parents[2]
+    sides = {"engine": here, "generate": here} | ({"engine beside": given.beside.resolve()} if given.beside else {})
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    for _ in range(given.rounds):
+        for side, checkout in sides.items():
+            command = [sys.executable, __file__, "--side", side, "--model", given.model]
+            command += ["--problems", str(given.problems), "--tokens", str(given.tokens)]
+            place = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, env=place, stdout=subprocess.PIPE, text=True, check=True)
+            found[side].append(json.loads(done.stdout.splitlines()[-1]))
+    texts = found["engine"][0]["texts"]
+    print(f"{given.problems} answers of at most {given.tokens} tokens to prompts of at most ", end="")
+    print(f"{found['engine'][0]['prompt']} tokens; least and most of {given.rounds} rounds\n")
+    print("| side | user s | system s | peak MB over the model | equal texts |\n| --- | ---: | ---: | ---: | ---: |")
+    for side, rounds in found.items():
+        columns = [
+            " to ".join(f"{choose(one[name] for one in rounds):.{digits}f}" for choose in (min, max))
+            for name, digits in (("user", 1), ("system", 1), ("peak", 0))
+        ]
+        equal = sum(one.strip() == other.strip() for one, other in zip(rounds[0]["texts"], texts, strict=True))
+        print(f"| {side} | {' | '.join(columns)} | {equal} of {len(texts)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="the folder of a chat model")
+    parser.add_argument("--beside", type=Path, help="a checkout whose engine is measured too")
+    parser.add_argument("--problems", type=int, default=30)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        print(json.dumps(answer(given.side, given.model, given.problems, given.tokens)))
+    elif given.model:
+        compare(given)
+    else:
+        found = measure()
+        for name, speed in found.items():
+            print(f"{name:24} {speed:8.0f} tokens a CPU second, {speed / found['plain loop']:.2f} of the plain loop")
+
+
 if __name__ == "__main__":
-    found = measure()
-    for name, speed in found.items():
-        print(f"{name:24} {speed:8.0f} tokens a CPU second, {speed / found['plain loop']:.2f} of the plain loop")
+    main()

@@ -1,0 +1,117 @@
+"""Which prompts have their beginning computed and held together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from transformers.cache_utils import Cache
+
+from selfimprove.engines.attention import Span
+
+SHARED_PREFIX = 32  # a beginning of fewer tokens is not worth a call of its own
+CALL = 32  # what a group costs in its calls of the model and in each step, in tokens computed for a prompt
+HELD = 0.125  # what it costs a sample to hold and read a token, where computing it costs its prompt 1
+DEEPEST = 8  # beginnings within beginnings; those of templates, exemplars and prompts are three
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts, by their numbers, whose first `length` tokens are equal and computed once."""
+
+    length: int
+    members: tuple[int, ...]
+
+
+def group_prompts(prompts: Sequence[list[int]], samples: Sequence[int]) -> list[Group]:
+    """The cheapest groups of different prompts; `samples` are the rows of each. A prompt may be in none.
+
+    A group's length leaves each prompt a last token, whose logits are what comes next.
+    """
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    return _plan(prompts, samples, order, 0)[1]
+
+
+def _plan(
+    prompts: Sequence[list[int]], samples: Sequence[int], order: Sequence[int], depth: int
+) -> tuple[float, list[Group]]:
+    """The cost of some prompts in the order of their tokens, and its groups."""
+    if not order:
+        return 0.0, []
+    weights = [1 + HELD * samples[at] for at in order]
+    lengths = [len(prompts[at]) for at in order]
+    plans = [(sum(length * weight for length, weight in zip(lengths, weights, strict=True)), list[Group]())]
+    common = _count_common(prompts[order[0]], prompts[order[-1]])
+    shared = min(common, min(lengths) - 1)
+    if shared >= SHARED_PREFIX:
+        rest = sum((length - shared) * weight for length, weight in zip(lengths, weights, strict=True))
+        plans.append((CALL + shared + rest, [Group(shared, tuple(order))]))
+    if len(order) > 1 and depth < DEEPEST:
+        parts = [_plan(prompts, samples, part, depth + 1) for part in _split(prompts, order, common)]
+        plans.append((sum(cost for cost, _ in parts), [group for _, groups in parts for group in groups]))
+    return min(plans, key=lambda plan: plan[0])  # the first of equal ones: fewest groups
+
+
+def _split(prompts: Sequence[list[int]], order: Sequence[int], at: int) -> list[list[int]]:
+    """Prompts that agree on their first `at` tokens, by the next one."""
+    parts: dict[int | None, list[int]] = {}
+    for one in order:
+        parts.setdefault(prompts[one][at] if len(prompts[one]) > at else None, []).append(one)
+    return list(parts.values())
+
+
+def _count_common(one: list[int], other: list[int]) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+class Beginnings:
+    """What the prompts of a call share; each beginning is computed when the first batch needs it, and then held until
+    the last that does is done, as batches come in the order of `number`."""
+
+    def __init__(
+        self, prompts: Mapping[str, list[int]], groups: Sequence[Group], compute: Callable[[list[int]], Cache]
+    ) -> None:
+        self._groups, self._compute = groups, compute
+        texts = list(prompts)
+        self._prompts = prompts
+        self._numbers = {texts[at]: number for number, group in enumerate(groups) for at in group.members}
+        self._tokens = [prompts[texts[group.members[0]]][: group.length] for group in groups]
+        self._held: dict[int, Cache] = {}
+
+    def number(self, prompt: str) -> int:
+        """A prompt's group; -1 for none."""
+        return self._numbers.get(prompt, -1)
+
+    def length(self, prompt: str) -> int:
+        """How many tokens a prompt shares."""
+        number = self.number(prompt)
+        return 0 if number < 0 else self._groups[number].length
+
+    def rest(self, prompt: str) -> list[int]:
+        """A prompt's own tokens, at least one."""
+        return self._prompts[prompt][self.length(prompt) :]
+
+    def tail(self, prompt: str) -> int:
+        """How many they are."""
+        return len(self._prompts[prompt]) - self.length(prompt)
+
+    def order(self, numbers: Sequence[int], prompts: Sequence[str], then: Sequence[int] | None = None) -> list[int]:
+        """Numbers of prompts as they make batches: equal ones together, and rows of equal length need no padding."""
+
+        def key(at: int) -> tuple[int, int, str, int, int]:
+            prompt = prompts[at]
+            return self.number(prompt), self.tail(prompt), prompt, then[at] if then else 0, at
+
+        return sorted(numbers, key=key)
+
+    def spans(self, numbers: Sequence[int]) -> list[Span]:
+        """What the rows of a batch share, by the groups of its rows, which stand together."""
+        found, start = [], 0
+        for number, rows in groupby(numbers):
+            stop = start + len(list(rows))
+            if number >= 0:
+                if number not in self._held:
+                    self._held = {one: cache for one, cache in self._held.items() if one in numbers}
+                    self._held[number] = self._compute(self._tokens[number])
+                found.append(Span(start, stop, self._groups[number].length, self._held[number]))
+            start = stop
+        return found
