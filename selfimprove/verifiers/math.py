@@ -12,6 +12,7 @@ from selfimprove.verifiers.compare import (
     MAX_ANSWER,
     Judgement,
     compare_commas,
+    compare_exclaimed,
     compare_hours,
     compare_list,
     compare_times,
@@ -22,10 +23,10 @@ from selfimprove.verifiers.compare import (
     undecided,
 )
 from selfimprove.verifiers.frames import ASSIGNED, without_frame, without_variable
-from selfimprove.verifiers.hedges import taken_back
+from selfimprove.verifiers.hedges import CERTAIN, Doubt, taken_back
 from selfimprove.verifiers.number_words import read_words
 from selfimprove.verifiers.numbers import BRIEF, MAX_LENGTH, Number, read_number, squeeze, unwrap
-from selfimprove.verifiers.predicates import read_predicate
+from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio
 from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
@@ -83,6 +84,9 @@ class MathVerifier:
             return (Statement(str(line).rstrip(" ."), 0, len(text)),) if whole else found
         found = find_statements(text, self.settings.stated, _is_equation(gold))
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
+        special = line and _read_as_expected(line[-MAX_ANSWER:], gold, text)
+        if special:
+            return (special,)
         if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
             return (Statement(line.rstrip(" ."), 0, len(text)),)
         said = read_predicate(line[-MAX_ANSWER:]) if line else ""
@@ -153,6 +157,9 @@ class MathVerifier:
         doubt = _find_doubt(text, statements) if statements else None
         if doubt:
             return doubt
+        exclaimed = compare_exclaimed(gold, text, statements[-1]) if "!" in text and statements else None
+        if exclaimed and len({one.text for one in statements}) == 1:
+            return exclaimed
         if len(statements) <= 1:
             return self._compare(gold=gold, answer=said, sympy=sympy)
         announced = [
@@ -277,6 +284,24 @@ def _says_just_that(line: str, gold: str) -> bool:
     if has_equation(line) and not has_equation(gold) and not _is_several(gold):
         return False
     return _is_formula(line) and read_gold(line) is not None
+
+
+def _read_as_expected(line: str, gold: str, text: str) -> Statement | None:
+    """The ratio or the time that the last line of a text says, where one is expected."""
+    clock = read_time(gold)
+    said = read_clock(line) if clock else ""
+    doubt = CERTAIN
+    if not said and _is_ratio(gold):
+        said = read_ratio(line)
+        doubt = Doubt(unclear=line) if clock and ":" not in line and "ratio" not in text.lower() else CERTAIN
+    ends = text.rstrip(" .*_`$").endswith(line.rstrip(" .*_`$"))
+    return Statement(said, 0, len(text), doubt=doubt) if said and ends else None
+
+
+@lru_cache(maxsize=1024)
+def _is_ratio(gold: str) -> bool:
+    read = read_gold(gold)
+    return read is not None and read.op == "ratio"
 
 
 @lru_cache(maxsize=1024)

@@ -17,8 +17,8 @@ _AMONG = re.compile(
 )
 # What a sentence ends on and only says that another one is not it: `B, not C`, `B fits, but C does not`.
 _REJECTED = re.compile(
-    rf"(?<=[A-Z)\]a-z])(?:(?:(?:, (?:and )?| \(| and |(?<=\b[A-Z]) |(?<=[)\]]) )not|,? (?:rather than|instead of)) (?:option )?"
-    rf"{_LETTER}|(?:[,;] (?:and |but |while |whereas )?| (?:and|but|while|whereas) ){_LETTER}"
+    rf"(?<=[A-Z)\]a-z])(?:(?:(?:, (?:and )?| \(| and |(?<=\b[A-Z]) |(?<=[)\]]) )not|,? (?:rather than|instead of))"
+    rf" (?:option )?{_LETTER}|(?:[,;] (?:and |but |while |whereas )?| (?:and|but|while|whereas) ){_LETTER}"
     r" (?:does|do|is|was|can|could|would|fits|works)"
     rf"(?:n['’]t| not)(?: [a-z]{{1,12}}){{0,2}})\)?(?=\s{{0,3}}(?:[.!;\n]|$))"
 )
