@@ -64,7 +64,7 @@ class ChoiceVerifier:
         if not found or not options.lettered or found not in options.names:
             return found
         found = options.combine(" and ".join([found, *second_named(text, found, options)]))
-        return doubt_pick(text, found, problem.question) if found in options.names else found
+        return doubt_pick(text, found, options, problem.question) if found in options.names else found
 
     def _pick(self, text: str, options: Options) -> str | None:
         """The option that a text picks, or several, or what it denies."""

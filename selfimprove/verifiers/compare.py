@@ -27,7 +27,7 @@ _ALTERNATIVES = [
         "january february march april may june july august september october november december",
     )
 ]  # fmt: skip
-_SHOUTED = re.compile(r"[\s*_`]{0,8}(?:\n|$)")  # nothing more stands on its line
+_SHOUTED = re.compile(r"[\s*_`]{0,8}(?:\n|</|$)")  # nothing more stands on its line
 MAX_SHOUTED = 20  # of a larger number nobody wants the factorial
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
 Judgement = tuple[Outcome, str]
@@ -59,6 +59,8 @@ def _compare_share(gold: str, answer: str) -> Judgement | None:
     """`1/10` beside `3:30`, which may be a ratio."""
     said, parts = read_number(answer), gold.split(":")
     if said is None or len(parts) != 2 or not all(one.isdecimal() for one in parts) or not int(parts[1]):
+        return None
+    if math.gcd(*map(int, parts)) == 1:  # as ratios are written
         return None
     same = said.value == Fraction(int(parts[0]), int(parts[1]))
     return undecided(gold, answer, "the expected answer may be a time of day or a ratio") if same else None

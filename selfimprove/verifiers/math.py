@@ -1,5 +1,6 @@
 """Mathematical answers: numbers and formulas exactly and by our own code, the rest in a worker."""
 
+import math
 import re
 from functools import lru_cache
 
@@ -43,6 +44,7 @@ _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|infinity|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 _NUMBER_WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_TAGS = re.compile(r"</[a-z _-]{1,20}>", re.IGNORECASE)
 MAX_QUESTION = 5_000  # characters
 
 
@@ -293,9 +295,11 @@ def _read_as_expected(line: str, gold: str, text: str) -> Statement | None:
     doubt = CERTAIN
     if not said and _is_ratio(gold):
         said = read_ratio(line)
-        doubt = Doubt(unclear=line) if clock and ":" not in line and "ratio" not in text.lower() else CERTAIN
-    ends = text.rstrip(" .*_`$").endswith(line.rstrip(" .*_`$"))
-    return Statement(said, 0, len(text), doubt=doubt) if said and ends else None
+        parts = [int(one) for one in gold.split(":") if one.strip().isdecimal()]
+        maybe = clock and ":" not in line and "ratio" not in text.lower() and math.gcd(*parts) > 1
+        doubt = Doubt(unclear=line) if maybe else CERTAIN
+    after = _TAGS.sub("", text[text.rfind(line) + len(line) :]) if said else ""
+    return Statement(said, 0, len(text), doubt=doubt) if said and not after.strip(" \n.*_`$") else None
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,11 @@ _REJECTED = re.compile(
     r" (?:does|do|is|was|can|could|would|fits|works)"
     rf"(?:n['’]t| not)(?: [a-z]{{1,12}}){{0,2}})\)?(?=\s{{0,3}}(?:[.!;\n]|$))"
 )
+_ASIDE = re.compile(
+    rf"(?:\b[Ii]s it )?(?:[Ee]ither )?(?<![\w'’]){_LETTER}(?:, {_LETTER}){{0,5}},? or {_LETTER}\? (?=\S)"
+    rf"|(?<![\w'’]){_LETTERS} are (?:all |both |also )?(?:out|wrong|incorrect|false|eliminated|excluded"
+    r"|ruled out)[.;] (?=\S)"
+)
 _CONFIRMED = re.compile(
     rf"(?:\b[Ii]s (?:it|that|the answer) )?{_MARK}\? (?:[Yy]es|[Yy]ep|[Cc]orrect|[Ii]ndeed)\b"
     r"(?=\s{0,3}(?:[.,!\n]|$))"
@@ -35,6 +40,8 @@ _AND_SO = tuple(
         rf"\b(?:as well as|along with|together with|and also|plus|just like|actually,?) {_MARK}",
         rf"{_MARK} (?:is|would be|seems) (?:just|equally|exactly|every bit|quite) as [a-z]{{3,12}}",
         rf"{_MARK}(?=(?:, {_LETTER}){{0,5}},? (?:and|&) {_LETTER} (?:all |both |each )?(?:fit|work|are {_FITS})\b)",
+        rf"[,.…] (?:[Oo]r|(?:but )?(?:maybe|perhaps|possibly)(?: also)?) {_MARK}(?=\s{{0,3}}(?:[.!?,;\n]|$))",
+        rf"\b(?:I mean|I meant|or rather|on second thought,?|[Cc]orrection:|[Nn]o:) {_MARK}",
         rf"{_LETTER},? (?:and|&) {_MARK} (?:all |both |each )?(?:fit|work|are {_FITS})\b",
     )
 )
@@ -42,9 +49,11 @@ _WRONG = re.compile(
     r"\b(?:because|since|less|wrong|incorrect|false|not|never|out|eliminated|excluded|unlikely|impossible)\b|n['’]t\b"
 )
 _ASKED = re.compile(r"[)\]*\"”'’]{0,3}(?:,? (?:right|maybe|perhaps|no))?\s?\?(?! (?:[Yy]e[ps]|[Cc]orrect|[Ii]ndeed))")
-_SENTENCE = re.compile(r"[.!?](?=\s)|[;\n]")
+_SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _SUPPOSED = re.compile(
-    r"\b(?:wonder(?:ed|ing)? (?:if|whether)|whether|if (?:it (?:is|was) )?not [A-Z],? (?:then|it))\b[^.\n]{0,60}$",
+    r"\b(?:(?:wonder(?:ed|ing)? if|whether|(?<!\ba )(?<!\bno )doubt)\b[^.\n]{0,60}"
+    r"|(?:if|unless|assuming|supposing|provided)\s[^,.\n]{1,60}?(?:,| then)\s(?:then )?"
+    r"(?:it (?:is|must be|would be) )?[(\[]?|suppose (?:that )?(?:it(?:['’]s| is)|the answer is) [(\[]?)$",
     re.IGNORECASE,
 )
 _WOULD_IF = re.compile(r"[)\]]? would (?:be|have been) [^.\n]{1,60}? if\b")
@@ -58,7 +67,7 @@ def settle_contrasts(text: str) -> str:
     """A text without the letters that it only compares or rejects beside the one it picks; `B? Yes` says B."""
     if text.count("?") == 1 and "? " in text:
         text = _CONFIRMED.sub(r"The answer is \1", text)
-    text = _AMONG.sub("", text)
+    text = _ASIDE.sub("", _AMONG.sub("", text))
     return _REJECTED.sub("", text)
 
 
@@ -77,16 +86,20 @@ def second_named(text: str, pick: str, options: Options) -> list[str]:
     return [one for one in dict.fromkeys(found) if one in options.names and one != pick]
 
 
-def doubt_pick(text: str, pick: str, question: str) -> str:
+def doubt_pick(text: str, pick: str, options: Options, question: str) -> str:
     """A picked letter, as `B?` where the text only asks for it, supposes it or, unasked, calls it the wrong one."""
     places = list(re.finditer(rf"(?<![\w'’]){pick}(?![\w'’])", text))[-MAX_MARKS:]
     if not places:
-        return pick
+        last = _SENTENCE.split(text.strip())[-1]
+        asked = (
+            last.rstrip("*_ ").endswith("?") and options.texts[options.names.index(pick)].casefold() in last.casefold()
+        )
+        return f"{pick}?" if asked else pick
     if all(_ASKED.match(text, one.end()) for one in places):
         return f"{pick}?"
-    last = next(one for one in reversed(places) if not _ASKED.match(text, one.end()))
-    before = _SENTENCE.split(text[max(0, last.start() - 100) : last.start()])[-1]
-    if len(places) == 1 and (_SUPPOSED.search(before) or _WOULD_IF.match(text, last.end())):
+    said = next(one for one in reversed(places) if not _ASKED.match(text, one.end()))
+    before = _SENTENCE.split(text[max(0, said.start() - 100) : said.start()])[-1]
+    if len(places) == 1 and (_SUPPOSED.search(before) or _WOULD_IF.match(text, said.end())):
         return f"{pick}?"
     wrong = _NAMED_WRONG.search(before)
     return f"{pick}?" if wrong and wrong[1].casefold() not in question.casefold() else pick

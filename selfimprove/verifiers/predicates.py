@@ -20,7 +20,9 @@ _END_OF_SENTENCE = re.compile(r"[.!?]\s|,\s(?=the\s)")
 # A ratio's parts are joined by these; of a sentence that ends on one it is what stands behind its last such words.
 _JOINS = re.compile(r"\s(?:is )?to\s|-to-|\s?[:∶]\s?")
 _BEFORE_RATIO = re.compile(
-    r"[^\d:.!?\n]{0,80}\b(?:ratios?|proportions?|odds)\b[^\d:.!?\n]{0,60}?(?:[=:]|\s)\s?(?=\d|[a-z]{3,12}\sto\s)",
+    r"(?:so |thus |hence |therefore,? )?it(?:['’]s| is) (?=\d)"
+    r"|in (?:its )?(?:simplest|lowest) (?:form|terms)[:,]? (?:it is )?"
+    r"|[^\d:.!?\n]{0,80}\b(?:ratios?|proportions?|odds)\b[^\d:.!?\n]{0,60}?(?:[=:]|\s)\s?(?=\d|[a-z]{3,12}\sto\s)",
     re.IGNORECASE,
 )
 MAX_PARTS = 6

@@ -41,7 +41,7 @@ _COUNTED = re.compile(
 _VARIABLE = re.compile(r"\s*\\?[A-Za-z]\w{0,3}\s*(?:\([^()]*\)\s*)?")
 _TIMES = re.compile(r"(?<=\d)\s?x\s?(?=\d)")
 _TERM = re.compile(
-    r"\d\s?[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
+    r"\d\s?(?![CP]_?\d)[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
 )
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor)\b|n't\b", re.IGNORECASE)
 _FUNCTIONS = {
