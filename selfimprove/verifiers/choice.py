@@ -43,7 +43,7 @@ class ChoiceVerifier:
     """Compares options by letter or text, and lists of words or brackets where a question has no options."""
 
     name = "choice"
-    version = 2
+    version = 3
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings

@@ -52,7 +52,7 @@ class MathVerifier:
     """Compares answers as exact numbers or as formulas, and checks the steps of the reasoning."""
 
     name = "math"
-    version = 2
+    version = 3
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
