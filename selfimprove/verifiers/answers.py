@@ -40,7 +40,7 @@ _AFTER_BOX = re.compile(
     r"[ \t]{0,2}(?:\^(?!\{?\s?\\circ)|_(?=[\w{\\])|\{|\((?=[^A-Za-z]|[A-Za-z]\))|[*+/]\s?(?=[\d\\($]"
     r"|[A-Za-z](?![A-Za-z]))|-\s?[\d\\]|(?<=\})\d|\\(?:sqrt|pi|times|cdot|frac|div)|!(?=\$))"
 )
-_SEVERAL = re.compile(r"[,;!]|\b(?:or|and)\b")  # no single equation stands in the box
+_SEVERAL = re.compile(r"[,;]|!(?!\s?=)|\b(?:or|and)\b")  # no single equation stands in the box
 _GAP = r"(?:[\s$]|\\[()\[\]]|\*\*|\\(?:quad|qquad|,|;)(?![a-z])){0,8}"
 _BETWEEN = re.compile(
     rf"{_GAP}(?:,|;|(?:, ?)?(?:and|or)|(?:, ?)?\\text\{{\s?(?:and|or)\s?\}})?{_GAP}"

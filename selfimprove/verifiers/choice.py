@@ -8,6 +8,7 @@ from selfimprove.records import Outcome, Problem, Rationale, Verdict
 from selfimprove.verifiers.base import MAX_TEXT, make_verdict, quote, refuse
 from selfimprove.verifiers.layout import lay_out
 from selfimprove.verifiers.options import Options, fold, get_options, plain
+from selfimprove.verifiers.pick_doubts import doubt_pick, second_named, settle_contrasts
 from selfimprove.verifiers.pick_lines import read_last, read_lines, taken_back
 from selfimprove.verifiers.picks import DECORATION, find_pieces, is_brackets, read_piece, strip_marks
 from selfimprove.verifiers.thinking import strip_thinking
@@ -42,7 +43,7 @@ class ChoiceVerifier:
     """Compares options by letter or text, and lists of words or brackets where a question has no options."""
 
     name = "choice"
-    version = 2
+    version = 3
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
@@ -58,6 +59,15 @@ class ChoiceVerifier:
             return self._extract_words(text)
         options = get_options(problem.options, problem.answer)
         text = strip_marks(text, options)
+        text = settle_contrasts(text) if options.lettered else text
+        found = self._pick(text, options)
+        if not found or not options.lettered or found not in options.names:
+            return found
+        found = options.combine(" and ".join([found, *second_named(text, found, options)]))
+        return doubt_pick(text, found, options, problem.question) if found in options.names else found
+
+    def _pick(self, text: str, options: Options) -> str | None:
+        """The option that a text picks, or several, or what it denies."""
         pieces = find_pieces(text)
         whole = [] if self.settings.stated else options.find(text.strip())  # "none of these answers is right"
         if whole:
@@ -128,6 +138,8 @@ def _compare_options(options: Options, expected: int, answered: str) -> tuple[Ou
     if answered in options.names:
         at = options.names.index(answered)
         return "incorrect", f"answered {options.show(at)}, expected {options.show(expected)}"
+    if answered.endswith("?") and answered[:-1] in options.names:
+        return "undecided", f"asks for {quote(answered[:-1])} or supposes it, and does not pick it"
     if answered.startswith("not "):
         return "incorrect", f"says only what it is not: {quote(answered)}"
     several = dict.fromkeys(answered.split(" and "))

@@ -1,5 +1,6 @@
 """Answers that mathematics is compared by without reading formulas: numbers, times of day, lists, words."""
 
+import math
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -26,6 +27,8 @@ _ALTERNATIVES = [
         "january february march april may june july august september october november december",
     )
 ]  # fmt: skip
+_SHOUTED = re.compile(r"[\s*_`]{0,8}(?:\n|</|$)")  # nothing more stands on its line
+MAX_SHOUTED = 20  # of a larger number nobody wants the factorial
 MAX_ANSWER = 2_000  # characters of an answer, or of an expected one, that are looked at
 Judgement = tuple[Outcome, str]
 
@@ -45,11 +48,39 @@ def compare_times(gold: str, answer: str) -> Judgement | None:
     """Times of day by the clock, and by the half of the day where the expected one names it."""
     expected, extracted = read_time(gold), read_time(answer)
     if expected is None or extracted is None:
-        return None
+        return _compare_share(gold, answer) if expected else None
     if expected[1] and not extracted[1] and expected[0] == extracted[0]:
         return undecided(gold, answer, f"the expected time is {expected[1]}, and the answer does not say")
     same = expected[0] == extracted[0] and (not expected[1] or expected[1] == extracted[1])
     return decide(same, answer, gold, "the same time", "not the same time")
+
+
+def _compare_share(gold: str, answer: str) -> Judgement | None:
+    """`1/10` beside `3:30`, which may be a ratio."""
+    said, parts = read_number(answer), gold.split(":")
+    if said is None or len(parts) != 2 or not all(one.isdecimal() for one in parts) or not int(parts[1]):
+        return None
+    if math.gcd(*map(int, parts)) == 1:  # as ratios are written
+        return None
+    same = said.value == Fraction(int(parts[0]), int(parts[1]))
+    return undecided(gold, answer, "the expected answer may be a time of day or a ratio") if same else None
+
+
+def compare_exclaimed(gold: str, text: str, statement: Statement) -> Judgement | None:
+    """`5!` where 120 is expected, and where 5 is: an announced number is only shouted, one alone may be either."""
+    said = statement.text.strip("* ")
+    number = said.removesuffix("!")
+    if not number.isdecimal() or len(number) > 2 or not 2 < int(number) <= MAX_SHOUTED:
+        return None
+    after = text[statement.end :] if said == number else text.partition(said)[2]
+    expected = read_number(gold) if _SHOUTED.match(after if said != number else after[1:]) else None
+    if expected is None or (said == number and after[:1] != "!"):
+        return None
+    if expected.value == math.factorial(int(number)):
+        return decide(True, f"{number}!", gold, "equal as a factorial", "")
+    if expected.value == int(number) and not statement.announced and len(text.strip(" .*")) <= len(number) + 1:
+        return undecided(gold, f"{number}!", "a factorial, or a number that is shouted")
+    return None
 
 
 def compare_hours(gold: str, answer: str, expected: Number | None) -> Judgement | None:

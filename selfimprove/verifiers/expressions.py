@@ -7,6 +7,7 @@
 import re
 from fractions import Fraction
 
+from selfimprove.verifiers.counting import read_counts
 from selfimprove.verifiers.nodes import MINUS_ONE, Node, negative, number
 from selfimprove.verifiers.symbols import MATRICES, RELATIONS, STYLES, TRIGONOMETRIC
 from selfimprove.verifiers.tokens import Token, UnreadableError, tokenize
@@ -25,7 +26,7 @@ def read_expression(text: str) -> Node | None:
     if len(text) > MAX_LENGTH:
         return None
     try:
-        tokens = tokenize(text)
+        tokens = read_counts(tokenize(text))
         read = [_Parser(tokens, sign).read() for sign in ((1, -1) if _has_choice(tokens) else (1,))]
     except UnreadableError:
         return None
@@ -153,6 +154,8 @@ class _Parser:
         node = self.primary()
         while True:
             if self.take("!"):
+                if self.kind == "!":  # 5!! is 5 * 3 * 1, and no factorial of a factorial
+                    raise UnreadableError
                 node = Node("call", (node,), "factorial")
             elif self.take("^"):
                 node = self.power(node)

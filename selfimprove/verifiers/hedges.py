@@ -30,7 +30,8 @@ _PARTIAL = re.compile(
     r"|(?:more|less|fewer|greater|higher|lower) than\b|(?:out of|of|per) \$?\d"
     r"|in \$?\d(?!\d{0,3} (?:second|minute|hour|day|week|month|year)s?\b)|(?:multiplied|divided) by\b"
     r"|degrees below\b|at (?:most|least)\b|(?:choose|mod|root|(?:in )?base|log|div)\s\d"
-    r"|(?:over|by)\s\d{1,9}\s*$|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hRCP]\s?\d|->|=>|→|\?\s?\d)"
+    r"|(?:over|by)\s\d{1,9}\s*$|\+(?![-\d\s(])|\+\s*$|±|\+/?-|\\pm|:\s?\d|'\s?\d|[hRCP]\s?\d|->|=>|→|\?\s?\d"
+    r"|!(?:\s?[.,)*/=+×÷·]|\s(?!a?nd?\b)[a-z]{3,20}\b))"
 )
 # What announces a further value of the same thing.
 _CHOICE = re.compile(r"\b(?:or|to|maybe|possibly|perhaps|probably|either|alternatively)\b|[|–—]|/", re.IGNORECASE)

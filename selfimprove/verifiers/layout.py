@@ -108,9 +108,12 @@ def _unfold(text: str) -> str:
 def _decode(text: str) -> tuple[list[str], int]:
     """The answers in the object that a text begins with, and where it ends; its LaTeX may lack JSON's backslashes."""
     pairs: list[tuple[str, Any]] = []
-    decoder = json.JSONDecoder(
-        object_pairs_hook=pairs.extend, parse_int=str, parse_float=str, parse_constant=str, strict=False
-    )
+
+    def keep(inner: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs.extend(inner)
+        return {}
+
+    decoder = json.JSONDecoder(object_pairs_hook=keep, parse_int=str, parse_float=str, parse_constant=str, strict=False)
     commands = [one.start() for one in _COMMAND.finditer(text)]
     try:
         _, end = decoder.raw_decode(_COMMAND.sub(r"\\\\", text))
@@ -123,8 +126,8 @@ def _decode(text: str) -> tuple[list[str], int]:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value)  # which says that there is no answer
     if isinstance(value, list):
         return ", ".join(one for one in value[:50] if isinstance(one, str))
     return value.strip() if isinstance(value, str) else ""

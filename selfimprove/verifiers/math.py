@@ -1,5 +1,6 @@
 """Mathematical answers: numbers and formulas exactly and by our own code, the rest in a worker."""
 
+import math
 import re
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from selfimprove.verifiers.compare import (
     MAX_ANSWER,
     Judgement,
     compare_commas,
+    compare_exclaimed,
     compare_hours,
     compare_list,
     compare_times,
@@ -22,10 +24,10 @@ from selfimprove.verifiers.compare import (
     undecided,
 )
 from selfimprove.verifiers.frames import ASSIGNED, without_frame, without_variable
-from selfimprove.verifiers.hedges import taken_back
+from selfimprove.verifiers.hedges import CERTAIN, Doubt, taken_back
 from selfimprove.verifiers.number_words import read_words
 from selfimprove.verifiers.numbers import BRIEF, MAX_LENGTH, Number, read_number, squeeze, unwrap
-from selfimprove.verifiers.predicates import read_predicate
+from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio
 from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
@@ -42,6 +44,7 @@ _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|infinity|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 _NUMBER_WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_TAGS = re.compile(r"</[a-z _-]{1,20}>", re.IGNORECASE)
 MAX_QUESTION = 5_000  # characters
 
 
@@ -49,7 +52,7 @@ class MathVerifier:
     """Compares answers as exact numbers or as formulas, and checks the steps of the reasoning."""
 
     name = "math"
-    version = 2
+    version = 3
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
@@ -83,6 +86,9 @@ class MathVerifier:
             return (Statement(str(line).rstrip(" ."), 0, len(text)),) if whole else found
         found = find_statements(text, self.settings.stated, _is_equation(gold))
         line = extract_text(text, stated=self.settings.stated) if len(found) <= 1 and "boxed" not in text else None
+        special = line and _read_as_expected(line[-MAX_ANSWER:], gold, text)
+        if special:
+            return (special,)
         if line and (_is_words(gold) or _says_just_that(line[:MAX_ANSWER].rstrip(" ."), gold[:MAX_ANSWER])):
             return (Statement(line.rstrip(" ."), 0, len(text)),)
         said = read_predicate(line[-MAX_ANSWER:]) if line else ""
@@ -153,6 +159,9 @@ class MathVerifier:
         doubt = _find_doubt(text, statements) if statements else None
         if doubt:
             return doubt
+        exclaimed = compare_exclaimed(gold, text, statements[-1]) if "!" in text and statements else None
+        if exclaimed and len({one.text for one in statements}) == 1:
+            return exclaimed
         if len(statements) <= 1:
             return self._compare(gold=gold, answer=said, sympy=sympy)
         announced = [
@@ -277,6 +286,26 @@ def _says_just_that(line: str, gold: str) -> bool:
     if has_equation(line) and not has_equation(gold) and not _is_several(gold):
         return False
     return _is_formula(line) and read_gold(line) is not None
+
+
+def _read_as_expected(line: str, gold: str, text: str) -> Statement | None:
+    """The ratio or the time that the last line of a text says, where one is expected."""
+    clock = read_time(gold)
+    said = read_clock(line) if clock else ""
+    doubt = CERTAIN
+    if not said and _is_ratio(gold):
+        said = read_ratio(line)
+        parts = [int(one) for one in gold.split(":") if one.strip().isdecimal()]
+        maybe = clock and ":" not in line and "ratio" not in text.lower() and math.gcd(*parts) > 1
+        doubt = Doubt(unclear=line) if maybe else CERTAIN
+    after = _TAGS.sub("", text[text.rfind(line) + len(line) :]) if said else ""
+    return Statement(said, 0, len(text), doubt=doubt) if said and not after.strip(" \n.*_`$") else None
+
+
+@lru_cache(maxsize=1024)
+def _is_ratio(gold: str) -> bool:
+    read = read_gold(gold)
+    return read is not None and read.op == "ratio"
 
 
 @lru_cache(maxsize=1024)

@@ -56,7 +56,7 @@ _WHOLE = re.compile(
 _FOUND = (
     rf"(?:{_CONTINENTAL}|(?:0,\d{{1,60}}|\d{{1,20}},\d{{1,2}})(?![\d,]|\.\d)|{_DIGITS}(?:\.\d{{1,60}})?|\.\d{{1,60}})"
 )
-_NOT_AFTER = r"(?![\u202a-\u202e\u2066-\u2069]|\d|[.,]\d|:\d\d|(?:st|nd|rd|th)\b|[xyznabceijt]\b|[\^_π√²³¹⁰⁴-⁹])"
+_NOT_AFTER = r"(?![\u202a-\u202e\u2066-\u2069]|\d|[.,]\d|:\d\d|(?:st|nd|rd|ths?)\b|[xyznabceijt]\b|[\^_π√²³¹⁰⁴-⁹])"
 _ANYWHERE = re.compile(
     rf"(?<![\w.^\u202a-\u202e\u2066-\u2069])(?<!\d[:,])(?:(?<![)\]}}%])[-+−](?={SIGN_OF_MONEY}?[\d.]))?"
     rf"(?:(?:{SIGN_OF_MONEY}\s?|Rs\.?\s?(?=\d))[-+]?)?{_FOUND}"

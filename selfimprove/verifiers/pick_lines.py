@@ -34,9 +34,10 @@ _PLACE = re.compile(
 )
 _EITHER = re.compile(r"^(?:(?:either|both|between)\s{1,3})?", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
-    r"(?:\b(?:not|than|instead of|nor|unlike|except|all but|anything but|never|hardly|partially|partly|far from"
-    r"|over|beats|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out|almost \w{2,10}|consider(?:ed|ing)?"
-    r"|tempted by|(?:at )?first(?: I)? (?:thought|guess(?:ed)?|said|chose)(?: of)?|initially(?: I)? \w{2,10}"
+    r"(?:\b(?:not|than|instead of|nor|unlike|except|(?:all|anything|everything) but|never|hardly|partially|partly"
+    r"|far from|over|beats|cannot be|eliminates?|excludes?|(?:rule|rules|ruled|ruling) out|almost \w{2,10}"
+    r"|consider(?:ed|ing)?|tempted by|(?:at )?first(?: I)? (?:thought|guess(?:ed)?|said|chose)(?: of)?"
+    r"|initially(?: I)? \w{2,10}"
     r"|used to \w{2,10}|prefer \W?[A-Z]\W? to)"
     r"|n['’]t(?: be)?)"
     r"\s(?:(?:option|choice|the|an?|in|considered|entirely|\w{2,20}ly)\s){0,3}$",
@@ -55,7 +56,7 @@ _ALSO = re.compile(
 )
 # A mark with which a text begins, and one that stands in a list of them.
 _BEGINS = re.compile(
-    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,]|\s[-–—])|([B-HJ-Z])(?=\s(?:because|since|as)\s))\s"
+    r"[*_#\s]{0,4}(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?:[.):,;]|\s[-–—])|([B-HJ-Z])(?=\s(?:because|since|as)\s))\s"
     r"(?!\s?(?:is|was|are|would|seems?|can|could|might|may|has|does|and|or|nor)(?:n['’]t)?\b)"
 )
 _IN_LIST = re.compile(r"^\W{0,4}[B-Z][.):]\s|(?<!\w)\([A-Z]\)\s\w|(?<![\w'’])[B-Z][.)]\s\w", re.MULTILINE)
@@ -68,13 +69,19 @@ _AFFIRMED = re.compile(r"(?<!in)(?:\b(?:yes|correct|right)\b|[✓✔✅])", re.I
 _MARK = re.compile(
     r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
     r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|[Aa]ns) ([A-Z]|[a-z](?=[\s.!)]{0,9}$))(?![\w'’])|^([A-Za-z])\??$"
-    r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems) (?:the |my |clearly |most |much )?"
-    r"(?:correct|right|best|better|answer|pick|choice|likely|likeliest)\b"
+    r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems|looks|appears(?: to be)?)"
+    r" (?:the |my |clearly |most |much )?"
+    r"(?:correct|right|best|better|closer|closest|answer|pick|choice|likely|likeliest)\b"
     r"|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better|the (?:most|best) sense)\b"
+    r"|(?:fits|works|matches|wins|qualifies|applies|is (?:it|the (?:only )?one))(?=[\s.!]{0,9}$)"
     r"|(?:rather than|instead of|over|beats)\s[(\[]?[A-Z]\b)))"
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
-    r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])(?=(?: it is)?[\s.!]*$)"
-    r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is|, definitely|, clearly|, for sure)?[\s.!]{0,9}$)"
+    r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])"
+    r"(?=(?: it is)?[\s.!]*$|,? (?:because|since)\b)"
+    r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is"
+    r"|,? (?:definitely|clearly|for sure|certainly|surely|of course|obviously|alone|only"
+    r"|and nothing else|no doubt|without (?:a )?doubt))?"
+    r"[\s.!]{0,9}$)|^[{<]([A-Z])[}>]$"
     r"|\b[Pp]refer ([A-Z])\b"
     r"|(?<![Nn]ot )\b[Oo]nly [(\[]?([A-HJ-Z])[)\]]?(?=\s(?:is left|remains|fits|works|matches|qualifies|makes sense)\b)"
     r"|(?<![不别別勿未])[选選]\s?([A-Z])(?=[\s。.!！]{0,9}$)"

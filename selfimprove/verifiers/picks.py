@@ -14,6 +14,7 @@ _HEADING = re.compile(
     r"^[ \t]{0,3}(?:(?!####[^#])#{1,6}|>|[-•](?=\s{1,3}[(\[]?[A-Z][)\].]?\s*$))[ \t]{1,3}", re.MULTILINE
 )
 _INLINE = re.compile(r"\\\(\s?([A-Z])\s?\\\)")
+_UPRIGHT = re.compile(r"\$?\\(?:text|textbf|mathrm|mathbf)\s?\{\s?([(\[]?[A-Z][)\]]?)\s?\}\$?")
 # A bold letter, or one in code or in quotation marks, is a letter.
 _FRAME = re.compile(r"(?<![\w'’])[_\"“”'‘’«»]{1,3}(?P<inner>[(\[]?[A-Za-z][)\].:]?)[_\"“”'‘’«»]{1,3}(?![\w'’])")
 _ANNOUNCED = re.compile(
@@ -26,7 +27,7 @@ _ANNOUNCED = re.compile(
     r"|(?:cannot|can['’]t|could not) be|is (?:anything but|anything except|all except|all but))"
     r"|is|(?:must|should|would|might|may|could|has to) be)(?![a-z]))[\s:]{0,9}"
     # Words and signs that announce only at the beginning of a line, or before a letter.
-    r"|^[\s#>-]{0,8}(?:(?:(?:my|the)\s)?(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|pick)\s?[:=]"
+    r"|^[\s#>-]{0,8}(?:(?:(?:my|the)\s)?(?:response|reply|solution|correct|choice|option|verdict|result|final|conclusion|selection|selected|pick)\s?[:=]"
     r"|[∴✅✔☑🎯👉➡→⇒]\ufe0f?|=>|->)\s{0,9}(?=[(\[]?[A-Z](?![\w'’]))"
     r"|^\s{0,8}A:\s{1,3}(?=[(\[]?[A-Z][)\].]{0,2}\s{0,8}$)"
     r"|\b(?:I(?:['’]d| would|['’]ll| will| therefore| thus)? (?:choose|pick|select|go with|opt for|go for|vote for)"
@@ -114,7 +115,7 @@ class Piece(NamedTuple):
 def strip_marks(text: str, options: Options) -> str:
     """A text without the marks that only lay it out, but for those that stand in the options themselves."""
     held = "".join(options.texts)
-    text = _INLINE.sub(r"\1", text)
+    text = _UPRIGHT.sub(r"\1", _INLINE.sub(r"\1", text))
     text = text if ">" in held or "#" in held else _HEADING.sub("", text)  # `> 95%` is no quotation
     for mark in "*`":
         text = text if mark in held else text.replace(mark, "")

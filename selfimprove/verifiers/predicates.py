@@ -1,6 +1,9 @@
-"""What the last sentence of a text says its subject is, where that is a formula: `The circumference is 2π cm.`"""
+"""What the last sentence of a text says where a formula, a ratio or a time is expected: `The length is 2π cm.`"""
 
 import re
+
+from selfimprove.verifiers.numbers import read_number
+from selfimprove.verifiers.readings import read_time
 
 # `The area is 2π cm²`, and no subject of which the formula is only a part.
 _PREDICATE = re.compile(
@@ -14,7 +17,21 @@ _NO_SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _END_OF_SENTENCE = re.compile(r"[.!?]\s|,\s(?=the\s)")
-_RATIO = re.compile(r"(\d{1,9})\sto\s(\d{1,9})")
+# A ratio's parts are joined by these; of a sentence that ends on one it is what stands behind its last such words.
+_JOINS = re.compile(r"\s(?:is )?to\s|-to-|\s?[:∶]\s?")
+_BEFORE_RATIO = re.compile(
+    r"(?:so |thus |hence |therefore,? )?it(?:['’]s| is) (?=\d)"
+    r"|in (?:its )?(?:simplest|lowest) (?:form|terms)[:,]? (?:it is )?"
+    r"|[^\d:.!?\n]{0,80}\b(?:ratios?|proportions?|odds)\b[^\d:.!?\n]{0,60}?(?:[=:]|\s)\s?(?=\d|[a-z]{3,12}\sto\s)",
+    re.IGNORECASE,
+)
+MAX_PARTS = 6
+# The time on which a sentence ends.
+_BEFORE_TIME = re.compile(
+    r"[^\d.!?\n]{1,100}?\b(?:is|at|was|by|becomes|arrives?|it['’]s)\s(?:exactly )?(?=\d|half|a?\s?quarter)",
+    re.IGNORECASE,
+)
+_NO_TIME = re.compile(r"\b(?:before|after|around|about|nearly|almost|until|or|between|earlier|later)\b", re.IGNORECASE)
 
 
 def read_predicate(line: str) -> str:
@@ -23,5 +40,29 @@ def read_predicate(line: str) -> str:
     if sentence is None or _NO_SUBJECT.search(sentence[1]):
         return ""
     said = sentence[2].strip(" .*_")
-    ratio = _RATIO.fullmatch(said)
-    return f"{ratio[1]}:{ratio[2]}" if ratio else said
+    return read_ratio(said) or said
+
+
+def read_ratio(line: str) -> str:
+    """The ratio of numbers that a line says in digits or words and nothing else, as `3:4`; or nothing."""
+    lead = _BEFORE_RATIO.match(line)
+    if lead and _NO_SUBJECT.search(lead[0]):
+        return ""
+    said = line[lead.end() :] if lead else line
+    parts = _JOINS.split(said.strip(" .*_`$"))
+    read = [read_number(one) for one in parts] if 1 < len(parts) <= MAX_PARTS else [None]
+    if any(one is None or one.unit or one.percent for one in read):
+        return ""
+    return ":".join(str(one.value) for one in read if one)
+
+
+def read_clock(line: str) -> str:
+    """The time of day that a line says, alone or as the end of its one sentence; or nothing."""
+    said = line.strip(" *_`$")
+    if read_time(said):
+        return said
+    lead = _BEFORE_TIME.match(said)
+    if lead is None or _NO_SUBJECT.search(lead[0]) or _NO_TIME.search(lead[0]):
+        return ""
+    said = said[lead.end() :].rstrip(" .!*_")
+    return said if read_time(said) else ""

@@ -17,13 +17,14 @@ MATH = re.compile(
 )
 _ALONE = re.compile(r"[ \t]*(\$?\d{1,18})\.?[ \t]*", re.ASCII)
 MONEY = re.compile(r"\$\s?[\d.,]++(?=[^$\\=^]*[A-Za-z]{2})[^$\\=^]*+\$")  # two amounts, no formula
-_END = re.compile(r"(?:\.(?=\s|$)|[;!?](?=\s|$)|\.?\*\*(?!\d))")
+_END = re.compile(r"(?:\.(?=\s|$)|(?:[;?]|!(?!\s[-+*/=×÷·]))(?=\s|$)|\.?\*\*(?!\d))")
 _GOES_ON = re.compile(  # a formula that only begins with a number
     r"\*\*(?=\d)|\s?(?:[+*/×÷^=]|\\(?:times|cdot|div|pi|sqrt|frac))\s?[\w$({\\√π]|\s?-\s?(?:[\d$({\\√π]|[A-Za-z](?![A-Za-z]))"
     r"|\s[A-Za-z]{2,20}\s(?:[×*/+=]|\\times)\s|\s?[x·]\s?\d|[A-Za-zπ√]?[\^_({\\]|\s?[π√]"
     r"|\s(?:times|plus|minus|over|divided|multiplied)\b|\s?(?:pi|sqrt|log|sin|cos|tan)\b|\s?[xyz](?![A-Za-z])"
-    r"|[A-Za-z]\s?[-+*=^]\s?[\dA-Za-z]"
+    r"|[A-Za-z]\s?[-+*=^]\s?[\dA-Za-z]|[CP]_?\d|\s(?:choose|factorial|root)\b|!\s?(?:[-+*/=×÷·]|\\[a-z])"
 )
+_FACTORIAL = re.compile(r"(\d{1,4}!)(?=\s?[.,)]|\s(?!a?nd?\b)[a-z]{3,20}\b(?!['’]))")  # and no number that is shouted
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NOT_BUT = re.compile(r"not\s[^.\n]{1,30}?\bbut\s(?:rather\s)?", re.IGNORECASE)
 # What was computed is said once more: `9 + 9, which is 18`.
@@ -33,10 +34,14 @@ _ANNOTATION = re.compile(r"<<[^<>\n]{0,300}>>")
 CHOICE = re.compile(r"\d[^\n.\d]{0,20}\s(?:or|to)\s")  # two numbers, and not one
 _WORD = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:or|to|of|is|by|he|it|we|no|so|an)(?![A-Za-z]))")
 IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end)\{[^{}]{0,80}\}")
+# `5 choose 2`, `5 factorial` and `nCr(5,2)` are mathematics, and no words.
+_COUNTED = re.compile(
+    r"(?<=[\d)])\s(?:choose\s(?=[\d(])|factorial\b|root\s(?=\d))|\b(?:nCr|nPr|binom|binomial|comb|perm)(?=\s?\()"
+)
 _VARIABLE = re.compile(r"\s*\\?[A-Za-z]\w{0,3}\s*(?:\([^()]*\)\s*)?")
 _TIMES = re.compile(r"(?<=\d)\s?x\s?(?=\d)")
 _TERM = re.compile(
-    r"\d\s?[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
+    r"\d\s?(?![CP]_?\d)[a-fijknop-rt-zA-Z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*/^]|[-+*/]\s?[A-Za-z](?![A-Za-z])"
 )
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor)\b|n't\b", re.IGNORECASE)
 _FUNCTIONS = {
@@ -91,6 +96,7 @@ def is_formula(text: str) -> bool:
     if is_cut_off(text) or (not text.isascii() and _FOREIGN.search(text)):
         return False
     plain = IN_TEXT.sub("", text) if "\\" in text else text
+    plain = _COUNTED.sub(" ", plain) if plain[:1] != "I" else plain
     return all(one[0] in _FUNCTIONS for one in _WORD.finditer(plain))
 
 
@@ -112,6 +118,9 @@ def read_value(rest: str, start: int, whole: bool) -> Statement:
     for pattern, instead in ((_NOT_BUT, ""), (_SIGN_WORD, "-")):
         beginning = pattern.match(plain)
         plain = instead + plain[beginning.end() :] if beginning else plain
+    factorial = _FACTORIAL.match(plain)
+    if factorial:
+        return Statement(f"${factorial[1]}$", start, start + factorial.end())
     formula = MATH.match(plain)
     if formula and not MONEY.fullmatch(formula[1]):
         doubt = look_after(plain, 0, formula.end(), _value(side_of(formula[1], whole)))

@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from selfimprove.verifiers.number_words import read_words
 from selfimprove.verifiers.numbers import MAX_LENGTH, MONEY, SIGN_OF_MONEY, unwrap
 
 MIN_DECIMALS = 6  # of a decimal that stands for a fraction without an end, such as 0.333333 for 1/3
@@ -84,12 +85,39 @@ _CLOCK = re.compile(
 )
 
 
+_SPOKEN = re.compile(
+    r"(?:a )?(half|quarter|[a-z-]{3,15}|\d{1,2})(?: minutes?)? (past|after|to|before|till?) ([a-z]{3,6}|\d{1,2})"
+    r"(?: o'clock)?(?:\s?(?:(a|p)\.?\s?m\.?)| in the (morning|afternoon|evening))?\.?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def _read_spoken(plain: str) -> tuple[int, str] | None:
+    """`half past three`, `a quarter to 3 p.m.`, `ten past two in the afternoon` as `read_time` reads a clock."""
+    found = _SPOKEN.fullmatch(plain)
+    if found is None:
+        return None
+    said = found[1].lower()
+    words = (15, False, "") if said == "quarter" else (30, False, "") if said == "half" else _whole(said)
+    hour, before = _whole(found[3].lower()), found[2].lower() in ("to", "before", "till", "til")
+    if not words or not hour or not 0 < words[0] < 60 or not 1 <= hour[0] <= 12 or (before and said == "half"):
+        return None
+    half = (found[4] or {"m": "a"}.get((found[5] or "p")[0].lower(), "p" if found[5] else "")).lower()
+    seconds = int(hour[0]) % 12 * 3600 + (-1 if before else 1) * int(words[0]) * 60
+    return seconds % (12 * 3600), half and f"{half}m"
+
+
+def _whole(word: str) -> tuple[int | Fraction, bool, str] | None:
+    return (int(word), False, "") if word.isdecimal() else read_words(word)
+
+
 @lru_cache(maxsize=1024)
 def read_time(text: str) -> tuple[int, str] | None:
     """A time of day as seconds of its clock, and which half of the day: `am`, `pm`, or none where it is not said."""
-    found = _CLOCK.fullmatch(unwrap(text)) if len(text) <= MAX_LENGTH else None
+    plain = unwrap(text) if len(text) <= MAX_LENGTH else ""
+    found = _CLOCK.fullmatch(plain)
     if found is None:
-        return None
+        return _read_spoken(plain) if " " in plain else None
     hour, half = int(found[1] or found[5]), (found[4] or found[6] or "").lower()
     if half and not 1 <= hour <= 12:
         return None

@@ -9,6 +9,7 @@ FUNCTIONS = {
     **{f"arc{name}": f"arc{name}" for name in TRIGONOMETRIC},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "cosec": "csc", "lg": "lg", "lcm": "lcm", "cbrt": "cbrt",
     "floor": "floor", "ceil": "ceil", "ceiling": "ceil", "factorial": "factorial", "binomial": "binomial",
+    "comb": "binomial", "nCr": "binomial", "perm": "permutation", "nPr": "permutation",
     "det": "determinant",
 }  # fmt: skip
 CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "oo": "oo", "inf": "oo", "e": "e", "i": "i", "I": "i"}

@@ -48,7 +48,7 @@ class TextVerifier:
     """Compares texts."""
 
     name = "text"
-    version = 3
+    version = 4
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings

@@ -78,6 +78,12 @@ def _repeating(found: re.Match[str]) -> str:
 
 def _make_tokens(kind: str, text: str, spaced: bool, before: list[Token]) -> list[Token]:
     if kind == "letters":
+        if text == "binom":  # the command takes its numbers in braces
+            return [Token("function", "binomial", spaced)]
+        if text == "root" and spaced:
+            return [Token("function", "sqrt", spaced)]
+        if text == "choose" or (text == "to" and spaced and before and before[-1].kind == "number"):
+            return [Token("choose" if text == "choose" else ":", text, spaced)]  # `5 choose 2`, and the ratio `3 to 4`
         names = split_letters(text)
         if names is None:
             if before and before[-1].kind in _VALUE_ENDS and is_unit(text):
@@ -105,8 +111,8 @@ def _make_text(text: str, spaced: bool, before: list[Token]) -> list[Token]:
     plain = text.strip(" .,").lower()
     if not plain or plain == "th":
         return []
-    if plain in ("and", "or"):
-        return [Token("separator", plain)]
+    if plain in ("and", "or", "to"):
+        return [Token(":" if plain == "to" else "separator", plain)]
     if plain in FUNCTIONS:
         return [Token("function", FUNCTIONS[plain], spaced)]
     if plain == "infinity":

@@ -115,6 +115,8 @@ def _call(name: str, values: list[Fraction]) -> Fraction:
             return _bounded(Fraction(math.factorial(whole[0])))
         if name == "binomial" and len(whole) == 2 and whole[1] >= 0 and 0 <= whole[0] <= 2 * MAX_FACTORIAL:
             return _bounded(Fraction(math.comb(*whole)))
+        if name == "permutation" and len(whole) == 2 and whole[1] >= 0 and 0 <= whole[0] <= 2 * MAX_FACTORIAL:
+            return _bounded(Fraction(math.perm(*whole)))
         if name in ("gcd", "lcm"):
             return Fraction(getattr(math, name)(*whole))
     raise InexactError

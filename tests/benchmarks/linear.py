@@ -18,8 +18,10 @@ from selfimprove.verifiers.announcements import find_announcements
 from selfimprove.verifiers.answers import _find, prepare
 from selfimprove.verifiers.numbers import find_numbers
 from selfimprove.verifiers.options import Options
+from selfimprove.verifiers.pick_doubts import doubt_pick, second_named, settle_contrasts
 from selfimprove.verifiers.pick_lines import read_last, read_lines
 from selfimprove.verifiers.picks import find_pieces
+from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio
 from selfimprove.verifiers.reasoning.claims import find_claims
 from selfimprove.verifiers.text import extract_text
 from selfimprove.verifiers.thinking import strip_thinking
@@ -38,6 +40,8 @@ PIECES = (
     "1⁄1 (1 a) ", "40/45 * 1 = ", "x + y = 1 ", "It's 1, ",
     "cannot know 1 ", "[x] B ", "1. a ✅\n", "Check: 1\n", "let me know\n", "0.33", "0.33... ", "the a is ",
     "\u202b1\u202c", "only B fits ", "(A) 1 ", "</s>", "answer: a 1 b 2 ", "is 1? ",
+    "Between A, B, ", "B and C, ", "Is it B or ", "B as well as ", "if A is wrong, ", "B, maybe C", "{}_5C_2 ",
+    "C(5,2)", "5 choose ", "1 to ", "ratio of ", "it is at ", "5! = ", "half past ",
 )  # fmt: skip
 OPTIONS = Options(("harbour", "library", "market", "Both A and B"), lettered=True)
 PARTS: dict[str, Callable[[str], object]] = {
@@ -49,6 +53,12 @@ PARTS: dict[str, Callable[[str], object]] = {
     "extract_text": extract_text,
     "find_claims": find_claims,
     "picks": lambda text: (find_pieces(text), read_lines(text, OPTIONS), read_last(text, OPTIONS)),
+    "pick_doubts": lambda text: (
+        settle_contrasts(text),
+        second_named(text, "B", OPTIONS),
+        doubt_pick(text, "B", OPTIONS, ""),
+    ),
+    "predicates": lambda text: (read_predicate(text), read_ratio(text), read_clock(text)),
 }
 
 
