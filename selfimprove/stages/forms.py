@@ -14,7 +14,7 @@ from selfimprove.records import Critique, Verdict, replace_surrogates
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, Link, ask, criticise, make_critique
 
-CritiqueForm = Literal["principle", "checklist", "one-turn"]
+CritiqueForm = Literal["principle", "checklist", "one-turn", "none"]
 MOST_QUOTE = 300  # characters; what is longer is no quotation but the response once more
 _ENTRY = re.compile(r"^\W{0,6}(\d{1,2})\W{1,6}(yes|no)\b(.*)", re.IGNORECASE)
 _QUOTE = re.compile(rf"[\"“„«]([^\"“”„«»\n]{{2,{MOST_QUOTE}}})[\"”“»]")
@@ -60,7 +60,7 @@ def say_of(
     purpose: str,
 ) -> list[Said]:
     """What is said of responses, in order, in the form that is asked for; `principles` are all that hold for each."""
-    if critique is None:
+    if critique is None or form == "none":
         return [Said(one, None, one.principle, None) for one in links]
     if form == "checklist":
         return check_off(links, principles, verdicts, writer=writer, prompter=prompter, sampling=critique,
@@ -165,8 +165,11 @@ def say_and_revise(
         whole = replace_surrogates(completion.text).rstrip()
         text, revision = prompter.split_turn(whole)
         nothing = completion.finish == "too_long" or not whole or prompter.constitution.finds_nothing(text or "-")
-        part = {} if nothing else {"tokens": 0, "logprob": None}
-        counted = replace(completion, token_ids=None, **part)
+        counted = (
+            replace(completion, token_ids=None)
+            if nothing
+            else replace(completion, tokens=0, logprob=None, token_ids=None)
+        )
         record = make_critique(link, prompt, text, seed, counted, writer, prompter, sampling.temperature, not nothing)
         said.append(Said(link, record, link.principle, text, Turn(prompt, seed, completion, revision or "")))
     return said

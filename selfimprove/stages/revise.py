@@ -79,7 +79,8 @@ class Revise(Sampling):
     form: CritiqueForm = added("principle")
     """principle: a critique by one principle, in free text; checklist: one by all principles at once, of which what has
     a check is checked and of the model's words only those count that quote the response; one-turn: a critique by one
-    principle and the revision in one text. `selfimprove constitution try` compares them."""
+    principle and the revision in one text; none: the revision at once (section 3.5), as where `critique` is left out.
+    `selfimprove constitution try` compares them."""
     best_of: PositiveInt = added(1)
     """Write n critiques of each response with a revision after each, and keep the revision that gains most."""
     gain: Literal["checks", "judge"] = added("checks")
@@ -389,7 +390,7 @@ def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
             f"'revise.lessons' needs problems with answers, and '{recipe.train.name}' has none",
         )
     critique = recipe.find(CritiqueSettings)
-    if settings.form != "principle" and critique is None:
+    if settings.form in ("checklist", "one-turn") and critique is None:
         yield Mistake(("stages", "revise", "form"), f"'form: {settings.form}' needs the settings 'critique'")
     if settings.best_of > 1 and not settings.temperature and not (critique and critique.temperature):
         yield Mistake(
