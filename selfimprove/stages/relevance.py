@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from selfimprove.engines import Engine
 from selfimprove.records import Problem, Rationale, derive_seed
 
-OTHERS = 4  # prompts beside which a text is put
+OTHERS = 3  # prompts beside which a text is put
 
 
 def measure_relevance(

@@ -91,7 +91,7 @@ class Revise(Sampling):
     it was asked by; all: the check of any principle that holds for the prompt."""
     relevance: float | None = added(None)
     """Keep only revisions that are at least this much likelier after their prompt than after other prompts, in nats a
-    token (pointwise mutual information by the model itself, beside 4 other prompts). What would do after any prompt is
+    token (pointwise mutual information by the model itself, beside 3 other prompts). What would do after any prompt is
     near 0. By default it is not measured."""
     train: Literal["last", "all"] = "last"
     """Train on the last kept revision of a chain on an open prompt, or on all of them."""
@@ -151,13 +151,17 @@ def revise(
         yield from written
         judged = list(judge((chain.problem, one) for (chain, _), one in zip(going, written, strict=True)))
         yield from judged
-        relevance: Sequence[float | None] = [None] * len(written)
-        if settings.relevance is not None and render:
-            relevance = measure_relevance(written, problems, render, writer.engine, seed=writer.seed)
         weighed = [
-            Weighed(chain, one.link, one.critique, revised, verdict, value)
-            for (chain, one), revised, verdict, value in zip(going, written, judged, relevance, strict=True)
+            Weighed(chain, one.link, one.critique, revised, verdict)
+            for (chain, one), revised, verdict in zip(going, written, judged, strict=True)
         ]
+        if settings.relevance is not None and render:
+            # Only of what would be kept: it takes several times the tokens of the text.
+            fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
+            texts = [weighed[at].revised for at in fit]
+            found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
+            for at, value in zip(fit, found, strict=True):
+                weighed[at] = replace(weighed[at], relevance=value)
         yield from _take_best(weighed, scales, prefer)
 
 
