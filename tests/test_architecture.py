@@ -80,6 +80,7 @@ STAGES_TOGETHER = {
     "earlier": {"revise"},
     "evaluate": {"asking", "critique_examples", "generate", "revise", "split", "vote"},
     "failed": {"generate"},
+    "forms": {"critique"},
     "frontier": {"passes", "select", "vote"},
     "health": {"earlier", "passes", "select"},
     "kl": {"generate"},
@@ -91,7 +92,7 @@ STAGES_TOGETHER = {
     "rank": {"as_sampled"},
     "rationalize": {"failed", "generate", "verify"},
     "repair": {"failed", "generate", "verify"},
-    "revise": {"critique", "failed", "generate", "taking"},
+    "revise": {"compare", "critique", "failed", "forms", "generate", "relevance", "taking", "weigh"},
     "reward": {"prefer", "reward_figures", "training"},
     "rl": {"audit", "training"},
     "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "critique_examples", "vote"},
@@ -100,6 +101,7 @@ STAGES_TOGETHER = {
     "critique_examples": {"passes"},
     "verify": {"generate", "select", "vote"},
     "warmup": {"training"},
+    "weigh": {"critique"},
 }
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.

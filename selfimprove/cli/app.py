@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["selfimprove", *given])
-    starts = given[:1] in (["run"], ["evaluate"], ["overoptimise"], ["prompts"])
+    starts = given[:1] in (["run"], ["evaluate"], ["overoptimise"], ["prompts"]) or given[:2] == ["constitution", "try"]
     if starts:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end a job: it says what Ctrl-C says
     code: int | None = None

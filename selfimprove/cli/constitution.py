@@ -119,6 +119,57 @@ def report(
         print_report(query)
 
 
+@app.command("try")
+def try_(
+    name: Annotated[str, typer.Argument(metavar="FILE", help=NAMED)],
+    model: Annotated[str, typer.Option(help="A folder, a hub name, a run or a round of it.")],
+    prompts: Annotated[
+        str, typer.Option(help="Your prompts: a file of JSON lines with `prompt`, or a name in policies/prompts.")
+    ],
+    limit: Annotated[int, typer.Option(min=2, help="At most n prompts.")] = 32,
+    samples: Annotated[int, typer.Option(min=2, help="Samples a prompt, of which rejection sampling draws.")] = 8,
+    best_of: Annotated[int, typer.Option(min=2, max=16, help="Critiques of the form that tries several.")] = 3,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest response, and the longest revision.")] = 128,
+    form: Annotated[
+        list[str] | None, typer.Option(help="Try only these: principle, direct, checklist, one-turn, best-of-N.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="A model that compares responses, or self: the same one.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Prompts whose responses are shown.")] = 10,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; revise.… of all forms.")
+    ] = None,
+    folder: Annotated[str | None, typer.Option("--name", help="The trial's name under the runs.")] = None,
+    runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
+) -> None:
+    """Try forms of critique on your own prompts before a run, next to rejection sampling with the same tokens.
+
+    Every text is kept like those of a run (`selfimprove traces NAME`); the same command again goes on where it stopped.
+    """
+    import json
+
+    from selfimprove.cli.prompts import plain_name, watch
+    from selfimprove.results.constitution_trial import judge_trial, make_trial_recipe, run_trial
+    from selfimprove.results.trial_table import print_trial
+    from selfimprove.running.find_model import locate_model
+    from selfimprove.store import RunFolder
+
+    called = folder or plain_name("try", Path(name).stem)
+    recipe, forms = make_trial_recipe(
+        locate_model(model, runs), name, prompts, name=called, best_of=best_of, only=form or (), limit=limit,
+        samples=samples, max_tokens=max_tokens, judge=judge and locate_model(judge, runs), changes=set_ or [],
+    )  # fmt: skip
+    place = RunFolder(runs / called)
+    with watch(as_json, place) as report:
+        run_trial(recipe, place, report=report)
+    trial = judge_trial(recipe, place, forms, judge=judge is not None)
+    if as_json:
+        typer.echo(json.dumps(trial.to_json(), indent=2))
+    else:
+        print_trial(trial, examples=examples)
+        typer.echo(f"all that was written: selfimprove traces {place.called}")
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of constitutions, for editors."""

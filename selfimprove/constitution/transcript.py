@@ -11,6 +11,12 @@ from selfimprove.prompting.prompts import Chat, fill
 
 LEAST_LABEL = 4  # characters of a label that is looked for in what the model writes
 OPTIONS = (" (A)", " (B)")
+CHECKLIST = (
+    "Check the response against each principle of this list. Write one line for each principle: its number, and yes "
+    "where the response follows it; where it does not, its number, no, and in quotation marks the words of the "
+    "response that go against it."
+)
+IN_ONE_TURN = 'Begin what you say about the response with "Critique:", and the new response with "Revision:".'
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,39 @@ class Prompter:
         ]
         return self._assemble([*shown, parts(question, response, critique)])
 
+    def checklist(self, principles: Sequence[Principle], question: str, response: str) -> str:
+        """The prompt to hold a response against several principles at once; exemplars, which show one each, are left
+        out."""
+        listed = "\n".join(f"{number}. {' '.join(one.text.split())}" for number, one in enumerate(principles, 1))
+        return self._assemble([[*self._begin(question, response), Part("critique", f"{CHECKLIST}\n{listed}")]])
+
+    def one_turn(self, principle: Principle, question: str, response: str) -> str:
+        """The prompt for a critique with the revision right after it: in one turn of a conversation, or as a transcript
+        in which the model goes on."""
+        shown = self.constitution.shown(principle)
+        begun = [self._begin(one.question, one.response) for one in shown]
+        critiques = [self._request(principle, "critique", one.critique) for one in shown]
+        revisions = [self._request(principle, "revision", one.revision) for one in shown]
+        if not self.chat:
+            before = [[*a, b, c] for a, b, c in zip(begun, critiques, revisions, strict=True)]
+            return self._assemble([*before, [*self._begin(question, response), self._request(principle, "critique")]])
+        requests = (self.constitution.request(principle, "critique"), self.constitution.request(principle, "revision"))
+        asked = "\n\n".join([*(one.strip() for one in requests), IN_ONE_TURN])
+        said = [f"Critique: {b.answer}\n\nRevision: {c.answer}" for b, c in zip(critiques, revisions, strict=True)]
+        turns = [[*a, Part("critique", asked, b)] for a, b in zip(begun, said, strict=True)]
+        return self._assemble([*turns, [*self._begin(question, response), Part("critique", asked)]])
+
+    def split_turn(self, text: str) -> tuple[str, str | None]:
+        """The critique and the revision of a text that holds both; None where no revision follows."""
+        form = self.constitution.transcript
+        label = "Revision:" if self.chat else re.split(r"\{\w+\}", form.revision)[-2].strip()
+        parts = re.split(_heading(label), text, maxsplit=1) if label else [text]
+        critique = parts[0]
+        if not self.chat and (head := _head(form.revision).strip()):
+            critique = critique.partition(head)[0]
+        critique = re.sub(rf"\A\s*(?:{_heading('Critique:')})", "", critique)
+        return critique.strip(), parts[1].strip() if len(parts) > 1 else None
+
     def comparison(
         self, principle: Principle, question: str, first: str, second: str, reasoning: str | None = None
     ) -> str:
@@ -80,11 +119,17 @@ class Prompter:
         if self.chat:
             return ()
         form = self.constitution.transcript
-        question, *heads = (_head(one) for one in (form.question, form.critique, form.revision))
-        # With the separator too, so that what stands between the exemplars is not the end of the text.
-        heads = [form.separator + question, question, *heads] if question.strip() else heads
-        heads += [f"\n{label}" for label in self.labels]
+        heads = [_head(one) for one in (form.critique, form.revision)]
+        heads = [*self.turn_stop, *heads, *(f"\n{label}" for label in self.labels)]
         return tuple(dict.fromkeys(one for one in heads if one.strip()))
+
+    @property
+    def turn_stop(self) -> tuple[str, ...]:
+        """What a critique with its revision ends before: the next response."""
+        form = self.constitution.transcript
+        question = _head(form.question)
+        # With the separator too, so that what stands between the exemplars is not the end of the text.
+        return (form.separator + question, question) if question.strip() and not self.chat else ()
 
     @property
     def thought_stop(self) -> tuple[str, ...]:
@@ -168,6 +213,12 @@ class Prompter:
         name = "choice" if part.kind == "answer" else part.kind
         written = fill(template, {"request": part.asked, "question": question, name: part.answer})
         return written if part.answer else written.rstrip(" ")
+
+
+def _heading(label: str) -> str:
+    """A pattern of a label at the beginning of a line, with the marks of a heading around it."""
+    words, colon = re.escape(label.rstrip(": ")), ":" if label.endswith(":") else ""
+    return rf"(?im:^[ \t>#*_]{{0,8}}{words}[ \t*_]{{0,4}}{colon}[ \t*_]{{0,4}})"
 
 
 def _head(template: str) -> str:

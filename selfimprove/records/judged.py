@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from selfimprove.records.base import Outcome, Record, TokenIds
-from selfimprove.settings import unhashed
+from selfimprove.settings import added, unhashed
 
 
 class Critique(Record):
@@ -40,7 +40,8 @@ class Revision(Record):
     """What became of a revised response; parents: the revised rationale, the response before it, and the critique where
     there was one.
 
-    `before` and `after` are what the principle's own check says of the two, None where it has none.
+    `before` and `after` are what the principle's own check says of the two, None where it has none. `relevance` is how
+    much likelier the revised text is after its prompt than after other prompts, in nats a token, where it was measured.
     """
 
     kind: ClassVar[str] = "revision"
@@ -51,9 +52,11 @@ class Revision(Record):
     kept: bool
     reason: str
     marks: tuple[str, ...]
-    """What was seen in the revised text, rejected for it or not: unchanged, leak, exemplar, refusal, about itself."""
+    """What was seen in the revised text, rejected for it or not: unchanged, leak, exemplar, refusal, about itself, off
+    topic."""
     before: Outcome | None
     after: Outcome | None
+    relevance: float | None = added(None)
 
     @property
     def rationale(self) -> str:

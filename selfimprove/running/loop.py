@@ -49,11 +49,13 @@ def run_loop(
     load: Loader | None = None,
     redo: Collection[str] = (),
     runner: PartRunner | None = None,
+    until: str = "",
 ) -> None:
     """Run a recipe to its end, continuing where an earlier process stopped; raises SelfImproveError.
 
-    `runner` makes the parts of stages; this process by default. `redo` names stages (`sft`, `round-02/sft`) to do
-    again, and `all` stands for every stage that the recipe changed.
+    `until` names a stage before which it ends, nothing having been trained. `runner` makes the parts of stages; this
+    process by default. `redo` names stages (`sft`, `round-02/sft`) to do again, and `all` stands for every stage that
+    the recipe changed.
     """
     recipe = with_model_found(recipe, folder.path.parent)
     reports = Reports(recipe.report_to, folder)
@@ -68,11 +70,13 @@ def run_loop(
         examined = False
         try:
             for stage in stages_to_run(session):
+                if stage.name == until:
+                    break
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
                     session.check_start()
                     if not examined:
-                        _examine(session)
+                        _examine(session, trains=not until)
                         examined = True
                     with named_full_disk(disk.path):
                         run_stage(stage, disk, session, runner or Sequential())
@@ -84,11 +88,12 @@ def run_loop(
             reports.close()
 
 
-def _examine(session: Session) -> None:
+def _examine(session: Session, *, trains: bool) -> None:
     """What a run could be refused for, and what is odd about it: before anything is paid for."""
     check_answers(session)
     check_start(session)
-    check_training(session)
+    if trains:
+        check_training(session)
     for line in find_remarks(session.inputs):
         print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
 

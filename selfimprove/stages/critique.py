@@ -36,6 +36,8 @@ class Link:
     response: Rationale
     principle: Principle
     step: int
+    attempt: int = 0
+    """Which of several critiques of the same response."""
 
 
 def criticise(
@@ -43,33 +45,47 @@ def criticise(
 ) -> list[Critique]:
     """The critiques of responses, in order (Constitutional AI, section 3.1); a blank one finds nothing."""
     prompts = [prompter.critique(one.principle, one.problem.question, one.response.text) for one in links]
+    asked = ask(links, prompts, writer=writer, sampling=sampling, purpose=purpose)
     found = []
-    for link, prompt, (seed, completion) in zip(
-        links, prompts, ask(links, prompts, writer=writer, sampling=sampling, purpose=purpose), strict=True
-    ):
+    for link, prompt, (seed, completion) in zip(links, prompts, asked, strict=True):
         text = replace_surrogates(completion.text).rstrip()
         blank = completion.finish == "too_long" or not text.strip()
         nothing = blank or prompter.constitution.finds_nothing(text)
         found.append(
-            Critique(
-                parents=(link.response.id, writer.checkpoint),
-                principle=link.principle.id,
-                constitution=prompter.constitution.label,
-                prompt=prompt,
-                text=text,
-                found=not nothing,
-                line=None if nothing else find_line(text, link.response.text),
-                round=writer.round,
-                step=link.step,
-                seed=seed,
-                temperature=sampling.temperature,
-                tokens=completion.tokens,
-                logprob=completion.logprob,
-                finish=completion.finish,
-                token_ids=completion.token_ids if text == completion.text else None,
-            )
+            make_critique(link, prompt, text, seed, completion, writer, prompter, sampling.temperature, not nothing)
         )
     return found
+
+
+def make_critique(
+    link: Link,
+    prompt: str,
+    text: str,
+    seed: int,
+    completion: Completion,
+    writer: Writer,
+    prompter: Prompter,
+    temperature: float,
+    found: bool,
+) -> Critique:
+    """The record of a critique; `text` is the completion's own, or a part of it."""
+    return Critique(
+        parents=(link.response.id, writer.checkpoint),
+        principle=link.principle.id,
+        constitution=prompter.constitution.label,
+        prompt=prompt,
+        text=text,
+        found=found,
+        line=find_line(text, link.response.text) if found else None,
+        round=writer.round,
+        step=link.step,
+        seed=seed,
+        temperature=temperature,
+        tokens=completion.tokens,
+        logprob=completion.logprob,
+        finish=completion.finish,
+        token_ids=completion.token_ids if text == completion.text else None,
+    )
 
 
 def ask(
@@ -77,8 +93,12 @@ def ask(
 ) -> Iterator[tuple[int, Completion]]:
     """One completion a prompt, in order, each with its seed: that of its response, principle and place in the chain."""
     seeds = [
-        derive_seed(writer.seed, writer.round, purpose, one.response.id, one.principle.id, one.step) for one in links
-    ]
+        derive_seed(
+            writer.seed, writer.round, purpose, one.response.id, one.principle.id, one.step,
+            *([one.attempt] if one.attempt else []),
+        )
+        for one in links
+    ]  # fmt: skip
     requests = [Request(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
     completions = sorted(writer.engine.generate(requests, sampling, writer.stop), key=lambda one: one.index)
     return zip(seeds, completions, strict=True)

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import PositiveInt
 
+from selfimprove.constitution import Constitution
+from selfimprove.constitution.adherence import measured
+from selfimprove.constitution.checks import comply_as_written
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, Named
 from selfimprove.recipe.flow import flow_of, own_settings, trains_full_prompt
@@ -24,9 +27,10 @@ Asked = Callable[[Sequence[Rationale]], list[Reward]]
 class Rank(Settings):
     """Say what each text of a round is worth; nothing is kept or turned away here."""
 
-    reward: Annotated[str, Named("reward", ("model", "verdict", *RULES))] = "model"
+    reward: Annotated[str, Named("reward", ("model", "verdict", "constitution", *RULES))] = "model"
     """model: the reward model that the stage `reward` before it trained; verdict: 1 for a correct text and 0 for an
-    incorrect one; or a rule that is declared."""
+    incorrect one; constitution: the share of its checks that a text passes, by the weights of their principles; or a
+    rule that is declared."""
     path: str | None = None
     """With `reward: model`: a reward model of another run, by its folder, in place of this run's."""
     combine: Combine = "mean"
@@ -54,6 +58,12 @@ def find_asked(desk: Desk[Rank]) -> Asked:
     if settings.reward == "verdict":
         verdicts = {one.rationale: one for one in desk.read(Verdict)}
         return lambda part: [_by_verdict(one, verdicts.get(one.id), desk.name) for one in part]
+    if settings.reward == "constitution":
+        verdicts, problems = {one.rationale: one for one in desk.read(Verdict)}, desk.by_id(Problem)
+        return lambda part: [
+            _by_constitution(one, problems[one.problem], verdicts.get(one.id), desk.constitution, desk.name)
+            for one in part
+        ]
     if settings.reward != "model":
         return _ask(desk, [rule_function(settings.reward)], ())
     if settings.path is not None:
@@ -67,6 +77,20 @@ def _by_verdict(rationale: Rationale, verdict: Verdict | None, name: str) -> Rew
     parents = (rationale.id, *([verdict.id] if verdict else []))
     value = WORTH[verdict.outcome] if verdict else None
     return Reward(parents=parents, value=value, by=name, reward="verdict")
+
+
+def _by_constitution(
+    rationale: Rationale, problem: Problem, verdict: Verdict | None, constitution: Constitution, name: str
+) -> Reward:
+    """The share of the checks that hold for a prompt; none where there are none, or one of them cannot tell."""
+    held = [one for one in measured(constitution, problem) if one.check]
+    said = [comply_as_written(one.check, rationale, verdict)[0] for one in held if one.check]
+    value = None
+    if held and "undecided" not in said:
+        passed = sum(one.weight for one, outcome in zip(held, said, strict=True) if outcome == "correct")
+        value = passed / sum(one.weight for one in held)
+    parents = (rationale.id, *([verdict.id] if verdict else []))
+    return Reward(parents=parents, value=value, by=name, reward="constitution")
 
 
 def _ask(desk: Desk[Rank], asked: Sequence[RewardFunction], models: Sequence[str]) -> Asked:
@@ -121,14 +145,15 @@ def summarize(rewards: Sequence[Reward], lengths: Mapping[str, int]) -> dict[str
 
 def reads(round_: Round[Rank]) -> list[Key]:
     settings = round_.settings
-    further = round_.every(Verdict) if settings.reward == "verdict" else []
+    further = round_.every(Verdict) if settings.reward in ("verdict", "constitution") else []
     if settings.reward == "model" and settings.path is None:
         further = round_.this("reward")
     return [*dict.fromkeys([round_.start, *round_.every(Problem, Rationale), *further])]
 
 
 def depends(round_: Round[Rank]) -> dict[str, Any]:
-    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
+    constitution = round_.shared("constitution") if round_.settings.reward == "constitution" else {}
+    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN), **constitution}
 
 
 def say(desk: Desk[Rank]) -> str:
@@ -161,6 +186,8 @@ def check(recipe: Recipe, settings: Rank) -> Iterable[Mistake]:
         if settings.reward == "model" and settings.path is None and "reward" not in before:
             said = f"'{step.name}' asks a reward model, and no stage 'reward' stands before it; name one with 'path'"
             yield Mistake(where, said)
+        if settings.reward == "constitution" and recipe.constitution is None:
+            yield Mistake(where, "the reward 'constitution' needs a 'constitution', by path or by name")
         if settings.reward == "verdict" and "verify" not in before:
             yield Mistake(where, f"'{step.name}' goes by verdicts, and no stage 'verify' stands before it")
 
@@ -174,7 +201,7 @@ RANK = Stage(
     needs=(Problem, Rationale),
     parts=lambda desk: chunks(desk.read(Rationale), desk.settings.part_size),
     run=rank,
-    uses=SHOWN,
+    uses=(*SHOWN, "constitution"),
     depends=depends,
     say=say,
     figures=figures,

@@ -3,22 +3,21 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from selfimprove.constitution import Principle
-from selfimprove.constitution.checks import comply
-from selfimprove.constitution.model import VerifierCheck
+from selfimprove.constitution.adherence import overall
 from selfimprove.constitution.transcript import Prompter
-from selfimprove.prompting.phrases import find_leak, only_refuses, refuses, repeats, same_text, speaks_of_itself
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.flow import flow_of, own_settings
 from selfimprove.records import (
     Checkpoint,
+    Comparison,
     Critique,
-    Outcome,
     Problem,
     Rationale,
     Record,
@@ -29,18 +28,21 @@ from selfimprove.records import (
 )
 from selfimprove.settings import added, hashed_settings
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
-from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask, criticise
+from selfimprove.stages.compare import Feedback, Match, compare
+from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
 from selfimprove.stages.failed import SAMPLES
+from selfimprove.stages.forms import CritiqueForm, Said, Turn, say_of
 from selfimprove.stages.generate import Generate
+from selfimprove.stages.relevance import measure_relevance
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out, may_change, take
+from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed, count_passed
 
 REVISE_VERSION = 3
-REASONS = {
-    "leak": "it repeats the prompt's own words",
-    "exemplar": "it is the answer of an exemplar",
-    "refusal": "it only refuses",
-}
+OUTDONE = "another revision of it gains more"
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
+Render = Callable[[Problem], str]
+Prefer = Callable[[Sequence[Weighed]], list[Comparison]]
+"""How much a judge prefers each revision to what it revises."""
 
 
 class Revise(Sampling):
@@ -61,7 +63,7 @@ class Revise(Sampling):
     earlier: NonNegativeInt = 0
     """Also revise n wrong responses of earlier rounds. A model that gets better makes few mistakes
     that it could learn from, and sees through those that it made before."""
-    reject: tuple[Literal["unchanged", "leak", "exemplar", "refusal", "about itself"], ...] = (
+    reject: tuple[Mark, ...] = (
         "unchanged",
         "leak",
         "exemplar",
@@ -74,6 +76,23 @@ class Revise(Sampling):
     """Responses that were cut off at the longest length, where no other sample of their prompt is whole. brevity: they
     are revised by the principles that have a check of the greatest length; never: they are left out; always: they are
     revised like any other."""
+    form: CritiqueForm = added("principle")
+    """principle: a critique by one principle, in free text; checklist: one by all principles at once, of which what has
+    a check is checked and of the model's words only those count that quote the response; one-turn: a critique by one
+    principle and the revision in one text; none: the revision at once (section 3.5), as where `critique` is left out.
+    `selfimprove constitution try` compares them."""
+    best_of: PositiveInt = added(1)
+    """Write n critiques of each response with a revision after each, and keep the revision that gains most."""
+    gain: Literal["checks", "judge"] = added("checks")
+    """What a revision gains, for the best of n. checks: how many checks of the constitution it passes; judge: how much
+    the recipe's `judge` prefers it to what it revises."""
+    no_worse: Literal["principle", "all"] = added("principle")
+    """A revision that fails a check which the response passed is not kept. principle: the check of the principle that
+    it was asked by; all: the check of any principle that holds for the prompt."""
+    relevance: float | None = added(None)
+    """Keep only revisions that are at least this much likelier after their prompt than after other prompts, in nats a
+    token (pointwise mutual information by the model itself, beside 3 other prompts). What would do after any prompt is
+    near 0. By default it is not measured."""
     train: Literal["last", "all"] = "last"
     """Train on the last kept revision of a chain on an open prompt, or on all of them."""
     lessons: bool = False
@@ -81,21 +100,6 @@ class Revise(Sampling):
     needs problems with answers."""
     part_size: PositiveInt = 64
     """Responses in a part."""
-
-
-@dataclass
-class _Chain:
-    """One response on its way; `settled` holds the principles by which nothing changed since the last change."""
-
-    problem: Problem
-    response: Rationale
-    verdict: Verdict
-    principles: tuple[Principle, ...]
-    settled: set[str] = field(default_factory=set)
-
-    @property
-    def moves(self) -> bool:
-        return any(one.id not in self.settled for one in self.principles)
 
 
 def revise(
@@ -110,32 +114,55 @@ def revise(
     settings: Revise,
     purpose: str = "revise",
     blind: bool = False,
+    render: Render | None = None,
+    prefer: Prefer | None = None,
 ) -> Iterator[Record]:
     """Criticise and revise each response up to `settings.revisions` times (Constitutional AI, section 3.1).
 
     Yields critiques, revised rationales, their verdicts, and a revision record for each that says whether it was kept
     and why not. Where the critique finds nothing, nothing is revised; a chain stops where every principle that applies
     leaves the response as it is. Without `critique` the revision is asked for at once (section 3.5). `blind` keeps
-    revisions whatever the verifier says, as for a measurement that it must not help.
+    revisions whatever the verifier says, as for a measurement that it must not help. `render` writes the prompts by
+    which relevance is measured; `prefer` compares revisions with what they revise, for the best of several.
     """
     chains = [_begin(one, problems, verdicts, prompter, settings.cut_off) for one in responses]
+    scales = Scales(prompter, settings.reject, settings.relevance, settings.no_worse, blind)
     for step in range(1, settings.revisions + 1):
-        at_work = [one for one in chains if one.moves]
-        links = [Link(one.problem, one.response, _draw(one, step, writer.seed, settings), step) for one in at_work]
-        critiques: list[Critique | None] = [None] * len(links)
-        if critique:
-            said = criticise(links, writer=writer, prompter=prompter, sampling=critique, purpose=f"{purpose} critique")
-            yield from said
-            critiques = list(said)
-        going: list[tuple[_Chain, Link, Critique | None]] = []
-        for chain, link, one in zip(at_work, links, critiques, strict=True):
-            if one is not None and not one.found:
-                chain.settled.add(link.principle.id)
-            else:
-                going.append((chain, link, one))
-        yield from _rewrite(
-            going, writer=writer, prompter=prompter, settings=settings, judge=judge, purpose=purpose, blind=blind
+        at_work = [one for one in chains if one.moves for _ in range(settings.best_of)]
+        links = [
+            Link(one.problem, one.response, _draw(one, step, writer.seed, settings), step, at % settings.best_of)
+            for at, one in enumerate(at_work)
+        ]
+        said = say_of(
+            links,
+            [one.principles for one in at_work],
+            [one.verdict for one in at_work],
+            writer=writer,
+            prompter=prompter,
+            critique=critique,
+            revision=settings,
+            form=settings.form,
+            purpose=purpose,
         )
+        yield from (one.critique for one in said if one.critique)
+        _settle_fine(at_work, said, settings)
+        going = [(chain, one) for chain, one in zip(at_work, said, strict=True) if one.found]
+        written = _write([one for _, one in going], writer, prompter, settings, purpose)
+        yield from written
+        judged = list(judge((chain.problem, one) for (chain, _), one in zip(going, written, strict=True)))
+        yield from judged
+        weighed = [
+            Weighed(chain, one.link, one.critique, revised, verdict)
+            for (chain, one), revised, verdict in zip(going, written, judged, strict=True)
+        ]
+        if settings.relevance is not None and render:
+            # Only of what would be kept: it takes several times the tokens of the text.
+            fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
+            texts = [weighed[at].revised for at in fit]
+            found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
+            for at, value in zip(fit, found, strict=True):
+                weighed[at] = replace(weighed[at], relevance=value)
+        yield from _take_best(weighed, scales, prefer)
 
 
 def _begin(
@@ -144,13 +171,13 @@ def _begin(
     verdicts: Mapping[str, Verdict],
     prompter: Prompter,
     cut_off: str,
-) -> _Chain:
+) -> Chain:
     problem = problems[response.problem]
     principles = prompter.constitution.applying("critique", problem.task, (problem.group,))
-    return _Chain(problem, response, verdicts[response.id], may_change(principles, response, cut_off))
+    return Chain(problem, response, verdicts[response.id], may_change(principles, response, cut_off))
 
 
-def _draw(chain: _Chain, step: int, seed: int, settings: Revise) -> Principle:
+def _draw(chain: Chain, step: int, seed: int, settings: Revise) -> Principle:
     """The principle of a step among those that may still change something: by weight, or the next one in turn."""
     left = [one for one in chain.principles if one.id not in chain.settled]
     if settings.principles == "in-turn":
@@ -160,113 +187,79 @@ def _draw(chain: _Chain, step: int, seed: int, settings: Revise) -> Principle:
     return rng.choices(left, weights=[one.weight for one in left])[0]
 
 
-def _rewrite(
-    going: Sequence[tuple[_Chain, Link, Critique | None]],
-    *,
-    writer: Writer,
-    prompter: Prompter,
-    settings: Revise,
-    judge: Judge,
-    purpose: str,
-    blind: bool,
-) -> Iterator[Record]:
-    """Write the revisions of one step, judge them, and move the chains whose revision is kept."""
-    links = [link for _, link, _ in going]
+def _settle_fine(chains: Sequence[Chain], said: Sequence[Said], settings: Revise) -> None:
+    """Note where no critique of a response finds anything: a checklist is of all principles."""
+    found = {id(chain) for chain, one in zip(chains, said, strict=True) if one.found}
+    for chain, one in zip(chains, said, strict=True):
+        if id(chain) not in found:
+            settled = chain.principles if settings.form == "checklist" else (one.link.principle,)
+            chain.settled.update(principle.id for principle in settled)
+
+
+def _write(said: Sequence[Said], writer: Writer, prompter: Prompter, settings: Revise, purpose: str) -> list[Rationale]:
+    """The revised responses of a step, in order; those that came with their critique are not asked for again."""
+    left = [one for one in said if one.turn is None]
     prompts = [
-        prompter.revision(link.principle, link.problem.question, link.response.text, one.text if one else None)
-        for _, link, one in going
+        prompter.revision(one.principle, one.link.problem.question, one.link.response.text, one.shown) for one in left
     ]
-    written = []
-    for (_, link, one), prompt, (seed, completion) in zip(
-        going, prompts, ask(links, prompts, writer=writer, sampling=settings, purpose=purpose), strict=True
-    ):
-        text = replace_surrogates(completion.text).rstrip()
-        written.append(
-            Rationale(
-                parents=(link.problem.id, writer.checkpoint, link.response.id, *([one.id] if one else [])),
-                prompt=prompt,
-                text=text,
-                answer=writer.extract_answer(link.problem, text, prompt),
-                origin="revised",
-                round=writer.round,
-                sample=link.response.sample,
-                seed=seed,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                tokens=completion.tokens,
-                logprob=completion.logprob,
-                finish=completion.finish,
-                token_ids=completion.token_ids if text == completion.text else None,
-            )
-        )
-    yield from written
-    judged = list(judge((link.problem, one) for link, one in zip(links, written, strict=True)))
-    yield from judged
-    for (chain, link, said), revised, verdict in zip(going, written, judged, strict=True):
-        record = _weigh(chain, link, said, revised, verdict, prompter, settings, blind)
-        yield record
-        if record.kept:
-            chain.response, chain.verdict, chain.settled = revised, verdict, set()
-        elif "unchanged" in record.marks:
-            chain.settled.add(link.principle.id)
+    answers = ask([one.link for one in left], prompts, writer=writer, sampling=settings, purpose=purpose)
+    asked = {
+        id(one): Turn(prompt, seed, completion, replace_surrogates(completion.text).rstrip())
+        for one, prompt, (seed, completion) in zip(left, prompts, answers, strict=True)
+    }
+    return [_make_revised(one, one.turn or asked[id(one)], writer, settings) for one in said]
 
 
-def _weigh(
-    chain: _Chain,
-    link: Link,
-    critique: Critique | None,
-    revised: Rationale,
-    verdict: Verdict,
-    prompter: Prompter,
-    settings: Revise,
-    blind: bool,
-) -> Revision:
-    """Whether a revision takes the place of the response, and why not."""
-    check = link.principle.check
-    before: Outcome | None = None
-    after: Outcome | None = None
-    if check:
-        before, _ = comply(check, link.response.text, chain.verdict)
-        after, why = comply(check, revised.text, verdict)
-    asked = [prompter.constitution.request(link.principle, kind) for kind in ("critique", "revision")]
-    marks = find_marks(link.response.text, revised.text, prompter.labels, prompter.shown_texts, asked)
-    reason = ""
-    if revised.finish != "stop":
-        reason = "the prompt was too long" if revised.finish == "too_long" else "cut off at the length limit"
-    elif not revised.text.strip():
-        reason = "empty"
-    elif rejected := next((mark for mark in marks if mark in settings.reject), None):
-        reason = REASONS.get(rejected, rejected)
-    elif not blind and chain.verdict.outcome == "correct" and verdict.outcome == "incorrect":
-        reason = f"the answer was right before: {verdict.reason}"
-    elif before == "correct" and after == "incorrect" and not (blind and isinstance(check, VerifierCheck)):
-        reason = f"it passed the principle's check before: {why}"
-    return Revision(
-        parents=(revised.id, link.response.id, *([critique.id] if critique else [])),
-        principle=link.principle.id,
-        constitution=prompter.constitution.label,
-        round=revised.round,
-        step=link.step,
-        kept=not reason,
-        reason=reason or "kept",
-        marks=marks,
-        before=before,
-        after=after,
+def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> Rationale:
+    link, completion = said.link, turn.completion
+    critique = [said.critique.id] if said.critique else []
+    return Rationale(
+        parents=(link.problem.id, writer.checkpoint, link.response.id, *critique),
+        prompt=turn.prompt,
+        text=turn.revision,
+        answer=writer.extract_answer(link.problem, turn.revision, turn.prompt),
+        origin="revised",
+        round=writer.round,
+        sample=link.response.sample,
+        seed=turn.seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        tokens=completion.tokens,
+        logprob=completion.logprob,
+        finish=completion.finish,
+        token_ids=completion.token_ids if turn.revision == completion.text else None,
     )
 
 
-def find_marks(
-    response: str, revised: str, labels: Iterable[str], exemplars: Iterable[str] = (), requests: Iterable[str] = ()
-) -> tuple[str, ...]:
-    """What is to be seen in a revised text without a model, most telling first."""
-    found = {
-        "unchanged": same_text(response, revised),
-        "leak": find_leak(revised, labels) is not None or any(repeats(revised, one) for one in requests),
-        "exemplar": any(same_text(revised, one) for one in exemplars),
-        "refusal": only_refuses(revised) and not refuses(response),
-        "about itself": speaks_of_itself(revised),
+def _take_best(weighed: Sequence[Weighed], scales: Scales, prefer: Prefer | None) -> Iterator[Record]:
+    """What becomes of the revisions of a step: of several of one response that may be kept the one that gains most is,
+    and takes its place in the chain."""
+    records = [scales.weigh(one) for one in weighed]
+    of_chain: dict[int, list[int]] = {}
+    for at, one in enumerate(weighed):
+        of_chain.setdefault(id(one.chain), []).append(at)
+    able = {chain: [at for at in mine if records[at].kept] for chain, mine in of_chain.items()}
+    rivals = [at for mine in able.values() if len(mine) > 1 for at in mine]
+    gains: dict[int, float] = {at: count_passed(weighed[at]) for at in rivals}
+    if prefer and rivals:
+        compared = prefer([weighed[at] for at in rivals])
+        yield from compared
+        gains = {at: one.preferred for at, one in zip(rivals, compared, strict=True)}
+    best = {
+        chain: max(mine, key=lambda at: (gains.get(at, 0.0), weighed[at].relevance or 0.0, -at))
+        for chain, mine in able.items()
+        if mine
     }
-    return tuple(mark for mark, seen in found.items() if seen)
+    for at, (one, record) in enumerate(zip(weighed, records, strict=True)):
+        if at in gains and at != best[id(one.chain)]:
+            record = Revision(**record.model_dump() | {"kept": False, "reason": OUTDONE})
+        yield record
+    for one, record in zip(weighed, records, strict=True):
+        taken = best.get(id(one.chain))
+        if taken is not None and weighed[taken] is one:
+            one.chain.response, one.chain.verdict, one.chain.settled = one.revised, one.verdict, set()
+        elif taken is None and "unchanged" in record.marks:
+            one.chain.settled.add(one.link.principle.id)
 
 
 def chain(
@@ -280,7 +273,7 @@ def chain(
     """The critiques and revisions of responses, as the stage asks for them; greedy and `blind` for an evaluation."""
     settings, critique = desk.settings, desk.find(CritiqueSettings)
     if purpose == "evaluate":  # greedy, as the answers are
-        settings = desk.other(Revise).model_copy(update={"temperature": 0.0})
+        settings = desk.other(Revise).model_copy(update={"temperature": 0.0, "best_of": 1})
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
@@ -295,7 +288,36 @@ def chain(
         settings=settings,
         purpose=purpose,
         blind=purpose == "evaluate",
+        render=desk.prompts.render_question if settings.relevance is not None else None,
+        prefer=judge_gains(desk) if asks_judge(settings) else None,
     )
+
+
+def judge_gains(desk: Desk[Any]) -> Prefer:
+    """The recipe's judge, asked of each revision and what it revises by all principles together."""
+
+    def prefer(rivals: Sequence[Weighed]) -> list[Comparison]:
+        judge, prompter = desk.judge()
+        matches = [
+            Match(
+                one.chain.problem,
+                one.revised,
+                one.chain.response,
+                overall(desk.constitution, one.chain.problem) or one.link.principle,
+            )
+            for one in rivals
+        ]
+        return compare(
+            matches,
+            engine=desk.engine(judge),
+            checkpoint=judge.id,
+            prompter=prompter,
+            settings=Feedback(),
+            round_=desk.round,
+            seed=desk.seed,
+        )
+
+    return prefer
 
 
 def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
@@ -336,7 +358,12 @@ def by_constitution(round_: Round[Any]) -> dict[str, Any]:
 
 def depends(round_: Round[Revise]) -> dict[str, Any]:
     sampling = hashed_settings(round_.other(Generate))
-    return {**by_constitution(round_), "revise": round_.own, "sampling": sampling, **round_.shared(*SHOWN)}
+    judge = round_.shared("judge") if asks_judge(round_.settings) else {}
+    return {**by_constitution(round_), "revise": round_.own, "sampling": sampling, **round_.shared(*SHOWN), **judge}
+
+
+def asks_judge(settings: Revise) -> bool:
+    return settings.best_of > 1 and settings.gain == "judge"
 
 
 def reads(round_: Round[Revise]) -> list[Key]:
@@ -349,7 +376,8 @@ def chain_steps(look: Look[Any]) -> tuple[int, int]:
     settings, critique = look.recipe.of(Revise), look.recipe.find(CritiqueSettings)
     responses = look.sizes.problems * min(settings.per_problem, look.recipe.of(Generate).samples)
     longest = settings.max_tokens + (critique.max_tokens if critique else 0)
-    return (min(responses, settings.limit or responses) + settings.earlier) * settings.revisions, longest
+    taken = min(responses, settings.limit or responses) + settings.earlier
+    return taken * settings.revisions * settings.best_of, longest
 
 
 def cost(look: Look[Revise]) -> Sequence[Cost]:
@@ -365,6 +393,25 @@ def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
             ("stages", "revise", "lessons"),
             f"'revise.lessons' needs problems with answers, and '{recipe.train.name}' has none",
         )
+    critique = recipe.find(CritiqueSettings)
+    if settings.form in ("checklist", "one-turn") and critique is None:
+        yield Mistake(("stages", "revise", "form"), f"'form: {settings.form}' needs the settings 'critique'")
+    if settings.best_of > 1 and not settings.temperature and not (critique and critique.temperature):
+        yield Mistake(
+            ("stages", "revise", "best_of"), "the best of several needs a temperature above 0: all would be the same"
+        )
+    if settings.gain == "judge" and settings.best_of == 1:
+        yield Mistake(("stages", "revise", "gain"), "'gain: judge' chooses among several: set 'best_of'")
+
+
+def scores(recipe: Recipe) -> list[str]:
+    """The settings for which revisions are scored."""
+    mine = [own for step in flow_of(recipe) if isinstance(own := own_settings(recipe, step), Revise)]
+    found = {
+        "revise.relevance": any(one.relevance is not None for one in mine),
+        "revise.gain": any(map(asks_judge, mine)),
+    }
+    return [name for name, needed in found.items() if needed]
 
 
 REVISE = Stage(
@@ -372,17 +419,18 @@ REVISE = Stage(
     version=REVISE_VERSION,
     settings=Revise,
     writes=Revision,
-    also=(Critique, Rationale, Verdict),
+    also=(Critique, Rationale, Verdict, Comparison),
     reads=reads,
     needs=(Problem, Rationale, Verdict),
     parts=lambda desk: chunks(desk.once(take).responses, desk.settings.part_size),
     run=revise_part,
-    uses=(*SHOWN, "constitution"),
+    uses=(*SHOWN, "constitution", "judge"),
     depends=depends,
     sections={"critique": CritiqueSettings},
     asks="policy",
     open=True,
-    per_item=lambda desk: desk.settings.revisions,
+    per_item=lambda desk: desk.settings.revisions * desk.settings.best_of,
+    scores=scores,
     say=say,
     cost=cost,
     check=check,

@@ -25,8 +25,8 @@ from selfimprove.running.plan import build_plan
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
-    "arithmetic", "arithmetic-steered", "ask", "best-of-n", "constitutional", "rlhf", "rlhf-dpo", "rlvr",
-    "self-correct", "star-dpo", "word-problems",
+    "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional", "rlhf", "rlhf-dpo",
+    "rlvr", "self-correct", "star-dpo", "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more: what it plans otherwise is seen in a few plans.
 FEW = {"arithmetic-steered": ("as shipped", "unhashed settings", "seed", "sft of defaults",

@@ -41,8 +41,9 @@ from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, find_line
 from selfimprove.stages.critique_examples import critique_examples, is_right
 from selfimprove.stages.evaluate import describe_texts, measure_revisions
-from selfimprove.stages.revise import Judge, Revise, chain, find_marks, revise
+from selfimprove.stages.revise import Judge, Revise, chain, revise
 from selfimprove.stages.select import Select
+from selfimprove.stages.weigh import find_marks
 
 NOTHING = "Nothing to improve."
 ASK = CritiqueSettings()
