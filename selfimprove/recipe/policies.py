@@ -18,6 +18,7 @@ NOUNS = {
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
     "suites": "suite",
+    "mixtures": "mixture",
 }
 
 
