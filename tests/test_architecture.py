@@ -54,7 +54,14 @@ STAGES_MAY_IMPORT = (
         "recipe.yaml",
         "recipe.reinforcement",
     }
-    | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.mixture_draw"}
+    | {
+        "recipe.task_settings",
+        "prompting.prompts",
+        "prompting.phrases",
+        "tasks",
+        "tasks.addition",
+        "tasks.mixture_draw",
+    }
     | {"tasks.standard"}
     | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
     | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}

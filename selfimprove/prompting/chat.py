@@ -83,7 +83,9 @@ class ChatTemplate:
         try:
             answer = self._sandbox.ask(asked)
         except SandboxError as error:
-            raise ModelError(f"{self.name}: its chat template {error}; mend it, or set 'prompt.chat' to never") from None
+            raise ModelError(
+                f"{self.name}: its chat template {error}; mend it, or set 'prompt.chat' to never"
+            ) from None
         if "error" in answer:
             said = " ".join(answer["error"].split())[:200]
             raise ModelError(

@@ -108,7 +108,9 @@ class Renderer:
             return {"text": self._render(self._chat, asked["chat"], asked["values"], asked["longest"])}
         environment = self._data[bool(asked["strict"])]
         if "rows" not in asked:
-            return {"names": sorted(set().union(*(self._names(environment, one) for one in asked["templates"].values())))}
+            return {
+                "names": sorted(set().union(*(self._names(environment, one) for one in asked["templates"].values())))
+            }
         rows = zip(asked["rows"], asked["seeds"], strict=True)
         return {"rows": [self._row(environment, asked, row, seed) for row, seed in rows]}
 

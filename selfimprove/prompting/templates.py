@@ -77,10 +77,12 @@ class RowTemplate:
         try:
             answer = self.sandbox.ask({"templates": sources, "strict": self.strict, **asked})
         except SandboxError as error:
-            raise TaskError(f"{self.where}: the template '{self.name}' {error}; mend it or leave it out") from None
+            raise TaskError(f"{self.where}: the template '{self.name}' {error}; mend or leave it out") from None
         if "error" in answer:
             said = " ".join(answer["error"].split())[:200]
-            raise TaskError(f"{self.where}: the template '{self.name}' cannot be used ({said}); mend it or leave it out")
+            raise TaskError(
+                f"{self.where}: the template '{self.name}' cannot be used ({said}); mend it or leave it out"
+            )
         return answer
 
     def _read(self, made: Mapping[str, Any]) -> Rendered | Unrendered:
@@ -99,4 +101,5 @@ class RowTemplate:
                 if written
                 else "the template has nothing to say of the row"
             )
-        return Rendered(*made[WHOLE], options=options)
+        prompt, completion = made[WHOLE]
+        return Rendered(prompt, completion, options=options)

@@ -57,7 +57,7 @@ class DataSet(Settings):
     """The names of the columns, for a .csv or .tsv file whose first line does not name them."""
     quoted: bool = True
     """Whether cells of such a file may stand in quotation marks; not so in FLAN's."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Further columns by the path of what they hold, such as {question: question.stem, texts: choices.*.text}, where
     * stands for each of a list."""
     limit: PositiveInt | None = None
@@ -73,15 +73,14 @@ class DataSet(Settings):
     inverted."""
     use: tuple[str, ...] = ()
     """The templates of `promptsource` that are used; by default all."""
-    templates: dict[Name, Template] = {}
+    templates: dict[Name, Template] = Field(default_factory=dict)
     """Templates of one's own, by name."""
     inverted: tuple[str, ...] = ()
     """Of rendered rows: the templates that ask for what the task gives."""
 
 
 class Forms(Settings):
-    """In which forms rows are asked, each in a share of those that can be (FLAN: Wei et al., 2022; Longpre et al., 2023).
-    """
+    """In which forms rows are asked, each in a share of those that can be (FLAN; Longpre et al., 2023)."""
 
     few_shot: Share = 0.0
     """Shown after worked rows of the same data set by the same template; all others zero-shot."""
@@ -138,18 +137,20 @@ def load_mixture(name: str) -> tuple[Mixture, Document]:
     return mixture, document
 
 
-def _mistakes(mixture: Mixture) -> "list[tuple[tuple[str | int, ...], str]]":
+def _mistakes(mixture: Mixture) -> list[tuple[tuple[str | int, ...], str]]:
     """What is wrong with a mixture that can be read, each with its place."""
     found: list[tuple[tuple[str | int, ...], str]] = []
     if not mixture.data_sets:
         found.append((("data_sets",), "the mixture has no data sets"))
-    for at, one in enumerate(mixture.hold_out):
-        if one not in mixture.clusters:
-            found.append((("hold_out", at), f"there is no cluster '{one}'{suggest(one, mixture.clusters)}"))
+    for at, cluster in enumerate(mixture.hold_out):
+        if cluster not in mixture.clusters:
+            found.append((("hold_out", at), f"there is no cluster '{cluster}'{suggest(cluster, mixture.clusters)}"))
     if mixture.data_sets and not set(mixture.clusters) - set(mixture.hold_out):
         found.append((("hold_out",), "all clusters are held out, and none is left to train on"))
     weighed = [name for name, one in mixture.data_sets.items() if one.weight is not None]
-    rest = [name for name, one in mixture.data_sets.items() if one.weight is None and one.cluster not in mixture.hold_out]
+    rest = [
+        name for name, one in mixture.data_sets.items() if one.weight is None and one.cluster not in mixture.hold_out
+    ]
     if weighed and rest:
         found.append(
             (("data_sets", rest[0]), f"'{rest[0]}' has no 'weight' and '{weighed[0]}' has one; give all of them one")
@@ -161,7 +162,7 @@ def _mistakes(mixture: Mixture) -> "list[tuple[tuple[str | int, ...], str]]":
     return found
 
 
-def _source_mistakes(one: DataSet) -> "list[tuple[str, str]]":
+def _source_mistakes(one: DataSet) -> list[tuple[str, str]]:
     if one.rendered and (one.promptsource or one.templates):
         return [("rendered", "rows that are rendered have no templates; leave one of the two out")]
     if not (one.rendered or one.promptsource or one.templates):
@@ -173,4 +174,3 @@ def _source_mistakes(one: DataSet) -> "list[tuple[str, str]]":
     if one.header and not one.path.endswith((".csv", ".tsv")):
         return [("header", "'header' is for a .csv or .tsv file")]
     return []
-

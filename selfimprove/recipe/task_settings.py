@@ -322,7 +322,9 @@ class MixtureTask(PoolTask):
     name: str = Field(pattern=r"^mixture/[a-z0-9_-]{1,80}$")
     """`mixture/` and the name of a file in policies/mixtures; any other needs a `file`."""
     file: str | None = unhashed(None, "the mixture's file, by default the one of this name")
-    path: str | None = unhashed(None, "the folder with the files of its data sets; by default that of the mixture's file")
+    path: str | None = unhashed(
+        None, "the folder with the files of its data sets; by default that of the mixture's file"
+    )
     held_out: PositiveInt = 50
     """Problems of each data set of the clusters that are held out."""
     seen: NonNegativeInt = 0

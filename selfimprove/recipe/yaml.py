@@ -99,9 +99,7 @@ class Document:
         return self.source
 
 
-def compose(
-    text: str, source: str, kind: type[yaml.SafeLoader] = Loader
-) -> tuple[yaml.Node | None, Any]:
+def compose(text: str, source: str, kind: type[yaml.SafeLoader] = Loader) -> tuple[yaml.Node | None, Any]:
     """The nodes of a YAML or JSON text and the plain data that they stand for; raises RecipeError.
 
     What a text could make of itself is bounded before anything is built: its size, how deeply it is nested, the values
@@ -167,9 +165,7 @@ def _count_values(node: yaml.Node, source: str, known: dict[int, int]) -> int:
     return count
 
 
-def read_document(
-    path: Path, mistakes: list[str] | None = None, loader: type[yaml.SafeLoader] = Loader
-) -> Document:
+def read_document(path: Path, mistakes: list[str] | None = None, loader: type[yaml.SafeLoader] = Loader) -> Document:
     """Read a YAML file, as `Document` does; raises RecipeError with the reason where it cannot be read."""
     try:
         with path.open("rb") as file:

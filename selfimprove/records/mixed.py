@@ -29,7 +29,7 @@ class Draw(Record):
 
 
 class Portion(Record):
-    """How much of what a mixture gave is of a data set, and what was asked for; parents: none, it follows from draws."""
+    """How much of what a mixture gave is of a data set, and what was asked for; it has no parents."""
 
     kind: ClassVar[str] = "portion"
     round: int

@@ -238,8 +238,7 @@ class StageDesk:
 
 
 def _tokenizer_of(desk: StageDesk) -> tuple[Any, int, bool]:
-    """The tokenizer of the policy, the token that ends its completions, and whether a chat template writes its prompts.
-    """
+    """The tokenizer of the policy, the token that ends a completion, and whether a chat template writes prompts."""
     from selfimprove.engines.models import read_tokenizer
     from selfimprove.prompting.chat import find_end
 

@@ -33,7 +33,9 @@ class Mixture:
         self.hold_out = tuple(mixture.hold_out if settings.hold_out is None else settings.hold_out)
         self._sources = sources
         self._held_out, kept, passed = self._set_aside()
-        self.trained = [_without(one, kept, settings.limit) for one in sources if one.settings.cluster not in self.hold_out]
+        self.trained = [
+            _without(one, kept, settings.limit) for one in sources if one.settings.cluster not in self.hold_out
+        ]
         """The data sets that are trained on, without the rows that are kept for evaluation."""
         self.levels = {one.group: 0 for one in self.trained}
         self.leads_to: Mapping[str, tuple[str, ...]] = {one.group: () for one in self.trained}
@@ -78,8 +80,7 @@ class Mixture:
         return list(problems.values()), kept, passed
 
     def _problems(self, source: Source, items: Sequence[Item], passed: list[str]) -> Iterator[Problem]:
-        """Zero-shot problems of rows, by each template in turn that asks for the task itself; with options where known.
-        """
+        """Zero-shot problems of rows, by each template in turn that asks for the task itself; options are shown."""
         templates = [one for one in source.templates.values() if not one.inverts] or list(source.templates.values())
         level = int(source.settings.cluster in self.hold_out)
         for at, item in enumerate(items):

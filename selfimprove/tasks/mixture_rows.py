@@ -117,7 +117,9 @@ def _find_files(settings: DataSet, folders: Sequence[Path], where: str) -> list[
     if not settings.rendered:
         found = next((folder / path for folder in folders if (folder / path).exists()), None)
         if found is None and Path(path).suffix:
-            raise TaskError(f"{where}: there is no file '{path[:200]}' in {_or(folders)}; name the folder with 'train.path'")
+            raise TaskError(
+                f"{where}: there is no file '{path[:200]}' in {_or(folders)}; name the folder with 'train.path'"
+            )
         return [(str(found or path), "")]
     for folder in folders:
         files = sorted(glob.glob(path, root_dir=folder))[: MAX_FILES + 1]  # noqa: PTH207 (a path may be absolute)
@@ -125,10 +127,20 @@ def _find_files(settings: DataSet, folders: Sequence[Path], where: str) -> list[
             raise TaskError(f"{where}: {path[:200]!r} stands for more than {MAX_FILES:,} files")
         if files:
             stems = [Path(one).name.split(".")[0] for one in files]
-            shared = os.path.commonprefix(stems) if len(stems) > 1 else ""
-            shared = shared[: shared.rfind("_") + 1]
+            shared = _shared_start(stems) if len(stems) > 1 else ""
             return [(str(folder / one), stem.removeprefix(shared)) for one, stem in zip(files, stems, strict=True)]
-    raise TaskError(f"{where}: there is no file '{path[:200]}' in {_or(folders)}; name the folder with 'train.path'")
+    raise TaskError(_no_file(path, folders, where))
+
+
+def _no_file(path: str, folders: Sequence[Path], where: str) -> str:
+    return f"{where}: there is no file '{path[:200]}' in {_or(folders)}; name its folder with 'train.path'"
+
+
+def _shared_start(stems: Sequence[str]) -> str:
+    """What all names begin with, up to a _."""
+    first, last = min(stems), max(stems)
+    same = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[: first.rfind("_", 0, same) + 1]
 
 
 def _or(folders: Sequence[Path]) -> str:
@@ -197,7 +209,7 @@ def _make_templates(
 ) -> Iterator[RowTemplate]:
     if settings.promptsource:
         place = document.where(("data_sets", name, "promptsource"))
-        path = next((one for folder in folders if (one := folder / settings.promptsource).is_file()), None)
+        path = next((file for folder in folders if (file := folder / settings.promptsource).is_file()), None)
         if path is None:
             raise RecipeError(f"{place}: there is no file '{settings.promptsource}' in {_or(folders)}")
         found, places = load_templates(path)
@@ -214,7 +226,12 @@ def _make_templates(
                 shows_options=bool(template.metadata.choices_in_prompt), strict=False, sandbox=sandbox,
             )  # fmt: skip
     for own, mine in settings.templates.items():
-        parts = {"prompt": mine.prompt, "completion": mine.completion, "rationale": mine.rationale, OPTIONS: mine.options}
+        parts = {
+            "prompt": mine.prompt,
+            "completion": mine.completion,
+            "rationale": mine.rationale,
+            OPTIONS: mine.options,
+        }
         yield RowTemplate(
             own, {key: text for key, text in parts.items() if text is not None},
             document.where(("data_sets", name, "templates", own)),

@@ -75,7 +75,9 @@ def read_cells(file: Path, names: Sequence[str], *, quoted: bool) -> Rows:
 
     Without `quoted` a quotation mark is a character like any other.
     """
-    return _cells(file, "\t" if ".tsv" in file.suffixes else ",", names, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    return _cells(
+        file, "\t" if ".tsv" in file.suffixes else ",", names, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    )
 
 
 def _form(file: Path) -> "Callable[[Path, Columns], Rows] | None":
