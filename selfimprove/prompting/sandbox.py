@@ -27,7 +27,8 @@ class Sandbox:
     from then on, for each time costs seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._lock, self._process, self._owner = threading.Lock(), None, 0
         self._too_slow: set[str] = set()
 
@@ -38,7 +39,7 @@ class Sandbox:
         source = json.dumps(asked.get("chat", asked.get("templates")))
         with self._lock:
             if source in self._too_slow:
-                raise SandboxError(_describe(slow=True))
+                raise SandboxError(self._describe(slow=True))
             if self._process is None or self._owner != os.getpid():
                 self._start()
             process = self._process
@@ -57,10 +58,11 @@ class Sandbox:
             slow = process.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
             if slow:
                 self._too_slow.add(source)
-            raise SandboxError(_describe(slow=slow))
+            raise SandboxError(self._describe(slow=slow))
 
     def _start(self) -> None:
-        command = [sys.executable, "-P", str(Path(__file__).with_name("sandbox_worker.py")), str(SECONDS), str(MEMORY)]
+        worker = Path(__file__).with_name("sandbox_worker.py")
+        command = [sys.executable, "-P", str(worker), str(self._seconds), str(MEMORY)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -73,9 +75,8 @@ class Sandbox:
         self._owner = os.getpid()
         weakref.finalize(self, _end, self._process)
 
-
-def _describe(*, slow: bool) -> str:
-    return f"did not end within {SECONDS:g} seconds" if slow else "ended the process that ran it"
+    def _describe(self, *, slow: bool) -> str:
+        return f"did not end within {self._seconds:g} seconds" if slow else "ended the process that ran it"
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -21,7 +21,7 @@ class Decision(Record):
 
 
 class Example(Record):
-    """One SFT row in TRL's columns; parents: rationale and verdict, the problem of a seed rationale, or a mixture's draw.
+    """One SFT row in TRL's columns; parents: rationale and verdict, a seed rationale's problem, or a mixture's draw.
 
     `origin` is that of its rationale, `seed` or `mixture`; `critique` and `revision` are rows that teach to criticise
     and to revise: their prompts show a response. Stages of others may name an origin of their own. `weight` is how much

@@ -126,19 +126,21 @@ class Draws:
                 both = len({one.inverts for one in able}) == 2
                 inverts = quotas["inverted"].next() if both else able[0].inverts
                 able = [one for one in able if one.inverts == inverts]
-                shows = any(one.has_options or one.shows_options for one in able) and quotas["options"].next()
-                if not shows:  # a template that shows options itself cannot do without
-                    able = [one for one in able if not one.shows_options] or able
+                # One that shows options itself cannot do without, and one that knows of none cannot show them.
+                showing = [one for one in able if one.has_options or one.shows_options]
+                hiding = [one for one in able if not one.shows_options]
+                shows = quotas["options"].next() if showing and hiding else bool(showing)
+                able = showing if shows else hiding
                 at[inverts] += 1
                 template = able[at[inverts] % len(able)]
                 used[place].add(template.name)
-                can = (len(items) > forms.shots, template.reasons, template.has_options or template.shows_options, both)
+                can = (len(items) > forms.shots, template.reasons, bool(showing and hiding), both)
                 yield _Asked(
                     item,
                     template,
                     few_shot=can[0] and quotas["few_shot"].next(),
                     cot=can[1] and quotas["cot"].next(),
-                    options=can[2] and (shows or template.shows_options),
+                    options=shows,
                     able=tuple(name for name, able_ in zip(FORMS, can, strict=True) if able_),
                 )
 
