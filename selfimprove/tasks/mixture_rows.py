@@ -244,9 +244,8 @@ def _check_columns(templates: Sequence[RowTemplate], columns: Mapping[str, Any],
     for one in templates:
         missing = [column for column in one.names() if column not in columns]
         if missing:
-            known = "" if suggest(missing[0], columns) else f" (columns: {', '.join(map(repr, list(columns)[:20]))})"
             raise RecipeError(
-                f"{one.where}: the template '{one.name}' speaks of '{missing[0]}', which no row of '{name}' has{known}"
+                f"{one.where}: the template '{one.name}' speaks of '{missing[0]}', which no row of '{name}' has"
                 f"{suggest(missing[0], columns)}"
             )
 

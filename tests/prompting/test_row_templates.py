@@ -24,22 +24,32 @@ def render(sandbox: Sandbox, sources: dict[str, str], row: dict[str, Any] = ROW,
     return RowTemplate("mine", sources, "mine.yaml:3", sandbox=sandbox, **given).render([row], [1])[0]
 
 
+NOTHING = "the template has nothing to say of the row"
+FAILS = "the template fails: "
+OPTIONS = "{{choices.text|join('|||')}}"
+
+
 @pytest.mark.parametrize(
     ("sources", "expected"),
     [
         ({"whole": "{{question}} ||| {{answer}}"}, Rendered("1+1?", "2")),
-        ({"whole": "{{question}}\n- {{ answer_choices | join('\n- ') }} ||| " + PICK, "options": "{{choices.text|join('|||')}}"},
-         Rendered("1+1?\n- 2\n- 3", "2", options=("2", "3"))),
-        ({"prompt": " {{question}} ", "completion": "{{answer}}", "rationale": "as {{answer}}", "options": "2 ||| 3 ||| 2"},
-         Rendered("1+1?", "2", "as 2", ("2", "3"))),
-        ({"whole": "{% for l, t in zip(choices.label, choices.text) %}{{l}}{{t}} {% endfor %}|||x"}, Rendered("A2 B3", "x")),
+        (
+            {"whole": "{{question}}\n- {{ answer_choices | join('\n- ') }} ||| " + PICK, "options": OPTIONS},
+            Rendered("1+1?\n- 2\n- 3", "2", options=("2", "3")),
+        ),
+        (
+            {"prompt": " {{key}} ", "completion": "{{answer}}", "rationale": "as {{key}}", "options": "2|||3 ||| 2"},
+            Rendered("A", "2", "as A", ("2", "3")),
+        ),
+        ({"whole": "{% for l, t in zip(choices.label, choices.text) %}{{l}}{{t}} {% endfor %}|||x"},
+         Rendered("A2 B3", "x")),
         ({"whole": "{{ ['b', 'a', 'b'] | most_frequent | join }}|||{{ ['c'] | choice }}"}, Rendered("b", "c")),
-        ({"whole": "{% if key == 'B' %}{{question}} ||| x{% endif %}"}, Unrendered("the template has nothing to say of the row")),
+        ({"whole": "{% if key == 'B' %}{{question}} ||| x{% endif %}"}, Unrendered(NOTHING)),
         ({"whole": "{{question}}"}, Unrendered("the template writes 1 parts instead of a prompt and a completion")),
-        ({"whole": "{{ 'x' * 300000 }}|||y"}, Unrendered("the template fails: wrote 300004 characters")),
-        ({"prompt": "{{ nothing }}", "completion": ""}, Unrendered("the template fails: UndefinedError: 'nothing' is undefined")),
-        ({"prompt": "{{ key.nothing }}", "completion": ""},
-         Unrendered("the template fails: UndefinedError: 'str object' has no attribute 'nothing'")),
+        ({"whole": "{{ 'x' * 300000 }}|||y"}, Unrendered(f"{FAILS}wrote 300004 characters")),
+        ({"prompt": "{{ nothing }}", "completion": ""}, Unrendered(f"{FAILS}UndefinedError: 'nothing' is undefined")),
+        ({"prompt": "{{ key.x }}", "completion": ""},
+         Unrendered(f"{FAILS}UndefinedError: 'str object' has no attribute 'x'")),
     ],
 )  # fmt: skip
 def test_what_a_template_makes_of_a_row(sandbox: Sandbox, sources: dict[str, str], expected: object) -> None:
@@ -119,8 +129,14 @@ def test_commonsense_qa_is_rendered_as_t0_has_it(data_folder: Path, sandbox: San
                 for row in map(json.loads, file)
             }
         asked = [row for stem, row in rows.items() if any(stem in prompt for prompt in theirs)]
-        plain = [{"question": row["question"]["stem"], "answerKey": row["answerKey"], "choices": {
-            key: [choice[key] for choice in row["question"]["choices"]] for key in ("label", "text")}} for row in asked]  # fmt: skip
+        plain = [
+            {
+                "question": row["question"]["stem"],
+                "answerKey": row["answerKey"],
+                "choices": {key: [one[key] for one in row["question"]["choices"]] for key in ("label", "text")},
+            }
+            for row in asked
+        ]
         for made in template.render(plain, [0] * len(plain)):
             assert isinstance(made, Rendered)
             if made.prompt in theirs:
