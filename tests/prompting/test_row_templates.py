@@ -113,6 +113,7 @@ def test_files_of_promptsource_are_read_and_nothing_else_is_built(data_folder: P
         assert said in str(raised.value) and "\n" not in str(raised.value), number
 
 
+@pytest.mark.long
 def test_commonsense_qa_is_rendered_as_t0_has_it(data_folder: Path, sandbox: Sandbox) -> None:
     """Rows that promptsource rendered, against the same questions by the same templates here."""
     with (data_folder / "commonsenseqa" / "train_rand_split.jsonl").open() as file:

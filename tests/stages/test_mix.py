@@ -16,7 +16,7 @@ from selfimprove.store import RunFolder
 
 ROWS = {
     # A duplicate, an empty target, a row that is too long, one whose prompt is held out, and one of another form.
-    "sums": [("1+2", "3"), ("1+2", "3"), ("2+2", ""), ("3" * 70, "4"), ("9=9", "0"), ("2+3", None), *[
+    "sums": [("1+2", "3"), ("1+2", "3"), ("2+2", ""), ("3" * 70, "4"), ("9=9", "1"), ("2+3", None), *[
         (f"{at}+1", str(at + 1)) for at in range(4, 14)]],
     "same": [(f"{at}#", str(at)) for at in range(8)],
     "held": [("9=9", "0"), ("8=8", "0"), ("7=7", "0")],

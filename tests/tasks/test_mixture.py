@@ -222,6 +222,7 @@ def test_a_cluster_of_the_recipe_and_the_mixtures_that_ship(tmp_path: Path) -> N
     assert len(load_mixture("t0")[0].data_sets) == 17
 
 
+@pytest.mark.long
 def test_the_shipped_mixture_over_public_data(data_folder: Path) -> None:
     task = load_task(MixtureTask(name="mixture/t0", path=str(data_folder), held_out=20))
     assert isinstance(task, Mixture) and not task.remarks and len(task.held_out()) == 100
