@@ -54,7 +54,15 @@ STAGES_MAY_IMPORT = (
         "recipe.yaml",
         "recipe.reinforcement",
     }
-    | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
+    | {
+        "recipe.task_settings",
+        "prompting.prompts",
+        "prompting.phrases",
+        "tasks",
+        "tasks.addition",
+        "tasks.mixture_draw",
+    }
+    | {"tasks.standard"}
     | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
     | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {"trainers.rewarding"}
@@ -85,6 +93,7 @@ STAGES_TOGETHER = {
     "health": {"earlier", "passes", "select"},
     "kl": {"generate"},
     "label": {"as_sampled"},
+    "mix": {"sft"},
     "pairing": {"as_sampled", "passes"},
     "prefer": {"as_sampled", "compare", "earlier", "pairing", "select"},
     "problems": {"evaluate"},
@@ -125,7 +134,7 @@ HOMES = {
     "ray": {"running"},
     "fastapi": {"viewer"},
     "starlette": {"viewer"},
-    "jinja2": {"viewer", "prompting.chat_worker"},  # the second is a process of its own, which nothing imports
+    "jinja2": {"viewer", "prompting.sandbox_worker"},  # the second is a process of its own, which nothing imports
     "markupsafe": {"viewer"},
     "markdown_it": {"viewer"},
     "latex2mathml": {"viewer"},
@@ -308,7 +317,7 @@ def test_a_package_away_from_home_is_seen() -> None:
     assert homeless("stages.sft", tree) == ["stages.sft imports networkx", "stages.sft imports trl"]
     assert homeless("trainers.sft", ast.parse("import trl")) == []
     assert homeless("prompting.chat", ast.parse("import jinja2")) == ["prompting.chat imports jinja2"]
-    assert homeless("prompting.chat_worker", ast.parse("import jinja2")) == []
+    assert homeless("prompting.sandbox_worker", ast.parse("import jinja2")) == []
 
 
 def loaded_by(code: str) -> tuple[set[str], str]:

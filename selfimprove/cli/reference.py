@@ -67,7 +67,7 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="recipes, constitutions, triggers, suites, tasks, stages, models or runs; by default the kinds."
+            help="recipes, constitutions, suites, mixtures, tasks, stages, models, runs …; by default the kinds."
         ),
     ] = None,
     json_: Json = False,

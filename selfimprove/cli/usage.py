@@ -16,6 +16,7 @@ INSTEAD = {
             "runs",
             "suites",
             "triggers",
+            "mixtures",
         )
     },
     "ls": "list runs",

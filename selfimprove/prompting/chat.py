@@ -1,14 +1,6 @@
 """Chat templates: rendered within limits and at a fixed time, and what can be found out about one by rendering."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,10 +8,9 @@ from typing import Any
 
 from selfimprove.errors import ModelError
 from selfimprove.prompting.prompts import find_marks, neutralize_special_tokens
+from selfimprove.prompting.sandbox import Sandbox, SandboxError
 
 Messages = Sequence[Mapping[str, str]]
-SECONDS = 2.0  # of computing for one prompt, and up to one more
-MEMORY = 1 << 29  # bytes of address space
 LONGEST = 1 << 20  # characters beyond four times those of the messages
 USER, MODEL = "What colour is the sky?", "It is blue on a clear day."  # what is rendered to find out about a template
 CLOCK = "chat-clock.txt"  # in a run's folder, where its prompts depend on the day
@@ -43,7 +34,7 @@ class ChatTemplate:
         """By role: the first line of a message that was not in its prompt."""
         self.changed: dict[str, str] = {}
         """By role: the first line of which some characters were changed."""
-        self._worker = _Worker(self.source, name)
+        self._sandbox = Sandbox()
 
     def __call__(self, messages: Messages) -> str:
         """The prompt for the turn that follows; raises ModelError where the last message is not in it."""
@@ -83,7 +74,24 @@ class ChatTemplate:
 
     def _render(self, messages: list[Any], generation: bool, now: datetime | None = None) -> str:
         values = {**self.values, "messages": messages, "tools": None, "documents": None}
-        return self._worker.render(values | {"add_generation_prompt": generation}, now or self.now)
+        asked = {
+            "chat": self.source,
+            "values": values | {"add_generation_prompt": generation},
+            "now": (now or self.now).isoformat(),
+            "longest": LONGEST + 4 * sum(len(str(one)) for one in messages),
+        }
+        try:
+            answer = self._sandbox.ask(asked)
+        except SandboxError as error:
+            raise ModelError(
+                f"{self.name}: its chat template {error}; mend it, or set 'prompt.chat' to never"
+            ) from None
+        if "error" in answer:
+            said = " ".join(answer["error"].split())[:200]
+            raise ModelError(
+                f"{self.name}: its chat template cannot render a prompt ({said}); mend it or set prompt.chat=never"
+            )
+        return str(answer["text"])
 
     @cached_property
     def wants_parts(self) -> bool:
@@ -216,75 +224,3 @@ def is_changed(line: str, text: str) -> bool:
         if found >= 0:
             at, there = found + len(word), there + len(word)
     return 2 * there >= sum(map(len, words))
-
-
-class _Worker:
-    """The process that renders one template, started when something is rendered first; safe for threads and forks."""
-
-    def __init__(self, source: str, name: str) -> None:
-        self._source, self._name = source, name
-        self._lock, self._process, self._owner = threading.Lock(), None, 0
-        self._too_slow: str | None = None  # said at once from the second time on: each costs seconds
-
-    _process: "subprocess.Popen[str] | None"
-
-    def render(self, values: Mapping[str, Any], now: datetime) -> str:
-        longest = LONGEST + 4 * sum(len(str(one)) for one in values["messages"])
-        with self._lock:
-            if self._too_slow:
-                raise ModelError(self._too_slow)
-            if self._process is None or self._owner != os.getpid():
-                self._start()
-            return self._ask({"values": values, "now": now.isoformat(), "longest": longest})
-
-    def _start(self) -> None:
-        command = [sys.executable, "-P", str(Path(__file__).with_name("chat_worker.py")), str(SECONDS), str(MEMORY)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for whoever asks
-        )
-        self._owner = os.getpid()
-        weakref.finalize(self, _end, self._process)
-        self._ask({"template": self._source, "longest": 1})
-
-    def _ask(self, asked: Mapping[str, Any]) -> str:
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(asked) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = ""
-        if not line:
-            self._process = None
-            _end(process)
-            slow = process.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
-            why = f"did not end within {SECONDS:g} seconds" if slow else "ended the process that ran it"
-            said = f"{self._name}: its chat template {why}; mend it, or set 'prompt.chat' to never"
-            self._too_slow = said if slow else None
-            raise ModelError(said)
-        answer = json.loads(line)
-        if "error" in answer:
-            said = " ".join(answer["error"].split())[:200]
-            raise ModelError(
-                f"{self._name}: its chat template cannot render a prompt ({said}); mend it or set prompt.chat=never"
-            )
-        return str(answer["text"])
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe:
-            with suppress(OSError):
-                pipe.close()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

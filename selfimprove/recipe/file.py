@@ -130,7 +130,7 @@ def _resolve_paths(document: Document, folder: Path) -> None:
     tasks: list[tuple[tuple[str | int, ...], Any]] = [(("train",), data.get("train"))]
     tasks += [(("evaluate_on", at), task) for at, task in enumerate(others if isinstance(others, list) else ())]
     owners: list[tuple[tuple[str | int, ...], Any, str]]
-    owners = [(at, task, key) for at, task in tasks for key in ("path", "evaluate_path")]
+    owners = [(at, task, key) for at, task in tasks for key in ("path", "evaluate_path", "file")]
     owners += [(("prompt",), data.get("prompt"), "exemplars"), (("model",), data.get("model"), "path")]
     owners += [((), data, "constitution"), (("open",), data.get("open"), "path")]
     owners += [(("open_prompt",), data.get("open_prompt"), "exemplars")]

@@ -19,6 +19,7 @@ NOUNS = {
     "triggers": "file of triggers",
     "accelerate": "accelerate config",
     "suites": "suite",
+    "mixtures": "mixture",
 }
 
 

@@ -193,6 +193,16 @@ class Training(Settings):
     )
 
 
+class SupervisedTraining(Training):
+    """A training run on prompts and completions."""
+
+    loss_on: Literal["completion", "all"] = added("completion")
+    """The tokens that are learned: those of completions alone, or those of prompts too."""
+    packing: bool = added(False)
+    """Put several rows into one of `max_length` tokens, each of which sees itself alone: less padding, fewer and larger
+    batches. Steps and `batch_size` then count packed rows."""
+
+
 class PairTraining(Training):
     """A training run on preference pairs (Rafailov et al., 2023)."""
 

@@ -314,6 +314,29 @@ class ScoredTask(TaskSettings):
     """At most n problems, chosen by a hash of the prompt."""
 
 
+class MixtureTask(PoolTask):
+    """Data sets in clusters of tasks, such as `mixture/t0`: whole clusters are held out, and the stage `mix` draws what
+    is trained from the others."""
+
+    family = "mixture"
+    name: str = Field(pattern=r"^mixture/[a-z0-9_-]{1,80}$")
+    """`mixture/` and the name of a file in policies/mixtures; any other needs a `file`."""
+    file: str | None = unhashed(None, "the mixture's file, by default the one of this name")
+    path: str | None = unhashed(
+        None, "the folder with the files of its data sets; by default that of the mixture's file"
+    )
+    held_out: PositiveInt = 50
+    """Problems of each data set of the clusters that are held out."""
+    seen: NonNegativeInt = 0
+    """Problems of each other data set that are kept for evaluation as well, and not trained on."""
+    hold_out: tuple[str, ...] | None = None
+    """The clusters that are held out, in place of those that the file names."""
+    limit: PositiveInt | None = None
+    """At most n rows of each data set to train on; by default all."""
+    compare: Comparison = "text"
+    """How answers are compared: text, without case and surrounding space; choice; math; judge."""
+
+
 VERIFIERS = (
     "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge", "rising",
     "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
@@ -356,7 +379,8 @@ Task = Annotated[
     | Annotated[JsonlTask, Tag("jsonl")]
     | Annotated[DatasetTask, Tag("dataset")]
     | Annotated[PromptsTask, Tag("prompts")]
-    | Annotated[ScoredTask, Tag("scored")],
+    | Annotated[ScoredTask, Tag("scored")]
+    | Annotated[MixtureTask, Tag("mixture")],
     Discriminator(_family),
 ]
 

@@ -35,13 +35,16 @@ NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 class Document:
     """A parsed YAML file with the line of each key; raises RecipeError where it is not a mapping of unique keys."""
 
-    def __init__(self, text: str, source: str, mistakes: list[str] | None = None) -> None:
-        """With `mistakes` a key that is set twice is added to them and the last one counts."""
+    def __init__(
+        self, text: str, source: str, mistakes: list[str] | None = None, loader: type[yaml.SafeLoader] = Loader
+    ) -> None:
+        """With `mistakes` a key that is set twice is added to them and the last one counts; `loader` knows the tags of
+        a format of others."""
         self.source, self._mistakes = source, mistakes
         self.lines: dict[Location, int] = {}
         self.sources: dict[Location, str] = {}  # of what was taken over from another file
         self.overridden: dict[Location, str] = {}
-        node, found = compose(text, source)
+        node, found = compose(text, source, loader)
         self.data: dict[str, Any] = found
         self._index(node, ())
         if not isinstance(node, yaml.MappingNode):
@@ -96,7 +99,7 @@ class Document:
         return self.source
 
 
-def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
+def compose(text: str, source: str, kind: type[yaml.SafeLoader] = Loader) -> tuple[yaml.Node | None, Any]:
     """The nodes of a YAML or JSON text and the plain data that they stand for; raises RecipeError.
 
     What a text could make of itself is bounded before anything is built: its size, how deeply it is nested, the values
@@ -109,7 +112,7 @@ def compose(text: str, source: str) -> tuple[yaml.Node | None, Any]:
         said = read_json(text, source)
         text = said[1] if said else join_pairs(text)
         _check_events(text, source)
-        loader = Loader(text)
+        loader = kind(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -162,7 +165,7 @@ def _count_values(node: yaml.Node, source: str, known: dict[int, int]) -> int:
     return count
 
 
-def read_document(path: Path, mistakes: list[str] | None = None) -> Document:
+def read_document(path: Path, mistakes: list[str] | None = None, loader: type[yaml.SafeLoader] = Loader) -> Document:
     """Read a YAML file, as `Document` does; raises RecipeError with the reason where it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -173,7 +176,7 @@ def read_document(path: Path, mistakes: list[str] | None = None) -> Document:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: not a UTF-8 text file") from None
-    return Document(text, str(path), mistakes)
+    return Document(text, str(path), mistakes, loader)
 
 
 def validate(model: type[Model], document: Document, *, lenient: bool = False) -> Model:

@@ -29,6 +29,10 @@ from selfimprove.records.measured import (
     Overlap,
     Promotion,
 )
+from selfimprove.records.mixed import (
+    Draw,
+    Portion,
+)
 from selfimprove.records.problem import (
     Frontier,
     Problem,
@@ -70,6 +74,7 @@ __all__ = [
     "Critique",
     "CrossCheck",
     "Decision",
+    "Draw",
     "Earned",
     "Effect",
     "Evaluation",
@@ -79,6 +84,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Overlap",
+    "Portion",
     "Prediction",
     "Preference",
     "Problem",

@@ -21,10 +21,11 @@ class Decision(Record):
 
 
 class Example(Record):
-    """One SFT row in TRL's columns; parents: rationale and verdict, or the problem of a seed rationale.
+    """One SFT row in TRL's columns; parents: rationale and verdict, a seed rationale's problem, or a mixture's draw.
 
-    `origin` is that of its rationale, or `seed`; `critique` and `revision` are rows that teach to criticise and to
-    revise: their prompts show a response. Stages of others may name an origin of their own.
+    `origin` is that of its rationale, `seed` or `mixture`; `critique` and `revision` are rows that teach to criticise
+    and to revise: their prompts show a response. Stages of others may name an origin of their own. `weight` is how much
+    each of its tokens counts in the loss.
 
     `token_ids` are those of a completion that is a sample as it was written. Where only its text is known,
     `sampled_tokens` is how many the engine counted.
@@ -38,6 +39,7 @@ class Example(Record):
     """The group of its problem."""
     token_ids: TokenIds | None = unhashed(None, "the tokens of the completion as they were sampled")
     sampled_tokens: int | None = unhashed(None, "the number of sampled tokens where they themselves are not known")
+    weight: float = added(1.0)
 
 
 class Preference(Record):

@@ -117,6 +117,10 @@ KINDS: dict[str, tuple[str, Callable[[Path], Iterator[Entry]]]] = {
     "controllers": ("rules by which a run steers itself", lambda runs: list_policies("controllers")),
     "triggers": ("ways to ask, for `selfimprove prompts`", lambda runs: list_policies("triggers")),
     "suites": ("tasks that `selfimprove evaluate` takes together", lambda runs: list_policies("suites")),
+    "mixtures": (
+        "data sets for instruction tuning, as `train: {name: …}`",
+        lambda runs: list_policies("mixtures"),
+    ),
     "tasks": ("what a recipe's `train: {name: …}` takes", list_tasks),
     "stages": ("what a recipe's `stages` and `flow` name", list_stages),
     "models": ("what `--model` takes on this machine", list_models),

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from selfimprove.constitution.adherence import FIGURES
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Audit, Evaluation, Promotion, Record
+from selfimprove.records import Audit, Evaluation, Portion, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task
 from selfimprove.results.decisions import decisions_json, decisions_table
+from selfimprove.results.mixture_tables import groups_table, mixture_json, mixture_tables
 from selfimprove.results.status_tables import (
     again_table,
     constitution_table,
@@ -104,6 +105,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             if one.metrics.get(OVERLAPS)
         ],
         "steps": steps,
+        "mixture": mixture_json(_read_closed(folder, manifests, Portion)),
         "audits": {
             round_: [one.model_dump(exclude={"parents"}) for one in found]
             for round_, found in _read_closed(folder, manifests, Audit).items()
@@ -143,6 +145,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     promotions = _read_closed(folder, manifests, Promotion)
     if measured := [one for one in manifests if one.metrics.get(FIGURES)]:
         console.print(constitution_table(measured))
+    for table in mixture_tables(_read_closed(folder, manifests, Portion)):
+        console.print(table)
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
         _print_funnels(console, query)
@@ -187,6 +191,9 @@ def _print_accuracy(
     console.print(rounds_table(evaluations, promotions))
     if any(sum(one.n > 0 for one in sum_by_task(found, round_)) > 1 for round_, found in evaluations.items()):
         console.print(tasks_table(evaluations))
+    if groups := groups_table(evaluations):
+        console.print(groups)
+        return
     for table in levels_tables(evaluations, console.width):
         console.print(table)
 

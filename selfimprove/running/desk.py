@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
-from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.prompting.prompts import PromptFormat, encode_completion, encode_prompt
 from selfimprove.recipe import Model
 from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
@@ -213,6 +213,11 @@ class StageDesk:
     def weights(self, checkpoint: Checkpoint) -> str:
         return self.session.weights(checkpoint)
 
+    def count_tokens(self, prompt: str, completion: str) -> tuple[int, int]:
+        tokenizer, end, chat = self.once(_tokenizer_of)
+        ids = encode_prompt(tokenizer, prompt, chat=chat)
+        return len(ids), len(encode_completion(tokenizer, completion, end))
+
     def import_models(self) -> None:
         self.session.import_models()
 
@@ -237,3 +242,14 @@ class StageDesk:
         metrics = self.session.clock.metrics
         there = metrics.get(name)
         metrics[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+
+
+def _tokenizer_of(desk: StageDesk) -> tuple[Any, int, bool]:
+    """The tokenizer of the policy, the token that ends a completion, and whether a chat template writes prompts."""
+    from selfimprove.engines.models import read_tokenizer
+    from selfimprove.prompting.chat import find_end
+
+    desk.import_models()
+    weights = desk.session.describe_weights(desk.trained)
+    tokenizer = read_tokenizer(weights.path, weights.base)
+    return tokenizer, find_end(tokenizer, chat=weights.chat), weights.chat

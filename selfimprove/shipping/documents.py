@@ -35,6 +35,7 @@ TOPICS = {
         ),
         ("settings", "policies/README.md", "every setting of a recipe, and the files under policies/"),
         ("constitutions", "policies/constitutions/README.md", "what a good answer is, in a file of principles"),
+        ("mixtures", "policies/mixtures/README.md", "data sets and templates for instruction tuning"),
         (
             "prompting",
             "selfimprove/prompting/README.md",

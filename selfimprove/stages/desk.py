@@ -198,6 +198,10 @@ class Desk(Protocol[S]):
         """The folder of a checkpoint."""
         ...
 
+    def count_tokens(self, prompt: str, completion: str) -> tuple[int, int]:
+        """The tokens of a prompt and of its completion with the end, as they would be trained."""
+        ...
+
     def import_models(self) -> None:
         """Import what loads models, on the imports' account."""
         ...

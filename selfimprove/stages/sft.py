@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 
 from selfimprove.errors import TrainingError
-from selfimprove.recipe import Recipe, Training
+from selfimprove.recipe import Recipe, SupervisedTraining
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Checkpoint, Comparison, Example, derive_seed
@@ -26,7 +26,7 @@ from selfimprove.trainers.job import SftJob
 TOO_FEW = "too few rows"
 
 
-class Sft(Training):
+class Sft(SupervisedTraining):
     """Train the round's checkpoint."""
 
     start: Literal["base", "last"] = "base"

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt
 
 from selfimprove.errors import TrainingError
-from selfimprove.recipe import Recipe, Training
+from selfimprove.recipe import Recipe, SupervisedTraining
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Checkpoint, Example, Problem, Record, derive_seed
 from selfimprove.settings import Share
@@ -20,7 +20,7 @@ SEEDED = ("arithmetic", "rising")
 SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
 
 
-class Warmup(Training):
+class Warmup(SupervisedTraining):
     """Teach a model built from nothing by seed rationales of the task."""
 
     examples: PositiveInt = 800

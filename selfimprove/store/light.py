@@ -26,12 +26,13 @@ def read_in_part(kind: type[AnyModel], fields: dict[str, Any]) -> AnyModel:
 
 
 def make(kind: type[AnyRecord], **fields: Any) -> AnyRecord:
-    """A whole record of all its fields, in their order and of the right types, unchecked."""
-    names, there, unhashed, prefix = _shape(kind)
+    """A whole record of its fields, in their order and of the right types, unchecked; those that came later are at
+    their defaults."""
+    names, there, unhashed, later, prefix = _shape(kind)
     if (*fields,) != names:
         raise TypeError(f"a {kind.kind} has the fields {', '.join(names)}, in this order")
     hashed = {name: value for name, value in fields.items() if name not in unhashed} if unhashed else fields
-    fields["id"] = hash_bytes(prefix + to_json(hashed))
+    fields |= later | {"id": hash_bytes(prefix + to_json(hashed))}
     one = _new(kind)
     _set(one, "__dict__", fields)
     _set(one, "__pydantic_fields_set__", there)
@@ -41,9 +42,9 @@ def make(kind: type[AnyRecord], **fields: Any) -> AnyRecord:
 
 
 @lru_cache(maxsize=256)
-def _shape(kind: type[Record]) -> tuple[tuple[str, ...], set[str], frozenset[str], bytes]:
-    """The fields of a kind, in order and as a set that all its records share; those that no id is made of; and what an
-    id's hash begins with."""
-    if kind._added:
-        raise TypeError(f"a {kind.kind} has fields that came later, and is made by its class")
-    return (*kind.model_fields,), {*kind.model_fields}, kind._unhashed, f"{kind.kind}\0".encode()
+def _shape(kind: type[Record]) -> tuple[tuple[str, ...], set[str], frozenset[str], dict[str, Any], bytes]:
+    """The fields of a kind, in order and as a set that all its records share; those that no id is made of; those that
+    came later, with their defaults; and what an id's hash begins with."""
+    later = {name: kind.model_fields[name].default for name in kind._added}
+    names = tuple(name for name in kind.model_fields if name not in later)
+    return names, {*names}, kind._unhashed, later, f"{kind.kind}\0".encode()

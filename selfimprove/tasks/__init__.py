@@ -12,6 +12,7 @@ from selfimprove.recipe.task_settings import (
     DatasetTask,
     Gsm8kTask,
     JsonlTask,
+    MixtureTask,
     MmluTask,
     PromptsTask,
     ReasoningGymTask,
@@ -28,6 +29,7 @@ from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.dataset import load_dataset
 from selfimprove.tasks.gsm8k import load_gsm8k
 from selfimprove.tasks.jsonl import load_jsonl
+from selfimprove.tasks.mixture import Mixture, load_mixture_task
 from selfimprove.tasks.mmlu import load_mmlu
 from selfimprove.tasks.prompts import load_prompts
 from selfimprove.tasks.reasoning_gym import load_reasoning_gym
@@ -35,7 +37,7 @@ from selfimprove.tasks.rising import Rising
 from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
-__all__ = ["Arithmetic", "Rising", "Task", "check_disjoint", "declare_task", "load_task", "question_key"]
+__all__ = ["Arithmetic", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "load_task", "question_key"]
 
 
 S = TypeVar("S", bound=TaskSettings)
@@ -68,3 +70,4 @@ declare_task(JsonlTask, load_jsonl)
 declare_task(DatasetTask, load_dataset)
 declare_task(PromptsTask, load_prompts)
 declare_task(ScoredTask, load_scored)
+declare_task(MixtureTask, load_mixture_task)

@@ -70,6 +70,16 @@ def read_rows(path: str, settings: DatasetTask, columns: Columns, split: str) ->
     return read(file, columns)
 
 
+def read_cells(file: Path, names: Sequence[str], *, quoted: bool) -> Rows:
+    """The rows of a .csv or .tsv file whose first line does not name its columns; raises TaskError.
+
+    Without `quoted` a quotation mark is a character like any other.
+    """
+    return _cells(
+        file, "\t" if ".tsv" in file.suffixes else ",", names, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    )
+
+
 def _form(file: Path) -> "Callable[[Path, Columns], Rows] | None":
     """How a file is read, by the end of its name."""
     suffixes = [one.lower() for one in file.suffixes]
@@ -151,12 +161,13 @@ def _read_tsv(file: Path, _: Columns) -> Rows:
     return _cells(file, "\t")
 
 
-def _cells(file: Path, delimiter: str) -> Rows:
-    """The rows of a table of text, whose first line names the columns; every cell is the text that it is."""
+def _cells(file: Path, delimiter: str, header: Sequence[str] = (), quoting: Any = csv.QUOTE_MINIMAL) -> Rows:
+    """The rows of a table of text, whose first line names the columns without a `header`; every cell is the text that
+    it is."""
     before = csv.field_size_limit(MAX_CELL)
     try:
-        reader = csv.reader(io.StringIO(read_text(file), newline=""), delimiter=delimiter, strict=True)
-        names: list[str] | None = None
+        reader = csv.reader(io.StringIO(read_text(file), newline=""), delimiter=delimiter, strict=True, quoting=quoting)
+        names = list(header) or None
         while True:
             begin = reader.line_num + 1
             try:

@@ -33,6 +33,8 @@ class Rows:
     left_out: int
     origins: dict[str, int] = field(default_factory=dict)
     """Completions by where their tokens come from."""
+    sequences: int | None = None
+    """How many there are, where one of `data` holds several."""
 
 
 def train_with(
@@ -89,7 +91,7 @@ def train_with(
     result = TrainResult(
         steps=state.global_step,
         resumed_from=first,
-        rows=len(rows.data),
+        rows=rows.sequences or len(rows.data),
         left_out=rows.left_out,
         sequences=sequences,
         origins=rows.origins,

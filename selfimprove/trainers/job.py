@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.constitution import Constitution
-from selfimprove.recipe import PairTraining, RewardTraining, Training
+from selfimprove.recipe import PairTraining, RewardTraining, SupervisedTraining, Training
 from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.trainers.trackers import Destination
@@ -71,6 +71,7 @@ class SftJob(TrainingJob):
 
     trainer: ClassVar[str] = "selfimprove.trainers.sft:train_sft"
     method: Literal["sft"] = "sft"
+    settings: SupervisedTraining
 
 
 class DpoJob(TrainingJob):

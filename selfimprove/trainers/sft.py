@@ -6,8 +6,10 @@ from typing import Any
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.recipe import SupervisedTraining
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
+from selfimprove.trainers.packing import LENGTHS, WEIGHTS, make_collator, pack, scale_weights, weighted_trainer
 from selfimprove.trainers.tokens import CompletionTokens, read_rows
 
 
@@ -24,8 +26,14 @@ def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, 
         from trl import SFTConfig, SFTTrainer
 
         own = {"packing": False, "dataset_kwargs": {"skip_prepare_dataset": True}, **arguments}
-        return SFTTrainer(
+        columns = rows.data.column_names
+        collator = None
+        if LENGTHS in columns or WEIGHTS in columns:
+            own["remove_unused_columns"], collator = False, make_collator(tokenizer)
+        kind = weighted_trainer(SFTTrainer) if WEIGHTS in columns else SFTTrainer
+        return kind(
             model=model,
+            data_collator=collator,
             args=make_arguments(SFTConfig, job, len(rows.data), **own),
             train_dataset=rows.data,
             processing_class=tokenizer,
@@ -36,13 +44,16 @@ def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, 
 
 
 def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
-    """Rows with input_ids and labels (-100 on the prompt), so that no text of a model becomes a special token."""
-    from datasets import Dataset
-
-    rows = read_rows(job.examples, ["prompt", "completion"], ["token_ids", "sampled_tokens"])
+    """Rows with input_ids and labels (-100 on what is not learned), so that no text of a model becomes a special
+    token; packed, and with weights, where that is asked for."""
+    settings = job.settings if isinstance(job.settings, SupervisedTraining) else SupervisedTraining()
+    rows = read_rows(job.examples, ["prompt", "completion"], ["token_ids", "sampled_tokens", "weight"])
     prompts: dict[str, list[int]] = {}
     completions = CompletionTokens(tokenizer, find_end(tokenizer, chat=job.chat))
-    inputs, labels, left_out = [], [], 0
+    inputs: list[list[int]] = []
+    labels: list[list[int]] = []
+    weights: list[float] = []
+    left_out = 0
     for row in rows:
         prompt = row["prompt"]
         if prompt not in prompts:
@@ -53,10 +64,33 @@ def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
             left_out += 1
             continue
         inputs.append([*ids, *target])
-        labels.append([-100] * len(ids) + target)
+        # Nothing goes before the first token, which in a packed row would be learned from another sequence.
+        shown = [-100] * len(ids) if settings.loss_on == "completion" else [-100, *ids[1:]]
+        labels.append([*shown, *target])
+        weights.append(row.get("weight", 1.0))
     if not inputs:
         raise TrainingError(
             f"{job.output}: none of {len(rows)} rows to train on fits 'max_length: {job.settings.max_length}'"
         )
-    data = Dataset.from_dict({"input_ids": inputs, "labels": labels})
-    return Rows(data, left_out, dict(completions.counts))
+    data = _arrange(inputs, labels, weights, settings)
+    return Rows(data, left_out, dict(completions.counts), sequences=len(inputs))
+
+
+def _arrange(
+    inputs: list[list[int]], labels: list[list[int]], weights: list[float], settings: SupervisedTraining
+) -> Any:
+    """The data set of sequences, several in a row where they are packed."""
+    from datasets import Dataset
+
+    lengths = [len(one) for one in inputs]
+    packs = pack(lengths, settings.max_length) if settings.packing else [[at] for at in range(len(inputs))]
+    columns: dict[str, list[Any]] = {
+        name: [[token for at in row for token in column[at]] for row in packs]
+        for name, column in (("input_ids", inputs), ("labels", labels))
+    }
+    if settings.packing:
+        columns[LENGTHS] = [[lengths[at] for at in row] for row in packs]
+    if any(one != 1.0 for one in weights):
+        scaled = scale_weights(weights, [sum(token != -100 for token in one) for one in labels])
+        columns[WEIGHTS] = [[scaled[at] for at in row] for row in packs]
+    return Dataset.from_dict(columns)

@@ -35,7 +35,7 @@ class Counter:
     """Counts what passes through a model with gradients: sequences, and their tokens without padding."""
 
     def __init__(self, model: Any) -> None:
-        self.sequences = 0
+        self.sequences: Any = 0
         self._tokens: Any = 0
         model.register_forward_pre_hook(self._see, with_kwargs=True)
 
@@ -47,8 +47,14 @@ class Counter:
         ids = named.get("input_ids", values[0] if values else None)
         if not isinstance(ids, torch.Tensor):
             return
-        mask = named.get("attention_mask")
-        self.sequences += ids.shape[0]
+        mask, places = named.get("attention_mask"), named.get("position_ids")
+        if mask is None and isinstance(places, torch.Tensor) and places.shape == ids.shape:
+            # Packed rows: each sequence begins at position 0 and goes on to 1, and what fills a row up stays at 0.
+            begun = (places == 1).sum()
+            self.sequences = self.sequences + begun
+            self._tokens = self._tokens + ids.numel() - (places == 0).sum() + begun
+            return
+        self.sequences = self.sequences + ids.shape[0]
         seen = mask.sum() if isinstance(mask, torch.Tensor) and mask.shape == ids.shape else ids.numel()
         self._tokens = self._tokens + seen  # stays on the device until it is asked for
 
@@ -60,7 +66,7 @@ class Counter:
         """The sequences and tokens of all processes; each of them has to ask."""
         import torch
 
-        mine = torch.tensor([self.sequences, self.tokens], device=accelerator.device)
+        mine = torch.tensor([int(self.sequences), self.tokens], device=accelerator.device)
         sequences, tokens = accelerator.reduce(mine, "sum").tolist()
         return sequences, tokens
 

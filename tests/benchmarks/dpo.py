@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 from selfimprove.engines import Request
-from selfimprove.recipe import Sampling, Training
+from selfimprove.recipe import Sampling, SupervisedTraining
 from selfimprove.records import Example, Preference, Problem, Rationale, Verdict, by_id, derive_seed
 from selfimprove.running.engine_slot import load_with_recipe
 from selfimprove.running.session import Session
@@ -105,7 +105,7 @@ def train(variant: Variant, pairs: Sequence[Preference], start: str, folder: Pat
         rows = {one.chosen + one.prompt: one for one in pairs}.values()
         examples = [Example(prompt=one.prompt, completion=one.chosen, origin="sampled", group="") for one in rows]
         write_part(shared["examples"], Example, examples)
-        return run_job(SftJob(settings=Training(**settings), **shared)).curve
+        return run_job(SftJob(settings=SupervisedTraining(**settings), **shared)).curve
     write_part(shared["examples"], Preference, pairs)
     return run_job(DpoJob(settings=Dpo(**settings, **variant.dpo), **shared)).curve
 

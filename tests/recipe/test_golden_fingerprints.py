@@ -25,13 +25,15 @@ from selfimprove.running.plan import build_plan
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
-    "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional", "rlhf", "rlhf-dpo",
+    "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional", "instruction-tuning",
+    "rlhf", "rlhf-dpo",
     "rlvr", "self-correct", "star-dpo", "word-problems",
 )  # fmt: skip
-# Another recipe with a stage more: what it plans otherwise is seen in a few plans.
-FEW = {"arithmetic-steered": ("as shipped", "unhashed settings", "seed", "sft of defaults",
-                              "sft of defaults, started otherwise")}  # fmt: skip
-REFUSE = ("rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, whose settings are among the unhashed ones
+# Another recipe with a stage more, and one that has few stages: what they plan otherwise is seen in a few plans.
+FEW = dict.fromkeys(("arithmetic-steered", "instruction-tuning"), (
+    "as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise",
+))  # fmt: skip
+REFUSE = ("instruction-tuning", "rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, which has unhashed settings
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 

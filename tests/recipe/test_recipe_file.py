@@ -207,6 +207,7 @@ ADDED = [
     "stages.evaluate.everything",
     "stages.sft.fewest",
     "stages.sft.preferred_less",
+    *(f"stages.{stage}.{name}" for stage in ("sft", "warmup") for name in ("loss_on", "packing")),
 ]
 
 

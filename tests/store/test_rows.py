@@ -247,5 +247,11 @@ def test_all_characters_are_written_as_pydantic_writes_them() -> None:
 def test_a_record_with_other_fields_is_not_made() -> None:
     with pytest.raises(TypeError, match="a decision has the fields parents, kept, reason, in this order"):
         make(Decision, kept=True, reason="")
-    with pytest.raises(TypeError, match="fields that came later"):
-        make(Checkpoint, path="", method="", weights="")
+
+
+def test_a_record_made_without_checks_has_the_defaults_of_fields_that_came_later() -> None:
+    fields = {"parents": ("a",), "path": "b", "method": "c", "weights": "d", "base": None}
+    made, known = make(Checkpoint, **fields), Checkpoint(**fields)  # type: ignore[arg-type]
+    assert made == known and made.id == known.id and made.role == "policy"
+    with pytest.raises(TypeError, match="a checkpoint has the fields parents, path, method, weights, base, in this"):
+        make(Checkpoint, **fields, role="judge")

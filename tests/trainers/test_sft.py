@@ -16,7 +16,7 @@ from selfimprove.engines.build import build_model
 from selfimprove.engines.models import load_model
 from selfimprove.engines.tensors import find_unusable, hash_weights
 from selfimprove.errors import ModelError, TrainingError
-from selfimprove.recipe import Build, Lora, Training
+from selfimprove.recipe import Build, Lora, SupervisedTraining
 from selfimprove.records.files import SEAL, seal_folder
 from selfimprove.running.training import steps_of_round
 from selfimprove.tasks.addition import write_rationale
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_job(model: Path, folder: Path, settings: Training, steps: int | None = 6, rows: int = 10) -> SftJob:
+def make_job(model: Path, folder: Path, settings: SupervisedTraining, steps: int | None = 6, rows: int = 10) -> SftJob:
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(11 * at % 97, 7 * at % 89) for at in range(1, rows + 1)]
     table = pa.table(
@@ -57,8 +57,8 @@ def make_job(model: Path, folder: Path, settings: Training, steps: int | None = 
     )
 
 
-def quick(**changes: object) -> Training:
-    return Training(**{"batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **changes})  # type: ignore[arg-type]
+def quick(**changes: object) -> SupervisedTraining:
+    return SupervisedTraining(**{"batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **changes})  # type: ignore[arg-type]
 
 
 def read_curve(job: SftJob) -> Curve:
@@ -398,10 +398,10 @@ def test_lora_trains_an_adapter_and_goes_on_with_it(model: Path, tmp_path: Path)
 
 
 def test_epochs_count_the_last_short_batch() -> None:
-    assert count_steps(Training(batch_size=4, epochs=1), 10) == 3
-    assert count_steps(Training(batch_size=4, epochs=2), 10) == 6
-    assert count_steps(Training(batch_size=4, accumulate=2, epochs=1), 10) == 2
-    assert count_steps(Training(batch_size=64, epochs=0.1), 10) == 1
+    assert count_steps(SupervisedTraining(batch_size=4, epochs=1), 10) == 3
+    assert count_steps(SupervisedTraining(batch_size=4, epochs=2), 10) == 6
+    assert count_steps(SupervisedTraining(batch_size=4, accumulate=2, epochs=1), 10) == 2
+    assert count_steps(SupervisedTraining(batch_size=64, epochs=0.1), 10) == 1
     assert [steps_of_round(40, 1.2, round_) for round_ in (0, 1, 2, 3)] == [40, 40, 48, 58]
     assert steps_of_round(40, 0.5, 9) == 1  # 0 would stand for whole epochs
 

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.prompting.prompts import PromptFormat, decode_completion, find_written
-from selfimprove.recipe import Prompting, Sampling, Training
+from selfimprove.recipe import Prompting, Sampling, SupervisedTraining
 from selfimprove.records import Example, Preference, Rationale
 from selfimprove.stages.base import Writer
 from selfimprove.stages.dpo import Dpo
@@ -123,7 +123,7 @@ def test_what_was_sampled_is_what_is_trained(model: Path, tokenizer: Any, tmp_pa
     examples = [one for one in trained if isinstance(one, Example)]
     write_part(tmp_path / "examples.parquet", Example, examples)
     common: dict[str, Any] = {"model": str(model), "output": tmp_path / "checkpoint", "steps": 1, "seed": 1}
-    job = SftJob(**common, examples=tmp_path / "examples.parquet", settings=Training())
+    job = SftJob(**common, examples=tmp_path / "examples.parquet", settings=SupervisedTraining())
     rows = tokenize_examples(job, tokenizer)
     prompt = [AB, AB]
     expected = [[*prompt, *texts[one.completion].token_ids, EOS] for one in examples]  # type: ignore[misc]
