@@ -25,9 +25,8 @@ from selfimprove.running.plan import build_plan
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
-    "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional", "instruction-tuning",
-    "rlhf", "rlhf-dpo",
-    "rlvr", "self-correct", "star-dpo", "word-problems",
+    "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
+    "instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "star-dpo", "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more, and one that has few stages: what they plan otherwise is seen in a few plans.
 FEW = dict.fromkeys(("arithmetic-steered", "instruction-tuning"), (
