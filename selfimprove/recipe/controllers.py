@@ -24,7 +24,7 @@ Scalar = bool | int | float | str
 Figure = Literal[
     "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences",
     "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "length", "KL",
-    "tokens so far", "reward change", "gold change", "gold fell",
+    "tokens so far", "budget left", "rounds left", "reward change", "gold change", "gold fell",
 ]  # fmt: skip
 
 

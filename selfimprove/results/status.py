@@ -12,6 +12,7 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import TaskAccuracy, sum_by_task
+from selfimprove.results.budget import budget_json, budget_table
 from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.status_tables import (
     again_table,
@@ -33,10 +34,11 @@ from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import check_shown
+from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
-from selfimprove.store.steered import ended_early, read_decided
+from selfimprove.store.steered import read_decided
 from selfimprove.trainers.tokens import describe_origins
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -110,6 +112,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "warnings": warn_of_held_out(steps, _last(promotions)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
+        "budget": budget_json(read_ledger(folder, folder.recipe())),
         "decisions": decisions_json(read_decided(folder)),
         "stages": [
             one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"})
@@ -148,6 +151,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         _print_funnels(console, query)
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
+    if ledger := read_ledger(folder, folder.recipe()):
+        console.print(budget_table(ledger))
     if errors := _measured(manifests, "verifier"):
         say(describe_errors(list(errors.values())[-1]))
     if votes := read_votes(query):
@@ -211,8 +216,8 @@ def _state(folder: RunFolder) -> str:
         state = f"process {working} is at work"
     elif finished:
         state = "finished"
-    elif ended := ended_early(folder):
-        state = f"finished early in round {ended.round} ({ended.said})"
+    elif ended := why_ended(folder):
+        state = f"finished early {ended}"
     else:
         state = f"stopped{' in ' + last.name if last else ''}"
     return f"{folder.path}: {state}, {recipe.rounds} round{'s' * (recipe.rounds != 1)}, seed {recipe.seed}"

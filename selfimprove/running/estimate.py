@@ -284,8 +284,10 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
         table.add_row(str(stage), state, shown, show_times(one.seconds) if takes else "")
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
+    ledger = session.ledger()
     lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
     lines += [describe_judging(session), describe_cut_off(recipe, rates)]
+    lines += [f"a {ledger.said}; no stage begins once it is used up"] if ledger else []
     if changed:
         lines.append(describe_redo(changed, folder, recipe))
     for line in filter(None, lines):

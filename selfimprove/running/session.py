@@ -21,6 +21,7 @@ from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
+from selfimprove.store.ledger import Costs, Ledger, read_ledger
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine
@@ -49,6 +50,7 @@ class Session:
         loader = load or load_with_recipe
         self.slot = EngineSlot(recipe, self.clock, lambda checkpoint: loader(checkpoint, self), self.describe_weights)
         self.plan: Plan = self.make_plan()
+        self._costs: Costs = {}
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
         self._disks: dict[tuple[Key, str], StageFolder] = {}
@@ -73,6 +75,10 @@ class Session:
             return False
         disk = self.folder.stage(*stage.key, stage.fingerprint)
         return disk.opened_as() == stage.fingerprint and disk.closed
+
+    def ledger(self) -> Ledger | None:
+        """What was spent so far, by what lies on disk; None where there is no budget."""
+        return read_ledger(self.folder, self.recipe, self._costs)
 
     # --- prompts and judges
 

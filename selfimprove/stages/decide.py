@@ -29,7 +29,7 @@ from selfimprove.records import (
 from selfimprove.settings import Settings, unhashed
 from selfimprove.stages.base import Desk, Key, Round, Stage
 from selfimprove.stages.evaluate import Evaluate
-from selfimprove.stages.health import count, measure
+from selfimprove.stages.health import count, measure, measure_budget
 from selfimprove.stages.promote import Promote
 from selfimprove.stages.rules import act, look_back, predict
 from selfimprove.stages.select import Select
@@ -53,7 +53,7 @@ def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
     past = [one for at in rounds for one in desk.read_of(at, Action)]
     predictions = [one for at in rounds for one in desk.read_of(at, Prediction)]
     if desk.round > 1:
-        found = list(measure_round(desk, desk.round - 1, health))
+        found = [*measure_round(desk, desk.round - 1, health), *measure_budget(desk.round - 1, desk.ledger)]
         yield from found
         health += found
     action = act(desk.round, health, past, controller, desk)

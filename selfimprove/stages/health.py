@@ -9,6 +9,7 @@ from selfimprove.records.stats import difference, wilson
 from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import COINCIDENCE
+from selfimprove.store.ledger import Ledger
 
 ALL = ""  # the family of all problems
 PROBLEMS = "problems with several samples"
@@ -121,6 +122,13 @@ def measure(
         least = min(yields.values(), key=lambda one: (one.value, one.family))
         yield _value(round_, "lowest yield", least.value, "families", n=len(yields), low=least.low, high=least.high)
     yield from _of_records(round_, promotions, audits, frontier, kl)
+
+
+def measure_budget(round_: int, ledger: Ledger | None) -> Iterator[Health]:
+    """What is left after a round, where the run has a budget."""
+    if ledger is not None:
+        yield _value(round_, "budget left", ledger.share_left, "budgets")
+        yield _value(round_, "rounds left", ledger.rounds_left(round_), "rounds")
 
 
 def _of_family(
