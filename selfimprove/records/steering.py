@@ -55,12 +55,16 @@ class Action(Record):
     """Each other rule, and why it does not act."""
     stop: bool = added(False)
     """Whether the run ends here."""
+    back_to: int | None = added(None)
+    """The round at whose end the checkpoint was kept that this round starts from; by default the one before."""
 
     @property
     def differences(self) -> list[tuple[str, str, str]]:
-        """Each setting that is changed, as it was and as it is in this round."""
+        """Each setting that is changed, as it was and as it is in this round, and where it starts if that is not where
+        the round before ended."""
         was = dict(one.partition("=")[::2] for one in self.before)
-        return [(name, was.get(name, "?"), now) for name, _, now in (one.partition("=") for one in self.changes)]
+        back = [] if self.back_to is None else [("starts from", "the last checkpoint", f"that of round {self.back_to}")]
+        return back + [(name, was.get(name, "?"), now) for name, _, now in (one.partition("=") for one in self.changes)]
 
     @property
     def said(self) -> str:

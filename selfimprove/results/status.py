@@ -33,6 +33,7 @@ from selfimprove.running.figures import places_in_round, read_funnels, read_mani
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.files import check_shown
 from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
@@ -113,6 +114,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         "warnings": warn_of_held_out(steps, _last(promotions)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
         "budget": budget_json(read_ledger(folder, folder.recipe())),
+        "lineage": [asdict(one) for one in read_branches(folder)],
         "decisions": decisions_json(read_decided(folder)),
         "stages": [
             one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"})
@@ -151,6 +153,9 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         _print_funnels(console, query)
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
+    lineage = describe_branches(read_branches(folder))
+    if decided or len(lineage) > 1:
+        say("\n".join(["lineage of rounds:", *(f"  {line}" for line in lineage)]))
     if ledger := read_ledger(folder, folder.recipe()):
         console.print(budget_table(ledger))
     if errors := _measured(manifests, "verifier"):

@@ -177,7 +177,7 @@ class StageDesk:
 
     @property
     def incumbent(self) -> Checkpoint:
-        return self.session.incumbent(self.round)
+        return self.session.incumbent(self.stage.key)
 
     @property
     def first_checkpoint(self) -> Checkpoint:

@@ -266,7 +266,7 @@ MISTAKES = {
     ),
     "nothing to do": (
         ("    change:\n      - {setting: generate.temperature, scale: 1.2}\n", ""), 3,
-        "the rule 'warmer' needs either 'change' or 'stop: true'",
+        "the rule 'warmer' needs either 'change', 'back_to' or both, or 'stop: true'",
     ),
 }  # fmt: skip
 
