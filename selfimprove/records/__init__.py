@@ -35,9 +35,11 @@ from selfimprove.records.problem import (
 )
 from selfimprove.records.steering import (
     Action,
+    Arm,
     Effect,
     Health,
     Prediction,
+    Probed,
 )
 from selfimprove.records.text import (
     CrossCheck,
@@ -63,6 +65,7 @@ __all__ = [
     "KL",
     "Action",
     "AnyRecord",
+    "Arm",
     "Audit",
     "Checkpoint",
     "Comparison",
@@ -81,6 +84,7 @@ __all__ = [
     "Overlap",
     "Prediction",
     "Preference",
+    "Probed",
     "Problem",
     "Promotion",
     "Proposal",

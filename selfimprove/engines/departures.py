@@ -1,0 +1,45 @@
+"""Where a text could have gone on otherwise: the likeliest other tokens at each of its tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+MAX_TOKENS = 128  # of a text that is departed from
+
+
+@torch.inference_mode()
+def find_departures(
+    model: Any, tokenizer: Any, asked: Sequence[tuple[list[int], list[int]]], ends: Sequence[int], most: int
+) -> list[list[str]]:
+    """For each prompt and text, as tokens, at most `most` texts that begin as it does and go on with another token,
+    the likeliest first by the log-probability of all their tokens; a token that would end it is none of them.
+
+    One sequence at a time, as its own length: what comes out depends on nothing that is asked with it.
+    """
+    found = []
+    for prompt, text in asked:
+        text = text[:MAX_TOKENS]
+        ids = torch.tensor([[*prompt, *text]], device=model.device)
+        logits = model(input_ids=ids[:, :-1], logits_to_keep=len(text), use_cache=False).logits[0].float()
+        logprobs = logits.log_softmax(-1)  # [tokens, vocabulary]
+        own = logprobs.gather(1, ids[0, -len(text) :, None])[:, 0]
+        before = own.cumsum(0) - own
+        logprobs.scatter_(1, ids[0, -len(text) :, None], -torch.inf)
+        logprobs[:, list(ends)] = -torch.inf
+        values, tokens = logprobs.topk(min(most, logprobs.shape[1]), dim=-1)
+        ranked = sorted(
+            (-float(before[at] + values[at, rank]), at, rank)
+            for at in range(len(text))
+            for rank in range(values.shape[1])
+            if values[at, rank] > -torch.inf
+        )
+        texts: dict[str, None] = {}
+        for _, at, rank in ranked:
+            written = tokenizer.decode([*text[:at], int(tokens[at, rank])])
+            if "\ufffd" not in written:  # half a character
+                texts.setdefault(written)
+            if len(texts) == most:
+                break
+        found.append(list(texts))
+    return found
