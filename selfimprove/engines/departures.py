@@ -10,23 +10,32 @@ MAX_TOKENS = 128  # of a text that is departed from
 
 @torch.inference_mode()
 def find_departures(
-    model: Any, tokenizer: Any, asked: Sequence[tuple[list[int], list[int]]], ends: Sequence[int], most: int
+    model: Any,
+    tokenizer: Any,
+    asked: Sequence[tuple[list[int], list[int]]],
+    ends: Sequence[int],
+    most: int,
+    room: int,
 ) -> list[list[str]]:
     """For each prompt and text, as tokens, at most `most` texts that begin as it does and go on with another token,
-    the likeliest first by the log-probability of all their tokens; a token that would end it is none of them.
+    the likeliest first by the log-probability of all their tokens; special tokens, such as one that ends it, are none of
+    them, and there are none where prompt and text have no `room`.
 
     One sequence at a time, as its own length: what comes out depends on nothing that is asked with it.
     """
-    found = []
-    for prompt, text in asked:
-        text = text[:MAX_TOKENS]
+    found: list[list[str]] = []
+    for prompt, whole in asked:
+        text = whole[:MAX_TOKENS]
+        if not prompt or not text or len(prompt) + len(text) > room:
+            found.append([])
+            continue
         ids = torch.tensor([[*prompt, *text]], device=model.device)
         logits = model(input_ids=ids[:, :-1], logits_to_keep=len(text), use_cache=False).logits[0].float()
         logprobs = logits.log_softmax(-1)  # [tokens, vocabulary]
         own = logprobs.gather(1, ids[0, -len(text) :, None])[:, 0]
         before = own.cumsum(0) - own
         logprobs.scatter_(1, ids[0, -len(text) :, None], -torch.inf)
-        logprobs[:, list(ends)] = -torch.inf
+        logprobs[:, sorted({*ends, *tokenizer.all_special_ids})] = -torch.inf
         values, tokens = logprobs.topk(min(most, logprobs.shape[1]), dim=-1)
         ranked = sorted(
             (-float(before[at] + values[at, rank]), at, rank)

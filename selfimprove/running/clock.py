@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from selfimprove.engines import Completion, Engine, Noting, Request, Score
+from selfimprove.engines import Completion, Departing, Engine, Noting, Request, Score
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 from selfimprove.trainers.peaks import Phases
@@ -144,6 +144,11 @@ class ClockedEngine:
         self._note()
         self.clock.count(scored=sum(score.tokens for score in scores))
         return scores
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        assert isinstance(self.engine, Departing)
+        with self.clock.time_model():
+            return self.engine.depart(pairs, most)
 
     def _note(self) -> None:
         if isinstance(self.engine, Noting):

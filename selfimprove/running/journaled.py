@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from selfimprove.engines import Completion, Engine, Request, Score
+from selfimprove.engines import Completion, Departing, Engine, Request, Score
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 from selfimprove.records import digest
@@ -44,6 +44,10 @@ class JournaledEngine:
 
     def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return self._engine.score(pairs, end=end)
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        assert isinstance(self._engine, Departing)
+        return self._engine.depart(pairs, most)
 
     def close(self) -> None:
         self._engine.close()
