@@ -18,8 +18,8 @@ def find_departures(
     room: int,
 ) -> list[list[str]]:
     """For each prompt and text, as tokens, at most `most` texts that begin as it does and go on with another token,
-    the likeliest first by the log-probability of all their tokens; special tokens, such as one that ends it, are none of
-    them, and there are none where prompt and text have no `room`.
+    the likeliest first by the log-probability of all their tokens; special tokens, such as one that ends it, are left
+    out, and there are none where prompt and text have no `room`.
 
     One sequence at a time, as its own length: what comes out depends on nothing that is asked with it.
     """
