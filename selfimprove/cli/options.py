@@ -30,6 +30,9 @@ ModelOption = Annotated[
     str | None, typer.Option(help="Start from this model: a folder, a hub name, a run or a round of it.")
 ]
 NameOption = Annotated[str | None, typer.Option(help="The run's name; by default the recipe's own.")]
+BudgetOption = Annotated[
+    str | None, typer.Option(help="End early once it is spent: 30m (CPU time), '30m gpu', '2M tokens' or '5 rounds'.")
+]
 RecipeName = Annotated[str, typer.Argument(help=RECIPE, autocompletion=complete_recipes)]
 RunName = Annotated[str, typer.Argument(help=RUN, autocompletion=complete_runs)]
 Runs = Annotated[Path, typer.Option(help="The folder of runs.")]
@@ -37,7 +40,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 UsageError = typer.BadParameter.__bases__[0]  # what unknown options, commands and missing arguments are
 
 
-def read_overrides(changes: list[str] | None, model: str | None, name: str | None, runs: Path) -> list[str]:
+def read_overrides(
+    changes: list[str] | None, model: str | None, name: str | None, runs: Path, budget: str | None = None
+) -> list[str]:
     """The changes of a recipe that these options ask for."""
     chosen = list(changes or [])
     if model:
@@ -45,7 +50,8 @@ def read_overrides(changes: list[str] | None, model: str | None, name: str | Non
 
         model = locate_model(model, runs)
         chosen += ["model.build=null", f"model.path={_quote(model)}"]
-    return chosen + ([f"name={_quote(name)}"] if name else [])
+    named = {"name": name, "budget": budget}
+    return chosen + [f"{key}={_quote(value)}" for key, value in named.items() if value]
 
 
 def _quote(text: str) -> str:

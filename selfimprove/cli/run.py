@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selfimprove.cli.options import ModelOption, NameOption, Overrides, RecipeName, Runs, UsageError, read_overrides
+from selfimprove.cli.options import (
+    BudgetOption,
+    ModelOption,
+    NameOption,
+    Overrides,
+    RecipeName,
+    Runs,
+    UsageError,
+    read_overrides,
+)
 
 if TYPE_CHECKING:
     from selfimprove.recipe import Recipe
@@ -17,6 +26,7 @@ def run(
     set_: Overrides = None,
     model: ModelOption = None,
     name: NameOption = None,
+    budget: BudgetOption = None,
     runs: Runs = Path("runs"),
     redo: Annotated[
         list[str] | None, typer.Option(help="Do again: 'sft', 'round-02/sft', or 'all' that the recipe changed.")
@@ -52,7 +62,7 @@ def run(
     swept = seeds is not None or bool(grid)
     if json_ and not swept:
         raise UsageError("--json goes with --seeds or --grid; of one run: selfimprove status RUN --json.")
-    changes = [*read_overrides(set_, model, name, runs), *([f"ray.workers={workers}"] if workers else [])]
+    changes = [*read_overrides(set_, model, name, runs, budget), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
     if swept:
         from selfimprove.cli.sweep import run_sweep
@@ -82,6 +92,7 @@ def plan(
     set_: Overrides = None,
     model: ModelOption = None,
     name: NameOption = None,
+    budget: BudgetOption = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Show what a run would do, what it would reuse, and an estimate of its tokens and time."""
@@ -89,7 +100,7 @@ def plan(
     from selfimprove.running.estimate import print_plan
     from selfimprove.store import RunFolder
 
-    loaded = load_recipe(recipe, read_overrides(set_, model, name, runs))
+    loaded = load_recipe(recipe, read_overrides(set_, model, name, runs, budget))
     print_plan(loaded, RunFolder(runs / loaded.name))
 
 

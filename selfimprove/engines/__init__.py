@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from selfimprove.engines.base import (
     Completion,
+    Departing,
     Engine,
     Noting,
     Request,
@@ -20,6 +21,7 @@ from selfimprove.recipe.engine_settings import EngineSettings
 
 __all__ = [
     "Completion",
+    "Departing",
     "Engine",
     "Noting",
     "Request",

@@ -110,6 +110,16 @@ class Swapping(Engine, Protocol):
 
 
 @runtime_checkable
+class Departing(Protocol):
+    """An engine that tells where a text could have gone on otherwise."""
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        """For each prompt and text at most `most` texts that begin as it does and go on with another token, the
+        likeliest first."""
+        ...
+
+
+@runtime_checkable
 class Noting(Protocol):
     """An engine that may be unable to do something, and says so in the record."""
 

@@ -18,6 +18,7 @@ import torch
 from selfimprove.engines.attention import NAME, Sharing, Span, use_shared_attention
 from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
+from selfimprove.engines.departures import find_departures
 from selfimprove.engines.grouping import Beginnings, group_prompts
 from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
@@ -367,6 +368,13 @@ class TransformersEngine:
             following = torch.cat([following, more.float()], dim=1)
         chosen = following.gather(2, table[..., None])[..., 0] - following.logsumexp(2)
         return [Score(float(chosen[row, : len(ids)].double().sum()), len(ids)) for row, ids in enumerate(texts)]
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        """Where texts could have gone on otherwise (`engines.Departing`)."""
+        prompts = [encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs]
+        texts = [encode_completion(self.tokenizer, text, self.end)[:-1] for _, text in pairs]
+        asked = list(zip(prompts, texts, strict=True))
+        return find_departures(self.model, self.tokenizer, asked, self.ends, most, self.max_positions)
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -23,8 +23,9 @@ from selfimprove.settings import Settings, is_unhashed
 Scalar = bool | int | float | str
 Figure = Literal[
     "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences",
-    "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "length", "KL",
-    "tokens so far", "reward change", "gold change", "gold fell",
+    "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "controller accuracy",
+    "behind best", "length", "KL", "tokens so far", "budget left", "rounds left", "reward change",
+    "gold change", "gold fell",
 ]  # fmt: skip
 
 
@@ -93,6 +94,9 @@ class Rule(Settings):
     """The conditions."""
     change: tuple[Change, ...] = ()
     """Settings of this round."""
+    back_to: NonNegativeInt | Literal["best"] | None = None
+    """Start the round from the checkpoint that was kept at the end of this round; best: from the one that is best on
+    the held-out problems that are kept for the controller (`evaluate.controller`)."""
     stop: bool = False
     """End the run instead."""
     cool_down: NonNegativeInt = 1
@@ -185,8 +189,8 @@ def _mistakes(controller: Controller) -> Iterator[tuple[tuple[str | int, ...], s
         names.append(rule.name)
         if not rule.when:
             yield ("rules", at, "when"), f"the rule '{rule.name}' needs a condition"
-        if rule.stop == bool(rule.change):
-            yield ("rules", at), f"the rule '{rule.name}' needs either 'change' or 'stop: true'"
+        if rule.stop == bool(rule.change or rule.back_to is not None):
+            yield ("rules", at), f"the rule '{rule.name}' needs either 'change', 'back_to' or both, or 'stop: true'"
         for place, change in enumerate(rule.change):
             given = [name for name in ("set", "scale", "add") if getattr(change, name) is not None]
             if len(given) != 1:

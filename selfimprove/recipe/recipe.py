@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
 from selfimprove.errors import RecipeError
+from selfimprove.recipe.budget import BudgetText
 from selfimprove.recipe.catalog import known as known_of
 from selfimprove.recipe.catalog import known_stages, of_others
 from selfimprove.recipe.engine_settings import EngineSettings, Ray
@@ -266,6 +267,11 @@ class Recipe(Settings):
     """Decides every random choice of the run."""
     rounds: Annotated[int, Field(ge=0, le=1000)] = unhashed(
         4, "rounds after the first evaluation; raise it to go on with a finished run"
+    )
+    budget: BudgetText | None = unhashed(
+        None,
+        "what the run may spend before it ends early between two stages: '30m' (CPU time), '30m gpu' (time in which a "
+        "model works), '2M tokens' (written, scored and trained) or '5 rounds'; raise it to go on",
     )
     model: Model
     """The model to start from."""

@@ -39,9 +39,11 @@ from selfimprove.records.problem import (
 )
 from selfimprove.records.steering import (
     Action,
+    Arm,
     Effect,
     Health,
     Prediction,
+    Probed,
 )
 from selfimprove.records.text import (
     CrossCheck,
@@ -67,6 +69,7 @@ __all__ = [
     "KL",
     "Action",
     "AnyRecord",
+    "Arm",
     "Audit",
     "Checkpoint",
     "Comparison",
@@ -87,6 +90,7 @@ __all__ = [
     "Portion",
     "Prediction",
     "Preference",
+    "Probed",
     "Problem",
     "Promotion",
     "Proposal",

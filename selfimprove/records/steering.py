@@ -55,12 +55,16 @@ class Action(Record):
     """Each other rule, and why it does not act."""
     stop: bool = added(False)
     """Whether the run ends here."""
+    back_to: int | None = added(None)
+    """The round at whose end the checkpoint was kept that this round starts from; by default the one before."""
 
     @property
     def differences(self) -> list[tuple[str, str, str]]:
-        """Each setting that is changed, as it was and as it is in this round."""
+        """Each setting that is changed, as it was and as it is in this round, and where it starts if that is not where
+        the round before ended."""
         was = dict(one.partition("=")[::2] for one in self.before)
-        return [(name, was.get(name, "?"), now) for name, _, now in (one.partition("=") for one in self.changes)]
+        back = [] if self.back_to is None else [("starts from", "the last checkpoint", f"that of round {self.back_to}")]
+        return back + [(name, was.get(name, "?"), now) for name, _, now in (one.partition("=") for one in self.changes)]
 
     @property
     def said(self) -> str:
@@ -109,3 +113,46 @@ class Effect(Record):
     @property
     def _verdict(self) -> str:
         return "as predicted" if self.came_true == "yes" else "not as predicted"
+
+
+class Probed(Record):
+    """What came of one problem's samples at a temperature that was tried; parents: the problem and the checkpoint.
+
+    The samples have the random streams of the other temperatures' samples with the same numbers.
+    """
+
+    kind: ClassVar[str] = "probed"
+    round: int
+    temperature: float
+    right: tuple[int | None, ...]
+    """Of each sample a number that equal texts share; None where it is not right or its steps are not."""
+    tokens: tuple[int, ...]
+    """Of each sample."""
+
+
+class Arm(Record):
+    """What settings brought that were tried on some problems, beside those of the round on the same ones."""
+
+    kind: ClassVar[str] = "arm"
+    round: int
+    changes: tuple[str, ...]
+    """The settings, as `--set` takes them."""
+    problems: int
+    score: float
+    """The mean over the problems of B-STaR's balance, for as many tokens as the round's own settings take."""
+    more: float
+    """By how much this is more than what the round's own settings brought, with the paired 95% interval."""
+    low: float
+    high: float
+    right: int
+    """Right samples of `samples`."""
+    samples: int
+    tokens: int
+    """What trying it took, or would have taken alone."""
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        what = ", ".join(self.changes)
+        beside = f", {self.more:+.3g} ({self.low:+.3g} to {self.high:+.3g})" if self.low != self.high else ""
+        return f"{what}: {self.score:.3g}{beside}, {self.right} of {self.samples} right, {self.tokens:,} tokens"

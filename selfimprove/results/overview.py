@@ -12,8 +12,8 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder, StageFolder
+from selfimprove.store.ledger import why_ended
 from selfimprove.store.run import RECIPE
-from selfimprove.store.steered import ended_early
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _state(folder: RunFolder, recipe: Recipe, stages: list[StageFolder], closed:
         return f"running as process {working}" if working else "running"
     if any(stage.key == (recipe.rounds, last_of_round(recipe, recipe.rounds)) for stage in closed):
         return "finished"
-    if ended_early(folder):
+    if why_ended(folder):
         return "finished early"
     keys = {stage.key for stage in closed}
     begun = [stage for stage in stages if stage.key not in keys]

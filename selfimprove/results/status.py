@@ -12,6 +12,7 @@ from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Portion, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task
+from selfimprove.results.budget import budget_json, budget_table
 from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.mixture_tables import groups_table, mixture_json, mixture_tables
 from selfimprove.results.status_tables import (
@@ -33,11 +34,13 @@ from selfimprove.running.figures import places_in_round, read_funnels, read_mani
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.files import check_shown
+from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
-from selfimprove.store.steered import ended_early, read_decided
+from selfimprove.store.steered import read_decided
 from selfimprove.trainers.tokens import describe_origins
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -112,6 +115,8 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
         },
         "warnings": warn_of_held_out(steps, _last(promotions)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
+        "budget": budget_json(read_ledger(folder, folder.recipe())),
+        "lineage": [asdict(one) for one in read_branches(folder)],
         "decisions": decisions_json(read_decided(folder)),
         "stages": [
             one.model_dump(include={"round", "stage", "seconds", "tokens", "counts"})
@@ -152,6 +157,11 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         _print_funnels(console, query)
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
+    lineage = describe_branches(read_branches(folder))
+    if decided or len(lineage) > 1:
+        say("\n".join(["lineage of rounds:", *(f"  {line}" for line in lineage)]))
+    if ledger := read_ledger(folder, folder.recipe()):
+        console.print(budget_table(ledger))
     if errors := _measured(manifests, "verifier"):
         say(describe_errors(list(errors.values())[-1]))
     if votes := read_votes(query):
@@ -218,8 +228,8 @@ def _state(folder: RunFolder) -> str:
         state = f"process {working} is at work"
     elif finished:
         state = "finished"
-    elif ended := ended_early(folder):
-        state = f"finished early in round {ended.round} ({ended.said})"
+    elif ended := why_ended(folder):
+        state = f"finished early {ended}"
     else:
         state = f"stopped{' in ' + last.name if last else ''}"
     return f"{folder.path}: {state}, {recipe.rounds} round{'s' * (recipe.rounds != 1)}, seed {recipe.seed}"

@@ -1,15 +1,22 @@
 """Where the time of a run goes, and how many tokens were written, scored and trained."""
 
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from selfimprove.engines import Completion, Engine, Noting, Request, Score
+from selfimprove.engines import Completion, Departing, Engine, Noting, Request, Score
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Sampling
 from selfimprove.trainers.peaks import Phases
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process, and of the children that it has waited for, such as one that trained."""
+    found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in found)
 
 
 @dataclass
@@ -21,7 +28,7 @@ class Clock:
     tokens: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
-    cpu: Callable[[], float] = time.process_time
+    cpu: Callable[[], float] = cpu_seconds
     """A thread that works beside others has a clock with `time.thread_time`."""
     beside: Callable[[], float] | None = None
     """CPU seconds of such a thread so far, which its own clock counts and this one does not."""
@@ -137,6 +144,11 @@ class ClockedEngine:
         self._note()
         self.clock.count(scored=sum(score.tokens for score in scores))
         return scores
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        assert isinstance(self.engine, Departing)
+        with self.clock.time_model():
+            return self.engine.depart(pairs, most)
 
     def _note(self) -> None:
         if isinstance(self.engine, Noting):

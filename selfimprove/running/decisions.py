@@ -7,6 +7,7 @@ from selfimprove.errors import RecipeError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.controllers import find_setting, load_controller
 from selfimprove.recipe.file import change_recipe
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Action, Health
 from selfimprove.stages.decide import Decide
 from selfimprove.stages.rules import act
@@ -33,12 +34,14 @@ class RecipeSettings:
 def replay(folder: RunFolder, round_: int) -> tuple[Action, Action]:
     """The action of a round as it is recorded, and as the rules take it from the figures that are recorded; raises
     StoreError where there is none, or where the rules were changed since."""
-    stages = [one for one in folder.stages() if one.key[0] <= round_ and one.closed and one.files_of(Action)]
+    recipe = folder.recipe()
+    names = {step.name for step in flow_of(recipe) if step.stage.name == "decide"}
+    stages = [one for one in folder.stages() if one.key[0] <= round_ and one.key[1] in names and one.closed]
     health = [one for stage in stages for one in stage.read(Health)]
     actions = {one.round: one for stage in stages for one in stage.read(Action)}
     if round_ not in actions:
         raise StoreError(f"{folder.path}: nothing was decided in round {round_}")
-    recipe, recorded = folder.recipe(), actions[round_]
+    recorded = actions[round_]
     controller = load_controller(recipe.of(Decide).rules)
     if controller.called != recorded.version:
         raise StoreError(f"{folder.path}: decided by the rules {recorded.version}, which are {controller.called} now")

@@ -22,6 +22,7 @@ from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.journal import Journal
+from selfimprove.store.ledger import Ledger
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.pairs import HumanPair
@@ -60,6 +61,10 @@ class StageDesk:
 
     def refuses(self, changes: Sequence[str]) -> str:
         return RecipeSettings(self.stage.recipe).refuses(changes)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        return self.session.ledger()
 
     def once(self, make: Callable[[Any], Any]) -> Any:
         if make not in self._made:
@@ -176,7 +181,7 @@ class StageDesk:
 
     @property
     def incumbent(self) -> Checkpoint:
-        return self.session.incumbent(self.round)
+        return self.session.incumbent(self.stage.key)
 
     @property
     def first_checkpoint(self) -> Checkpoint:

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from selfimprove.engines import Completion, Engine, Noting, Request, Score, Swapping, Weights, load_engine
+from selfimprove.engines import Completion, Departing, Engine, Noting, Request, Score, Swapping, Weights, load_engine
 from selfimprove.errors import EngineError
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Recipe, Sampling
@@ -135,6 +135,11 @@ class EngineOf:
 
     def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:
         return self.slot.engine(self.checkpoint).score(pairs, end=end)
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        engine = self.slot.engine(self.checkpoint)
+        assert isinstance(engine, Departing)
+        return engine.depart(pairs, most)
 
     def close(self) -> None:
         """Nothing: the slot closes what it opened."""

@@ -34,6 +34,7 @@ from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.tasks import Task
 
@@ -284,12 +285,24 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
         table.add_row(str(stage), state, shown, show_times(one.seconds) if takes else "")
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
+    ledger = session.ledger()
     lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
     lines += [describe_judging(session), describe_cut_off(recipe, rates)]
+    lines += [f"a {ledger.said}; no stage begins once it is used up"] if ledger else []
+    lines += describe_lineage(session)
     if changed:
         lines.append(describe_redo(changed, folder, recipe))
     for line in filter(None, lines):
         console.print(line, highlight=False, markup=False)
+
+
+def describe_lineage(session: Session) -> list[str]:
+    """The tree of the rounds so far where it is not a line, and those ahead that start elsewhere than at the last
+    one."""
+    ways = describe_branches(read_branches(session.folder))
+    starts = {stage.round: stage.parent for stage in session.plan.values() if stage.parent != stage.round - 1}
+    back = [f"round {at} starts from the checkpoint that was kept in round {start}" for at, start in starts.items()]
+    return [f"lineage of rounds: {'; '.join(ways)}", *back] if len(ways) > 1 or back else []
 
 
 def describe_total(recipe: Recipe, found: Sequence[Estimate], rates: Rates) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
-from selfimprove.engines import Completion, Engine, Request, Score
+from selfimprove.engines import Completion, Departing, Engine, Request, Score
 from selfimprove.prompting.prompts import Continuation
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.records import Problem, digest
@@ -81,6 +81,10 @@ class JournaledEngine:
                 self._journal.add(name, {"scores": [asdict(one) for one in scores]})
             found += scores
         return found
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        assert isinstance(self._engine, Departing)
+        return self._engine.depart(pairs, most)
 
     def close(self) -> None:
         self._engine.close()

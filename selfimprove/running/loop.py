@@ -2,7 +2,8 @@
 
     for each round, for each stage of the flow: make the parts that are missing, close it
 
-A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts.
+A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts. Where
+the recipe has a budget, no stage is begun once it is used up.
 """
 
 import sys
@@ -32,6 +33,7 @@ from selfimprove.running.report_rounds import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
+from selfimprove.store.ledger import describe_end
 from selfimprove.store.manifest import CUT_OFF, Seconds
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.parts import count_rows, named_full_disk
@@ -74,6 +76,9 @@ def run_loop(
                     break
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
+                    if (ledger := session.ledger()) and not ledger.left:
+                        _tell(f"ends before {stage}: {describe_end(ledger)}")
+                        break
                     session.check_start()
                     if not examined:
                         _examine(session, trains=not until)
@@ -95,7 +100,11 @@ def _examine(session: Session, *, trains: bool) -> None:
     if trains:
         check_training(session)
     for line in find_remarks(session.inputs):
-        print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
+        _tell(line)
+
+
+def _tell(line: str) -> None:
+    print(f"selfimprove: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def stages_to_run(session: Session) -> Iterator[PlannedStage]:

@@ -31,6 +31,8 @@ class PlannedStage:
     settings: Mapping[str, Any] = field(compare=False)
     """What the fingerprint holds."""
     fingerprint: str = ""
+    parent: int = field(default=-1, compare=False)
+    """The round at whose end the checkpoint was kept that this one starts from."""
     bounded: bool = False
     """Whether a steering stage before it, which is not closed yet, may still change it."""
 
@@ -67,12 +69,15 @@ def build_plan(
     plan: Plan = {}
     flow = flow_of(recipe)
     for number in range(recipe.rounds + 1):
-        changed, taken, bounded = recipe, "", False
+        changed, taken, bounded, parent = recipe, "", False, number - 1
         for step in flow:
             if step.stage.when != "always" and (step.stage.when == "first") != (number == 0):
                 continue
             settings = own_settings(changed, step)
-            round_ = Round(number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution)
+            round_ = Round(
+                number, step.name, settings, flow=flow, recipe=changed, data=data, constitution=constitution,
+                parent=parent,
+            )  # fmt: skip
             compares = changed.decontaminate if isinstance(settings, Training) else None
             reads = tuple(dict.fromkeys([*step.stage.reads(round_), *([round_.problems] if compares else [])]))
             hashed = step.stage.hashed(round_)
@@ -82,13 +87,15 @@ def build_plan(
             if taken:
                 parents["action"] = taken
             fingerprint = digest(step.name, step.stage.version, number, recipe.seed, hashed, parents)
-            planned = PlannedStage(number, step.name, step.stage, changed, reads, hashed, fingerprint, bounded)
+            planned = PlannedStage(number, step.name, step.stage, changed, reads, hashed, fingerprint, parent, bounded)
             plan[planned.key] = planned
             if step.stage.steers:
                 action = (actions or {}).get(planned.key)
                 bounded = bounded or action is None
                 if action and action.stop:
                     return plan
+                if action and action.back_to is not None:
+                    parent = action.back_to
                 if action:
                     changed, taken = change_recipe(changed, action.changes), digest(taken, action.id)
     return plan

@@ -21,6 +21,7 @@ from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
+from selfimprove.store.ledger import Costs, Ledger, read_ledger
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine
@@ -49,6 +50,7 @@ class Session:
         loader = load or load_with_recipe
         self.slot = EngineSlot(recipe, self.clock, lambda checkpoint: loader(checkpoint, self), self.describe_weights)
         self.plan: Plan = self.make_plan()
+        self._costs: Costs = {}
         self._chats: dict[str, bool] = {}  # by checkpoint: what another model than the run's own was trained to read
         self._records: dict[tuple[Key, type[Record]], list[Any]] = {}
         self._disks: dict[tuple[Key, str], StageFolder] = {}
@@ -73,6 +75,10 @@ class Session:
             return False
         disk = self.folder.stage(*stage.key, stage.fingerprint)
         return disk.opened_as() == stage.fingerprint and disk.closed
+
+    def ledger(self) -> Ledger | None:
+        """What was spent so far, by what lies on disk; None where there is no budget."""
+        return read_ledger(self.folder, self.recipe, self._costs)
 
     # --- prompts and judges
 
@@ -154,17 +160,22 @@ class Session:
         start = next(step.name for step in flow_of(self.recipe) if step.stage.starts)
         return self.read((0, start), Checkpoint)[-1]
 
-    def incumbent(self, round_: int) -> Checkpoint:
-        """The checkpoint that a round starts from: the one that was promoted last, or trained last where no stage
-        decides."""
-        if round_ <= 1:
+    def incumbent(self, key: Key) -> Checkpoint:
+        """The checkpoint that a stage's round starts from: the one that was kept at the end of its parent."""
+        return self._kept(self.plan[key].parent)
+
+    def _kept(self, round_: int) -> Checkpoint:
+        """The checkpoint that was kept at the end of a round: the one that was promoted last, or trained last where no
+        stage decides."""
+        if round_ <= 0:
             return self.first_checkpoint()
-        deciding = self._of_round(round_ - 1, lambda stage: stage.decides)
+        deciding = self._of_round(round_, lambda stage: stage.decides)
         if not deciding:
-            trained = self._of_round(round_ - 1, lambda stage: stage.trains == "policy")
-            return self._checkpoint(trained[-1]) if trained else self.incumbent(round_ - 1)
+            trained = self._of_round(round_, lambda stage: stage.trains == "policy")
+            last = [key for key in self.plan if key[0] == round_][-1]
+            return self._checkpoint(trained[-1]) if trained else self.incumbent(last)
         promotion: Promotion = self.read(deciding[-1], Promotion)[0]
-        for before in range(round_ - 1, 0, -1):
+        for before in range(round_, 0, -1):
             for key in reversed(self._of_round(before, lambda stage: stage.trains == "policy")):
                 checkpoint = self._checkpoint(key)
                 if checkpoint.id == promotion.checkpoint:
@@ -179,7 +190,7 @@ class Session:
         names = [stage.name for stage in self.plan.values() if stage.round == round_]
         before = set(names[: names.index(name)])
         mine = [one for one in self._of_round(round_, lambda stage: stage.trains == "policy") if one[1] in before]
-        return self._checkpoint(mine[-1]) if mine else self.incumbent(round_)
+        return self._checkpoint(mine[-1]) if mine else self.incumbent(key)
 
     def _of_round(self, round_: int, chosen: Callable[[Any], bool]) -> list[Key]:
         return [key for key, stage in self.plan.items() if key[0] == round_ and chosen(stage.declared)]

@@ -15,6 +15,7 @@ from selfimprove.stages.generate import GENERATE
 from selfimprove.stages.label import LABEL
 from selfimprove.stages.mix import MIX
 from selfimprove.stages.prefer import PREFER
+from selfimprove.stages.probe import PROBE
 from selfimprove.stages.problems import PROBLEMS
 from selfimprove.stages.promote import PROMOTE
 from selfimprove.stages.rank import RANK
@@ -29,8 +30,8 @@ from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, MIX, SFT, PREFER,
-    REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
+    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, MIX, SFT,
+    PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

@@ -24,15 +24,18 @@ from selfimprove.records import (
     Record,
     Rollout,
     Verdict,
+    Vote,
     by_id,
 )
 from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Key, Round, Stage
 from selfimprove.stages.evaluate import Evaluate
-from selfimprove.stages.health import count, measure
+from selfimprove.stages.health import count, measure, measure_apart, measure_budget
 from selfimprove.stages.promote import Promote
 from selfimprove.stages.rules import act, look_back, predict
 from selfimprove.stages.select import Select
+from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest
 from selfimprove.store.join import Judged
 
@@ -53,9 +56,8 @@ def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
     past = [one for at in rounds for one in desk.read_of(at, Action)]
     predictions = [one for at in rounds for one in desk.read_of(at, Prediction)]
     if desk.round > 1:
-        found = list(measure_round(desk, desk.round - 1, health))
+        health += (found := list(measure_last(desk, health, past)))
         yield from found
-        health += found
     action = act(desk.round, health, past, controller, desk)
     yield action
     if (prediction := predict(action, controller, health)) is not None:
@@ -66,6 +68,26 @@ def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
     desk.note(HEALTH, last)
     true = sum(one.came_true == "yes" for one in effects)
     desk.note(DECIDED, {"acted": int(bool(action.rule)), "looked back": len(effects), "came true": true})
+
+
+def measure_last(desk: Desk[Decide], before: Sequence[Health], past: Sequence[Action]) -> Iterator[Health]:
+    """All figures that there are since the last decision."""
+    last = desk.round - 1
+    found = list(measure_round(desk, last, before))
+    yield from found
+    yield from measure_budget(last, desk.ledger)
+    rounds = (0, 1) if last == 1 else (last,)  # the first decision comes before anything is compared
+    outcomes = {at: outcomes_apart(desk, at) for at in rounds}
+    yield from measure_apart(outcomes, [*before, *found], past)
+
+
+def outcomes_apart(desk: Desk[Decide], round_: int) -> list[bool]:
+    """Whether each held-out problem that is kept for the controller was answered right by a round's checkpoint."""
+    apart = controllers(desk.held_out, desk.other(Evaluate).controller)
+    written = [one for one in desk.read_of(round_, Rationale, "evaluate") if one.problem in apart] if apart else []
+    texts = counted([one for one in written if one.origin == "sampled"], desk.read_of(round_, Vote, "evaluate"))
+    verdicts = {one.rationale: one.outcome for one in desk.read_of(round_, Verdict, "evaluate")} if texts else {}
+    return [verdicts[one.id] == "correct" for one in texts if verdicts[one.id] != "undecided"]
 
 
 def measure_round(desk: Desk[Decide], round_: int, before: Sequence[Health]) -> Iterator[Health]:
@@ -96,7 +118,8 @@ def measure_round(desk: Desk[Decide], round_: int, before: Sequence[Health]) -> 
 
 def reads(round_: Round[Decide]) -> list[Key]:
     """What the round before wrote for training problems, and earlier decisions; of held-out problems only whether a
-    checkpoint was promoted, and this only where those that are reported had no say in it."""
+    checkpoint was promoted and, behind that, answers to those that are kept for the controller, and this only where
+    those that are reported had no say in it."""
     last = round_.number - 1
     if not last:
         return [round_.start]
@@ -139,7 +162,7 @@ def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
 
 DECIDE = Stage(
     name="decide",
-    version=1,
+    version=2,
     settings=Decide,
     writes=Action,
     also=(Health, Prediction, Effect),

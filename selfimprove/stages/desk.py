@@ -14,6 +14,7 @@ from selfimprove.records import Checkpoint, Problem, Record
 from selfimprove.settings import Settings
 from selfimprove.store import Manifest
 from selfimprove.store.join import Chosen
+from selfimprove.store.ledger import Ledger
 from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.pairs import HumanPair
@@ -94,6 +95,11 @@ class Desk(Protocol[S]):
 
     def refuses(self, changes: Sequence[str]) -> str:
         """What is wrong with the recipe if settings are changed as by `--set`; nothing where it is valid."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """What the run has spent so far; None where it has no budget."""
         ...
 
     def once(self, make: Callable[["Desk[S]"], T]) -> T:

@@ -30,6 +30,8 @@ class Beginning:
 
     rationale: str
     text: str
+    wrong: str = ""
+    """The step that follows there, where it is wrong."""
 
 
 def generate(
@@ -42,18 +44,20 @@ def generate(
     origin: Origin = "sampled",
     purpose: str = "generate",
     beginnings: Mapping[str, Beginning] | None = None,
+    first: int = 0,
 ) -> Iterator[Rationale]:
     """Write `samples` rationales a problem and yield each as it finishes (STaR, section 3.1).
 
     A sample's random stream depends on the run's seed, the round, the purpose, the problem and the sample's number.
     With `beginnings`, by problem, the model only writes what follows them, and tokens and log-probability are of that.
+    `first` is the first sample's number.
     """
     begins = beginnings or {}
     asked: list[tuple[Problem, int, Request]] = []
     for problem in problems:
         prompt = render(problem)
         given = begins[problem.id].text if problem.id in begins else ""
-        for sample in range(samples):
+        for sample in range(first, first + samples):
             seed = derive_seed(writer.seed, writer.round, purpose, problem.id, sample)
             asked.append((problem, sample, Request(prompt + given, seed)))
     if not asked:

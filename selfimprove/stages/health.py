@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from selfimprove.records import Audit, Decision, Frontier, Health, Problem, Promotion, Rationale, Verdict
+from selfimprove.records import Action, Audit, Decision, Frontier, Health, Problem, Promotion, Rationale, Verdict
 from selfimprove.records.stats import difference, wilson
+from selfimprove.stages.archive import find_best, trained_in
 from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import COINCIDENCE
+from selfimprove.store.ledger import Ledger
 
 ALL = ""  # the family of all problems
 PROBLEMS = "problems with several samples"
@@ -121,6 +123,36 @@ def measure(
         least = min(yields.values(), key=lambda one: (one.value, one.family))
         yield _value(round_, "lowest yield", least.value, "families", n=len(yields), low=least.low, high=least.high)
     yield from _of_records(round_, promotions, audits, frontier, kl)
+
+
+def measure_budget(round_: int, ledger: Ledger | None) -> Iterator[Health]:
+    """What is left after a round, where the run has a budget."""
+    if ledger is not None:
+        yield _value(round_, "budget left", ledger.share_left, "budgets")
+        yield _value(round_, "rounds left", ledger.rounds_left(round_), "rounds")
+
+
+def measure_apart(
+    outcomes: Mapping[int, Sequence[bool]], before: Sequence[Health], past: Sequence[Action]
+) -> Iterator[Health]:
+    """How right the checkpoints of rounds are on the held-out problems that are kept for the controller, and how far
+    the one that is kept now is behind the best one. `before` holds all other figures, `past` all actions."""
+    measured = {(one.round, one.figure, one.family): one for one in before}
+    for round_, found in outcomes.items():
+        if found:
+            right, n = sum(found), len(found)
+            low, high = wilson(right, n)
+            one = _value(round_, "controller accuracy", right / n, "held-out problems", n=n, low=low, high=high)
+            measured[round_, one.figure, ALL] = one
+            yield one
+    last = max(outcomes, default=0)
+    best, kept = find_best(measured, past), trained_in(last, measured, past)
+    if best is not None and (now := measured.get((kept, "controller accuracy", ALL))):
+        top = measured[best, "controller accuracy", ALL]
+        low, high = difference(top.value, (top.low, top.high), now.value, (now.low, now.high))
+        parents = (top.id, now.id)
+        yield _value(last, "behind best", top.value - now.value, "held-out problems", n=now.n, low=low, high=high,
+                     parents=parents)  # fmt: skip
 
 
 def _of_family(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
@@ -61,9 +61,9 @@ class Prefer(Settings):
     cut: Literal["whole", "step"] = "whole"
     """whole: the texts as they are; step: the first wrong step over the right one in its place, after what both share
     (Step-DPO; Lai et al., 2024), which needs a verifier of steps and texts that begin alike."""
-    limit: PositiveInt | None = None
+    limit: NonNegativeInt | None = None
     """At most n pairs a round, not counting those of `files`, chosen by a hash, evenly over the problems; by default
-    all."""
+    all. With 0 there are none, until a rule of `decide` asks for some."""
 
 
 def prefer(

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from selfimprove.recipe import Sampling
+from selfimprove.engines import Departing
+from selfimprove.recipe import Recipe, Sampling
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Problem, Rationale, Record, Verdict
-from selfimprove.stages.base import SHOWN, Desk, Stage, Writer, chunks
+from selfimprove.settings import added
+from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Stage, Writer, chunks
 from selfimprove.stages.failed import Retry, cost, depends, find_failed, sampled, some
 from selfimprove.stages.generate import Beginning, Generate, generate
 from selfimprove.stages.verify import judge_written, say
@@ -21,21 +24,31 @@ class Repair(Retry):
     """Attempts for each problem."""
     temperature: NonNegativeFloat = 1.3
     """Higher than generation's: the likeliest next step was the wrong one."""
+    explore: NonNegativeInt = added(0)
+    """Where that fails too: force so many of the likeliest other tokens, at any token of the first wrong step, and
+    write on greedily from each; needs the engine transformers. 0: nothing is forced."""
+    depth: PositiveInt = added(2)
+    """Wrong steps in a row that `explore` may put right in one text."""
 
 
 def right_part(text: str, verdict: Verdict) -> str:
     """What stands before the first wrong step; nothing where no step is wrong, for then the fault is not known."""
-    starts = [step.start for step in verdict.steps if step.outcome == "incorrect"]
-    return text[: min(starts)] if starts else ""
+    return _cut(text, verdict)[0]
+
+
+def _cut(text: str, verdict: Verdict) -> tuple[str, str]:
+    """The same, and that step."""
+    wrong = min((one for one in verdict.steps if one.outcome == "incorrect"), key=lambda one: one.start, default=None)
+    return (text[: wrong.start], text[wrong.start : wrong.end]) if wrong else ("", "")
 
 
 def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]]) -> dict[str, Beginning]:
     """For each problem the longest right part of its samples."""
     best: dict[str, Beginning] = {}
     for rationale, verdict in judged:
-        part = right_part(rationale.text, verdict)
+        part, wrong = _cut(rationale.text, verdict)
         if part and len(part) > len(best[rationale.problem].text if rationale.problem in best else ""):
-            best[rationale.problem] = Beginning(rationale.id, part)
+            best[rationale.problem] = Beginning(rationale.id, part, wrong)
     return best
 
 
@@ -48,6 +61,7 @@ def repair(
     sampling: Sampling,
     samples: int,
     purpose: str = "repair",
+    first: int = 0,
 ) -> Iterator[Rationale]:
     """Write on after the last right step, where no sample of a problem was right.
 
@@ -63,6 +77,7 @@ def repair(
         origin="revised",
         purpose=purpose,
         beginnings=beginnings,
+        first=first,
     )
 
 
@@ -80,7 +95,50 @@ def parts(desk: Desk[Repair]) -> list[Sequence[Any]]:
 
 
 def write(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
-    """What the model writes after its last right steps, and its verdicts."""
+    """What the model writes after its last right steps, and its verdicts; then what it is forced to."""
+    settings, texts, solved = desk.settings, dict[str, Rationale](), set[str]()
+    for record in sample(problems, desk):
+        yield record
+        if isinstance(record, Rationale) and settings.explore:
+            texts[record.id] = record
+        elif isinstance(record, Verdict) and record.rationale in texts and record.outcome == "correct":
+            solved.add(texts[record.rationale].problem)
+    if settings.explore:
+        yield from explore([one for one in problems if one.id not in solved], desk)
+
+
+def explore(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
+    """A search that the step checker guides: from the first wrong step of each problem's best text the likeliest
+    departures, from the longest right part of what comes of these again, until one is right or `depth` is reached."""
+    settings, writer, begun = desk.settings, desk.writer(desk.incumbent), dict(desk.once(beginnings_of))
+    engine, render = writer.engine, desk.prompts.render
+    assert isinstance(engine, Departing)
+    greedy = desk.other(Generate).model_copy(update={"temperature": 0.0})
+    for depth in range(settings.depth):
+        asked = [(render(one) + begun[one.id].text, begun[one.id].wrong) for one in problems]
+        ways = dict(zip((one.id for one in problems), engine.depart(asked, settings.explore), strict=True))
+        judged: list[tuple[Rationale, Verdict]] = []
+        for rank in range(settings.explore):
+            mine = [one for one in problems if len(ways[one.id]) > rank]
+            forced = {one.id: Beginning(begun[one.id].rationale, begun[one.id].text + ways[one.id][rank])
+                      for one in mine}  # fmt: skip
+            written = repair(
+                mine, beginnings=forced, writer=writer, render=render, sampling=greedy, samples=1, purpose=desk.name,
+                first=settings.samples + depth * settings.explore + rank,
+            )  # fmt: skip
+            records = list(judge_written(mine, written, desk))
+            yield from records
+            texts = {one.id: one for one in records if isinstance(one, Rationale)}
+            judged += [(texts[one.rationale], one) for one in records if isinstance(one, Verdict)]
+        judged.sort(key=lambda pair: (pair[0].problem, pair[0].sample))  # not as they happened to finish
+        solved = {one.problem for one, verdict in judged if verdict.outcome == "correct"}
+        further = {name: one for name, one in find_beginnings(judged).items() if len(one.text) > len(begun[name].text)}
+        problems = [one for one in problems if one.id in further and one.id not in solved]
+        begun |= further
+
+
+def sample(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
+    """What the model samples after its last right steps, and the verdicts."""
     rationales = repair(
         problems,
         beginnings=desk.once(beginnings_of),
@@ -91,6 +149,18 @@ def write(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
         purpose=desk.name,
     )
     return judge_written(problems, rationales, desk)
+
+
+def cost_of(look: Look[Repair]) -> Sequence[Cost]:
+    (one,) = cost(look)
+    forced = one.texts / look.settings.samples * look.settings.explore * look.settings.depth
+    return [Cost(texts=one.texts + forced, longest=one.longest, measured_as=one.measured_as, upto=True)]
+
+
+def check(recipe: Recipe, settings: Repair) -> Iterable[Mistake]:
+    if settings.explore and recipe.engine.name != "transformers":
+        said = f"'repair.explore' needs the engine 'transformers'; '{recipe.engine.name}' cannot be made to depart"
+        yield Mistake(("stages", "repair", "explore"), said)
 
 
 REPAIR = Stage(
@@ -108,5 +178,6 @@ REPAIR = Stage(
     asks="policy",
     per_item=lambda desk: desk.settings.samples,
     say=say,
-    cost=cost,
+    cost=cost_of,
+    check=check,
 )

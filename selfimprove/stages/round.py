@@ -29,10 +29,13 @@ class Round(Generic[S]):
         recipe: Recipe,
         data: str = "",
         constitution: str = "",
+        parent: int | None = None,
     ) -> None:
-        """`data` and `constitution` are hashes of what the recipe only names."""
+        """`data` and `constitution` are hashes of what the recipe only names; `parent` is the round at whose end the
+        checkpoint was kept that this one starts from, by default the one before."""
         self.number, self.name, self.settings, self.recipe, self.data = number, name, settings, recipe, data
         self._flow, self._constitution = flow, constitution
+        self._parent = number - 1 if parent is None else parent
         self._place = next(at for at, step in enumerate(flow) if step.name == name)
 
     # --- other stages
@@ -50,11 +53,11 @@ class Round(Generic[S]):
     @property
     def incumbent(self) -> Key:
         """What says which checkpoint the round starts from."""
-        if self.number < 2:
+        if self._parent < 1:
             return self.start
         deciding = [step.name for step in self._flow if step.stage.decides or step.stage.trains == "policy"]
         later = [name for name in deciding if name != self.start[1]]
-        return (self.number - 1, later[-1]) if later else self.start
+        return (self._parent, later[-1]) if later else self.start
 
     @property
     def trained(self) -> Key:

@@ -1,14 +1,14 @@
 """What a table of rules makes of measured figures: the rule that acts, what it changes, and why the others do not."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from selfimprove.recipe.controllers import Change, Condition, Controller, Rule
 from selfimprove.records import Action, Effect, Health, Prediction
+from selfimprove.stages.archive import Measured, find_best, trained_in
 
-Measured = Mapping[tuple[int, str, str], Health]  # by round, figure and family
 COMPARE = {
     "<": lambda one, other: one < other, "<=": lambda one, other: one <= other,
     ">": lambda one, other: one > other, ">=": lambda one, other: one >= other,
@@ -46,6 +46,7 @@ class Choice:
     rule: Rule | None
     changes: tuple[str, ...]
     before: tuple[str, ...]
+    back_to: int | None
     held: Held
     considered: tuple[str, ...]
 
@@ -58,19 +59,20 @@ def choose(
     `health` are the figures of all rounds before, `past` the actions that were taken in them.
     """
     measured = {(one.round, one.figure, one.family): one for one in health}
-    chosen: tuple[Rule, tuple[str, ...], tuple[str, ...], Held] | None = None
+    chosen: tuple[Rule, tuple[str, ...], tuple[str, ...], int | None, Held] | None = None
     considered: list[str] = []
     for rule in controller.rules:
         held = _hold(rule, round_, measured, past)
-        changes, before, why_not = ((), (), held.why_not) if held.why_not else _changes(rule, settings)
+        back_to, why_not = (None, held.why_not) if held.why_not else _back(rule, round_, measured, past)
+        changes, before, why_not = ((), (), why_not) if why_not else _changes(rule, settings)
         if not why_not and chosen:
             why_not = f"would act too, and stands after {chosen[0].name}"
         if why_not:
             considered.append(f"{rule.name}: {why_not}"[:MAX_SAID])
         else:
-            chosen = (rule, changes, before, held)
+            chosen = (rule, changes, before, back_to, held)
     if chosen is None:
-        return Choice(None, (), (), Held(""), tuple(considered))
+        return Choice(None, (), (), None, Held(""), tuple(considered))
     return Choice(*chosen, tuple(considered))
 
 
@@ -81,7 +83,7 @@ def act(
     choice = choose(round_, health, past, controller, settings)
     rule, held = choice.rule, choice.held
     if rule is None:
-        nothing = "no rule acts: its settings stay" if health else "there is no round to go by yet"
+        nothing = "no rule acts: its settings stay" if round_ > 1 else "there is no round to go by yet"
         return Action(round=round_, changes=(), rule="", reason=nothing, version=controller.called,
                       considered=choice.considered)  # fmt: skip
     also = held.families[1:MAX_FAMILIES]
@@ -91,7 +93,7 @@ def act(
     return Action(
         parents=tuple(one.id for one in held.seen), round=round_, changes=choice.changes, rule=rule.name,
         reason=reason[:1000], before=choice.before, version=controller.called, considered=choice.considered,
-        stop=rule.stop,
+        stop=rule.stop, back_to=choice.back_to,
     )  # fmt: skip
 
 
@@ -172,6 +174,20 @@ def _look(conditions: Sequence[Condition], round_: int, family: str, measured: M
     return seen, ""
 
 
+def _back(rule: Rule, round_: int, measured: Measured, past: Sequence[Action]) -> tuple[int | None, str]:
+    """The round that a rule goes back to, or why it cannot."""
+    if rule.back_to is None:
+        return None, ""
+    target = find_best(measured, past) if rule.back_to == "best" else rule.back_to
+    if target is None:
+        return None, "no checkpoint was measured on problems that are kept for the controller"
+    if target >= round_:
+        return None, f"round {target} was not made yet"
+    if trained_in(target, measured, past) == (now := trained_in(round_ - 1, measured, past)):
+        return None, f"the round starts from the checkpoint of round {now} already"
+    return target, ""
+
+
 def _changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """The settings that a rule changes, as they become and as they are; or why it can change none."""
     now, was, why_not = [], [], ""
@@ -187,6 +203,8 @@ def _changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str
         now.append(f"{change.setting}={_text(value)}")
         was.append(f"{change.setting}={_text(current)}")
     if rule.stop:
+        return (), (), ""
+    if rule.back_to is not None and not now:
         return (), (), ""
     if now and (wrong := settings.refuses(now)):
         return (), (), f"its change is refused: {wrong}"

@@ -20,13 +20,13 @@ from selfimprove.records.stats import Accuracy, sum_up
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
+from selfimprove.store.ledger import why_ended
 from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
 from selfimprove.store.run import CONSTITUTION, RECIPE
 from selfimprove.store.search import Search
-from selfimprove.store.steered import ended_early
 from selfimprove.store.underway import CURVES, Underway
 
 T = TypeVar("T")
@@ -320,6 +320,6 @@ def _state(folder: RunFolder, recipe: Recipe | None, working: bool) -> str:
 
 def _ended_early(folder: RunFolder) -> bool:
     try:
-        return ended_early(folder) is not None
+        return bool(why_ended(folder))
     except (SelfImproveError, ValueError, OSError):  # what is damaged is named where it is read
         return False

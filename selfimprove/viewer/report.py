@@ -57,7 +57,8 @@ def write_report(folder: RunFolder, out: Path, cache: Path | None = None, agains
         shared: dict[str, Any] = {"title": "", "run": name, "others": [], "against": "", "banner": None, "versions": []}
         pages.append(_main(environment, "constitution.html", view=view, **shared))
     if decided := decisions.read(run):
-        values = {"title": "", "run": name, "decided": decided, "banner": None}
+        lineage, budget = decisions.read_lines(run)
+        values = {"title": "", "run": name, "decided": decided, "lineage": lineage, "budget": budget, "banner": None}
         pages.append(_main(environment, "decisions.html", **values))
     pages += list(_examples(environment, run, library.figures(name)))
     body = _unlinked(_with_charts("\n<hr>\n".join(pages), library, run, control))

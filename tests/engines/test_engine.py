@@ -242,3 +242,20 @@ def test_a_built_model_depends_on_its_seed_only(tmp_path: Path) -> None:
 def test_a_missing_model_is_one_line(model_name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
         check_path(str(tmp_path) if model_name == "." else model_name)
+
+
+def test_departures_are_the_likeliest_other_tokens_by_the_engines_own_scores(model: Path) -> None:
+    engine = make_engine(model)
+    pairs = [("12+3=", "2+3"), ("9+9=", "0"), ("1+1=", "")]
+    found = engine.depart(pairs, 5)
+    assert [len(one) for one in found] == [5, 5, 0]
+    for (prompt, text), ways in zip(pairs[:2], found[:2], strict=True):
+        assert all(way != text[: len(way)] and way[:-1] == text[: len(way) - 1] for way in ways)
+        scores = [one.logprob for one in engine.score([(prompt, way) for way in ways])]
+        assert scores == sorted(scores, reverse=True)
+        # No other departure is likelier than the last of these.
+        others = [text[:at] + token for at in range(len(text)) for token in "0123456789+=#? " if token != text[at]]
+        best = sorted((one.logprob for one in engine.score([(prompt, way) for way in others])), reverse=True)
+        plain = [score for way, score in zip(ways, scores, strict=True) if way in others]
+        assert plain == pytest.approx(best[: len(plain)], abs=1e-4)
+    assert engine.depart(pairs[:1], 5) == found[:1]  # whatever is asked with it

@@ -142,7 +142,9 @@ def test_a_stuck_family_is_noticed_within_two_rounds_and_the_rule_that_holds_it_
 def test_a_family_that_is_stuck_otherwise_is_tried_more_often_and_warmer() -> None:
     history = History().play(5, lambda round_, _: Plan({**climbing(round_), "5+5": 0.08}), random.Random(2))
     action = next(one for one in history.actions if one.rule)
-    assert (action.rule, action.round) == ("stuck", 4)
+    assert (action.rule, action.round, action.changes) == ("stuck-explored", 4, ("repair.explore=16",))
+    action = history.actions[4]  # while that rests
+    assert action.rule == "stuck"
     changed = {name: (was, now) for name, was, now in action.differences}
     assert changed["repair.temperature"] == ("1.3", "1.495") and changed["repair.samples"] == ("4", "8")
     assert any(one.startswith("stuck-by-coincidences: coincidences of") for one in action.considered)
@@ -266,7 +268,7 @@ MISTAKES = {
     ),
     "nothing to do": (
         ("    change:\n      - {setting: generate.temperature, scale: 1.2}\n", ""), 3,
-        "the rule 'warmer' needs either 'change' or 'stop: true'",
+        "the rule 'warmer' needs either 'change', 'back_to' or both, or 'stop: true'",
     ),
 }  # fmt: skip
 

@@ -1,11 +1,14 @@
 """Trying again from the last right step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from builders import make_problem, make_rationale
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
+from selfimprove.errors import RecipeError
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
 from selfimprove.running.loop import run_loop
@@ -74,3 +77,59 @@ def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from
     decisions = {one.rationale: one for one in run.stage(1, "select").read(Decision)}
     assert sum(decisions[one.id].kept for one in repaired) == 12  # two equal ones a problem
     assert not any(decisions[one].kept for one in samples)
+
+
+class Forced(ScriptedEngine):
+    """Wrong in the second and third column, whatever it samples; right up to the next of them where it is forced to."""
+
+    def __init__(self) -> None:
+        super().__init__(self.go_on)
+
+    def go_on(self, prompt: str, seed: int) -> str:
+        question, _separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
+        operands = parse_addition(question.rpartition("?")[2])
+        assert operands is not None
+        whole = write_rationale(*map(int, operands)).split("\n")
+        at = given.count("\n")
+        forced = whole[at].startswith(given.rpartition("\n")[2]) and not given.endswith("\n") and bool(given)
+        lines = whole[: at + forced or 1]
+        text = "\n".join(whole) if at + forced >= len(whole) - 1 else "\n".join([*lines, "9+9+9=99", "#0"])
+        return text.removeprefix(given) if text.startswith(given) else "\n#0"
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        found = []
+        for prompt, wrong in pairs:
+            question, _, given = prompt.partition("=")
+            operands = parse_addition(question.rpartition("?")[2])
+            assert operands is not None and wrong == "9+9+9=99"
+            line = write_rationale(*map(int, operands)).split("\n")[given.count("\n")]
+            found.append(["9+8", line[:3]][:most])
+        return found
+
+
+def explored(folder: Path, *changes: str) -> tuple[list[Rationale], dict[str, Verdict]]:
+    recipe = small_recipe(folder, "rounds=1", "rationalize=null", "sft.steps=1", "warmup.steps=1", *changes)
+    run = RunFolder(folder / "run")
+    run_loop(recipe, run, load=lambda *_: Forced())
+    stage = run.stage(1, "repair")
+    return stage.read(Rationale), {one.rationale: one for one in stage.read(Verdict)}
+
+
+def test_where_sampling_fails_too_the_likeliest_departures_from_the_wrong_step_are_forced(tmp_path: Path) -> None:
+    written, verdicts = explored(tmp_path, "repair.explore=2", "repair.samples=1")
+    right = [one for one in written if verdicts[one.id].outcome == "correct"]
+    assert right and all(one.sample >= 1 for one in right) and {one.temperature for one in right} == {0.0}
+    by_problem = {one.problem for one in written}
+    assert {one.problem for one in right} == by_problem
+    # The samples have the first numbers, and a second wrong step is left from where the first departure came to.
+    numbers = {one.problem: sorted(each.sample for each in written if each.problem == one.problem) for one in written}
+    assert {tuple(each) for each in numbers.values()} <= {(0, 1, 2), (0, 1, 2, 3, 4)}
+    assert all(one.origin == "revised" for one in written)
+
+
+def test_nothing_is_forced_unless_it_is_asked_for_and_engines_that_cannot_are_refused(tmp_path: Path) -> None:
+    written, verdicts = explored(tmp_path, "repair.samples=1")
+    assert written and {one.sample for one in written} == {0}
+    assert all(one.outcome == "incorrect" for one in verdicts.values())
+    with pytest.raises(RecipeError, match=r"'repair\.explore' needs the engine 'transformers'; 'server' cannot"):
+        small_recipe(tmp_path, "repair.explore=2", "engine.name=server", "engine.server.urls=[http://127.0.0.1:1/v1]")

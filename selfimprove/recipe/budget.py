@@ -1,0 +1,62 @@
+"""What a run may spend: an amount of CPU or GPU time, of tokens, or of rounds."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+Unit = Literal["cpu", "gpu", "tokens", "rounds"]
+MOST = 200  # characters
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MANY = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+COUNTED = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kMG]?) *(tokens|rounds?)")
+TIME = re.compile(r"((?:\d{1,9}(?:\.\d{1,6})?[smhd])+)(?: +(cpu|gpu))?")
+COUNTS: dict[Unit, str] = {"cpu": "of CPU time", "gpu": "of GPU time", "tokens": "tokens", "rounds": "rounds"}
+PIECE = re.compile(r"([\d.]+)([smhd])")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount in seconds, tokens or rounds."""
+
+    amount: float
+    unit: Unit
+
+    def show(self, amount: float) -> str:
+        """An amount in the budget's unit."""
+        return show_seconds(amount) if self.unit in ("cpu", "gpu") else f"{amount:,.0f}"
+
+    def __str__(self) -> str:
+        return f"{self.show(self.amount)} {COUNTS[self.unit]}"
+
+
+def show_seconds(seconds: float) -> str:
+    """Seconds as `1h 2m`, `3m 4s` or `5.6s`."""
+    if abs(seconds) < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60}m" if minutes >= 60 else f"{minutes}m {rest}s"
+
+
+def parse_budget(text: str) -> Budget:
+    """Read `30m`, `1h30m gpu`, `2M tokens` or `5 rounds`; raises ValueError."""
+    found: Budget | None = None
+    if len(text) <= MOST and (counted := COUNTED.fullmatch(text.strip())):
+        unit: Unit = "tokens" if counted[3] == "tokens" else "rounds"
+        found = Budget(float(counted[1]) * MANY[counted[2]], unit)
+    elif len(text) <= MOST and (time := TIME.fullmatch(text.strip())):
+        seconds = sum(float(number) * SECONDS[unit] for number, unit in PIECE.findall(time[1]))
+        found = Budget(seconds, "gpu" if time[2] == "gpu" else "cpu")
+    if found is None or not found.amount:
+        raise ValueError("should be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 rounds'")
+    return found
+
+
+def check_budget(text: str) -> str:
+    """The text itself where it is a budget; raises ValueError."""
+    parse_budget(text)
+    return text
+
+
+BudgetText = Annotated[str, AfterValidator(check_budget)]
