@@ -16,6 +16,7 @@ from selfimprove.records.base import (
     hash_text,
     replace_surrogates,
 )
+from selfimprove.records.instructed import Instance, Instruction
 from selfimprove.records.judged import (
     Comparison,
     Compliance,
@@ -76,6 +77,8 @@ __all__ = [
     "Example",
     "Frontier",
     "Health",
+    "Instance",
+    "Instruction",
     "Origin",
     "Outcome",
     "Overlap",
