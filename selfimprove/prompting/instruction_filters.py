@@ -65,10 +65,13 @@ def why_not_instance(instruction: str, given: str, output: str) -> str:
     """Why an instance is turned away by itself, or nothing."""
     if not output:
         return EMPTY
-    said = words_of(output) or output.split()
-    if said in (words_of(instruction), words_of(given), words_of(f"{instruction} {given}")):
+    if _plain(output) in map(_plain, (instruction, given, f"{instruction} {given}")):
         return REPEATS
     return UNFINISHED if given.endswith((":", "：")) or output.endswith((":", "：")) else ""
+
+
+def _plain(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def why_not_together(instances: Sequence[tuple[str, str]]) -> list[str]:

@@ -18,20 +18,24 @@ from selfimprove.results.status_tables import (
     constitution_table,
     cross_checks_table,
     funnel_table,
+    instructions_table,
     levels_tables,
     open_table,
     preferences_table,
     revised_table,
     rounds_table,
     tasks_table,
+    texts_table,
     votes_table,
 )
 from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
 from selfimprove.results.times import describe_times, seconds_to_json, stages_table
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
+from selfimprove.stages.instruct import FIGURES as INSTRUCTIONS
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
 from selfimprove.store.files import check_shown
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
@@ -97,7 +101,10 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for one in manifests
             if one.metrics.get("origins")
         ],
-        **{name: _measured(manifests, name) for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES)},
+        **{
+            name: _measured(manifests, name)
+            for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES, INSTRUCTIONS)
+        },
         OVERLAPS: [
             {"round": one.round, "stage": one.stage, "counts": one.metrics[OVERLAPS]}
             for one in manifests
@@ -109,6 +116,8 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for round_, found in _read_closed(folder, manifests, Audit).items()
         },
         "warnings": warn_of_held_out(steps, _last(promotions)),
+        COLLAPSE: {round_: one.model_dump() for round_, one in read_texts(manifests).items()},
+        "collapse": find_collapse(read_texts(manifests)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
         "decisions": decisions_json(read_decided(folder)),
         "stages": [
@@ -146,6 +155,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
         _print_funnels(console, query)
+    if instructed := [one for one in manifests if one.metrics.get(INSTRUCTIONS)]:
+        console.print(instructions_table(instructed))
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
     if errors := _measured(manifests, "verifier"):
@@ -158,6 +169,10 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(open_table(manifests))
     for steps in (curves := read_steps(manifests)):
         console.print(steps_table(steps))
+    if len(texts := read_texts(manifests)) > 1:
+        console.print(texts_table(texts))
+        for one in find_collapse(texts):
+            say(f"WARNING: {one['said']}")
     for round_, said in warn_of_held_out(curves, _last(promotions)).items():
         say(f"round {round_}: WARNING: {said}")
     for round_, audits in _read_closed(folder, manifests, Audit).items():

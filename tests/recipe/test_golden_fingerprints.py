@@ -26,11 +26,12 @@ GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "ask", "best-of-n", "constitutional", "rlhf", "rlhf-dpo", "rlvr",
-    "self-correct", "star-dpo", "word-problems",
+    "self-correct", "self-instruct", "star-dpo", "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more: what it plans otherwise is seen in a few plans.
 FEW = {"arithmetic-steered": ("as shipped", "unhashed settings", "seed", "sft of defaults",
-                              "sft of defaults, started otherwise")}  # fmt: skip
+                              "sft of defaults, started otherwise"),
+       "self-instruct": ("as shipped", "seed", "sft of defaults", "sft of defaults, started otherwise")}  # fmt: skip
 REFUSE = ("rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, whose settings are among the unhashed ones
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
