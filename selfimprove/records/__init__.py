@@ -16,7 +16,11 @@ from selfimprove.records.base import (
     hash_text,
     replace_surrogates,
 )
-from selfimprove.records.instructed import Instance, Instruction
+from selfimprove.records.instructed import (
+    INSTRUCTIONS,
+    Instance,
+    Instruction,
+)
 from selfimprove.records.judged import (
     Comparison,
     Compliance,
@@ -60,6 +64,7 @@ from selfimprove.records.trained import (
 
 __all__ = [
     "ID_LENGTH",
+    "INSTRUCTIONS",
     "KINDS",
     "KL",
     "Action",

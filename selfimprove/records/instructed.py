@@ -4,6 +4,9 @@ from typing import ClassVar, Literal
 
 from selfimprove.records.base import Record
 
+INSTRUCTIONS = "instructions"
+"""Under this name a stage notes what was proposed, kept and turned away, and how different it is."""
+
 
 class Instruction(Record):
     """An instruction that a checkpoint proposed (Self-Instruct; Wang et al., 2023, section 2.2); parents: the

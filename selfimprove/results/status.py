@@ -9,7 +9,7 @@ from rich.console import Console
 
 from selfimprove.constitution.adherence import FIGURES
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Audit, Evaluation, Promotion, Record
+from selfimprove.records import INSTRUCTIONS, Audit, Evaluation, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import TaskAccuracy, sum_by_task
 from selfimprove.results.decisions import decisions_json, decisions_table
@@ -32,11 +32,11 @@ from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
 from selfimprove.results.times import describe_times, seconds_to_json, stages_table
 from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
-from selfimprove.stages.instruct import FIGURES as INSTRUCTIONS
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
 from selfimprove.store.files import check_shown
+from selfimprove.store.instructions import read_proposals
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
@@ -101,10 +101,8 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for one in manifests
             if one.metrics.get("origins")
         ],
-        **{
-            name: _measured(manifests, name)
-            for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES, INSTRUCTIONS)
-        },
+        **{name: _measured(manifests, name) for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES)},
+        INSTRUCTIONS: {round_: one.model_dump() for round_, one in read_proposals(manifests).items()},
         OVERLAPS: [
             {"round": one.round, "stage": one.stage, "counts": one.metrics[OVERLAPS]}
             for one in manifests
@@ -155,8 +153,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
         _print_funnels(console, query)
-    if instructed := [one for one in manifests if one.metrics.get(INSTRUCTIONS)]:
-        console.print(instructions_table(instructed))
+    if proposals := read_proposals(manifests):
+        console.print(instructions_table(proposals))
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
     if errors := _measured(manifests, "verifier"):
@@ -171,8 +169,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(steps_table(steps))
     if len(texts := read_texts(manifests)) > 1:
         console.print(texts_table(texts))
-        for one in find_collapse(texts):
-            say(f"WARNING: {one['said']}")
+        for warning in find_collapse(texts):
+            say(f"WARNING: {warning['said']}")
     for round_, said in warn_of_held_out(curves, _last(promotions)).items():
         say(f"round {round_}: WARNING: {said}")
     for round_, audits in _read_closed(folder, manifests, Audit).items():

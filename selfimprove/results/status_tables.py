@@ -10,9 +10,9 @@ from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.records.console import make_table
 from selfimprove.records.stats import sum_by_task, wilson
-from selfimprove.stages.instruct import FIGURES as INSTRUCTIONS
 from selfimprove.store import Manifest
 from selfimprove.store.collapse import Texts
+from selfimprove.store.instructions import Proposals
 from selfimprove.store.rules import Funnel
 
 
@@ -88,25 +88,14 @@ def funnel_table(funnels: Mapping[int, Funnel]) -> Table:
     return table
 
 
-def instructions_table(manifests: list[Manifest]) -> Table:
+def instructions_table(proposals: Mapping[int, Proposals]) -> Table:
     """The tasks that the model wrote for itself, why others were turned away, and how different they are."""
-    names = (
-        "round",
-        "proposed",
-        "kept",
-        "turned away",
-        "trained",
-        "verbs",
-        "new runs\nof 3 words",
-        "most like\nanother one",
-    )
+    names = ("round", "proposed", "kept", "turned away", "trained", "verbs", "new runs\nof 3 words", "ROUGE-L")
     table = make_table("Instructions of its own", *names, left=("turned away",))
-    for one in manifests:
-        found = one.metrics[INSTRUCTIONS]
-        reasons = ", ".join(f"{count} {reason}" for reason, count in found["turned away"].items())
-        counts = (str(found["proposed"]), str(found["kept"]))
-        measured = (found["verbs"], f"{found['new runs of words']:.0%}", f"{found['similarity']:.2f}")
-        table.add_row(str(one.round), *counts, Text(reasons), str(found["instances kept"]), *map(str, measured))
+    for round_, one in proposals.items():
+        reasons = Text(", ".join(f"{count} {reason}" for reason, count in one.turned_away.items()))
+        measured = (one.instances_kept, one.verbs, f"{one.new:.0%}", f"{one.similarity:.2f}")
+        table.add_row(str(round_), str(one.proposed), str(one.kept), reasons, *map(str, measured))
     return table
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from heapq import nsmallest
+from itertools import islice
 
 from selfimprove.records import Example, Rationale, Verdict
 from selfimprove.records.diversity import distinct, pass_at, quantiles, skeleton
@@ -14,33 +15,40 @@ from selfimprove.stages.passes import passes
 from selfimprove.stages.select import Select
 from selfimprove.store import StageFolder
 from selfimprove.store.collapse import COLLAPSE, Texts
+from selfimprove.store.rows import Rows, join_rows
 
 MOST = 4_000  # texts of a round that are looked at, chosen by their ids
+MOST_ROWS = 20_000
 
 
 def measure_texts(stage: PlannedStage, disk: StageFolder, session: Session) -> None:
     """Note how different the texts of a round are, once it trains the policy, beside what several samples are worth."""
     if stage.declared.trains != "policy" or not stage.round:
         return
-    before = [key for key in session.plan if key[0] == stage.round and session.plan[key].declared.about == "training"]
-    keys = before[: before.index(stage.key)]
-    sampled = list(_sampled(session, disk, keys))
-    rows = [one for key in keys for one in session.disk(key).rows(Example).pick("prompt", "completion", "origin")]
-    if not sampled and not rows:
+    about = [key for key, one in session.plan.items() if one.declared.about == "training"]
+    keys = [key for key in about[: about.index(stage.key)] if key[0] == stage.round]
+    sampled, rows = list(_sampled(session, disk, keys)), _rows(session, keys)
+    texts = [one.text for one in sampled] or [one.completion for one in islice(rows.pick("completion"), MOST)]
+    if not texts:
         return
-    texts = [one.text for one in sampled] or [one.completion for one in rows][:MOST]
+    answers, forms = _by_problem(sampled)
+    before = _rows(session, [key for key in about if key[0] == stage.round - 1]) if stage.round > 1 else None
     found = Texts(
         texts=len(texts),
         sampled=bool(sampled),
         distinct={str(size): share for size in (1, 2, 3) if (share := distinct(texts, size)) is not None},
-        **_by_problem(sampled),
+        passes=_passes(session, disk, keys, sampled, stage.recipe.of(Select).require),
+        answers=answers,
+        skeletons=forms,
         lengths=quantiles([one.tokens for one in sampled] or [len(one.split()) for one in texts]),
-        **_of_rows(stage, session, rows),
+        own=_own_share(stage, session, rows),
+        again=_share_again(rows, before) if before is not None else None,
     )
-    require = stage.recipe.of(Select).require
-    session.clock.metrics[COLLAPSE] = found.model_copy(
-        update={"passes": _passes(session, disk, keys, sampled, require)}
-    ).model_dump()
+    session.clock.metrics[COLLAPSE] = found.model_dump()
+
+
+def _rows(session: Session, keys: Iterable[Key]) -> Rows[Example]:
+    return join_rows(Example, (session.disk(key).rows(Example) for key in keys))
 
 
 def _sampled(session: Session, disk: StageFolder, keys: Iterable[Key]) -> Iterator[Rationale]:
@@ -50,17 +58,17 @@ def _sampled(session: Session, disk: StageFolder, keys: Iterable[Key]) -> Iterat
         yield from folder.rows(Rationale).find(set(ids))
 
 
-def _by_problem(sampled: list[Rationale]) -> dict[str, float | None]:
+def _by_problem(sampled: list[Rationale]) -> tuple[float, float] | tuple[None, None]:
     """Of the samples of a problem, how many differ in their answers and in the form of their steps, on average."""
     of = defaultdict(list)
     for one in sampled:
         of[one.problem].append(one)
     several = [found for found in of.values() if len(found) > 1]
     if not several:
-        return {}
+        return None, None
     answers = [len({one.answer for one in found}) / len(found) for found in several]
     forms = [len({skeleton(one.text) for one in found}) / len(found) for found in several]
-    return {"answers": sum(answers) / len(answers), "skeletons": sum(forms) / len(forms)}
+    return sum(answers) / len(answers), sum(forms) / len(forms)
 
 
 def _passes(
@@ -82,18 +90,21 @@ def _passes(
     return found
 
 
-def _of_rows(stage: PlannedStage, session: Session, rows: list[Example]) -> dict[str, float]:
-    """How much of the text that may be trained is the model's own, and how many of the new rows stood in a round before
-    already."""
-    seeds = [one for key in session.plan if key[0] == 0 for one in session.disk(key).rows(Example).pick("completion")]
-    mixed = seeds if stage.recipe.of(Select).sources != "samples" else []
-    own, given = (sum(len(one.completion) for one in some) for some in (rows, mixed))
-    found = {"own": own / (own + given)} if own + given else {}
-    known: set[bytes] = set()
-    for key in session.plan:
-        if 0 < key[0] < stage.round and session.plan[key].declared.about == "training":
-            known |= {fold(one.prompt, one.completion)
-                      for one in session.disk(key).rows(Example).pick("prompt", "completion")}  # fmt: skip
-    if stage.round > 1 and rows:
-        found["again"] = sum(fold(one.prompt, one.completion) in known for one in rows) / len(rows)
-    return found
+def _own_share(stage: PlannedStage, session: Session, rows: Rows[Example]) -> float | None:
+    """How much of the text that may be trained is the model's own."""
+    first = [key for key in session.plan if key[0] == 0]
+    seeds = _rows(session, first if stage.recipe.of(Select).sources != "samples" else ())
+    own, given = (sum(len(one) for one in some.values("completion")) for some in (rows, seeds))
+    return own / (own + given) if own + given else None
+
+
+def _share_again(rows: Rows[Example], before: Rows[Example]) -> float | None:
+    """How many of a round's new rows stood in the round before; of many rows, of those that a hash draws."""
+    share = min(1.0, MOST_ROWS / max(1, len(rows), len(before)))
+
+    def hashes(some: Rows[Example]) -> Iterator[bytes]:
+        found = (fold(one.prompt, one.completion) for one in some.pick("prompt", "completion"))
+        return (one for one in found if int.from_bytes(one[:4]) < share * 2**32)
+
+    known, now = set(hashes(before)), list(hashes(rows))
+    return sum(one in known for one in now) / len(now) if now else None

@@ -16,13 +16,20 @@ from selfimprove.prompting.instructions import SeedTask, load_seeds
 from selfimprove.prompting.rouge import Nearest
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.records import Example, Instance, Instruction, Problem, Record, derive_seed, replace_surrogates
+from selfimprove.records import (
+    INSTRUCTIONS,
+    Example,
+    Instance,
+    Instruction,
+    Problem,
+    Record,
+    derive_seed,
+    replace_surrogates,
+)
 from selfimprove.settings import Share, unhashed
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.store import Manifest
 
-FIGURES = "instructions"
-"""Under this name the manifest holds what was proposed, kept and turned away, and how different it is."""
 COMMON = 20  # verbs with nouns that the figures name
 YES_OR_NO = Sampling(temperature=0.0, max_tokens=4)
 
@@ -136,7 +143,7 @@ def instruct(_: Sequence[Any], desk: Desk[Instruct]) -> Iterator[Record]:
             yield instance
             if instance.kept:
                 yield _example(desk, instance, next(one for one in some if one.id == instance.instruction))
-    desk.note(FIGURES, measure(proposed, written, before))
+    desk.note(INSTRUCTIONS, measure(proposed, written, before))
 
 
 def _propose(desk: Desk[Instruct], asker: Asker, pool: Pool, step: int, enough: int) -> Iterator[Instruction]:
@@ -248,7 +255,7 @@ def measure(proposed: Sequence[Instruction], written: Sequence[Instance], before
 
 def say(desk: Desk[Instruct]) -> str:
     manifest = desk.manifest
-    return describe(manifest.metrics[FIGURES]) if manifest and FIGURES in manifest.metrics else ""
+    return describe(manifest.metrics[INSTRUCTIONS]) if manifest and INSTRUCTIONS in manifest.metrics else ""
 
 
 def describe(found: Mapping[str, Any]) -> str:
@@ -262,7 +269,7 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def figures(manifest: Manifest) -> dict[str, float | None]:
-    found = manifest.metrics.get(FIGURES, {})
+    found = manifest.metrics.get(INSTRUCTIONS, {})
     return {f"instruct/{name.replace(' ', '_')}": value for name, value in found.items()
             if isinstance(value, (int, float))}  # fmt: skip
 

@@ -35,7 +35,7 @@ class Texts(BaseModel):
     own: float | None = None
     """The share of the model's own text in what may be trained, by characters of completions."""
     again: float | None = None
-    """The share of a round's new rows that stood in a round before."""
+    """The share of a round's new rows that stood in the round before too."""
 
     @property
     def most(self) -> tuple[str, float, int] | None:
@@ -92,7 +92,7 @@ def _other_lengths(now: Texts, was: Texts) -> str:
 
 def _trained_again(now: Texts, _: Texts) -> str:
     found = now.again is not None and now.again >= AGAIN
-    return f"{now.again:.0%} of the new rows were trained in an earlier round" if found else ""
+    return f"{now.again:.0%} of the new rows stand in the round before too" if found else ""
 
 
 def _from(said: str, was: float, now: float, true: bool) -> str:

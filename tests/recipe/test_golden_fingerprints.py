@@ -32,7 +32,7 @@ RECIPES = (
 FEW = {"arithmetic-steered": ("as shipped", "unhashed settings", "seed", "sft of defaults",
                               "sft of defaults, started otherwise"),
        "self-instruct": ("as shipped", "seed", "sft of defaults", "sft of defaults, started otherwise")}  # fmt: skip
-REFUSE = ("rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, whose settings are among the unhashed ones
+REFUSE = ("rlhf", "rlhf-dpo", "rlvr", "self-instruct")  # have no `verify`, whose settings are among the unhashed ones
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 

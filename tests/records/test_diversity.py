@@ -59,16 +59,14 @@ def texts(**fields: object) -> Texts:
         ({"passes": {"1": (0.5, 400), "4": (0.6, 400)}}, "fewer ways", "pass@4 fell from 0.8 to 0.6"),
         ({"skeletons": 0.4}, "same steps", "different forms fell from 0.9 to 0.4"),
         ({"lengths": [5.0, 50.0, 90.0]}, "length", "the median went from 20 to 50 tokens"),
-        ({"again": 0.95}, "same rows", "95% of the new rows were trained in an earlier round"),
+        ({"again": 0.95}, "same rows", "95% of the new rows stand in the round before too"),
         ({}, "", ""),
         ({"skeletons": 0.4, "passes": {"1": (0.9, 400), "4": (0.95, 400)}}, "", ""),  # as they should, being right
         ({"passes": {"1": (0.4, 20), "4": (0.6, 20)}}, "", ""),  # of so few it may be chance
         ({"sampled": False, "lengths": [5.0, 90.0, 99.0]}, "", ""),  # not to be compared
     ],
 )
-def test_collapse_is_told_with_the_round_since_which_it_lasts(
-    fields: dict[str, object], rule: str, said: str
-) -> None:
+def test_collapse_is_told_with_the_round_since_which_it_lasts(fields: dict[str, object], rule: str, said: str) -> None:
     worse = texts(**fields)
     found = find_collapse({1: texts(), 2: worse, 3: texts(), 4: worse, 5: worse})
     assert [one["rule"] for one in found] == [rule] * bool(rule)
