@@ -15,6 +15,7 @@ from selfimprove.records import digest
 
 Turns = Sequence[tuple[str, str | None]]
 LONGEST = 20_000  # characters of an answer that is read
+SHORT = 40  # characters of an input that may say that there is none
 FEWEST_SEEDS = 8
 EXAMPLES = 3  # seeds that are shown where an instance is asked for; of either kind where it is a classification
 
@@ -29,9 +30,9 @@ INPUT_FIRST = (
 )
 OUTPUT_FIRST = "Task: {instruction}\nWrite an example: first one of the labels of this task, then an input that has it."
 STOP = ("\nTask:",)
-_ITEM = re.compile(r"\n\s*\d{1,3}\s?[.)]\s*")
-_INSTANCE = re.compile(r"\s*(?:Input:(?P<input>.*?)(?:\n\s*|\s+))?Output:(?P<output>.*)", re.DOTALL)
-_LABELLED = re.compile(r"\s*(?:Label:)?(?P<output>[^\n]*)\n\s*Input:(?P<input>.*)", re.DOTALL)
+_ITEM = re.compile(r"\n[ \t]*\d{1,3} ?[.)]")
+_OUTPUT = re.compile(r"\sOutput:")
+_INPUT = re.compile(r"\n[ \t]*Input:")
 _NOTHING = re.compile(r"[\W_]*(?:n/?a|none|no ?input|not needed|empty)?[\W_]*", re.IGNORECASE)
 
 
@@ -163,8 +164,11 @@ def read_classification(text: str) -> bool | None:
 
 def read_instance(text: str, *, output_first: bool) -> tuple[str, str] | None:
     """The input and the output, None where the text has not the form that was asked for."""
-    found = (_LABELLED if output_first else _INSTANCE).fullmatch(text[:LONGEST])
-    if found is None:
+    text = f"\n{text[:LONGEST].strip()}"
+    begin, other = ("\nLabel:", _INPUT) if output_first else ("\nInput:", _OUTPUT)
+    begins, found = text.startswith(begin), other.search(text)
+    if found is None or not (begins or output_first or not found.start()):
         return None
-    given, output = (found["input"] or "").strip(), found["output"].strip()
-    return "" if _NOTHING.fullmatch(given) else given, output
+    before, after = text[: found.start()].removeprefix(begin).strip(), text[found.end() :].strip()
+    given, output = (after, before.partition("\n")[0].strip()) if output_first else (before, after)
+    return "" if len(given) < SHORT and _NOTHING.fullmatch(given) else given, output

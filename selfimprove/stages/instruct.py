@@ -23,6 +23,7 @@ from selfimprove.records import (
     Instruction,
     Problem,
     Record,
+    by_id,
     derive_seed,
     replace_surrogates,
 )
@@ -100,6 +101,10 @@ class Pool:
         rng.shuffle(drawn)
         return drawn
 
+    def know(self, last: Sequence[Instruction]) -> None:
+        """The last ones that joined, with what became known of them."""
+        self.own[len(self.own) - len(last) :] = last
+
     def judge(self, text: str, *, cut_off: bool, enough: bool, **fields: Any) -> Instruction:
         """A proposal with what speaks against it; it joins the pool where nothing does."""
         similarity, nearest = self._nearest.find(text)
@@ -132,17 +137,18 @@ def instruct(_: Sequence[Any], desk: Desk[Instruct]) -> Iterator[Record]:
     while step < settings.most and len(pool.own) - len(own) < settings.keep:
         some = list(_propose(desk, asker, pool, step, len(own) + settings.keep))
         step += min(settings.at_once, settings.most - step)
-        kept = {at: one for at, one in enumerate(some) if one.kept}
-        for at, one in zip(kept, _classify(desk, asker, seeds, list(kept.values())), strict=True):
-            # The pool keeps what the proposal says; the record also says what kind it is.
-            pool.own[pool.own.index(some[at])] = some[at] = one
+        kept = list(_classify(desk, asker, seeds, [one for one in some if one.kept]))
+        pool.know(kept)
+        told = iter(kept)
+        some = [next(told) if one.kept else one for one in some]
         proposed += some
         yield from some
-        for instance in _instances(desk, asker, seeds, [one for one in some if one.kept]):
+        known = by_id(kept)
+        for instance in _instances(desk, asker, seeds, kept):
             written.append(instance)
             yield instance
             if instance.kept:
-                yield _example(desk, instance, next(one for one in some if one.id == instance.instruction))
+                yield _example(desk, instance, known[instance.instruction])
     desk.note(INSTRUCTIONS, measure(proposed, written, before))
 
 
@@ -177,7 +183,7 @@ def _classify(
     """Whether each is a classification; where the model does not say so it is none."""
     prompts = [asked.classify(desk.prompts, seeds, one.text) for one in kept]
     for one, (_, completion) in zip(kept, asker.ask(prompts, "classify", YES_OR_NO, asked.STOP), strict=True):
-        yield one.model_copy(update={"classification": asked.read_classification(completion.text)})
+        yield Instruction(**one.model_dump() | {"classification": asked.read_classification(completion.text)})
 
 
 def _instances(

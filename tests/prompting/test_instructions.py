@@ -180,12 +180,30 @@ def test_proposals_are_read_from_a_list(text: str, found: list[str]) -> None:
         ("Label: mammal\nInput:\na dog", True, ("a dog", "mammal")),
         ("mammal", True, None),
         ("Input: " + "a\n" * 50_000, False, None),
+        ("Here it is:\nOutput: It barks.", False, None),
+        ("A mammal\nor so\n Input: a dog", True, ("a dog", "A mammal")),
     ],
 )
 def test_instances_are_read_in_the_order_that_was_asked_for(
     text: str, first: bool, found: tuple[str, str] | None
 ) -> None:
     assert asked.read_instance(text, output_first=first) == found
+
+
+@pytest.mark.parametrize("piece", ["\n", " ", ".", "Input: ", "\n1", "_a"])
+def test_what_is_read_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    def spent(length: int) -> float:
+        text = f"Input:{piece * (length // len(piece))}x"
+        started = time.process_time()
+        for first in (True, False):
+            asked.read_instance(text, output_first=first)
+            asked.read_instance(text[6:], output_first=first)
+        asked.read_proposals(text)
+        return time.process_time() - started
+
+    assert min(spent(asked.LONGEST) for _ in range(3)) < 20 * max(
+        min(spent(asked.LONGEST // 8) for _ in range(3)), 1e-3
+    )
 
 
 def test_yes_and_no_are_read_and_nothing_else() -> None:

@@ -15,9 +15,10 @@ from selfimprove.prompting.instructions import load_seeds
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Example, Instance, Instruction, Overlap, Problem, Rationale
-from selfimprove.results.status import print_status
+from selfimprove.results.status import print_status, to_json
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
+from selfimprove.viewer.report import write_report
 
 HELD_OUT = "Explain to a class how a steam engine turns heat into the motion of a heavy wheel."
 # What the model proposes, in turn; the two of one time are judged beside each other.
@@ -193,3 +194,14 @@ def test_it_stops_once_enough_is_kept_and_says_what_does_not_fit(
         load_recipe(recipe, ["instruct.own=9"])
     with pytest.raises(RecipeError, match="no seeds 'none'"):
         run_loop(load_recipe(recipe, ["instruct.seeds=none"]), RunFolder(tmp_path / "none"), load=lambda *_: Proposer())
+
+
+def test_the_report_shows_what_became_of_the_proposals(run: tuple[RunFolder, Proposer], tmp_path: Path) -> None:
+    made, _ = run
+    write_report(made, tmp_path / "report.html", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index("Instructions of its own") :]
+    assert "like another one" in section and "the output repeats" not in section
+    assert "How different the texts are" in section and section.count("data:image/svg+xml") >= 2
+    told = to_json(made)
+    assert told["instructions"][1]["kept"] == 4 and told["texts"].keys() == {1, 2}
