@@ -98,7 +98,8 @@ def first_comment(path: Path) -> str:
 def said_of(path: Path) -> str:
     """What a policy file says of itself."""
     if path.suffix == ".jsonl":
-        return f"{len(path.read_text().splitlines())} open prompts"
+        what = "seed tasks of the stage `instruct`" if path.parent.name == "seeds" else "open prompts"
+        return f"{len(path.read_text().splitlines())} {what}"
     data = yaml.safe_load(path.read_text())
     said = data.get("description") if isinstance(data, dict) else ""
     return str(said or first_comment(path)).partition(". ")[0].rstrip(".")

@@ -54,15 +54,8 @@ STAGES_MAY_IMPORT = (
         "recipe.yaml",
         "recipe.reinforcement",
     }
-    | {
-        "recipe.task_settings",
-        "prompting.prompts",
-        "prompting.phrases",
-        "tasks",
-        "tasks.addition",
-        "tasks.mixture_draw",
-    }
-    | {"tasks.standard"}
+    | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
+    | {"tasks.mixture_draw", "prompting", "prompting.instructions", "prompting.rouge"}
     | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
     | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
     | {"trainers.rewarding"}
@@ -127,6 +120,7 @@ HOMES = {
     "typer": {"cli"},
     "vllm": {"engines"},
     "aiohttp": {"engines"},
+    "rapidfuzz": {"prompting"},
     "sympy": {"verifiers"},
     "math_verify": {"verifiers"},
     "latex2sympy2_extended": {"verifiers"},

@@ -96,6 +96,11 @@ class PromptFormat:
         """The question as it stands, as the user's turn where there is a chat template."""
         return self.chat([{"role": "user", "content": problem.question}]) if self.chat else problem.question
 
+    def render_turns(self, turns: Sequence[tuple[str, str | None]]) -> str:
+        """A conversation of pairs of turns, whose last pair the model completes: by the chat template where there is
+        one, else as blocks of text."""
+        return self._assemble(turns)
+
     @property
     def stop(self) -> tuple[str, ...]:
         """What a completion ends before, in any of the formats."""

@@ -16,6 +16,11 @@ from selfimprove.records.base import (
     hash_text,
     replace_surrogates,
 )
+from selfimprove.records.instructed import (
+    INSTRUCTIONS,
+    Instance,
+    Instruction,
+)
 from selfimprove.records.judged import (
     Comparison,
     Compliance,
@@ -65,6 +70,7 @@ from selfimprove.records.trained import (
 
 __all__ = [
     "ID_LENGTH",
+    "INSTRUCTIONS",
     "KINDS",
     "KL",
     "Action",
@@ -84,6 +90,8 @@ __all__ = [
     "Example",
     "Frontier",
     "Health",
+    "Instance",
+    "Instruction",
     "Origin",
     "Outcome",
     "Overlap",

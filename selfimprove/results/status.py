@@ -9,7 +9,7 @@ from rich.console import Console
 
 from selfimprove.constitution.adherence import FIGURES
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Audit, Evaluation, Portion, Promotion, Record
+from selfimprove.records import INSTRUCTIONS, Audit, Evaluation, Portion, Promotion, Record
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task
 from selfimprove.results.budget import budget_json, budget_table
@@ -20,12 +20,14 @@ from selfimprove.results.status_tables import (
     constitution_table,
     cross_checks_table,
     funnel_table,
+    instructions_table,
     levels_tables,
     open_table,
     preferences_table,
     revised_table,
     rounds_table,
     tasks_table,
+    texts_table,
     votes_table,
 )
 from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
@@ -35,7 +37,9 @@ from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
+from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
 from selfimprove.store.files import check_shown
+from selfimprove.store.instructions import read_proposals
 from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
@@ -102,6 +106,7 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             if one.metrics.get("origins")
         ],
         **{name: _measured(manifests, name) for name in ("revised", LEFT_OUT, CLEAN, "open prompts", FIGURES)},
+        INSTRUCTIONS: {round_: one.model_dump() for round_, one in read_proposals(manifests).items()},
         OVERLAPS: [
             {"round": one.round, "stage": one.stage, "counts": one.metrics[OVERLAPS]}
             for one in manifests
@@ -114,6 +119,8 @@ def to_json(folder: RunFolder) -> dict[str, Any]:
             for round_, found in _read_closed(folder, manifests, Audit).items()
         },
         "warnings": warn_of_held_out(steps, _last(promotions)),
+        COLLAPSE: {round_: one.model_dump() for round_, one in read_texts(manifests).items()},
+        "collapse": find_collapse(read_texts(manifests)),
         "promotions": [found[0].model_dump() for found in promotions.values()],
         "budget": budget_json(read_ledger(folder, folder.recipe())),
         "lineage": [asdict(one) for one in read_branches(folder)],
@@ -155,6 +162,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
         _print_funnels(console, query)
+    if proposals := read_proposals(manifests):
+        console.print(instructions_table(proposals))
     if decided := read_decided(folder):
         console.print(decisions_table(decided))
     lineage = describe_branches(read_branches(folder))
@@ -172,6 +181,10 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(open_table(manifests))
     for steps in (curves := read_steps(manifests)):
         console.print(steps_table(steps))
+    if len(texts := read_texts(manifests)) > 1:
+        console.print(texts_table(texts))
+        for warning in find_collapse(texts):
+            say(f"WARNING: {warning['said']}")
     for round_, said in warn_of_held_out(curves, _last(promotions)).items():
         say(f"round {round_}: WARNING: {said}")
     for round_, audits in _read_closed(folder, manifests, Audit).items():

@@ -11,6 +11,8 @@ from selfimprove.records import Evaluation, Promotion
 from selfimprove.records.console import make_table
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.store import Manifest
+from selfimprove.store.collapse import Texts
+from selfimprove.store.instructions import Proposals
 from selfimprove.store.rules import Funnel
 
 
@@ -83,6 +85,31 @@ def funnel_table(funnels: Mapping[int, Funnel]) -> Table:
     for round_, one in funnels.items():
         row = [round_, one.sampled, one.correct, one.steps_valid, one.wrong_reason, one.kept]
         table.add_row(*map(str, [*row, *([one.kept_vote] if voted else []), one.undecided]))
+    return table
+
+
+def instructions_table(proposals: Mapping[int, Proposals]) -> Table:
+    """The tasks that the model wrote for itself, why others were turned away, and how different they are."""
+    names = ("round", "proposed", "kept", "turned away", "trained", "verbs", "new runs\nof 3 words", "ROUGE-L")
+    table = make_table("Instructions of its own", *names, left=("turned away",))
+    for round_, one in proposals.items():
+        reasons = Text(", ".join(f"{count} {reason}" for reason, count in one.turned_away.items()))
+        measured = (one.instances_kept, one.verbs, f"{one.new:.0%}", f"{one.similarity:.2f}")
+        table.add_row(str(round_), str(one.proposed), str(one.kept), reasons, *map(str, measured))
+    return table
+
+
+def texts_table(texts: Mapping[int, Texts]) -> Table:
+    """How different the texts of each round are, and what several samples are worth."""
+    names = ("distinct-2", "distinct-3", "pass@1", "pass@k", "answers", "steps", "length", "own", "again")
+    table = make_table("How different the texts are", "round", *names)
+    for round_, one in texts.items():
+        most = one.most
+        passed = [f"{one.passes['1'][0]:.0%}", f"{most[1]:.0%} (k = {most[0]})"] if most else ["", ""]
+        shares = [f"{value:.0%}" if value is not None else "" for value in (one.answers, one.skeletons)]
+        rows = [f"{value:.0%}" if value is not None else "" for value in (one.own, one.again)]
+        grams = [f"{one.distinct[size]:.2f}" if size in one.distinct else "" for size in ("2", "3")]
+        table.add_row(str(round_), *grams, *passed, *shares, "/".join(f"{at:g}" for at in one.lengths), *rows)
     return table
 
 

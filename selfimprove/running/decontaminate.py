@@ -5,7 +5,7 @@ It stands where all rows pass on their way to a trainer, so that no flow and no 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,18 @@ def decontaminate(
     """Compare the rows of a training with the held-out problems, keep what is found as records, and give the rows that
     are to be trained; raises TrainingError where the recipe says to stop, or no row is left.
 
-    `given` are fields of the job; prompts among them go with the rows.
+    `given` are fields of the job; prompts among them go with the rows, and examples that are `mixed` in are compared
+    like these.
     """
-    settings = stage.recipe.decontaminate
+    settings, mixed = stage.recipe.decontaminate, given.get("mixed", ())
     if settings is None or not len(rows):
         return rows, given
     problems = session.read((0, "problems"), Problem)
     found = Comparing(problems, session.prompts, settings)
     kind = rows.kind if isinstance(rows, Rows | Chosen) else type(rows[0])
     columns = [name for name in TEXTS if name in kind.model_fields]
-    session.folder.stage(*stage.key).keep(0, found.compare(_read(rows, columns), columns))
+    overlaps = chain(found.compare(_read(rows, columns), columns), found.compare(mixed, ["prompt", "completion"]))
+    session.folder.stage(*stage.key).keep(0, overlaps)
     session.clock.metrics[OVERLAPS] = found.counts().model_dump()
     if found.rows_found and settings.action == "stop":
         first = next(one.question for one in problems if one.id in found.problems)
@@ -59,6 +61,8 @@ def decontaminate(
         return rows, given
     if len(found.rows_found) == found.rows:
         raise TrainingError(f"{stage}: all {found.rows:,} rows share text with held-out problems: nothing is left")
+    if mixed:
+        given = {**given, "mixed": tuple(one for one in mixed if one.id not in found.rows_found)}
     return _without(rows, found.rows_found, given)
 
 

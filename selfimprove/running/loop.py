@@ -21,6 +21,7 @@ from selfimprove.records.printable import printable
 from selfimprove.running.answer_check import check_answers, check_asked
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.clock import Clock
+from selfimprove.running.collapse import measure_texts
 from selfimprove.running.decontaminate import measure_clean
 from selfimprove.running.find_model import with_model_found
 from selfimprove.running.model_check import check_start
@@ -143,6 +144,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
             follow(part.number, part.records)
         check_asked(job)
         measure_clean(stage, disk, session)
+        measure_texts(stage, disk, session)
         disk.close(describe(stage, disk, len(job.parts), session.clock))
     manifest = disk.manifest()
     assert manifest is not None

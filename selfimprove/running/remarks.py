@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from selfimprove.recipe.flow import flow_of
 from selfimprove.recipe.task_settings import TaskSettings
 from selfimprove.running.inputs import Inputs
 from selfimprove.stages.evaluate import Evaluate
@@ -23,7 +24,8 @@ def find_remarks(inputs: Inputs) -> Iterator[str]:
     if not recipe.rounds:
         return
     drawn, there = recipe.of(FrontierSettings).problems, pool_size(inputs.task)
-    if there is not None and drawn > there:
+    draws = any(step.stage.name == "frontier" for step in flow_of(recipe))
+    if draws and there is not None and drawn > there:
         yield f"a round draws {there:,} problems and not {drawn:,} ('frontier.problems'): there are no more to train on"
     open_ = pool_size(inputs.open_task) if inputs.open_task else None
     if recipe.open and open_ is not None and recipe.open.draw > open_:

@@ -35,6 +35,8 @@ def train(
 ) -> Checkpoint:
     """Train on rows, unless that was done before a kill; the checkpoint's parents are the one before and the rows."""
     rows, given = decontaminate(stage, session, rows, given)
+    if "mixed" in given:
+        given = {**given, "mixed": tuple((one.prompt, one.completion) for one in given["mixed"])}
     job = _make_job(stage, session, kind, start, given)
     disk = session.folder.stage(*stage.key)
     if is_finished(job.output):  # renamed whole before a kill came between it and its record

@@ -12,6 +12,7 @@ from selfimprove.stages.dpo import DPO
 from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.stages.frontier import FRONTIER
 from selfimprove.stages.generate import GENERATE
+from selfimprove.stages.instruct import INSTRUCT
 from selfimprove.stages.label import LABEL
 from selfimprove.stages.mix import MIX
 from selfimprove.stages.prefer import PREFER
@@ -30,8 +31,8 @@ from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, MIX, SFT,
-    PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
+    PROBLEMS, BASE, WARMUP, DECIDE, INSTRUCT, FRONTIER, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT,
+    MIX, SFT, PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

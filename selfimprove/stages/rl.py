@@ -71,10 +71,9 @@ def _reward_models(desk: Desk[Rl]) -> tuple[str, ...]:
     return tuple(desk.weights(one) for one in found)
 
 
-def _demonstrations(desk: Desk[Rl]) -> tuple[tuple[str, str], ...]:
+def _demonstrations(desk: Desk[Rl]) -> tuple[Example, ...]:
     """What the first checkpoint was trained on, some of it where it is much."""
-    some = nsmallest(MIXED, desk.read_of(0, Example), key=lambda one: derive_seed("mixed", one.id))
-    return tuple((one.prompt, one.completion) for one in some)
+    return tuple(nsmallest(MIXED, desk.read_of(0, Example), key=lambda one: derive_seed("mixed", one.id)))
 
 
 def reads(round_: Round[Rl]) -> list[Key]:

@@ -12,6 +12,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records.stats import Accuracy
 from selfimprove.store.made_from import read_funnel, read_health
 from selfimprove.viewer import drawings
+from selfimprove.viewer.charts import Line
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
 from selfimprove.viewer.steps import by_step
@@ -35,8 +36,7 @@ def table_of(chart: str, run: Run, figures: Figures, graph: int, control: Contro
         return names, [[one[name] for name in names] for one in records]
     if chart == "signs":
         found_signs = drawings.signs(read_health(run.index), read_funnel(run.index), drawings.divergences(figures))
-        rows = [(round_, name, value) for name, xs, ys in found_signs for round_, value in zip(xs, ys, strict=True)]
-        return ("round", "name", "value"), rows
+        return ("round", "name", "value"), _by_round(found_signs)
     for stage, trained in drawings.losses(figures).items():
         if chart == f"loss-{stage}":
             return ("round", "step", "loss"), [(one.round, *point) for one in trained for point in one.curve]
@@ -46,10 +46,19 @@ def table_of(chart: str, run: Run, figures: Figures, graph: int, control: Contro
                 (one.round, name, *point) for one in steps for name, of in one.curves.items() for point in of
             ]
             return ("round", "name", "step", "value"), curves
+    if chart == "instructions":
+        panels = drawings.proposed(figures)
+        return ("panel", "name", "count"), [(name, *one) for name, bars in panels.items() for one in bars]
+    if chart == "variety":
+        return ("round", "name", "value"), _by_round(drawings.variety(figures))
     if chart == "stages":
         edges = drawings.stage_flow(run, figures, graph)["edges"]
         return ("from", "to", "records"), [(a[1], b[1], count) for (a, b), count in edges.items()]
     raise StoreError("there is no such chart")
+
+
+def _by_round(lines: Sequence[Line]) -> list[Sequence[Any]]:
+    return [(round_, name, value) for name, xs, ys in lines for round_, value in zip(xs, ys, strict=True)]
 
 
 def _share(name: str, one: Accuracy) -> Sequence[Any]:

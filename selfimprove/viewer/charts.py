@@ -208,6 +208,29 @@ def funnel_chart(rounds: Sequence[int], counts: Mapping[str, Sequence[int]], tit
     return draw_chart(title, FORM.get().width, 3.2, draw)
 
 
+def counts_chart(panels: Mapping[str, Sequence[tuple[str, int]]], title: str) -> str | bytes:
+    """Counts as bars from the left, below each other: for each panel the first MAX_BARS of its names."""
+    some = {name: bars[:MAX_BARS] for name, bars in panels.items()}
+
+    def draw(axes: Any) -> None:
+        names = [(name, one) for name, bars in some.items() for one in bars]
+        series = list(some)
+        colors = [SERIES[series.index(name) % len(SERIES)] for name, _ in names]
+        axes.barh(range(len(names)), [count for _, (_, count) in names], height=0.65, color=colors)
+        axes.set_yticks(range(len(names)), [plain(one, 40) for _, (one, _) in names])
+        axes.invert_yaxis()
+        for at, (_, (_, count)) in enumerate(names):
+            axes.annotate(f"{count:,}", (count, at), (3, 0), textcoords="offset points", va="center", color=INK)
+        for name in series:
+            axes.barh([0], [0], color=SERIES[series.index(name) % len(SERIES)], label=plain(name, 60))
+        style_axes(axes, "instructions", "")
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", linewidth=0.7)
+        legend(axes)
+
+    return draw_chart(title, FORM.get().width, 1.6 + 0.25 * sum(map(len, some.values())), draw)
+
+
 def spark(values: Sequence[float]) -> str | bytes:
     """A small line without axes, from 0 to 1."""
 

@@ -1,5 +1,6 @@
 """Which charts a run has, and the figures that each draws; the same figures stand in tables below them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from selfimprove.errors import StoreError
 from selfimprove.records import KL
 from selfimprove.store import Manifest
+from selfimprove.store.collapse import read_texts
+from selfimprove.store.instructions import read_proposals
 from selfimprove.store.made_from import read_flow, read_funnel, read_health
 from selfimprove.viewer import charts
 from selfimprove.viewer.controls import Control
@@ -30,6 +33,8 @@ def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str
         "funnel": bool(judged),
         "health": sum(row["pass_1"] is not None for row in health if row["round"] in judged) > 1,
         "signs": max(len(health), len(funnel)) > 1,
+        "instructions": bool(read_proposals(figures.manifests)),
+        "variety": len(read_proposals(figures.manifests)) > 1 or len(read_texts(figures.manifests)) > 1,
     }
     return {name for name, some in there.items() if some}
 
@@ -110,6 +115,39 @@ def signs(
     return [(name, [at for at, _ in found], [value for _, value in found]) for name, found in known.items() if found]
 
 
+def proposed(figures: Figures) -> dict[str, list[tuple[str, int]]]:
+    """What became of the instructions that the model proposed, and what those are about that were kept."""
+    fate, about = Counter[str](), Counter[str]()
+    for one in read_proposals(figures.manifests).values():
+        fate.update(one.fate)
+        about.update({f"{verb} {noun}": count for verb, noun, count in one.common})
+    return {"what became of the proposals": fate.most_common(), "verb and noun of what was kept": about.most_common(20)}
+
+
+def variety(figures: Figures) -> list[charts.Line]:
+    """How different the texts of the rounds are, each over the rounds in which it is known."""
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for round_, one in read_texts(figures.manifests).items():
+        found = {f"distinct-{size}": share for size, share in one.distinct.items()}
+        found |= {f"unbiased pass@{k}, %": 100 * share for k, (share, _) in one.passes.items()}
+        shares = {
+            "different answers, % of samples": one.answers,
+            "different forms of steps, % of samples": one.skeletons,
+            "own text, % of what may be trained": one.own,
+            "rows of the round before, %": one.again,
+        }
+        found |= {name: 100 * share for name, share in shares.items() if share is not None}
+        found |= {f"length, {at}": value for at, value in zip(("10%", "median", "90%"), one.lengths, strict=False)}
+        for name, value in found.items():
+            rows.setdefault(name, []).append((round_, value))
+    for round_, of in read_proposals(figures.manifests).items():
+        told = {"instructions kept": of.kept, "their verbs with nouns": of.pairs, "their ROUGE-L": of.similarity}
+        for name, value in {**told, "their new runs of words, %": 100 * of.new}.items():
+            rows.setdefault(name, []).append((round_, value))
+    several = {name: found for name, found in rows.items() if len(found) > 1}
+    return [(name, [at for at, _ in found], [value for _, value in found]) for name, found in several.items()]
+
+
 def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | None = None) -> str | bytes:
     """A chart as SVG; raises StoreError where there is none of that name."""
     if chart == "accuracy":
@@ -158,6 +196,10 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             return charts.lines_chart(
                 lines_, f"Training loss of {stage}", "step", f"loss of {stage}", log=_wide(lines_)
             )
+    if chart == "instructions":
+        return charts.counts_chart(proposed(figures), "Instructions that the model proposed")
+    if chart == "variety":
+        return charts.panels_chart(variety(figures), "How different the texts of the rounds are")
     if steps := draw_steps(figures, chart):
         return steps
     if chart == "stages":

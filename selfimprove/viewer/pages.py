@@ -12,8 +12,10 @@ from starlette.requests import ClientDisconnect
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
 from selfimprove.records.stats import Accuracy
+from selfimprove.store.collapse import find_collapse, read_texts
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
+from selfimprove.store.instructions import read_proposals
 from selfimprove.store.labels import read_filters, read_labels
 from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_overlaps, read_parts, read_undecided
 from selfimprove.store.notes import MARKS, write_note
@@ -84,6 +86,8 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "control": control,
         "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
         "kl": drawings.divergences(figures),
+        "proposals": read_proposals(figures.manifests),
+        "collapse": find_collapse(read_texts(figures.manifests)),
         "rounds": rounds,
         "graph": chosen,
         "nothing": Asked(),

@@ -26,13 +26,14 @@ GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
-    "instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "star-dpo", "word-problems",
+    "instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "self-instruct", "star-dpo", "word-problems",
 )  # fmt: skip
-# Another recipe with a stage more, and one that has few stages: what they plan otherwise is seen in a few plans.
-FEW = dict.fromkeys(("arithmetic-steered", "instruction-tuning"), (
-    "as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise",
-))  # fmt: skip
-REFUSE = ("instruction-tuning", "rlhf", "rlhf-dpo", "rlvr")  # have no `verify`, which has unhashed settings
+# Another recipe with a stage more, and those that have few stages: what they plan otherwise is seen in a few plans.
+SOME = ("as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise")
+FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning"), SOME),
+       "self-instruct": tuple(one for one in SOME if one != "unhashed settings")}  # fmt: skip
+# These have no `verify`, which has unhashed settings.
+REFUSE = ("instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-instruct")
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 

@@ -15,6 +15,7 @@ from selfimprove.results.status import print_status, to_json
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
+from selfimprove.tasks import Arithmetic, load_task
 
 HELD_OUT = {
     "a farmer keeps 12 brown cows on the north meadow and sells 7 of them at the old market. how many are left?": "5",
@@ -137,3 +138,29 @@ def test_only_what_trains_and_what_follows_it_has_another_fingerprint(place: Pat
     changed = {str(one) for one in plans[0].values() if plans[1][one.key].fingerprint != one.fingerprint}
     assert changed == {"round-01/sft", "round-01/evaluate", "round-01/promote"}
     assert ((0, "problems") in plans[1][1, "sft"].reads, (0, "problems") in plans[0][1, "sft"].reads) == (True, False)
+
+
+@pytest.mark.long
+def test_what_rl_mixes_in_is_compared_too(tmp_path: Path) -> None:
+    changes = (
+        "rounds=1",
+        "model.build={hidden_size: 32, intermediate_size: 64, layers: 1, heads: 1, head_size: 32}",
+        "warmup={examples: 24, steps: 1, batch_size: 4}",
+        "frontier.problems=4",
+        "train.held_out=2",
+        "rl={steps: 1, batch_size: 4, samples: 2, max_tokens: 8, ptx: 0.5}",
+        "promote.rule=always",
+        "decontaminate={action: drop}",
+    )
+    task = load_task(load_recipe("rlvr", changes).train)
+    assert isinstance(task, Arithmetic)
+    seed = task.seed_rationales(24, 0)[0][0]
+    (tmp_path / "train.jsonl").write_text('{"question": "0+0=", "answer": "0"}')
+    (tmp_path / "held.jsonl").write_text(json.dumps({"question": seed.question, "answer": seed.answer}))
+    leaks = f"evaluate_on=[{{name: jsonl, path: {tmp_path}/train.jsonl, evaluate_path: {tmp_path}/held.jsonl}}]"
+    run = RunFolder(tmp_path / "run")
+    run_loop(load_recipe("rlvr", [*changes, leaks]), run)
+    rows = {one.id for one in run.stage(0, "warmup").read(Example) if one.prompt == seed.question}
+    found = [one for one in run.stage(1, "rl").read(Overlap) if one.parents[0] in rows]
+    assert rows and {one.parents[0] for one in found} == rows
+    assert {(one.rule, one.where, one.dropped) for one in found} == {("exact", "prompt", True)}
