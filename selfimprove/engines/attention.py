@@ -101,7 +101,7 @@ def _attend_prefix(
     softcap: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """The queries of all rows of a span on what they share; None where a sliding window has left it behind."""
-    layer: Any = span.prefix.layers[module.layer_idx]  # type: ignore[index]
+    layer: Any = span.prefix.layers[module.layer_idx]
     rows, heads, each, size = asked.shape
     first, bias = 0, None
     if window is not None:

@@ -9,7 +9,9 @@ from transformers.cache_utils import Cache
 from selfimprove.engines.attention import Span
 
 SHARED_PREFIX = 32  # a beginning of fewer tokens is not worth a call of its own
-CALL = 32  # what a group costs in its calls of the model and in each step, in tokens computed for a prompt
+LEAST_CALL = 32.0  # what a group costs at the least, in tokens computed for a prompt
+LAYER_CALL, LAYER_STEP = 3e-4, 1e-4  # seconds a layer of the group's own call, and of its part in each step, on a CPU
+PARAMETER = 4e-11  # seconds a parameter and token: two operations at 50 billion a second
 HELD = 0.125  # what it costs a sample to hold and read a token, where computing it costs its prompt 1
 DEEPEST = 8  # beginnings within beginnings; those of templates, exemplars and prompts are three
 
@@ -22,17 +24,22 @@ class Group:
     members: tuple[int, ...]
 
 
-def group_prompts(prompts: Sequence[list[int]], samples: Sequence[int]) -> list[Group]:
-    """The cheapest groups of different prompts; `samples` are the rows of each. A prompt may be in none.
+def count_call(layers: int, parameters: int, steps: int) -> float:
+    """What a group costs, in tokens computed for a prompt: much for tiny models, whose tokens cost next to nothing."""
+    return max(LEAST_CALL, layers * (LAYER_CALL + steps * LAYER_STEP) / (parameters * PARAMETER))
 
-    A group's length leaves each prompt a last token, whose logits are what comes next.
+
+def group_prompts(prompts: Sequence[list[int]], samples: Sequence[int], call: float = LEAST_CALL) -> list[Group]:
+    """The cheapest groups of different prompts; `samples` are the rows of each, and a group costs `call` tokens.
+
+    A prompt may be in none. A group's length leaves each prompt a last token, whose logits are what comes next.
     """
     order = sorted(range(len(prompts)), key=prompts.__getitem__)
-    return _plan(prompts, samples, order, 0)[1]
+    return _plan(prompts, samples, order, call, 0)[1]
 
 
 def _plan(
-    prompts: Sequence[list[int]], samples: Sequence[int], order: Sequence[int], depth: int
+    prompts: Sequence[list[int]], samples: Sequence[int], order: Sequence[int], call: float, depth: int
 ) -> tuple[float, list[Group]]:
     """The cost of some prompts in the order of their tokens, and its groups."""
     if not order:
@@ -44,9 +51,9 @@ def _plan(
     shared = min(common, min(lengths) - 1)
     if shared >= SHARED_PREFIX:
         rest = sum((length - shared) * weight for length, weight in zip(lengths, weights, strict=True))
-        plans.append((CALL + shared + rest, [Group(shared, tuple(order))]))
+        plans.append((call + shared + rest, [Group(shared, tuple(order))]))
     if len(order) > 1 and depth < DEEPEST:
-        parts = [_plan(prompts, samples, part, depth + 1) for part in _split(prompts, order, common)]
+        parts = [_plan(prompts, samples, part, call, depth + 1) for part in _split(prompts, order, common)]
         plans.append((sum(cost for cost, _ in parts), [group for _, groups in parts for group in groups]))
     return min(plans, key=lambda plan: plan[0])  # the first of equal ones: fewest groups
 

@@ -19,7 +19,7 @@ from selfimprove.engines.attention import NAME, Sharing, Span, use_shared_attent
 from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.engines.departures import find_departures
-from selfimprove.engines.grouping import Beginnings, group_prompts
+from selfimprove.engines.grouping import Beginnings, count_call, group_prompts
 from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
@@ -99,6 +99,7 @@ class TransformersEngine:
         self.device = self.model.device
         text_config = self.model.config.get_text_config()
         self.layers: int = text_config.num_hidden_layers
+        self.parameters = int(sum(one.numel() for one in self.model.parameters()))  # by them it is known what pays
         self.max_positions: int = getattr(text_config, "max_position_embeddings", 1 << 30)
         heads = text_config.num_attention_heads
         grouped = (getattr(text_config, "num_key_value_heads", None) or heads) != heads
@@ -128,7 +129,7 @@ class TransformersEngine:
         fitting, too_long = find_fitting(requests, prompts, self.max_positions - sampling.max_tokens)
         yield from too_long
         with keep_memory():
-            beginnings = self._find_beginnings([requests[at].prompt for at in fitting], prompts)
+            beginnings = self._find_beginnings([requests[at].prompt for at in fitting], prompts, sampling.max_tokens)
             fitting = beginnings.order(fitting, [request.prompt for request in requests])
             while fitting:
                 tails = [beginnings.tail(requests[at].prompt) for at in fitting]
@@ -149,11 +150,12 @@ class TransformersEngine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _find_beginnings(self, asked: Sequence[str], prompts: Mapping[str, list[int]]) -> Beginnings:
+    def _find_beginnings(self, asked: Sequence[str], prompts: Mapping[str, list[int]], steps: int) -> Beginnings:
         """What the prompts share, where the model's attention can make use of it."""
         samples = Counter(asked)
         unique = {prompt: prompts[prompt] for prompt in samples}
-        groups = group_prompts(list(unique.values()), list(samples.values()))
+        call = count_call(self.layers, self.parameters, steps)
+        groups = group_prompts(list(unique.values()), list(samples.values()), call)
         if (groups or self._shared_at_once) and self._shares is None:
             reason = use_shared_attention(self.model)
             self._shares = reason is None
@@ -308,7 +310,7 @@ class TransformersEngine:
         scores = {at: Score(0.0, 0, too_long=True) for at, size in enumerate(sizes) if size > self.max_positions}
         order = [at for at in range(len(pairs)) if at not in scores]
         with keep_memory():
-            beginnings = self._find_beginnings([pairs[at][0] for at in order], prompts)
+            beginnings = self._find_beginnings([pairs[at][0] for at in order], prompts, steps=1)
             # Continuations of one prompt stay together, so that it is computed once.
             order = beginnings.order(order, [prompt for prompt, _ in pairs], [len(ids) for ids in texts])
             while order:

@@ -1,6 +1,6 @@
 """Who writes the text, and on which machines: none of these settings changes what a run is."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -40,8 +40,10 @@ class EngineSettings(Settings):
     name: Annotated[str, Named("engine", ("transformers", "vllm", "server"))] = unhashed(
         "transformers", "transformers and vllm work in this process, server asks OpenAI-compatible servers"
     )
-    batch_size: PositiveInt = unhashed(
-        64, "rows decoded together by transformers, and what a kill can cost; vLLM decides by itself"
+    batch_size: PositiveInt | Literal["auto"] = unhashed(
+        64,
+        "rows decoded together by transformers, and what a kill can cost; `auto` for as many as fit the free memory; "
+        "vLLM decides by itself",
     )
     threads: PositiveInt | None = unhashed(None, "CPU threads of generation and training; by default torch decides")
     canary: bool = unhashed(

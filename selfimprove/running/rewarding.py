@@ -38,7 +38,7 @@ def load_rewards(
             tokenizer=read_tokenizer(first.path, first.base),
             chat=session.prompts.chat is not None,
             combine=combine,
-            batch_size=recipe.engine.batch_size,
+            batch_size=64 if recipe.engine.batch_size == "auto" else recipe.engine.batch_size,
             device=recipe.model.device,
             dtype=recipe.model.dtype,
             count=lambda tokens: clock.count(scored=tokens),

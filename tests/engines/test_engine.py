@@ -58,6 +58,7 @@ def reference(engine: TransformersEngine, prompt: str, tokens: int) -> str:
 @pytest.mark.parametrize("name", ["model", "sliding"])
 def test_greedy_text_is_that_of_transformers(name: str, prefix: str, request: pytest.FixtureRequest) -> None:
     engine = make_engine(request.getfixturevalue(name))
+    engine.parameters = 10**9  # as if it were large, and sharing paid
     prompts = [prefix + prompt for prompt in PROMPTS]
     written = write(engine, [Request(prompt, 0) for prompt in prompts], GREEDY)
     assert [one.text for one in written] == [reference(engine, prompt, 12) for prompt in prompts]
@@ -107,6 +108,7 @@ def test_pairs_are_scored_in_batches_whose_logits_fit_and_prompts_once(
     engine = make_engine(model)
     pairs = [(PREFIX + prompt, more) for prompt in ("1+2=", "12345+6=") for more in ("33", "333", "333#4")]
     expected = [make_engine(model, batch_size=1).score([pair])[0] for pair in pairs]
+    engine.parameters = 10**9  # as if it were large, and sharing paid
     engine.score(pairs)  # with it, the first time, its attention is tried
     shapes: list[torch.Size] = []
     inputs: list[int] = []
