@@ -99,6 +99,14 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
+    def verifier_errors(self) -> str:
+        """How often the verifier was wrong on the recipe's labelled responses, as last measured; or nothing."""
+        from selfimprove.stages.evaluate import describe_errors
+
+        found = [one.metrics["verifier"] for one in self.manifests if one.metrics.get("verifier")]
+        return describe_errors(found[-1]) if found else ""
+
+    @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:
         """What was found of rows that share text with held-out problems, by round and stage."""
         found = ((one.round, one.stage, describe_overlaps(one.metrics)) for one in self.manifests)
