@@ -99,12 +99,10 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
-    def verifier_errors(self) -> str:
-        """How often the verifier was wrong on the recipe's labelled responses, as last measured; or nothing."""
-        from selfimprove.stages.evaluate import describe_errors
-
-        found = [one.metrics["verifier"] for one in self.manifests if one.metrics.get("verifier")]
-        return describe_errors(found[-1]) if found else ""
+    def verifier_errors(self) -> dict[str, Any]:
+        """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
+        not."""
+        return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})
 
     @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:
