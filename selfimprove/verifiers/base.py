@@ -12,7 +12,7 @@ MAX_TEXT = 50_000  # characters; longer texts are not parsed at all
 
 
 class Verifier(Protocol):
-    """Judges rationales; `version` changes whenever a verdict may."""
+    """Judges rationales; `version` changes whenever a verdict may, so that no run mixes both kinds unsaid."""
 
     name: str
     version: int

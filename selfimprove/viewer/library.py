@@ -72,6 +72,12 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
+    def verifier_errors(self) -> dict[str, Any]:
+        """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
+        not."""
+        return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})
+
+    @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:
         """What was found of rows that share text with held-out problems, by round and stage."""
         found = ((one.round, one.stage, describe_overlaps(one.metrics)) for one in self.manifests)

@@ -166,6 +166,17 @@ MUTANTS = (
     Mutant("steps", "running totals", "reasoning.equality",
         "if right.operators and self.head(right) & set(lefts):", "if False:"),
     Mutant("steps", "words", "reasoning.claims", "or (WORD_SIGN.search(line) and WORD_OPERATOR.search(line))", ""),
+    _off("choices", "between B and D", "pick_doubts", "def settle_contrasts(text: str) -> str:", "text"),
+    _off("choices", "C does too", "pick_doubts",
+        "def second_named(text: str, pick: str, options: Options) -> list[str]:", "[]"),
+    _off("choices", "B?", "pick_doubts",
+        "def doubt_pick(text: str, pick: str, options: Options, question: str) -> str:", "pick"),
+    _off("ratios", "3 to 4", "predicates", "def read_ratio(line: str) -> str:", "''"),
+    _off("clock", "the time that a sentence ends on", "predicates", "def read_clock(line: str) -> str:", "''"),
+    _off("clock", "half past three", "readings", "def _read_spoken(plain: str) -> tuple[int, str] | None:", "None"),
+    _off("counting", "5C2", "counting", "def read_counts(tokens: list[Token]) -> list[Token]:", "tokens"),
+    _off("counting", "5! for 120", "compare",
+        "def compare_exclaimed(gold: str, text: str, statement: Statement) -> Judgement | None:", "None"),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from selfimprove.stages.evaluate import describe_evaluation
 from selfimprove.store import RunFolder
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.labelled import measure_verifier, read_label
+from selfimprove.viewer.report import write_report
 
 ROWS: list[dict[str, object]] = [
     {"response": "The answer is 7.", "answer": "7", "ok": True},
@@ -108,6 +109,8 @@ def test_a_run_states_the_error_rates_of_its_verifier(tmp_path: Path, capsys: py
     assert rates["agreement"]["count"] == 2 and "kinds" not in rates
     print_status(run)
     assert stated in " ".join(capsys.readouterr().out.split())
+    write_report(run, tmp_path / "report.html")
+    assert f"How far these can be trusted: {stated}" in (tmp_path / "report.html").read_text()
 
 
 def test_a_labelled_file_that_cannot_be_read_is_said_before_anything_is_asked(tmp_path: Path) -> None:
