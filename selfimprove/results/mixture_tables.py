@@ -36,9 +36,13 @@ def mixture_json(portions: Mapping[int, Sequence[Portion]]) -> dict[int, list[di
     }
 
 
+def is_of_mixture(one: Evaluation) -> bool:
+    return one.task.startswith("mixture/")
+
+
 def groups_table(evaluations: Mapping[int, Sequence[Evaluation]]) -> Table | None:
     """The held-out accuracy on each data set of a mixture by round; None where none is evaluated."""
-    mine = {round_: [one for one in found if one.task.startswith("mixture/")] for round_, found in evaluations.items()}
+    mine = {round_: [one for one in found if is_of_mixture(one)] for round_, found in evaluations.items()}
     groups = dict.fromkeys((one.level, one.group) for found in mine.values() for one in found if one.n)
     if not groups:
         return None

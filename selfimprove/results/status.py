@@ -14,7 +14,7 @@ from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task
 from selfimprove.results.budget import budget_json, budget_table
 from selfimprove.results.decisions import decisions_json, decisions_table
-from selfimprove.results.mixture_tables import groups_table, mixture_json, mixture_tables
+from selfimprove.results.mixture_tables import groups_table, is_of_mixture, mixture_json, mixture_tables
 from selfimprove.results.status_tables import (
     again_table,
     constitution_table,
@@ -216,8 +216,8 @@ def _print_accuracy(
         console.print(tasks_table(evaluations))
     if groups := groups_table(evaluations):
         console.print(groups)
-        return
-    for table in levels_tables(evaluations, console.width):
+    others = {round_: [one for one in found if not is_of_mixture(one)] for round_, found in evaluations.items()}
+    for table in levels_tables(others, console.width):
         console.print(table)
 
 

@@ -30,13 +30,15 @@ from selfimprove.stages.comply import Comply, asks_judge
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.frontier import FrontierSettings
 from selfimprove.stages.generate import Generate
+from selfimprove.stages.mix import Mix
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.manifest import CUT_OFF
-from selfimprove.tasks import Task
+from selfimprove.tasks import Mixture, Task
+from selfimprove.tasks.mixture_draw import Draws
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,14 @@ def measure_sizes(session: Session) -> Sizes:
     drawn = _at_most(recipe.of(FrontierSettings).problems, session.inputs.task)
     open_ = _at_most(recipe.open.draw, session.inputs.open_task) if recipe.open else 0
     each = recipe.of(Select).per_problem or recipe.of(Generate).samples
-    return Sizes(problems=drawn + open_, held_out=len(session.inputs.held_out), open=open_, kept=float(drawn * each))
+    kept = float(drawn * each) if recipe.find(Mix) is None else _mixed(session)
+    return Sizes(problems=drawn + open_, held_out=len(session.inputs.held_out), open=open_, kept=kept)
+
+
+def _mixed(session: Session) -> float:
+    """The rows that are drawn of a mixture, at most."""
+    settings, task = session.recipe.of(Mix), session.inputs.task
+    return float(settings.rows or (Draws(task, 0).size if isinstance(task, Mixture) else 0))
 
 
 def _at_most(asked: int, task: Task | None) -> int:

@@ -49,7 +49,7 @@ class _Counted:
 
 def mix(_: Sequence[Any], desk: Desk[Mix]) -> Iterator[Record]:
     """Each row that was drawn, after it its example, and at the end how much there is of what."""
-    settings, task, draws = desk.settings, desk.task, desk.once(draws_of)
+    settings, task, draws = desk.settings, desk.task, draws_of(desk)
     assert isinstance(task, Mixture)
     held_out = {question_key(one.question) for one in desk.held_out}
     longest = desk.other(Sft).max_length

@@ -17,11 +17,13 @@ from selfimprove.records import (
     Audit,
     Compliance,
     CrossCheck,
+    Draw,
     Earned,
     Effect,
     Frontier,
     Health,
     Overlap,
+    Portion,
     Prediction,
     Promotion,
     Proposal,
@@ -136,6 +138,11 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     shared = Overlap(parents=(rationales[0].id, problems[0].id), rule="words", where="text", share=1.0, passage="",
                      dropped=False)  # fmt: skip
     write_stage(folder, 1, "overlaps", "overlap", [shared], poison)
+    row = Draw(data_set="", cluster="", template="", place="", forms=("",), tokens=3, completion_tokens=1, kept=False,
+               reason="", text="")  # fmt: skip
+    portion = Portion(round=1, by="data set", name="", rows=1, of=2, tokens=3, completion_tokens=1, token_share=1.0,
+                      asked=0.5, empty=1, duplicates=0, too_long=0, held_out=0, failed=0)  # fmt: skip
+    write_stage(folder, 1, "mix", "draw", [row, portion], poison)
     vote = Vote(parents=(problems[0].id, rationales[0].id), answer="", votes=1, samples=2, answers=2, tie=False)
     write_stage(folder, 1, "vote", "vote", [vote], poison)
     proposal = Proposal(
