@@ -33,6 +33,7 @@ STOP = ("\nTask:",)
 _ITEM = re.compile(r"\n[ \t]*\d{1,3} ?[.)]")
 _OUTPUT = re.compile(r"\sOutput:")
 _INPUT = re.compile(r"\n[ \t]*Input:")
+_NEXT = re.compile(r"\n[ \t]*(?:Input|Output|Label):")  # of one example more than was asked for
 _NOTHING = re.compile(r"[\W_]*(?:n/?a|none|no ?input|not needed|empty)?[\W_]*", re.IGNORECASE)
 
 
@@ -169,6 +170,7 @@ def read_instance(text: str, *, output_first: bool) -> tuple[str, str] | None:
     begins, found = text.startswith(begin), other.search(text)
     if found is None or not (begins or output_first or not found.start()):
         return None
-    before, after = text[: found.start()].removeprefix(begin).strip(), text[found.end() :].strip()
+    before = text[: found.start()].removeprefix(begin).strip()
+    after = _NEXT.split(text[found.end() :], maxsplit=1)[0].strip()
     given, output = (after, before.partition("\n")[0].strip()) if output_first else (before, after)
     return "" if len(given) < SHORT and _NOTHING.fullmatch(given) else given, output

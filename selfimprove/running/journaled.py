@@ -17,7 +17,8 @@ SCORED_AT_ONCE = 256  # texts, by an engine that makes its own batches
 def written_at_once(recipe: Recipe) -> int | None:
     """Texts that are written in one company: the last digits of a log-probability, and with them a record's id, hang on
     it. None where an engine makes its own batches, and another company each time."""
-    return recipe.engine.batch_size if recipe.engine.name == "transformers" else None
+    size = recipe.engine.batch_size
+    return size if recipe.engine.name == "transformers" and size != "auto" else None
 
 
 def scored_at_once(recipe: Recipe) -> int:

@@ -57,7 +57,7 @@ class Instruct(Sampling):
     """New tasks that are asked for at a time."""
     alike: Share = 0.7
     """An instruction is turned away where its ROUGE-L with one that was kept, in whatever round, is higher."""
-    instances: PositiveInt = 1
+    examples: PositiveInt = 1
     """Inputs with outputs that are asked for each instruction."""
     temperature: NonNegativeFloat = 0.7
     """0 is greedy."""
@@ -190,7 +190,7 @@ def _instances(
     desk: Desk[Instruct], asker: Asker, seeds: Sequence[SeedTask], kept: Sequence[Instruction]
 ) -> Iterator[Instance]:
     """Inputs and outputs: the input first, or for a classification the output."""
-    many = [one for one in kept for _ in range(desk.settings.instances)]
+    many = [one for one in kept for _ in range(desk.settings.examples)]
     prompts = [asked.instance(desk.prompts, seeds, one.text, output_first=bool(one.classification)) for one in many]
     answers = asker.ask(prompts, "instance", desk.settings, asked.STOP)
     for instruction in kept:
@@ -292,7 +292,7 @@ def reads(round_: Round[Instruct]) -> list[Key]:
 def cost(look: Look[Instruct]) -> Sequence[Cost]:
     settings = look.settings
     asks = min(settings.most, -(-2 * settings.keep // settings.wanted))
-    texts = asks + settings.keep * settings.instances
+    texts = asks + settings.keep * settings.examples
     return [Cost(texts=texts, longest=settings.max_tokens, upto=True)]
 
 
@@ -316,7 +316,7 @@ INSTRUCT = Stage(
     depends=depends,
     asks="policy",
     unit=Instance,
-    per_item=lambda desk: desk.settings.instances,
+    per_item=lambda desk: desk.settings.examples,
     open=True,
     say=say,
     cost=cost,

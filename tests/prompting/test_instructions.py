@@ -181,6 +181,7 @@ def test_proposals_are_read_from_a_list(text: str, found: list[str]) -> None:
         ("mammal", True, None),
         ("Input: " + "a\n" * 50_000, False, None),
         ("Here it is:\nOutput: It barks.", False, None),
+        ("Output: It barks.\nInput: a cat\nOutput: It purrs.", False, ("", "It barks.")),
         ("A mammal\nor so\n Input: a dog", True, ("a dog", "A mammal")),
     ],
 )

@@ -62,7 +62,7 @@ MISTAKES = {
     "frontier, generate, select, sft, evaluate, promote": "small.yaml:{line}: the stage 'select' needs the stage "
     "'verify' or 'repair' or 'rationalize' or 'revise' or 'rl'",
     "frontier, generate, verify, sft, evaluate, promote": "small.yaml:{line}: the stage 'sft' needs the stage 'select' "
-    "or 'mix' or 'best'",
+    "or 'instruct' or 'mix' or 'best'",
     "frontier, evaluate, select, sft, promote": "small.yaml:{line}: 'select' would take held-out texts of 'evaluate' "
     "for training; they are kept apart",
     "frontier, generate, generate": "small.yaml:{line}: 'generate' stands in the flow twice; give the second a name: "

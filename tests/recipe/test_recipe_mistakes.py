@@ -19,7 +19,7 @@ train:
 INTEGER = "must be a whole number"
 
 NEEDS_REVISE = "needs the stage 'revise'"
-NO_ANSWER = f"{NEEDS_REVISE} or 'best' or 'rl': open prompts have no answer to go by"
+NO_ANSWER = f"{NEEDS_REVISE} or 'instruct' or 'best' or 'rl': open prompts have no answer to go by"
 
 # Lines 1 to 4 are HEAD; `{}` stands for the recipe's path.
 MISTAKES = [
