@@ -83,7 +83,7 @@ def parse_budget(text: str) -> Budget:
         seconds = sum(float(number) * SECONDS[unit] for number, unit in PIECE.findall(time[1]))
         found = Budget(seconds, "gpu" if time[2] == "gpu" else "cpu")
     if found is None or not found.amount:
-        raise ValueError("should be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 rounds'")
+        raise ValueError("must be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 rounds'")
     return found
 
 
