@@ -1,6 +1,7 @@
 """What a run may spend: an amount of CPU or GPU time, of tokens, or of rounds."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -31,6 +32,39 @@ class Budget:
         return f"{self.show(self.amount)} {COUNTS[self.unit]}"
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """A budget and what was spent of it, in its unit."""
+
+    budget: Budget
+    by_round: Mapping[int, float]
+    """Of rounds that were begun, the last one perhaps not to its end."""
+
+    @property
+    def spent(self) -> float:
+        return sum(self.by_round.values())
+
+    @property
+    def left(self) -> float:
+        """None is left where more was spent: what goes on is never broken off."""
+        return max(0.0, self.budget.amount - self.spent)
+
+    @property
+    def share_left(self) -> float:
+        return self.left / self.budget.amount
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        show = self.budget.show
+        return f"budget of {self.budget}: {show(self.spent)} spent, {show(self.left)} left ({self.share_left:.0%})"
+
+    def rounds_left(self, last: int) -> float:
+        """How many rounds as dear as a given one there is room for; as many as there may be where that cost nothing."""
+        cost = self.by_round.get(last, 0.0)
+        return self.left / cost if cost else float(1000)
+
+
 def show_seconds(seconds: float) -> str:
     """Seconds as `1h 2m`, `3m 4s` or `5.6s`."""
     if abs(seconds) < 60:
@@ -49,7 +83,7 @@ def parse_budget(text: str) -> Budget:
         seconds = sum(float(number) * SECONDS[unit] for number, unit in PIECE.findall(time[1]))
         found = Budget(seconds, "gpu" if time[2] == "gpu" else "cpu")
     if found is None or not found.amount:
-        raise ValueError("should be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 rounds'")
+        raise ValueError("must be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 rounds'")
     return found
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
+from selfimprove.recipe.budget import Ledger
 from selfimprove.records.console import make_table
-from selfimprove.store.ledger import Ledger
 
 
 def budget_table(ledger: Ledger) -> Table:

@@ -9,6 +9,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
 from selfimprove.prompting.prompts import PromptFormat, encode_completion, encode_prompt
 from selfimprove.recipe import Model
+from selfimprove.recipe.budget import Ledger
 from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.decisions import RecipeSettings
@@ -22,7 +23,6 @@ from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.journal import Journal
-from selfimprove.store.ledger import Ledger
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.pairs import HumanPair

@@ -9,6 +9,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine, Weights, check_installed
 from selfimprove.prompting.prompts import Chat, PromptFormat
 from selfimprove.recipe import Recipe
+from selfimprove.recipe.budget import Ledger
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import KINDS, Action, Checkpoint, Promotion, Record
 from selfimprove.records.base import AnyRecord
@@ -21,7 +22,7 @@ from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
-from selfimprove.store.ledger import Costs, Ledger, read_ledger
+from selfimprove.store.ledger import Costs, read_ledger
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine

@@ -10,11 +10,11 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model
+from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Checkpoint, Problem, Record
 from selfimprove.settings import Settings
 from selfimprove.store import Manifest
 from selfimprove.store.join import Chosen
-from selfimprove.store.ledger import Ledger
 from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
 from selfimprove.tasks.pairs import HumanPair

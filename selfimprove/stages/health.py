@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Action, Audit, Decision, Frontier, Health, Problem, Promotion, Rationale, Verdict
 from selfimprove.records.stats import difference, wilson
 from selfimprove.stages.archive import find_best, trained_in
 from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import COINCIDENCE
-from selfimprove.store.ledger import Ledger
 
 ALL = ""  # the family of all problems
 PROBLEMS = "problems with several samples"

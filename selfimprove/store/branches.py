@@ -43,9 +43,9 @@ def read_branches(folder: RunFolder) -> list[Branch]:
             if one.role == "policy" and one.id not in home:
                 home[one.id] = stage.key[0]
                 trained.setdefault(stage.key[0], []).append(one)
-        for promotion in stage.read(Promotion):
+        for promotion in (one for one in stage.read(Promotion) if len(one.parents) > 1):
             kept[promotion.parents[0]], head = promotion.promoted, promotion.checkpoint
-        for each in stage.read(Evaluation):
+        for each in (one for one in stage.read(Evaluation) if one.parents):
             correct, n = right.get(each.parents[0], (0, 0))
             right[each.parents[0]] = correct + each.correct, n + each.n
     found, lasts = [], {round_: _last(one) for round_, one in sorted(trained.items())}

@@ -1,11 +1,9 @@
 """What a run has spent of its budget, by its records: the manifests of closed stages, the parts of open ones."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.budget import Budget, Unit, parse_budget
+from selfimprove.recipe.budget import Ledger, Unit, parse_budget
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import StageFolder
@@ -13,39 +11,6 @@ from selfimprove.store.steered import ended_early
 
 Costs: TypeAlias = dict[tuple[int, str], float]
 """By the round and the name of a closed stage."""
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """A budget and what was spent of it, in its unit."""
-
-    budget: Budget
-    by_round: Mapping[int, float]
-    """Of rounds that were begun, the last one perhaps not to its end."""
-
-    @property
-    def spent(self) -> float:
-        return sum(self.by_round.values())
-
-    @property
-    def left(self) -> float:
-        """None is left where more was spent: what goes on is never broken off."""
-        return max(0.0, self.budget.amount - self.spent)
-
-    @property
-    def share_left(self) -> float:
-        return self.left / self.budget.amount
-
-    @property
-    def said(self) -> str:
-        """In words."""
-        show = self.budget.show
-        return f"budget of {self.budget}: {show(self.spent)} spent, {show(self.left)} left ({self.share_left:.0%})"
-
-    def rounds_left(self, last: int) -> float:
-        """How many rounds as dear as a given one there is room for; as many as there may be where that cost nothing."""
-        cost = self.by_round.get(last, 0.0)
-        return self.left / cost if cost else float(1000)
 
 
 def read_ledger(folder: RunFolder, recipe: Recipe, known: Costs | None = None) -> Ledger | None:

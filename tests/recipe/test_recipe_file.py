@@ -179,6 +179,7 @@ UNHASHED = [
     "description",
     "constitution",
     "rounds",
+    "budget",
     "model.device",
     "model.overrule",
     "train.path",

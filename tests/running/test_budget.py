@@ -140,7 +140,7 @@ def test_a_budget_is_read(text: str) -> None:
 @pytest.mark.parametrize("text", ["30 minutes", "0s", "-3m", "m", "1e9s", "3 rounds gpu", "9" * 300 + "s", ""])
 def test_a_budget_that_is_none_is_one_line(text: str) -> None:
     with pytest.raises(
-        RecipeError, match=r"'budget' should be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 r"
+        RecipeError, match=r"'budget' must be a time such as 30m or '1h30m gpu', or '2M tokens', or '5 r"
     ):
         load_recipe("arithmetic", [f"budget={json.dumps(text)}"])
 

@@ -130,11 +130,12 @@ def test_of_several_that_are_surely_better_the_best_and_none_that_the_recipe_ref
 
 @pytest.mark.long
 def test_a_kill_while_it_tries_changes_nothing(tmp_path: Path) -> None:
-    changes = ["probe.problems=8", "probe.part_size=4", "probe.scales=[1.3]", "rounds=2", "decide.rules=default"]
+    changes = ["probe.problems=8", "probe.part_size=4", "probe.scales=[1.3]", "rounds=2", "decide.rules=default",
+               "repair.explore=2"]  # fmt: skip
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     run_loop(small_recipe(tmp_path / "recipe", *changes), whole)
     moments = ["round-01/probe", "round-01/probe/probed-00001.parquet", "round-02/probe/probed-00000.parquet",
-               "round-02/probe/arm-00004.parquet", "round-02/generate"]  # fmt: skip
+               "round-02/probe/arm-00004.parquet", "round-02/repair"]  # fmt: skip
     support = Path(__file__).parents[1] / "support"
     command = [sys.executable, str(support / "kill_run.py"), str(killed.path), *changes, *moments]
     done = subprocess.run(command, cwd=support, capture_output=True, text=True, timeout=500, check=False)

@@ -18,6 +18,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records import (
     KINDS,
     Action,
+    Arm,
     Audit,
     Checkpoint,
     Comparison,
@@ -36,6 +37,7 @@ from selfimprove.records import (
     Portion,
     Prediction,
     Preference,
+    Probed,
     Promotion,
     Proposal,
     Record,
@@ -230,6 +232,21 @@ RECORDS: list[Record] = [
     Health(parents=("p",), round=1, figure="yield", family="é", value=1 / 3, low=0.0, high=1.0, n=3, counted="samples"),
     Prediction(parents=("a", "h"), round=2, figure="yield", family="", direction="up", least=0.1, before=1 / 3, due=3),
     Effect(parents=("p", "h"), round=4, figure="yield", family="", before=0.1, after=-1e-300, came_true="no"),
+    Probed(parents=("p", "c"), round=1, temperature=1.0, right=(0, None, 1), tokens=(1, 2, 3)),
+    Probed(parents=("p", "c"), round=1, temperature=0.5, right=(), tokens=()),
+    Arm(
+        round=1,
+        changes=("generate.temperature=1.3",),
+        problems=3,
+        score=0.5,
+        more=0.1,
+        low=-1e-300,
+        high=0.2,
+        right=1,
+        samples=2,
+        tokens=3,
+    ),
+    Action(parents=("a",), round=2, changes=(), rule="back", reason="no way", back_to=0),
     Effect(parents=("p",), round=4, figure="yield", family="", before=0.1, after=None, came_true="not measured"),
 ]
 

@@ -14,6 +14,7 @@ from viewing import BASE, judge, write_run, write_stage
 from selfimprove.constitution import Constitution, Principle, write_constitution
 from selfimprove.records import (
     Action,
+    Arm,
     Audit,
     Compliance,
     CrossCheck,
@@ -25,6 +26,7 @@ from selfimprove.records import (
     Overlap,
     Portion,
     Prediction,
+    Probed,
     Promotion,
     Proposal,
     Record,
@@ -162,6 +164,10 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     effect = Effect(parents=(predicted.id, seen.id), round=2, figure="", family="", before=0.5, after=0.1,
                     came_true="no")  # fmt: skip
     write_stage(folder, 1, "steer", "action", [seen, action, predicted, effect], poison)
+    tried = Probed(parents=(problems[0].id, BASE.id), round=1, temperature=1.0, right=(0, None), tokens=(1, 2))
+    arm = Arm(round=1, changes=("generate.temperature=1.0",), problems=1, score=0.5, more=0.1, low=0.0, high=0.2,
+              right=1, samples=2, tokens=3)  # fmt: skip
+    write_stage(folder, 1, "try", "probed", [tried, arm], poison)
 
 
 def _write_settings(folder: RunFolder, poison: Poison) -> None:
