@@ -86,7 +86,7 @@ def test_every_setting_is_described_and_stands_in_the_reference() -> None:
     for name, one in classes.items():
         for key in one.get("properties", {}):
             assert f"| `{key}` |" in reference, f"{name}.{key}"
-    assert "| `batch_size` | `64` | whole number, > 0 | no | " in reference
+    assert "| `batch_size` | `64` | whole number, > 0 or `auto` | no | " in reference
     assert "| `samples` | `2` | whole number, > 0 | yes | " in reference
     assert "| `standard` | `null` | `lm-eval`, `lm-eval-cot` or `null` | if changed | " in reference
 
