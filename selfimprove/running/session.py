@@ -163,9 +163,9 @@ class Session:
 
     def incumbent(self, key: Key) -> Checkpoint:
         """The checkpoint that a stage's round starts from: the one that was kept at the end of its parent."""
-        return self._kept(self.plan[key].parent)
+        return self.kept_after(self.plan[key].parent)
 
-    def _kept(self, round_: int) -> Checkpoint:
+    def kept_after(self, round_: int) -> Checkpoint:
         """The checkpoint that was kept at the end of a round: the one that was promoted last, or trained last where no
         stage decides."""
         if round_ <= 0:

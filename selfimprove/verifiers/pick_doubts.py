@@ -90,10 +90,9 @@ def doubt_pick(text: str, pick: str, options: Options, question: str) -> str:
     """A picked letter, as `B?` where the text only asks for it, supposes it or, unasked, calls it the wrong one."""
     places = list(re.finditer(rf"(?<![\w'’]){pick}(?![\w'’])", text))[-MAX_MARKS:]
     if not places:
-        last = _SENTENCE.split(text.strip())[-1]
-        asked = (
-            last.rstrip("*_ ").endswith("?") and options.texts[options.names.index(pick)].casefold() in last.casefold()
-        )
+        last, option = _SENTENCE.split(text.strip())[-1].casefold(), options.texts[options.names.index(pick)].casefold()
+        # An option may be a question itself.
+        asked = last.rstrip("*_ ").endswith("?") and option in last and not option.rstrip().endswith("?")
         return f"{pick}?" if asked else pick
     if all(_ASKED.match(text, one.end()) for one in places):
         return f"{pick}?"

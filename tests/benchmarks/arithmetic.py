@@ -66,7 +66,7 @@ def final_accuracy(folder: Path) -> dict[str, float]:
     run = RunFolder(folder)
     recipe = run.recipe()
     session = Session(recipe, run)
-    engine = load_with_recipe(session.incumbent(recipe.rounds + 1), session)
+    engine = load_with_recipe(session.kept_after(recipe.rounds), session)
     problems = Arithmetic(ArithmeticTask(held_out=FINAL_PROBLEMS)).held_out()
     sampling = Sampling(temperature=0.0, max_tokens=recipe.stages.generate.max_tokens)
     right: dict[str, list[bool]] = defaultdict(list)

@@ -124,8 +124,8 @@ def main() -> None:
     session = open_run(options.run)
     session.import_models()
     pairs = read_pairs(session, options.round, options.pairs, options.cut)
-    after = options.round + (options.start == "sft")
-    start = str(Path(session.weights(session.incumbent(after))).resolve())
+    after = options.round - (options.start != "sft")
+    start = str(Path(session.weights(session.kept_after(after))).resolve())
     before = accuracy(session, start)
     print(
         f"{len(pairs)} pairs of round {options.round}, {options.steps} steps of 16 from the {options.start} checkpoint "

@@ -103,7 +103,7 @@ def report(folder: Path) -> None:
     session = open_run(folder)
     rounds = session.recipe.rounds
     print(f"\n{folder.name}, seed {session.recipe.seed}, {rounds} rounds")
-    last = session.incumbent(rounds + 1)
+    last = session.kept_after(rounds)
     for name, found in (("after the warm-up", 0), ("at the end", rounds)):
         evaluated = session.read((found, "evaluate"), Evaluation)
         print(

@@ -79,7 +79,7 @@ def test_lists_say_what_there_is_and_where_it_is_from(place: Path, tmp_path: Pat
     assert by_kind["runs"]["small"]["said"].startswith("finished, round 3 of 3, ")
     assert all(one["said"] and one["source"] for kind in by_kind.values() for one in kind.values())
     assert "recipes" in call("list", folder=tmp_path).stdout
-    assert "known: constitutions" in call("list", "mixtures", folder=tmp_path).stderr
+    assert "known: constitutions" in call("list", "poems", folder=tmp_path).stderr
 
 
 def test_status_without_a_run_lists_the_runs(place: Path, tmp_path: Path) -> None:
@@ -122,7 +122,8 @@ def test_init_writes_a_folder_that_runs_as_it_is(tmp_path: Path) -> None:
 
     def write(prompt: str, seed: int) -> str:
         asked = max(known, key=lambda one: prompt.rfind(one))
-        return f"The answer is {int(known[asked]) + seed % 2}."
+        answer = int(known[asked]) + seed % 2
+        return f"{answer} + 0 = {answer}. The answer is {answer}."
 
     run = RunFolder(tmp_path / "runs/mine")
     recipe = load_recipe(str(tmp_path / "mine/mine.yaml"), ["rounds=1", "engine.threads=1", "sft.epochs=1"])

@@ -162,9 +162,9 @@ class Critic(Settings):
 
 
 def train_critic(_: Sequence[Any], desk: Any) -> Iterator[Checkpoint]:
-    from selfimprove.recipe import Training
+    from selfimprove.recipe.recipe import SupervisedTraining
 
-    settings = Training(steps=2, batch_size=2)
+    settings = SupervisedTraining(steps=2, batch_size=2)
     yield desk.train(SftJob, desk.read(Example, "pick"), desk.first_checkpoint, settings=settings)
 
 

@@ -52,7 +52,7 @@ def log_probability(folder: str, texts: Sequence[Rationale], *, end: bool = True
 def test_it_is_the_mean_log_ratio_of_what_the_policy_sampled(session: Session) -> None:
     texts: list[Rationale] = session.read((2, "generate"), Rationale)
     assert {one.finish for one in texts} == {"stop", "length"}  # with and without an end token
-    policy = log_probability(session.weights(session.incumbent(2)), texts)
+    policy = log_probability(session.weights(session.incumbent((2, "generate"))), texts)
     base = log_probability(session.weights(session.first_checkpoint()), texts)
     ratios = [one[0] - other[0] for one, other in zip(policy, base, strict=True)]
     found = measured(session, 2)
@@ -94,7 +94,7 @@ def test_where_texts_may_end_at_a_stop_string_no_end_token_is_counted(session: S
     texts: list[Rationale] = session.read((2, "generate"), Rationale)
     policy, base = (
         log_probability(session.weights(one), texts, end=False)
-        for one in (session.incumbent(2), session.first_checkpoint())
+        for one in (session.incumbent((2, "generate")), session.first_checkpoint())
     )
     found = measure_kl(StageDesk(stopping.plan[2, "select"], stopping), texts)
     ratios = [one[0] - other[0] for one, other in zip(policy, base, strict=True)]

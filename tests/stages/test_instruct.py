@@ -21,10 +21,11 @@ from selfimprove.store import RunFolder
 from selfimprove.viewer.report import write_report
 
 HELD_OUT = "Explain to a class how a steam engine turns heat into the motion of a heavy wheel."
-# What the model proposes, in turn; the two of one time are judged beside each other.
+# What the model proposes, in turn; the two of one time are judged beside each other. Of the first time
+# the longer prompt is asked last, and its proposals stand first.
 PROPOSED = [
-    " Name the months of autumn.\n10. Draw a picture of autumn.",
     f" Name all the months of autumn.\n10. {HELD_OUT}",
+    " Name the months of autumn.\n10. Draw a picture of autumn.",
     " Decide whether the fruit is sweet.\n10. Sing",
     " Tell a story of two old friends at the station.\n10. Recite numbers that",
     # In the second round.

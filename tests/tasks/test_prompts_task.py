@@ -85,7 +85,8 @@ def test_a_name_that_is_not_the_projects_own_needs_a_path() -> None:
     with pytest.raises(TaskError) as caught:
         load(None, "prompts/blue-team")
     assert str(caught.value) == (
-        "task 'prompts/blue-team': set 'path' to a file of prompts (in policies/prompts: red-team)"
+        "task 'prompts/blue-team': set 'path' to a file of prompts "
+        "(in policies/prompts: asked, everyday, instructions, red-team)"
     )
 
 

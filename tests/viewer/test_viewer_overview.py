@@ -110,7 +110,7 @@ def test_many_runs_stand_in_one_chart_with_mean_and_band(client: TestClient) -> 
     chart = next(link for link in check(client.get("/?q=s").text) if "/charts/runs.svg" in link)
     svg = client.get(chart).text
     check_image(svg)
-    assert "star (mean of 3)" in svg and ">slow<" in svg
+    assert "star (mean of 3 runs)" in svg and ">slow<" in svg
     apart = client.get("/charts/runs.svg?apart=true").text
     assert "mean of" not in apart and ">star-2<" in apart
     assert "/charts/runs.svg" not in client.get("/?q=slow").text  # one run is no comparison
