@@ -23,6 +23,8 @@ from selfimprove.records import (
     Effect,
     Frontier,
     Health,
+    Instance,
+    Instruction,
     Overlap,
     Portion,
     Prediction,
@@ -168,6 +170,11 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     arm = Arm(round=1, changes=("generate.temperature=1.0",), problems=1, score=0.5, more=0.1, low=0.0, high=0.2,
               right=1, samples=2, tokens=3)  # fmt: skip
     write_stage(folder, 1, "try", "probed", [tried, arm], poison)
+    proposed = Instruction(parents=(BASE.id,), text="", origin="proposed", kept=False, reason="", nearest="", round=1,
+                           verb="", noun="")  # fmt: skip
+    instance = Instance(parents=(proposed.id, BASE.id), input="", output="", text="", kept=True, reason="",
+                        output_first=False, round=1, seed=0, tokens=1, finish="stop")  # fmt: skip
+    write_stage(folder, 1, "propose", "instruction", [proposed, instance], poison)
 
 
 def _write_settings(folder: RunFolder, poison: Poison) -> None:
