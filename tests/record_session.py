@@ -44,7 +44,7 @@ class Session:
     """A shell in a folder that is empty at first, which knows the installed package alone."""
 
     def __init__(self, folder: Path, installed: Path, links: Mapping[str, Path]) -> None:
-        self.here = folder / "work"
+        self.here = folder / "here"
         self.here.mkdir(parents=True)
         program = folder / "bin" / "selfimprove"
         program.parent.mkdir()
@@ -53,7 +53,7 @@ class Session:
         self._places = {str(folder): "~"}  # what a path of this machine is called in the document
         for name, model in links.items():
             (self.here / name).symlink_to(model.resolve())
-            self._places[str(model.resolve())] = f"~/work/{name}"
+            self._places[str(model.resolve())] = f"~/here/{name}"
         self._environment = {
             **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(installed),
             "HOME": str(folder), "XDG_CONFIG_HOME": "", "HF_HUB_OFFLINE": "1", "COLUMNS": "116",

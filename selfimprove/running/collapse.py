@@ -19,6 +19,7 @@ from selfimprove.store.rows import Rows, join_rows
 
 MOST = 4_000  # texts of a round that are looked at, chosen by their ids
 MOST_ROWS = 20_000
+GIVEN = ("seed", "mixture")  # origins of rows that no model of the run wrote
 
 
 def measure_texts(stage: PlannedStage, disk: StageFolder, session: Session) -> None:
@@ -94,7 +95,12 @@ def _own_share(stage: PlannedStage, session: Session, rows: Rows[Example]) -> fl
     """How much of the text that may be trained is the model's own."""
     first = [key for key in session.plan if key[0] == 0]
     seeds = _rows(session, first if stage.recipe.of(Select).sources != "samples" else ())
-    own, given = (sum(len(one) for one in some.values("completion")) for some in (rows, seeds))
+    own, given = 0, sum(len(one) for one in seeds.values("completion"))
+    for one in rows.pick("origin", "completion"):
+        if one.origin in GIVEN:
+            given += len(one.completion)
+        else:
+            own += len(one.completion)
     return own / (own + given) if own + given else None
 
 

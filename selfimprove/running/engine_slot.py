@@ -55,7 +55,7 @@ class EngineSlot:
         self._engine = None  # half swapped it would serve nobody knows what
         try:
             swapped = engine.engine.swap(self.describe(checkpoint))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a server that is half swapped must not live on; it is raised again
             engine.close()
             raise
         if not swapped:

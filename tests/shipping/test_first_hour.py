@@ -35,7 +35,7 @@ def test_a_session_is_written_into_its_document(tmp_path: Path) -> None:
     session = Session(tmp_path / "session", tmp_path, {"below": tmp_path / "link"})
     made = record(text, session)
     assert made.startswith("Look:\n\n```txt file=a.txt\none\n```\n\n```console\n$ cat a.txt")
-    assert "\none\n$ cd below\n$ pwd" in made and "old" not in made and made.endswith("~/work/below\n```\nend\n")
+    assert "\none\n$ cd below\n$ pwd" in made and "old" not in made and made.endswith("~/here/below\n```\nend\n")
     assert commands_of(made[made.index("```console") :]) == ["cat a.txt", "cd below", "pwd"]
     with pytest.raises(SystemExit, match="'false' ended with exit code 1"):
         record("```console\n$ false\n```\n", session)

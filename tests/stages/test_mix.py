@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from extending import run_command, run_tiny, tiny_recipe
+from extending import forgotten_afterwards, run_command, run_tiny, tiny_recipe
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Draw, Evaluation, Example, Portion, Problem, Record
 from selfimprove.store import RunFolder
+from selfimprove.store.collapse import COLLAPSE
 
 ROWS = {
     # A duplicate, an empty target, a row that is too long, one whose prompt is held out, and one of another form.
@@ -42,7 +43,8 @@ def write(folder: Path, mix: str = "{rows: 16}", **given: Any) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("mix")
-    return run_tiny(write(folder, sums={"loss_weight": 2.0}))
+    with forgotten_afterwards():  # what a fixture of the module declares, the tests' own forgetting does not reach
+        return run_tiny(write(folder, sums={"loss_weight": 2.0}))
 
 
 def read(run: RunFolder, kind: type[Record], round_: int = 1, stage: str = "mix") -> Any:
@@ -64,6 +66,11 @@ def test_each_row_says_where_it_is_from_or_why_it_is_not_trained(run: RunFolder)
     assert reasons["its prompt is held out"].place == "sums.jsonl, line 5"
     trained = [(one.prompt, one.completion) for one in examples]
     assert len(set(trained)) == len(trained) and "9=9" not in {prompt for prompt, _ in trained}
+
+
+def test_rows_of_a_mixture_are_no_text_of_the_models_own(run: RunFolder) -> None:
+    manifest = run.stage(1, "sft").manifest()
+    assert manifest is not None and manifest.metrics[COLLAPSE]["own"] == 0
 
 
 def test_what_was_drawn_stands_beside_what_was_asked_for(run: RunFolder) -> None:
@@ -108,4 +115,4 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("run", recipe, "--runs", tmp_path, "--set", "engine.name=transformers") == 2
     assert "mix.clusters: 'c sum' is not in the mixture; did you mean 'c sums'?" in capsys.readouterr().err
     with pytest.raises(RecipeError, match="'mix' draws from a mixture, and 'gsm8k' is none"):
-        load_recipe(str(recipe), ["train={name: gsm8k}"])
+        load_recipe(str(recipe), ["train={name: gsm8k}", "engine.name=transformers"])
