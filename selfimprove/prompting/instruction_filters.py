@@ -1,10 +1,11 @@
-"""Which tasks that a model proposes are turned away, and why (Self-Instruct; Wang et al., 2023, section 2.2), and how
-different those are that stay."""
+"""Which tasks and problems that a model proposes are turned away, and why (Self-Instruct; Wang et al., 2023, section
+2.2), and how different those are that stay."""
 
 import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
+from functools import cache
 
 from selfimprove.prompting.instructions import PROPOSE
 from selfimprove.prompting.rouge import Nearest, words_of
@@ -19,6 +20,9 @@ NO_BEGINNING = "begins with no letter"
 OF_THE_PROMPT = "repeats the prompt"
 ALIKE = "like another one"
 ENOUGH = "enough were kept"
+NO_NUMBER = "holds no number"
+HAS_ANSWER = "states its answer"
+HELD_OUT = "held out"
 NO_FORM = "not of the form asked for"
 REPEATS = "the output repeats the task"
 UNFINISHED = "ends in the middle"
@@ -43,22 +47,49 @@ GRAM = 3
 
 def why_not_instruction(text: str) -> str:
     """Why a proposed instruction is turned away by itself, or nothing."""
-    words = len(text.split())
-    if not text.strip():
-        return EMPTY
-    if words < FEWEST_WORDS or words > MOST_WORDS:
-        return TOO_SHORT if words < FEWEST_WORDS else TOO_LONG
+    if why := _why_not_length(text, FEWEST_WORDS):
+        return why
     if BEYOND_TEXT.search(text):
         return NO_TEXT
     if text.casefold().startswith("write a program"):
         return PROGRAM
     if text[0] in string.punctuation or not text[0].isascii():
         return NO_BEGINNING
-    return OF_THE_PROMPT if _ASKED.find(text)[0] > MOST_ALIKE else ""
+    return _why_not_asked(text, PROPOSE)
 
 
-_ASKED = Nearest()
-_ASKED.extend([*re.split(r"(?<=\.)\s", PROPOSE), PROPOSE])
+def why_not_problem(text: str, *, numbers: bool, begin: str) -> str:
+    """Why a proposed problem is turned away by itself, or nothing; with `numbers` where it holds none. `begin` is the
+    prompt."""
+    if why := _why_not_length(text, 1):
+        return why
+    if numbers and not any(one.isdecimal() for one in text):
+        return NO_NUMBER
+    if _ANSWER.search(text):
+        return HAS_ANSWER
+    return _why_not_asked(text, begin)
+
+
+def _why_not_length(text: str, fewest: int) -> str:
+    words = len(text.split())
+    if not text.strip():
+        return EMPTY
+    return TOO_SHORT if words < fewest else TOO_LONG if words > MOST_WORDS else ""
+
+
+def _why_not_asked(text: str, begin: str) -> str:
+    return OF_THE_PROMPT if _sentences(begin).find(text)[0] > MOST_ALIKE else ""
+
+
+@cache
+def _sentences(begin: str) -> Nearest:
+    """What a proposal must not repeat: each sentence of the prompt, and all of it."""
+    found = Nearest()
+    found.extend([*re.split(r"(?<=\.)\s", begin), begin])
+    return found
+
+
+_ANSWER = re.compile(r"\b(?:answer|solution)\b\s*(?:[:=]|is\b)|\\boxed|####|=\s*\d+\W*$", re.IGNORECASE)
 
 
 def why_not_instance(instruction: str, given: str, output: str) -> str:

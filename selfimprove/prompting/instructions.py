@@ -23,6 +23,10 @@ PROPOSE = (
     "Here is a numbered list of different tasks that people give to a language model. Each one stands on a line of its "
     "own and can be done by text alone. Continue the list with new tasks."
 )
+PROPOSE_PROBLEMS = (
+    "Here is a numbered list of different problems, each with a number as its answer. Each one stands on a line of its "
+    "own and gives all that is needed to solve it. Continue the list with new problems, without their answers."
+)
 CLASSIFY = "Task: {instruction}\nIs the answer to this task one of a few fixed labels? Answer Yes or No."
 INPUT_FIRST = (
     "Task: {instruction}\nWrite an example: an input for this task, and the output that solves it. Leave the input out "
@@ -90,10 +94,10 @@ def hash_seeds(seeds: Sequence[SeedTask]) -> str:
 # --- prompts ---------------------------------------------------------------------------------------------------
 
 
-def propose(prompts: PromptFormat, shown: Sequence[str]) -> str:
-    """The prompt for new tasks after those that are shown; what follows begins with the next number's text."""
+def propose(prompts: PromptFormat, shown: Sequence[str], begin: str) -> str:
+    """The prompt for new texts after those that are shown; what follows begins with the next number's text."""
     listed = "\n".join(f"{at}. {text}" for at, text in enumerate(shown, 1))
-    return _ask(prompts, [(f"{PROPOSE}\n\n{listed}", None)], f"{len(shown) + 1}.")
+    return _ask(prompts, [(f"{begin}\n\n{listed}", None)], f"{len(shown) + 1}.")
 
 
 def stop_of_proposals(shown: int, wanted: int) -> tuple[str, ...]:

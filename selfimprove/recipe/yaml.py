@@ -303,19 +303,22 @@ def elsewhere(model: type[BaseModel], key: str, known: Iterable[str]) -> str:
     """Where else there is a setting of an unknown key's name, if none of this group is meant."""
     if nearest(key, known):
         return ""
-    places = sorted(_places(model, OTHER_NAMES.get(key, key)), key=lambda one: not one.startswith("stages."))
-    found = [repr(name.removeprefix("stages.")) for name in places[:3]]
+    places = list(_places(model, OTHER_NAMES.get(key, key)))
+    places.sort(key=lambda one: (not one[1].startswith("stages."), one[0]))
+    found = [repr(name.removeprefix("stages.")) for _, name in places[:3]]
     return f"; elsewhere there is {', '.join(found)}" if found else ""
 
 
-def _places(model: type[BaseModel], key: str, before: str = "", depth: int = 0) -> Iterator[str]:
-    """The settings of a name, two groups deep at most."""
+def _places(
+    model: type[BaseModel], key: str, before: str = "", depth: int = 0, by_choice: bool = False
+) -> Iterator[tuple[bool, str]]:
+    """The settings of a name, two groups deep at most, each with whether its group is one that may be left out."""
     for name, field in model.model_fields.items():
         if name == key:
-            yield f"{before}{name}"
+            yield by_choice, f"{before}{name}"
         inner = _variants(field.annotation)
         for group in inner if len(inner) == 1 and depth < 2 else ():
-            yield from _places(group, key, f"{before}{name}.", depth + 1)
+            yield from _places(group, key, f"{before}{name}.", depth + 1, by_choice or field.default is None)
 
 
 def _variants(annotation: Any) -> list[type[BaseModel]]:

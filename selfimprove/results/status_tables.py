@@ -91,10 +91,15 @@ def funnel_table(funnels: Mapping[int, Funnel]) -> Table:
 def instructions_table(proposals: Mapping[int, Proposals]) -> Table:
     """The tasks that the model wrote for itself, why others were turned away, and how different they are."""
     names = ("round", "proposed", "kept", "turned away", "trained", "verbs", "new runs\nof 3 words", "ROUGE-L")
-    table = make_table("Instructions of its own", *names, left=("turned away",))
+    table = make_table("Tasks of its own", *names, left=("turned away",))
     for round_, one in proposals.items():
         reasons = Text(", ".join(f"{count} {reason}" for reason, count in one.turned_away.items()))
-        measured = (one.instances_kept, one.verbs, f"{one.new:.0%}", f"{one.similarity:.2f}")
+        measured = (
+            "" if one.instances_kept is None else one.instances_kept,
+            one.verbs,
+            f"{one.new:.0%}",
+            f"{one.similarity:.2f}",
+        )
         table.add_row(str(round_), str(one.proposed), str(one.kept), reasons, *map(str, measured))
     return table
 

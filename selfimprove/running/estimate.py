@@ -32,6 +32,7 @@ from selfimprove.stages.frontier import FrontierSettings
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.mix import Mix
 from selfimprove.stages.prefer import Prefer
+from selfimprove.stages.propose import Propose
 from selfimprove.stages.revise import Revise, chain_steps
 from selfimprove.stages.select import Select
 from selfimprove.store import Manifest, RunFolder
@@ -199,7 +200,8 @@ def _as_before(stage: PlannedStage, sizes: Sizes, before: Manifest) -> Estimate:
 def measure_sizes(session: Session) -> Sizes:
     """What a round of a run draws, keeps and evaluates, at most: never more problems than there are."""
     recipe = session.recipe
-    drawn = _at_most(recipe.of(FrontierSettings).problems, session.inputs.task)
+    proposed = recipe.find(Propose)
+    drawn = _at_most(recipe.of(FrontierSettings).problems, session.inputs.task) + (proposed.keep if proposed else 0)
     open_ = _at_most(recipe.open.draw, session.inputs.open_task) if recipe.open else 0
     each = recipe.of(Select).per_problem or recipe.of(Generate).samples
     kept = float(drawn * each) if recipe.find(Mix) is None else _mixed(session)

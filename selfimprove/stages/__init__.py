@@ -19,6 +19,7 @@ from selfimprove.stages.prefer import PREFER
 from selfimprove.stages.probe import PROBE
 from selfimprove.stages.problems import PROBLEMS
 from selfimprove.stages.promote import PROMOTE
+from selfimprove.stages.propose import PROPOSE
 from selfimprove.stages.rank import RANK
 from selfimprove.stages.rationalize import RATIONALIZE
 from selfimprove.stages.repair import REPAIR
@@ -31,8 +32,8 @@ from selfimprove.stages.verify import VERIFY
 from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
-    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT, INSTRUCT,
-    MIX, SFT, PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
+    PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, PROPOSE, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT,
+    INSTRUCT, MIX, SFT, PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

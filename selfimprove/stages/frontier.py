@@ -15,7 +15,8 @@ from selfimprove.stages.select import Select
 from selfimprove.stages.vote import NEEDED, Votes
 from selfimprove.store.join import Judged
 
-LAST = ("frontier", "generate", "verify", "rl")  # whose records of the last round say what was reached
+DRAWN = ("frontier", "propose")  # where the problems of a round come from
+LAST = (*DRAWN, "generate", "verify", "rl")  # whose records of the last round say what was reached
 
 
 class FrontierSettings(Settings):
@@ -60,7 +61,7 @@ def draw(_: Sequence[Any], desk: Desk[FrontierSettings]) -> Iterator[Record]:
 def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
     """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
     problems have none."""
-    problems = by_id(desk.scan_of(round_, Problem, "frontier").pick("group"))
+    problems = by_id(desk.scan_of(round_, Problem, *DRAWN).pick("group"))
     rationales = desk.scan_of(round_, Rationale, "generate", "rl")
     require, settings = desk.other(Select).require, desk.other(Select).vote
     judged = Judged(

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import PositiveInt
 
 from selfimprove.records import Problem, Rationale, Verdict, Vote
-from selfimprove.settings import Settings, Share
+from selfimprove.settings import Settings, Share, added
 
 VOTE_VERSION = 1
 NEEDED = ("parents", "origin", "finish", "tokens")  # of a rationale, to say what a vote lets in
@@ -26,6 +26,8 @@ class MajorityVote(Settings):
     """The majority must have at least this share of the problem's samples; those without an answer count."""
     votes: PositiveInt = 3
     """The majority must have at least n votes."""
+    most: Share = added(1.0)
+    """It may have at most this share of the samples: what nearly all of them say is too easy to teach much."""
     length: Share = 0.0
     """Drop a text with less than this share of the tokens of `against`; 0 is no filter. A model that
     skips steps agrees with itself on a wrong answer, and writes less (Lee et al., 2025, section 5.1)."""
@@ -146,6 +148,8 @@ class Votes:
             return f"no vote: none of {found.samples} samples gives an answer"
         if found.votes < settings.votes or found.votes < settings.share * found.samples - 1e-9:
             return f"no majority: {agree}, fewer than {settings.votes} or than {settings.share:.0%}"
+        if found.votes > settings.most * found.samples + 1e-9:
+            return f"too easy: {agree}, more than {settings.most:.0%}"
         if found.tie:
             return f"no majority: two answers have {found.votes} of {found.samples} votes each"
         if rationale.id not in self._agree:

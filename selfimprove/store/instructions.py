@@ -15,10 +15,11 @@ class Proposals(BaseModel):
     proposed: NonNegativeInt
     kept: NonNegativeInt
     turned_away: dict[str, NonNegativeInt] = Field(alias="turned away")
-    classifications: NonNegativeInt
-    instances: NonNegativeInt
-    instances_kept: NonNegativeInt = Field(alias="instances kept")
-    instances_turned_away: dict[str, NonNegativeInt] = Field(alias="instances turned away")
+    classifications: NonNegativeInt = 0
+    instances: NonNegativeInt | None = None
+    """None of what needs none."""
+    instances_kept: NonNegativeInt | None = Field(None, alias="instances kept")
+    instances_turned_away: dict[str, NonNegativeInt] = Field(default_factory=dict, alias="instances turned away")
     verbs: NonNegativeInt
     """Different ones."""
     pairs: NonNegativeInt = Field(alias="verbs with nouns")

@@ -116,7 +116,7 @@ def signs(
 
 
 def proposed(figures: Figures) -> dict[str, list[tuple[str, int]]]:
-    """What became of the instructions that the model proposed, and what those are about that were kept."""
+    """What became of what the model proposed, and what that is about which was kept."""
     fate, about = Counter[str](), Counter[str]()
     for one in read_proposals(figures.manifests).values():
         fate.update(one.fate)

@@ -217,8 +217,10 @@ def test_a_prompt_shows_the_tasks_and_begins_the_next_number() -> None:
     plain = PromptFormat(Prompting())
     chat = PromptFormat(Prompting(), chat=lambda turns: "".join(f"<{one['role']}>{one['content']}" for one in turns))
     tasks = ["Sing a song.", "{instruction}"]
-    assert asked.propose(plain, tasks).endswith("1. Sing a song.\n2. {instruction}\n3.")
-    assert asked.propose(chat, tasks) == f"<user>{asked.PROPOSE}\n\n1. Sing a song.\n2. {{instruction}}3."
+    assert asked.propose(plain, tasks, asked.PROPOSE).endswith("1. Sing a song.\n2. {instruction}\n3.")
+    assert (
+        asked.propose(chat, tasks, asked.PROPOSE) == f"<user>{asked.PROPOSE}\n\n1. Sing a song.\n2. {{instruction}}3."
+    )
     seeds = asked.load_seeds("instructions")
     shown = asked.instance(chat, seeds, "Sing {instruction}.", output_first=True)
     assert shown.endswith("then an input that has it.Label:") and "Task: Sing {instruction}.\n" in shown

@@ -26,11 +26,12 @@ GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
-    "instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "self-instruct", "star-dpo", "word-problems",
+    "instruction-tuning", "own-problems", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "self-instruct", "star-dpo",
+    "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more, and those that have few stages: what they plan otherwise is seen in a few plans.
 SOME = ("as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise")
-FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning"), SOME),
+FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "own-problems"), SOME),
        "self-instruct": tuple(one for one in SOME if one != "unhashed settings")}  # fmt: skip
 # These have no `verify`, which has unhashed settings.
 REFUSE = ("instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-instruct")

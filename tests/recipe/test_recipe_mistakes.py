@@ -251,14 +251,14 @@ OVERRIDES = [
     ("train=svamp", "--set train=svamp: 'train' needs a name; did you mean 'train.name: svamp'?"),
     (
         "lr=1",
-        "--set lr: unknown key 'lr'; elsewhere there is 'warmup.learning_rate', 'sft.learning_rate', "
+        "--set lr: unknown key 'lr'; elsewhere there is 'sft.learning_rate', 'warmup.learning_rate', "
         "'reward.learning_rate'",
     ),
     (
         "prompt.max_tokens=9",
         "--set prompt.max_tokens=9: unknown key 'max_tokens'; known: answer, chat, cue, exemplars, hint, question, "
-        "shots, stop, style, trigger; elsewhere there is 'generate.max_tokens', 'critique.max_tokens', "
-        "'revise.max_tokens'",
+        "shots, stop, style, trigger; elsewhere there is 'generate.max_tokens', 'evaluate.max_tokens', "
+        "'comply.max_tokens'",
     ),
     (
         "dpo.loss=simpo",

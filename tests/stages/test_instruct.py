@@ -174,7 +174,7 @@ def test_the_funnel_is_told_in_status_and_to_trackers(
     assert found["common"] == [["name", "months", 1], ["tell", "story", 1]]
     print_status(made)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Instructions of its own" in printed and "2 too short" in printed
+    assert "Tasks of its own" in printed and "2 too short" in printed
 
 
 def test_it_stops_once_enough_is_kept_and_says_what_does_not_fit(
@@ -201,7 +201,7 @@ def test_the_report_shows_what_became_of_the_proposals(run: tuple[RunFolder, Pro
     made, _ = run
     write_report(made, tmp_path / "report.html", tmp_path)
     page = (tmp_path / "report.html").read_text()
-    section = page[page.index("Instructions of its own") :]
+    section = page[page.index("Tasks of its own") :]
     assert "like another one" in section and "the output repeats" not in section
     assert "How different the texts are" in section and section.count("data:image/svg+xml") >= 2
     told = to_json(made)

@@ -4,7 +4,6 @@ import gc
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 
 NOTHING = 0.01  # seconds; less than this is no growth that can be measured
 ROUNDS = 6
@@ -51,13 +50,13 @@ def grows_linearly(work: Callable[[str], object], piece: str, size: int) -> bool
 
     Other work only adds time, so the least of what was measured in turn counts, and one good round is enough.
     """
-    least, until = [float("inf"), float("inf")], time.monotonic() + PATIENCE
-    for one in count():
+    least, until, one = [float("inf"), float("inf")], time.monotonic() + PATIENCE, 0
+    while one < ROUNDS or time.monotonic() < until:
         for at, length in enumerate((size // 2, size)):
             text = repeat(piece, length - one)  # another text each time: what was searched is remembered
             least[at] = min(least[at], cpu_seconds(partial(work, text)))
         if least[1] < 3 * least[0] + NOTHING:
             return True
-        if one + 1 >= ROUNDS and time.monotonic() > until:
-            return False
-        time.sleep(0.01 * (one > 0))
+        time.sleep(0.01)
+        one += 1
+    return False
