@@ -31,8 +31,11 @@ def difference(now: float, of_now: tuple[float, float], was: float, of_was: tupl
     return now - was - low, now - was + high
 
 
-def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
-    """Student's 95% interval of the mean of a few values (Student, 1908), within `bounds`; None of fewer than two."""
+def mean_interval(
+    values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0), *, together: int = 1
+) -> tuple[float, float] | None:
+    """Student's 95% interval of the mean of a few values (Student, 1908), within `bounds`; None of fewer than two. Of
+    several intervals that are to hold `together` each is wider (Bonferroni; Dunn, 1961)."""
     n = len(values)
     if n < 2:
         return None
@@ -40,7 +43,7 @@ def mean_interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1
 
     mean = sum(values) / n
     error = math.sqrt(sum((one - mean) ** 2 for one in values) / (n - 1) / n)
-    half = float(t.ppf(0.975, n - 1)) * error
+    half = float(t.isf(0.025 / together, n - 1)) * error
     return max(bounds[0], mean - half), min(bounds[1], mean + half)
 
 

@@ -19,7 +19,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe
 from selfimprove.recipe.policies import policy_names
 from selfimprove.records import Comparison, Critique, Problem, Rationale, Revision, Verdict, by_id
-from selfimprove.records.stats import WinRate, count_wins, mcnemar
+from selfimprove.records.stats import WinRate, count_wins, holm, mcnemar
 from selfimprove.running.loop import run_loop
 from selfimprove.running.report import Report
 from selfimprove.running.session import Loader, Session
@@ -331,6 +331,12 @@ class Trial:
         return max(self.forms, key=lambda one: (len(one.passing), -one.way.tokens), default=None)
 
     @property
+    def p_values(self) -> dict[str, float]:
+        """McNemar's, of each form beside rejection sampling, corrected by Holm for the number of forms."""
+        names = [one.way.name for one in self.forms]
+        return dict(zip(names, holm([mcnemar(*one.paired) for one in self.forms]), strict=True))
+
+    @property
     def rows(self) -> list[Row]:
         """All in the order of the table."""
         return [self.before, *(row for one in self.forms for row in (one, one.plain) if row)]
@@ -340,7 +346,7 @@ class Trial:
             "constitution": self.constitution.label,
             "prompts": len(self.samples.of),
             "before": self.before.to_json(),
-            "forms": [one.to_json() for one in self.forms],
+            "forms": [{**one.to_json(), "holm": self.p_values[one.way.name]} for one in self.forms],
             "best": self.best.way.name if self.best else None,
         }
 

@@ -98,14 +98,15 @@ def _describe_group(mine: Sequence[Outcome]) -> str:
 
 
 def _differences(groups: dict[tuple[str, ...], list[Outcome]], width: int) -> Iterator[str]:
-    """Each combination beside the first one, by the difference of runs with the same seed."""
+    """Each combination beside the first one, by the difference of runs with the same seed; the intervals hold for all
+    of them together."""
     (first, mine), *others = groups.items()
     base = {one.variant.seed: one.reached for one in mine}
     rows = []
     for name, theirs in others:
         pairs = [(one.reached, base.get(one.variant.seed)) for one in theirs]
         gains = [now - before for now, before in pairs if now is not None and before is not None]
-        interval = mean_interval(gains, bounds=(-1.0, 1.0))
+        interval = mean_interval(gains, bounds=(-1.0, 1.0), together=len(others))
         if interval is not None:
             low, high = interval
             said = "no difference is shown" if low <= 0.0 <= high else "better" if low > 0.0 else "worse"
@@ -113,5 +114,6 @@ def _differences(groups: dict[tuple[str, ...], list[Outcome]], width: int) -> It
             rows.append([", ".join(name), f"{mean:+.1%} ({low:+.1%} to {high:+.1%}) over {len(gains)} seeds: {said}"])
     if rows:
         yield ""
-        yield f"beside {', '.join(first)}, seed by seed:"
+        several = ", intervals that hold together" if len(others) > 1 else ""
+        yield f"beside {', '.join(first)}, seed by seed{several}:"
         yield from lay_out(rows, width)

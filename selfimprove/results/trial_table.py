@@ -52,13 +52,13 @@ def print_trial(trial: Trial, console: Console | None = None, *, examples: int =
 def conclude(trial: Trial) -> Iterator[str]:
     """Whether a form beats rejection sampling with the same tokens, and how a run takes over the best one."""
     for row in trial.forms:
-        won, lost = row.paired
-        plain = row.plain
+        (won, lost), plain, adjusted = row.paired, row.plain, trial.p_values[row.way.name]
+        by_holm = f", {adjusted:.2g} by Holm" if len(trial.forms) > 1 else ""
         if plain:
             yield (
                 f"{row.way.name}: {len(row.passing)} of {len(row.way.texts)} responses pass every check, by rejection "
                 f"sampling with its {row.way.tokens} tokens {len(plain.passing)} (only the one {won}, only the other "
-                f"{lost}, McNemar p = {mcnemar(won, lost):.2g}; {plain.way.tokens} tokens used)"
+                f"{lost}, McNemar p = {mcnemar(won, lost):.2g}{by_holm}; {plain.way.tokens} tokens used)"
             )
     best = trial.best
     if best is None or best.plain is None:
@@ -70,7 +70,7 @@ def conclude(trial: Trial) -> Iterator[str]:
             "no form does better than rejection sampling here; `flow: [frontier, generate, rank, best, sft, evaluate, "
             "promote]` with `rank: {reward: constitution}` trains on what it finds"
         )
-    elif mcnemar(won, lost) >= 0.05:
+    elif trial.p_values[best.way.name] >= 0.05:
         yield f"best: {best.way.name} ({settings}), by no more than chance: more prompts would tell"
     else:
         yield f"best: {best.way.name} ({settings})"

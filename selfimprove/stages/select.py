@@ -46,7 +46,8 @@ class Select(Settings):
     per_problem: PositiveInt | None = None
     """Keep at most n rationales of a problem (STaR keeps 1, RFT all distinct ones); by default all."""
     rationalized_cap: Share | None = None
-    """Rationalized examples are at most this share of a round's kept ones; by default there is no cap (STaR)."""
+    """Rationalized examples are at most this share of those that a round keeps, revised ones left out of account; by
+    default there is no cap (STaR)."""
     hard_below: Share = 0.0
     """In groups with a yield below this, keep only problems on which at most `hard_share` of the samples are correct.
     Where a wrong rule is right on some problems by coincidence, it is right on all samples of them, and would be

@@ -19,6 +19,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
 from selfimprove.records import Checkpoint, Rationale
 from selfimprove.records.console import SafeConsole
+from selfimprove.records.stats import holm
 from selfimprove.results.constitution_trial import (
     Samples,
     Trial,
@@ -97,6 +98,7 @@ def test_a_trial_compares_forms_with_rejection_sampling(place: Path) -> None:
         assert form.plain is not None and form.plain.way.tokens <= form.way.tokens
     assert trial.best is direct and direct.paired[1] == 0
     plain = trial.to_json()
+    assert [one["holm"] for one in plain["forms"]] == holm([one["p"] for one in plain["forms"]])
     assert plain["best"] == "direct" and plain["forms"][1]["shares"]["brief"]["low"] == pytest.approx(0.6097, abs=1e-3)
 
     out = io.StringIO()

@@ -79,6 +79,8 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert low == 0.0  # 0.2 - 4.3027 * 0.1 / sqrt(3), cut off at 0
     assert high == pytest.approx(0.2 + 4.302652729911275 * 0.1 / 3**0.5)
     assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+    _, wider = mean_interval([0.1, 0.2, 0.3], together=2) or (0.0, 0.0)
+    assert wider == pytest.approx(0.2 + 6.205346816570704 * 0.1 / 3**0.5)  # t at 0.9875 with 2 degrees of freedom
 
 
 def test_the_report_gives_mean_interval_worst_and_what_differs() -> None:
@@ -94,6 +96,11 @@ def test_the_report_gives_mean_interval_worst_and_what_differs() -> None:
     assert "a.b=2  +20.0% (+20.0% to +20.0%) over 3 seeds: better" in text
     assert "a.b=3  90.0%, of one run, so without an interval; 2 of 3 runs have no evaluation" in text
     assert all(len(line) <= 60 for line in describe(found, 60))
+    # What looks better alone may not where it is one of several.
+    found[3:6] = [outcome("a.b=2", seed, share) for seed, share in enumerate((0.55, 0.7, 0.63))]
+    assert ": better" in "\n".join(describe(found[:6], 200))
+    text = "\n".join(describe([*found[:6], *(outcome("a.b=4", seed, 0.6) for seed in range(3))], 200))
+    assert "seed by seed, intervals that hold together:" in text and ": better" not in text
     rows = to_json(found)
     assert [row["worst"] for row in rows] == [0.5, 0.7, 0.9]
     assert rows[0]["mean"] == pytest.approx(0.55) and rows[2]["interval"] is None
