@@ -96,11 +96,11 @@ def test_the_report_gives_mean_interval_worst_and_what_differs() -> None:
     assert "a.b=2  +20.0% (+20.0% to +20.0%) over 3 seeds: better" in text
     assert "a.b=3  90.0%, of one run, so without an interval; 2 of 3 runs have no evaluation" in text
     assert all(len(line) <= 60 for line in describe(found, 60))
+    rows = to_json(found)
+    assert [row["worst"] for row in rows] == [0.5, 0.7, 0.9]
+    assert rows[0]["mean"] == pytest.approx(0.55) and rows[2]["interval"] is None
     # What looks better alone may not where it is one of several.
     found[3:6] = [outcome("a.b=2", seed, share) for seed, share in enumerate((0.55, 0.7, 0.63))]
     assert ": better" in "\n".join(describe(found[:6], 200))
     text = "\n".join(describe([*found[:6], *(outcome("a.b=4", seed, 0.6) for seed in range(3))], 200))
     assert "seed by seed, intervals that hold together:" in text and ": better" not in text
-    rows = to_json(found)
-    assert [row["worst"] for row in rows] == [0.5, 0.7, 0.9]
-    assert rows[0]["mean"] == pytest.approx(0.55) and rows[2]["interval"] is None
