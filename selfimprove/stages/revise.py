@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from selfimprove.constitution import Principle
-from selfimprove.constitution.adherence import overall
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.catalog import Mistake
@@ -28,21 +27,18 @@ from selfimprove.records import (
 )
 from selfimprove.settings import added, hashed_settings
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
-from selfimprove.stages.compare import Feedback, Match, compare
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.forms import CritiqueForm, Said, Turn, say_of
+from selfimprove.stages.gains import Prefer, judge_gains, take_best
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.relevance import measure_relevance
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out, may_change, take
-from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed, count_passed
+from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed
 
 REVISE_VERSION = 3
-OUTDONE = "another revision of it gains more"
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 Render = Callable[[Problem], str]
-Prefer = Callable[[Sequence[Weighed]], list[Comparison]]
-"""How much a judge prefers each revision to what it revises."""
 
 
 class Revise(Sampling):
@@ -162,7 +158,7 @@ def revise(
             found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
             for at, value in zip(fit, found, strict=True):
                 weighed[at] = replace(weighed[at], relevance=value)
-        yield from _take_best(weighed, scales, prefer)
+        yield from take_best(weighed, scales, prefer)
 
 
 def _begin(
@@ -231,37 +227,6 @@ def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> R
     )
 
 
-def _take_best(weighed: Sequence[Weighed], scales: Scales, prefer: Prefer | None) -> Iterator[Record]:
-    """What becomes of the revisions of a step: of several of one response that may be kept the one that gains most is,
-    and takes its place in the chain."""
-    records = [scales.weigh(one) for one in weighed]
-    of_chain: dict[int, list[int]] = {}
-    for at, one in enumerate(weighed):
-        of_chain.setdefault(id(one.chain), []).append(at)
-    able = {chain: [at for at in mine if records[at].kept] for chain, mine in of_chain.items()}
-    rivals = [at for mine in able.values() if len(mine) > 1 for at in mine]
-    gains: dict[int, float] = {at: count_passed(weighed[at]) for at in rivals}
-    if prefer and rivals:
-        compared = prefer([weighed[at] for at in rivals])
-        yield from compared
-        gains = {at: one.preferred for at, one in zip(rivals, compared, strict=True)}
-    best = {
-        chain: max(mine, key=lambda at: (gains.get(at, 0.0), weighed[at].relevance or 0.0, -at))
-        for chain, mine in able.items()
-        if mine
-    }
-    for at, (one, record) in enumerate(zip(weighed, records, strict=True)):
-        if at in gains and at != best[id(one.chain)]:
-            record = Revision(**record.model_dump() | {"kept": False, "reason": OUTDONE})
-        yield record
-    for one, record in zip(weighed, records, strict=True):
-        taken = best.get(id(one.chain))
-        if taken is not None and weighed[taken] is one:
-            one.chain.response, one.chain.verdict, one.chain.settled = one.revised, one.verdict, set()
-        elif taken is None and "unchanged" in record.marks:
-            one.chain.settled.add(one.link.principle.id)
-
-
 def chain(
     desk: Desk[Any],
     checkpoint: Checkpoint,
@@ -291,33 +256,6 @@ def chain(
         render=desk.prompts.render_question if settings.relevance is not None else None,
         prefer=judge_gains(desk) if asks_judge(settings) else None,
     )
-
-
-def judge_gains(desk: Desk[Any]) -> Prefer:
-    """The recipe's judge, asked of each revision and what it revises by all principles together."""
-
-    def prefer(rivals: Sequence[Weighed]) -> list[Comparison]:
-        judge, prompter = desk.judge()
-        matches = [
-            Match(
-                one.chain.problem,
-                one.revised,
-                one.chain.response,
-                overall(desk.constitution, one.chain.problem) or one.link.principle,
-            )
-            for one in rivals
-        ]
-        return compare(
-            matches,
-            engine=desk.engine(judge),
-            checkpoint=judge.id,
-            prompter=prompter,
-            settings=Feedback(),
-            round_=desk.round,
-            seed=desk.seed,
-        )
-
-    return prefer
 
 
 def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather, gather_object
 
 from selfimprove.engines import Completion, Request
-from selfimprove.engines.transformers import LiveEngine
+from selfimprove.engines.live import LiveEngine
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt

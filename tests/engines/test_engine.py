@@ -13,8 +13,9 @@ from selfimprove.engines.base import find_fitting
 from selfimprove.engines.build import build_model
 from selfimprove.engines.model_folders import check_path
 from selfimprove.engines.models import load_chat
+from selfimprove.engines.rows import choose
 from selfimprove.engines.tensors import hash_weights
-from selfimprove.engines.transformers import TransformersEngine, choose
+from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError
 from selfimprove.recipe import Build, Sampling
 
