@@ -10,10 +10,10 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation
+from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.ledger import why_ended
-from selfimprove.store.run import RECIPE
 
 
 @dataclass(frozen=True)

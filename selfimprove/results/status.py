@@ -15,6 +15,7 @@ from selfimprove.records.stats import sum_by_task
 from selfimprove.results.budget import budget_json, budget_table
 from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.mixture_tables import groups_table, is_of_mixture, mixture_json, mixture_tables
+from selfimprove.results.printed import print_and_keep
 from selfimprove.results.status_tables import (
     again_table,
     constitution_table,
@@ -145,6 +146,12 @@ def _measured(manifests: list[Manifest], name: str) -> dict[int, Any]:
 
 def _last(promotions: dict[int, list[Promotion]]) -> dict[int, Promotion]:
     return {round_: found[-1] for round_, found in promotions.items()}
+
+
+def print_and_keep_status(folder: RunFolder) -> None:
+    """Print the tables of a run, so that they are there the next time."""
+    console = SafeConsole()
+    print_and_keep(folder.path, console, partial(print_status, folder, console), folder.working)
 
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:

@@ -20,8 +20,8 @@ from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import EngineError, SelfImproveError, plain_words
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
+from selfimprove.records.files import RECIPE
 from selfimprove.running.find_model import find_checkpoint, is_model
-from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import locate_weights
 
 

@@ -20,7 +20,7 @@ import duckdb
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
-from selfimprove.records.files import hash_file_once
+from selfimprove.records.files import cache_folder, hash_file_once
 from selfimprove.store.files import TOO_LARGE, File, find_fault, is_readable, list_files, measure
 from selfimprove.store.index_tables import TABLES, write_round
 from selfimprove.store.rules import macros
@@ -44,7 +44,7 @@ class Index:
         """Changes whenever the tables do."""
         self.pending: list[int] = []
         """The rounds that are still to be indexed."""
-        self.connection = self._open(cache or cache_folder())
+        self.connection = self._open(cache or cache_folder("view"))
 
     def _open(self, cache: Path) -> duckdb.DuckDBPyConnection:
         path = cache / f"{hash_text(str(self.folder.path.resolve()))}.duckdb"
@@ -213,11 +213,6 @@ def _is_as_written(file: File, expected: dict[Path, str]) -> bool:
         return file.path not in expected or hash_file_once(file.path) == expected[file.path]
     except OSError:  # taken away since it was listed
         return True
-
-
-def cache_folder() -> Path:
-    """The folder of indexes: `selfimprove/view` in XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / "view"
 
 
 def key_of(identity: str) -> int:
