@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -173,10 +174,8 @@ def read_seconds(after: str | None) -> float | None:
     """The header Retry-After in seconds from now: it holds a number or a date."""
     if not after:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(after))
-    except ValueError:
-        pass
     try:
         return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
     except (ValueError, TypeError):

@@ -85,6 +85,7 @@ class TransformersEngine:
         self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id, self.end] if end is not None})
 
     scores = tells = True
+    max_logits = MAX_LOGITS
 
     def take_notes(self) -> dict[str, Any]:
         """What the record says of how the model was asked."""
@@ -303,7 +304,7 @@ class TransformersEngine:
         prefill = self._prefill(unique, beginnings, longest)
         place = {prompt: at for at, prompt in enumerate(unique)}
         widest = max(len(ids) for _, ids in pairs)
-        rows = max(1, MAX_LOGITS // (max(1, widest) * prefill[1].shape[1]))
+        rows = max(1, self.max_logits // (max(1, widest) * prefill[1].shape[1]))
         found: list[Score] = []
         for first in range(0, len(pairs), rows):
             some = pairs[first : first + rows]

@@ -12,7 +12,7 @@ from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.records import Evaluation, Outcome, Problem, Rationale, Verdict, Vote
 from selfimprove.records.columns import lay_out
 from selfimprove.records.printable import one_line
-from selfimprove.records.stats import holm, mcnemar, wilson
+from selfimprove.records.stats import describe_share, holm, mcnemar
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import Evaluate
@@ -59,9 +59,8 @@ class Side:
     def describe(self) -> str:
         """Its accuracy with the interval, and what it took."""
         n = len(self.decided)
-        low, high = wilson(self.correct, n)
         undecided = len(self.answers) - n
-        share = f"{self.correct / n:.1%} ({low:.1%} to {high:.1%}) of {n}" if n else "nothing was decided"
+        share = f"{describe_share(self.correct, n)} of {n}" if n else "nothing was decided"
         parts = [f"round {self.round}: {share}", *([f"{undecided} undecided"] if undecided else [])]
         parts += [f"{self.written:,} tokens written"] if self.written else []
         parts += [f"{self.trained:,} trained"] if self.trained else []

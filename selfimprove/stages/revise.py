@@ -152,13 +152,19 @@ def revise(
             for (chain, one), revised, verdict in zip(going, written, judged, strict=True)
         ]
         if settings.relevance is not None and render:
-            # Only of what would be kept: it takes several times the tokens of the text.
-            fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
-            texts = [weighed[at].revised for at in fit]
-            found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
-            for at, value in zip(fit, found, strict=True):
-                weighed[at] = replace(weighed[at], relevance=value)
+            _note_relevance(weighed, scales, problems, render, writer)
         yield from take_best(weighed, scales, prefer)
+
+
+def _note_relevance(
+    weighed: list[Weighed], scales: Scales, problems: Mapping[str, Problem], render: Render, writer: Writer
+) -> None:
+    """Measure it of what would be kept alone: it takes several times the tokens of the text."""
+    fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
+    texts = [weighed[at].revised for at in fit]
+    found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
+    for at, value in zip(fit, found, strict=True):
+        weighed[at] = replace(weighed[at], relevance=value)
 
 
 def _begin(

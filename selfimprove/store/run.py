@@ -37,6 +37,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.patience = PATIENCE
         self._lock: IO[bytes] | None = None
         self._recipe: tuple[Stamp, Recipe] | None = None
 
@@ -138,7 +139,7 @@ class RunFolder:
             except BlockingIOError:
                 # Somebody who only looks holds the lock for a moment; a process that is gone holds it no longer.
                 pid = _read_pid(self._lock)
-                if time.monotonic() - started > (LOOKING if pid and _is_alive(pid) else PATIENCE):
+                if time.monotonic() - started > (LOOKING if pid and _is_alive(pid) else self.patience):
                     self._lock.close()
                     raise StoreError(
                         f"{self.path}: {_who(pid)} is at work on this run; wait for it, stop it, or choose another "

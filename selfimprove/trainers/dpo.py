@@ -26,31 +26,7 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     """
 
     def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
-        from trl import DPOConfig, DPOTrainer
-
-        class Pretokenized(DPOTrainer):  # type: ignore[misc]
-            """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
-
-            def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-                return dataset
-
-            _signature_columns: Any
-            label_smoothing: Any
-
-            def _set_signature_columns_if_needed(self) -> None:
-                super()._set_signature_columns_if_needed()
-                self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
-
-            def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-                return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
-
-            def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> Any:
-                wrong = inputs.get(WRONG)
-                if wrong is not None:
-                    self.label_smoothing = -wrong / (1 - 2 * wrong)
-                return super()._compute_loss(
-                    model, {key: one for key, one in inputs.items() if key != WRONG}, return_outputs
-                )
+        from trl import DPOConfig
 
         settings = job.settings
         mixed = settings.nll > 0
@@ -69,7 +45,7 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
         if job.reference is not None:
             device = "cpu" if count_processes() > 1 else job.device  # TRL puts it where each process works
             reference, _ = load_model(job.reference, base=None, dtype=job.dtype, device=device)
-        return Pretokenized(
+        return _pretokenized_trainer()(
             model=model,
             ref_model=reference,
             data_collator=_make_collator(tokenizer) if smooth else None,
@@ -80,6 +56,36 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
         )
 
     return train_with(job, report, lambda tokenizer: _tokenize(job, tokenizer), make_trainer)
+
+
+def _pretokenized_trainer() -> Any:
+    from trl import DPOTrainer
+
+    class Pretokenized(DPOTrainer):  # type: ignore[misc]
+        """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+        _signature_columns: Any
+        label_smoothing: Any
+
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
+
+        def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+            return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
+
+        def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> Any:
+            wrong = inputs.get(WRONG)
+            if wrong is not None:
+                self.label_smoothing = -wrong / (1 - 2 * wrong)
+            return super()._compute_loss(
+                model, {key: one for key, one in inputs.items() if key != WRONG}, return_outputs
+            )
+
+    return Pretokenized
 
 
 def _make_collator(tokenizer: Any) -> Any:

@@ -35,7 +35,8 @@ def train_rl(job: RlJob, report: Report | None = None) -> TrainResult:
     def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
         from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-        from selfimprove.trainers.rollouts import Rollouts, make_rollout_trainer
+        from selfimprove.trainers.rollout_trainer import make_rollout_trainer
+        from selfimprove.trainers.rollouts import Rollouts
 
         rloo = job.settings.method == "rloo"
         adapted = hasattr(model, "peft_config")  # TRL then holds it to a copy of its adapter
