@@ -308,7 +308,7 @@ def _range(one: Mapping[str, Any]) -> str:
     return f"{one['rate']:.1%} ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
 
 
-def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
+def describe_adherence(metrics: Mapping[str, object]) -> Iterator[str]:
     """The figures of a round, a line each: what complies, and what changed since the round before."""
     for row in rows_of(metrics):
         equal = f", at equal length {row.controlled}" if row.controlled and row.before == row.start else ""

@@ -9,6 +9,7 @@ from selfimprove.engines.model_files import ADAPTER, check_config, check_weights
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.models import read_generation
 from selfimprove.errors import ModelError
+from selfimprove.prompting.tokenizer import Tokenizer
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")
@@ -59,7 +60,7 @@ def read_adapter(weights: Weights) -> Adapter | None:
     return Adapter(rank, tuple(sorted(names)))
 
 
-def read_ends(folder: Path, tokenizer: Any) -> list[int]:
+def read_ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
     """The ids of the tokens that end a completion: the generation configuration's and the tokenizer's."""
     found = read_generation(folder).eos_token_id
     ends = found if isinstance(found, list) else [found]

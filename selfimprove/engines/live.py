@@ -9,13 +9,14 @@ from selfimprove.engines.models import keeps_state
 from selfimprove.engines.rows import Rows
 from selfimprove.engines.transformers import STATEFUL, TransformersEngine
 from selfimprove.errors import EngineError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Sampling
 
 
 class LiveEngine(TransformersEngine):
     """The same with a model that is being trained: equal weights, requests and batches give equal texts."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, chat: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, *, batch_size: int, chat: bool) -> None:
         if keeps_state(model.config):
             raise EngineError(f"{tokenizer.name_or_path}: {STATEFUL}")
         self._take(model, tokenizer, batch_size, chat)
@@ -37,6 +38,6 @@ class LiveEngine(TransformersEngine):
                 self.model.set_attn_implementation(self._own_attention)
         return [found[index] for index in range(len(requests))]
 
-    def _completion(self, rows: Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
+    def _completion(self, rows: Rows, row: int, count: int, finish: object, stop: Sequence[str]) -> Completion:
         self.sampled[rows.index[row]] = rows.tokens[row, :count].tolist()
         return super()._completion(rows, row, count, finish, stop)

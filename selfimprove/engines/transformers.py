@@ -32,6 +32,7 @@ from selfimprove.prompting.prompts import (
     encode_prompt,
     find_written,
 )
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Sampling
 
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
@@ -64,7 +65,7 @@ class TransformersEngine:
         loaded.eval()
         self._take(loaded, tokenizer, batch_size, chat)
 
-    def _take(self, model: Any, tokenizer: Any, batch_size: int | Literal["auto"], chat: bool) -> None:
+    def _take(self, model: Any, tokenizer: Tokenizer, batch_size: int | Literal["auto"], chat: bool) -> None:
         """Write and score with a model that is loaded."""
         self.model, self.tokenizer, self.chat = model, tokenizer, chat
         self.batches = Batches(model, batch_size)

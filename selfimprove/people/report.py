@@ -149,7 +149,7 @@ def describe_trait(trait: str, one: Mapping[str, Any], width: int) -> Iterator[s
         yield f"disputed: {one_line(row['prompt'] or row['item'], 60)} | {first} | over | {second} | {said}"
 
 
-def _share(row: Mapping[str, Any]) -> str:
+def _share(row: Mapping[str, object]) -> str:
     if row["accuracy"] is None:
         return ""
     return f"{row['accuracy']:.1%} ({row['low']:.1%} to {row['high']:.1%})"

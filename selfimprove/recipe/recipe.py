@@ -194,7 +194,7 @@ class Recipe(Settings):
         return self.of(Answers).answer
 
 
-def flow_names(data: Mapping[str, Any]) -> dict[str, str]:
+def flow_names(data: Mapping[str, object]) -> dict[str, str]:
     """The entries of a recipe's flow in order, the declared name of a stage by the name that it has in the run."""
     found: dict[str, str] = {}
     flow = data.get("flow")
@@ -213,14 +213,14 @@ def why_no_name(name: str) -> str:
     return f"{name[:60]!r} cannot be the name of a stage; take letters, digits, '-' and '_', such as 'again'"
 
 
-def stage_names(data: Mapping[str, Any]) -> list[str]:
+def stage_names(data: Mapping[str, object]) -> list[str]:
     """All groups of settings that a recipe may have under `stages`."""
     known, flow = known_stages(), flow_names(data)
     found = [name for stage in known.values() if stage.named for name in (*stage.sections, stage.name)]
     return [*found, *(name for name in flow if name not in found)]
 
 
-def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
+def compose(data: Mapping[str, object], *, lenient: bool = False) -> type[Recipe]:
     """The type of a recipe: every known stage's settings, and those of stages that its flow runs under another name.
 
     With `lenient` the settings of unknown stages, which a run of others may have, stay plain data. Raises RecipeError
@@ -245,7 +245,7 @@ def compose(data: Mapping[str, Any], *, lenient: bool = False) -> type[Recipe]:
     return _compose(tuple((name, *field) for name, field in fields.items()), tasks, unknown)
 
 
-def _families(data: Mapping[str, Any]) -> set[str]:
+def _families(data: Mapping[str, object]) -> set[str]:
     """The families of the tasks that a recipe names."""
     others = data.get("evaluate_on")
     tasks = [data.get("train"), *(others if isinstance(others, (list, tuple)) else ())]

@@ -17,7 +17,7 @@ EVERY = 1_000_000
 """As many problems as a task has."""
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -1,6 +1,6 @@
 """The settings of tasks: where problems come from, and how their answers are compared."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
@@ -220,7 +220,7 @@ class JsonlTask(PoolTask):
     )
 
 
-def _kind_of(wanted: Any) -> str:
+def _kind_of(wanted: object) -> str:
     return "span" if isinstance(wanted, dict) else "values" if isinstance(wanted, (list, tuple)) else "value"
 
 

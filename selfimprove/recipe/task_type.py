@@ -31,7 +31,7 @@ class UnknownTask(TaskSettings):
     model_config = ConfigDict(extra="allow")
 
 
-def _family(value: Any) -> str | None:
+def _family(value: object) -> str | None:
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
     return None if name is None else str(name).partition("/")[0]
 

@@ -39,7 +39,7 @@ def suite_recipe(
     return loaded.model_copy(update={"train": tasks[0], "evaluate_on": tasks})
 
 
-def _as_yaml(value: Any) -> str:
+def _as_yaml(value: object) -> str:
     import json
 
     return json.dumps(value)

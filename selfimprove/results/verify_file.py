@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -66,7 +66,7 @@ class Totals:
 
 
 def choose_verifier(
-    name: str, compared: dict[str, Any], *, stated: bool, judge: tuple[str | None, Path | None]
+    name: str, compared: Mapping[str, object], *, stated: bool, judge: tuple[str | None, Path | None]
 ) -> Verifier:
     """The verifier of a name on the command line; raises VerifierError with the nearest one."""
     judge = (locate_model(judge[0], Path("runs")) if judge[0] else None, judge[1])

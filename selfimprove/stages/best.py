@@ -38,7 +38,7 @@ class Best(Settings):
     nothing (Gao et al., 2022)."""
 
 
-def choose(_: Sequence[Any], desk: Desk[Best]) -> Iterator[Record]:
+def choose(_: Sequence[object], desk: Desk[Best]) -> Iterator[Record]:
     """A decision on each text, and the examples or pairs of what is kept."""
     gold = {one.rationale: one.value for one in desk.read(Reward) if one.by == desk.settings.gold}
     rewards = [one for one in desk.read(Reward) if one.by != desk.settings.gold]

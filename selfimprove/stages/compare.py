@@ -130,7 +130,7 @@ def _chance(first: float, second: float) -> float:
 
 
 def compare_responses(
-    desk: Desk[Any],
+    desk: Desk[Settings],
     settings: Feedback,
     rationales: Sequence[Rationale],
     revisions: Mapping[str, Revision],
@@ -210,7 +210,7 @@ def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int
     }
 
 
-def describe_comparisons(metrics: dict[str, Any] | None) -> str:
+def describe_comparisons(metrics: Mapping[str, object] | None) -> str:
     """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text."""
     if not metrics:
         return ""

@@ -49,7 +49,7 @@ class Decide(Settings):
     rules: str = unhashed("default", "a file of rules, or the name of one in policies/controllers (its content counts)")
 
 
-def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
+def decide(_: Sequence[object], desk: Desk[Decide]) -> Iterator[Record]:
     """The figures of the last round, the action, what it should bring, and what came of earlier ones."""
     rounds, controller = range(1, desk.round), load_controller(desk.settings.rules)
     health = [one for at in rounds for one in desk.read_of(at, Health)]

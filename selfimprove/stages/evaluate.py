@@ -232,7 +232,7 @@ def say(desk: Desk[Evaluate]) -> str:
     return "; ".join(filter(None, [", ".join(lines), *more])) or "no held-out problem has an answer"
 
 
-def describe_consistency(found: dict[str, Any]) -> str:
+def describe_consistency(found: Mapping[str, object]) -> str:
     """What the majority over several samples was worth."""
     return (
         f"by majority over {found['samples']} samples {found['majority']:.1%}, "

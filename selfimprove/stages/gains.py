@@ -1,10 +1,10 @@
 """Which of several revisions of a response takes its place: the one that gains most, by checks or by a judge."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from selfimprove.constitution.adherence import overall
 from selfimprove.records import Comparison, Record, Revision
+from selfimprove.settings import Settings
 from selfimprove.stages.base import Desk
 from selfimprove.stages.compare import Feedback, Match, compare
 from selfimprove.stages.weigh import Scales, Weighed, count_passed
@@ -45,7 +45,7 @@ def take_best(weighed: Sequence[Weighed], scales: Scales, prefer: Prefer | None)
             one.chain.settled.add(one.link.principle.id)
 
 
-def judge_gains(desk: Desk[Any]) -> Prefer:
+def judge_gains(desk: Desk[Settings]) -> Prefer:
     """The recipe's judge, asked of each revision and what it revises by all principles together."""
 
     def prefer(rivals: Sequence[Weighed]) -> list[Comparison]:

@@ -123,7 +123,7 @@ class Pool:
         return found
 
 
-def instruct(_: Sequence[Any], desk: Desk[Instruct]) -> Iterator[Record]:
+def instruct(_: Sequence[object], desk: Desk[Instruct]) -> Iterator[Record]:
     """Propose, filter, classify, write instances, until enough is kept or was asked."""
     settings, seeds = desk.settings, load_seeds(desk.settings.seeds)
     rows = [Instruction(text=one.instruction, origin="seed", kept=True, reason="seed", round=0,

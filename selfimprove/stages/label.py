@@ -35,7 +35,7 @@ class Label(Settings):
     have it; 0: always, and ties make no pair."""
 
 
-def rewards_by(round_: Round[Any], name: str | None, *, but: str | None = None) -> list[Key]:
+def rewards_by(round_: Round[Settings], name: str | None, *, but: str | None = None) -> list[Key]:
     """The stage whose rewards count: the one of that name, or the last one."""
     found = [one for one in round_.every(Reward) if one[1] != but]
     return [one for one in found if one[1] == name] if name else found[-1:]
@@ -59,7 +59,7 @@ def each_once(texts: Sequence[Worth]) -> list[Worth]:
     return list(found.values())
 
 
-def label(_: Sequence[Any], desk: Desk[Label]) -> list[Preference]:
+def label(_: Sequence[object], desk: Desk[Label]) -> list[Preference]:
     """The pairs, with the text of each that the labeller chose."""
     pairs, limit = list(pair_texts(desk)), desk.settings.limit
     if limit is None or len(pairs) <= limit:

@@ -47,7 +47,7 @@ class _Counted:
     reason: str
 
 
-def mix(_: Sequence[Any], desk: Desk[Mix]) -> Iterator[Record]:
+def mix(_: Sequence[object], desk: Desk[Mix]) -> Iterator[Record]:
     """Each row that was drawn, after it its example, and at the end how much there is of what."""
     settings, task, draws = desk.settings, desk.task, draws_of(desk)
     assert isinstance(task, Mixture)

@@ -114,7 +114,7 @@ def prefer(
     yield from in_turn(map(pair_problem, by_problem), Preference, limit=settings.limit)
 
 
-def pair(_: Sequence[Any], desk: Desk[Prefer]) -> Iterator[Record]:
+def pair(_: Sequence[object], desk: Desk[Prefer]) -> Iterator[Record]:
     """What a model compares, the pairs of a round, and those that people chose between."""
     written, settings = read_written(desk), desk.settings
     select = desk.other(Select)

@@ -86,7 +86,7 @@ def by_principles(beside: Beside | None, alpha: float, counts: str) -> tuple[boo
     return True, f"kept, no principle is followed less: {'; '.join([*checked, *judged])}{counts}"
 
 
-def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
+def decide(_: Sequence[object], desk: Desk[Promote]) -> Iterator[Promotion]:
     """Whether the round's checkpoint is the better one on what both answered."""
     candidate, incumbent = desk.trained, desk.incumbent
     now, before = _outcomes(desk, candidate), _outcomes(desk, incumbent)

@@ -25,7 +25,7 @@ from selfimprove.records import (
     derive_seed,
     replace_surrogates,
 )
-from selfimprove.settings import added, hashed_settings
+from selfimprove.settings import Settings, added, hashed_settings
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
 from selfimprove.stages.failed import SAMPLES
@@ -234,7 +234,7 @@ def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> R
 
 
 def chain(
-    desk: Desk[Any],
+    desk: Desk[Settings],
     checkpoint: Checkpoint,
     responses: Sequence[Rationale],
     problems: Mapping[str, Problem],
@@ -242,9 +242,9 @@ def chain(
     purpose: str,
 ) -> Iterator[Record]:
     """The critiques and revisions of responses, as the stage asks for them; greedy and `blind` for an evaluation."""
-    settings, critique = desk.settings, desk.find(CritiqueSettings)
+    settings, critique = desk.other(Revise), desk.find(CritiqueSettings)
     if purpose == "evaluate":  # greedy, as the answers are
-        settings = desk.other(Revise).model_copy(update={"temperature": 0.0, "best_of": 1})
+        settings = settings.model_copy(update={"temperature": 0.0, "best_of": 1})
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
@@ -264,7 +264,7 @@ def chain(
     )
 
 
-def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
+def chain_stop(desk: Desk[Settings]) -> tuple[str, ...]:
     """What critiques and revisions end before: the next part of the transcript, and `prompt.stop`."""
     return tuple(dict.fromkeys([*desk.prompter.stop, *desk.prompts.settings.stop]))
 
@@ -288,7 +288,7 @@ def say(desk: Desk[Revise]) -> str:
     return "; ".join(filter(None, [f"{said}{kept} of {len(revisions)} revisions kept{seen}", left_out]))
 
 
-def by_constitution(round_: Round[Any]) -> dict[str, Any]:
+def by_constitution(round_: Round[Settings]) -> dict[str, Any]:
     """What fingerprints hold of whatever criticises and revises."""
     stop = round_.recipe.prompt.stop
     return {
@@ -315,7 +315,7 @@ def reads(round_: Round[Revise]) -> list[Key]:
     return [*round_.this(*SAMPLES), round_.incumbent, *earlier]
 
 
-def chain_steps(look: Look[Any]) -> tuple[int, int]:
+def chain_steps(look: Look[Settings]) -> tuple[int, int]:
     """At most this many critiques with their revisions a round, and the most tokens of one of both."""
     settings, critique = look.recipe.of(Revise), look.recipe.find(CritiqueSettings)
     responses = look.sizes.problems * min(settings.per_problem, look.recipe.of(Generate).samples)

@@ -38,7 +38,7 @@ class BradleyTerry(RewardTraining):
     """With fewer pairs to train on the run stops."""
 
 
-def train(_: Sequence[Any], desk: Desk[BradleyTerry]) -> Iterator[Checkpoint]:
+def train(_: Sequence[object], desk: Desk[BradleyTerry]) -> Iterator[Checkpoint]:
     """Train each model, then measure all of them on the pairs of prompts that none has seen."""
     settings = desk.settings
     pairs = read_pairs(desk)

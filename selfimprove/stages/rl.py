@@ -29,7 +29,7 @@ class Rl(RlTraining):
     trainer writes the texts itself, whatever `engine` says."""
 
 
-def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Record]:
+def train(_: Sequence[object], desk: Desk[Rl]) -> Iterator[Record]:
     """Train on the round's problems; every text with what it was worth is kept while it goes on."""
     settings, problems, start = desk.settings, desk.read(Problem), desk.trained
     first = desk.first_checkpoint

@@ -223,6 +223,6 @@ def _changed(change: Change, current: Any) -> Any:
     return round(value) if isinstance(current, int) else float(f"{value:.6g}")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value)

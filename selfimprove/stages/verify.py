@@ -95,7 +95,9 @@ def judge_part(part: Sequence[Rationale], desk: Desk[Verify]) -> Iterator[Record
         yield from vote(problems, unknown, same=judging.same_answers)
 
 
-def judge_written(problems: Sequence[Problem], rationales: Iterable[Rationale], desk: Desk[Any]) -> Iterator[Record]:
+def judge_written(
+    problems: Sequence[Problem], rationales: Iterable[Rationale], desk: Desk[Settings]
+) -> Iterator[Record]:
     """Rationales as they come, then their verdicts."""
     written = []
     for rationale in rationales:
@@ -110,7 +112,7 @@ def judged_at_once(desk: Desk[Verify]) -> int:
     return max(1, desk.settings.part_size // samples) * samples
 
 
-def say(desk: Desk[Any]) -> str:
+def say(desk: Desk[Settings]) -> str:
     """How many are right, by which reasoning, and what a second verifier and the votes say."""
     verdicts, second = desk.scan_written(Verdict), desk.scan_written(CrossCheck)
     correct = wrong = undecided = 0

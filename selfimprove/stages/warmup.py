@@ -35,7 +35,7 @@ class Warmup(SupervisedTraining):
     """Optimizer steps; with null `epochs` decides."""
 
 
-def warm_up(_: Sequence[Any], desk: Desk[Warmup]) -> Iterator[Record]:
+def warm_up(_: Sequence[object], desk: Desk[Warmup]) -> Iterator[Record]:
     """Build the model and train it on seed rationales; a share of them is shown with the hint as well.
 
     The hinted rows teach the format of rationalization's prompt; they are seed data, no sample of a round.

@@ -82,7 +82,7 @@ class Index:
         if self._private:
             self._private.cleanup()
 
-    def rows(self, sql: str, *values: Any, seconds: float = 20.0) -> list[dict[str, Any]]:
+    def rows(self, sql: str, *values: object, seconds: float = 20.0) -> list[dict[str, Any]]:
         """The rows of a query on the index; raises StoreError where it is refused or takes longer than `seconds`."""
         with contextlib.closing(self.connection.cursor()) as cursor:
             return self._ask(cursor, sql, values, seconds)
@@ -96,7 +96,7 @@ class Index:
             yield lambda sql, *values, seconds=20.0: self._ask(cursor, sql, values, seconds)
 
     def _ask(
-        self, cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any], seconds: float
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object], seconds: float
     ) -> list[dict[str, Any]]:
         timer = threading.Timer(seconds, cursor.interrupt)
         timer.start()

@@ -3,12 +3,14 @@
 Pretokenized pairs in, a folder of safetensors out, resumable at any step.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
 from selfimprove.trainers.tokens import CompletionTokens, read_rows
@@ -25,7 +27,7 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     `job.reference`.
     """
 
-    def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+    def make_trainer(model: object, tokenizer: Tokenizer, rows: Rows, optimizer: object) -> Any:
         from trl import DPOConfig
 
         settings = job.settings
@@ -64,7 +66,7 @@ def _pretokenized_trainer() -> Any:
     class Pretokenized(DPOTrainer):  # type: ignore[misc]
         """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
 
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        def _prepare_dataset(self, dataset: object, *_: object) -> Any:
             return dataset
 
         _signature_columns: Any
@@ -88,20 +90,20 @@ def _pretokenized_trainer() -> Any:
     return Pretokenized
 
 
-def _make_collator(tokenizer: Any) -> Any:
+def _make_collator(tokenizer: Tokenizer) -> Any:
     """TRL's batches, each pair with the probability that its label is wrong."""
     import torch
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     plain = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         return {**plain(rows), WRONG: torch.tensor([row[WRONG] for row in rows])}
 
     return collate
 
 
-def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
+def _tokenize(job: DpoJob, tokenizer: Tokenizer) -> Rows:
     """Rows in TRL's columns of token ids; a pair of which one text is too long is left out whole."""
     from datasets import Dataset
 

@@ -44,7 +44,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def _link(self) -> None:
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         for part in self.parts.values():
             part.step()
 

@@ -4,6 +4,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selfimprove.prompting.tokenizer import Tokenizer
+
 WEIGHTS, LENGTHS = "loss_weights", "lengths"
 """Columns of rows: the weight of each sequence, and how long each is that one row holds."""
 
@@ -30,7 +32,7 @@ def scale_weights(weights: Sequence[float], learned: Sequence[int]) -> list[floa
     return [one / mean for one in weights]
 
 
-def make_collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+def make_collator(tokenizer: Tokenizer) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """What makes batches of rows that hold several sequences, or sequences with weights.
 
     Of packed rows the positions begin anew with each sequence, and there is no attention mask: by that transformers
@@ -40,7 +42,7 @@ def make_collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, 
 
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def fill(rows: Sequence[Sequence[Any]], value: Any) -> Any:
+    def fill(rows: Sequence[Sequence[Any]], value: object) -> Any:
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 

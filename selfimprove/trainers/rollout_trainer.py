@@ -31,7 +31,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
 
     ids_alone = False  # what TRL's own method gives beside the tokens of texts
 
-    def __init__(self, *, rollouts: Rollouts, reference: Any, **given: Any) -> None:
+    def __init__(self, *, rollouts: Rollouts, reference: object, **given: object) -> None:
         super().__init__(reward_funcs=_not_asked, **given)
         self.rollouts, self.written = rollouts, 0
         self._prompts: dict[str, list[int]] = {}
@@ -50,7 +50,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
         if reference is not None:
             self._hold_to(reference, job.settings.kl)
 
-    def _hold_to(self, reference: Any, kl: float) -> None:
+    def _hold_to(self, reference: object, kl: float) -> None:
         """A reference as TRL prepares the one that it loads."""
         from trl.models import prepare_deepspeed, prepare_fsdp
         from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
@@ -71,7 +71,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
                 self._prompts[one] = encode_prompt(self._tokenizer, one, chat=self.rollouts.job.chat)
         return [self._prompts[one] for one in prompts], None, {}
 
-    def _generate_single_turn(self, prompt_ids: Any, *_: Any) -> Any:
+    def _generate_single_turn(self, prompt_ids: object, *_: object) -> Any:
         from trl.models import unwrap_model_for_generation
 
         settings, step = self.rollouts.job.settings, self.state.global_step
@@ -95,13 +95,13 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
         ids = [self.engine.sampled[at] for at in range(len(written))]
         return ids if self.ids_alone else (ids, None)
 
-    def _calculate_rewards(self, *_: Any) -> torch.Tensor:
+    def _calculate_rewards(self, *_: object) -> torch.Tensor:
         totals = self.rollouts.score(self._batch) if self._batch else []
         values = [[torch.nan if one is None else one] for one in totals]
         found: torch.Tensor = gather(torch.tensor(values, dtype=torch.float32, device=self.accelerator.device))
         return found
 
-    def _get_per_token_logps_and_entropies(self, *values: Any, **named: Any) -> Any:
+    def _get_per_token_logps_and_entropies(self, *values: object, **named: object) -> Any:
         found = super()._get_per_token_logps_and_entropies(*values, **named)
         if self._policy_and_reference is not None:
             self._policy_and_reference.append(found[0])
@@ -124,7 +124,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
                 metrics[f"{OWN}{name}"].append(mean(known))
         return output
 
-    def compute_loss(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+    def compute_loss(self, model: object, inputs: object, *given: object, **named: object) -> Any:
         loss = super().compute_loss(model, inputs, *given, **named)
         if self._mixture is None:
             return loss
@@ -138,7 +138,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
         self._metrics["train"][f"{OWN}loss on demonstrations"].append(float(forgotten.detach()))
         return loss + job.settings.ptx * forgotten
 
-    def log(self, logs: dict[str, float], *more: Any) -> None:
+    def log(self, logs: dict[str, float], *more: object) -> None:
         metrics = self._metrics["train"]
         for name, called in LOGGED.items():
             if name in metrics:
@@ -168,5 +168,5 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
                     output[name][undecided] = 0
 
 
-def _not_asked(**_: Any) -> list[float | None]:
+def _not_asked(**_: object) -> list[float | None]:
     raise AssertionError("rewards are given by Rollouts")

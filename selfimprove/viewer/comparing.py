@@ -45,7 +45,7 @@ class Compared(BaseModel):
     group: Name = ""
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
-    def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
+    def pairs(self, **changes: object) -> list[tuple[str, Any]]:
         """The address's parameters, some of them changed."""
         values = {**self.model_dump(exclude={"offset", "run"}), **changes}
         plain = Compared().model_dump()
