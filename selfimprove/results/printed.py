@@ -33,16 +33,27 @@ def print_again(run: Path, console: Console) -> bool:
 
 def print_and_keep(run: Path, console: Console, show: Callable[[], None], working: Callable[[], int | None]) -> None:
     """Print a run by `show`, and keep the text where nothing changed meanwhile and nobody was at work on the run."""
-    before = None if working() is not None else make_key(run, console)
+    before = _key_of_resting(run, console, working)
     captured = console.capture()
     try:
         with captured:
             show()
     finally:
         _write(console, captured.get())
-    if before and working() is None and make_key(run, console) == before:
+    if before and _key_of_resting(run, console, working) == before:
         with suppress(OSError, UnicodeEncodeError):  # nothing is lost: the next one is made from the records again
             _keep(_place(run), f"{before}\n{captured.get()}")
+
+
+def _key_of_resting(run: Path, console: Console, working: Callable[[], int | None]) -> str | None:
+    """The key of a run that nobody is at work on; one that ended just now is waited for."""
+    if working() is not None:
+        return None
+    with suppress(OSError):  # somebody began to work on it
+        if _age(run) < SETTLED:
+            time.sleep(SETTLED)
+        return make_key(run, console)
+    return None
 
 
 def make_key(run: Path, console: Console) -> str | None:
@@ -51,13 +62,18 @@ def make_key(run: Path, console: Console) -> str | None:
     known = sys.modules.get("selfimprove.recipe.catalog")
     if entry_points(group=GROUP) or (known and known.extensions()):
         return None
-    files = sorted(read_stamps(run))
-    if not files or max(changed for *_, changed in files) > time.time_ns() - SETTLED * 1e9:
+    if _age(run) < SETTLED:
         return None
+    files = sorted(read_stamps(run))
     code = sorted(one for one in read_stamps(Path(selfimprove.__file__).parent) if one[0].endswith(".py"))
     packages = [(place, os.stat(place).st_mtime_ns) for place in sys.path if place.endswith("site-packages")]  # noqa: PTH116
     terminal = [console.width, console.color_system, console.encoding, console.is_terminal, console.no_color]
     return hash_text(repr([str(run), files, code, packages, sys.version, terminal]))
+
+
+def _age(run: Path) -> float:
+    """Seconds since something of a run was changed last."""
+    return time.time() - max((changed for *_, changed in read_stamps(run)), default=0) / 1e9
 
 
 def read_stamps(folder: Path) -> Iterator[tuple[str, int, int, int, int, int]]:
