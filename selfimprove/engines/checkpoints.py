@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfimprove.engines.base import Weights
 from selfimprove.engines.model_files import ADAPTER, check_config, check_weights, read_json
@@ -21,7 +20,7 @@ def full_folder(weights: Weights) -> Path:
     return resolve_folder(weights.base or weights.path)
 
 
-def read_shape(folder: Path) -> dict[str, Any]:
+def read_shape(folder: Path) -> dict[str, object]:
     """A model's configuration without what says only where it came from."""
     config = check_config(folder)
     return {name: value for name, value in config.items() if name not in PROVENANCE}

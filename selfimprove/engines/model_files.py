@@ -77,7 +77,7 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 
-def check_config(folder: Path) -> dict[str, Any]:
+def check_config(folder: Path) -> dict[str, object]:
     """A whole model's configuration, without what would have code fetched or run; raises ModelError."""
     path = folder / CONFIG
     config = read_json(path)
@@ -172,7 +172,7 @@ def _check_size(folder: Path, config: Mapping[str, object], shapes: Shapes) -> N
         )
 
 
-def _walk(settings: Mapping[str, object], depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _walk(settings: Mapping[str, object], depth: int = 0) -> Iterator[tuple[str, object]]:
     for key, value in settings.items():
         yield key, value
         if isinstance(value, dict) and depth < 8:

@@ -121,7 +121,7 @@ def load_classifier(folder: Path, *, dtype: str, device: str) -> tuple[Any, Any]
         return loaded.to(device), read_tokenizer(folder)
 
 
-def build_skeleton(folder: Path) -> Any:
+def build_skeleton(folder: Path) -> object:
     """A whole model's layers without its weights, on torch's meta device, or None where it cannot be built there."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -79,7 +79,7 @@ def read_choice(answer: Any) -> dict[str, Any]:
     return choice
 
 
-def _read_message(message: Mapping[str, object]) -> Any:
+def _read_message(message: Mapping[str, object]) -> object:
     """The text of a chat's answer; what a server set apart as reasoning stands before it, between marks of thinking."""
     content = message.get("content")
     if isinstance(content, list):  # a list of parts
@@ -246,7 +246,7 @@ class Probe:
         return ""
 
 
-def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
+def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, object]:
     """The request that scores the tokens from number `first` by vLLM's prompt_logprobs.
 
     The last token is not part of the prompt: it is the only one that may be written after it, and vLLM's
@@ -258,7 +258,7 @@ def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
     return {**body, "allowed_token_ids": [ids[-1]], **more}
 
 
-def score_by_echo(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
+def score_by_echo(ids: Sequence[int], first: int = 1) -> dict[str, object]:
     """The request that scores all tokens, whatever the first wanted, by repeating them as OpenAI's completions did."""
     return {"prompt": list(ids), "max_tokens": 0, "temperature": 0.0, "logprobs": 1, "echo": True}
 

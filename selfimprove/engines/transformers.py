@@ -136,13 +136,13 @@ class TransformersEngine:
             self._notes["attention"] = "shared prefixes" if reason is None else f"{self._own_attention}: {reason}"
         return Beginnings(unique, groups if self._shares else [], self._compute_beginning)
 
-    def _compute_beginning(self, tokens: list[int]) -> Any:
+    def _compute_beginning(self, tokens: list[int]) -> object:
         cache = new_cache(self.layers, len(tokens))
         ids = torch.tensor([tokens], device=self.device)
         self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **self._tell())
         return cache
 
-    def _tell(self, spans: Sequence[Span] = (), positions: torch.Tensor | None = None) -> dict[str, Any]:
+    def _tell(self, spans: Sequence[Span] = (), positions: torch.Tensor | None = None) -> dict[str, object]:
         """What a call of the model is told besides; nothing where its attention is transformers' own."""
         return {"sharing": Sharing(spans, positions)} if spans or (self._shares and self._shared_at_once) else {}
 

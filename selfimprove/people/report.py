@@ -40,7 +40,7 @@ def measure_people(
     fewest: int = FEWEST,
     permutations: int = 999,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The figures by each trait; raises TaskError where nothing was compared or a trait is not known.
 
     Of a cohort of fewer than `fewest` people nothing is said, in any table; `fewest` is 20 or more.

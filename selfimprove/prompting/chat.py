@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import ModelError
 from selfimprove.prompting.prompts import find_marks, neutralize_special_tokens
@@ -194,7 +193,7 @@ def _choose_template(tokenizer: Tokenizer, name: str) -> str:
     )
 
 
-def _plain_values(values: Mapping[str, object]) -> dict[str, Any]:
+def _plain_values(values: Mapping[str, object]) -> dict[str, object]:
     return {key: list(map(str, one)) if isinstance(one, list | tuple) else str(one) for key, one in values.items()}
 
 

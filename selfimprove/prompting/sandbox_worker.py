@@ -83,7 +83,7 @@ def _choose(values: Iterable[object]) -> Any:
     return random.choice(list(values))
 
 
-def _most_frequent(values: Iterable[object]) -> list[Any]:
+def _most_frequent(values: Iterable[object]) -> list[object]:
     counts = Counter(values)
     most = max(counts.values(), default=0)
     return [value for value, count in counts.items() if count == most]

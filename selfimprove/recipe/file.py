@@ -54,7 +54,7 @@ def load_recipe(
     return loaded
 
 
-def _flatten(overrides: Mapping[str, object], before: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(overrides: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
     """Nested overrides by their dotted keys; a task with its name stands for itself, not merged into the recipe's."""
     for name, value in overrides.items():
         key = f"{before}{name}"

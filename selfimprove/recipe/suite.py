@@ -17,7 +17,7 @@ EVERY = 1_000_000
 """As many problems as a task has."""
 
 
-def _named(value: object) -> Any:
+def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 

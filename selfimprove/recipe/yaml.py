@@ -346,7 +346,7 @@ def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[t
     return current, tuple(real)
 
 
-def _tag(model: type[BaseModel]) -> Any:
+def _tag(model: type[BaseModel]) -> object:
     field = model.model_fields.get("name")
     return getattr(model, "family", field.default if field else None)
 
@@ -356,7 +356,7 @@ def _real_location(model: type[BaseModel], item: Any) -> Location:
     return (*location, "name") if item["type"] == "union_tag_invalid" else location
 
 
-def plain_data(value: object, name: str) -> Any:
+def plain_data(value: object, name: str) -> object:
     """A Python value as YAML would hold it: paths as texts, numpy's numbers as numbers; raises RecipeError."""
     if value is None or isinstance(value, (bool, str)):
         return value

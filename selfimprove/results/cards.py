@@ -69,7 +69,7 @@ def model_card(facts: Facts, *, adapter: bool, title: str) -> str:
     return f"---\n{dump(_metadata(facts, adapter=adapter, title=title))}---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _metadata(facts: Facts, *, adapter: bool, title: str) -> dict[str, Any]:
+def _metadata(facts: Facts, *, adapter: bool, title: str) -> dict[str, object]:
     found: dict[str, Any] = {
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",

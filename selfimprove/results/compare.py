@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.changes import find_changes, show_value
@@ -203,7 +202,7 @@ def _settings(first: Side, other: Side) -> list[str]:
     return [f"{one.name} is {show_value(one.before)} and {show_value(one.now)}" for one in changes]
 
 
-def to_json(sides: Sequence[Side], pairs: Sequence[Paired]) -> dict[str, Any]:
+def to_json(sides: Sequence[Side], pairs: Sequence[Paired]) -> dict[str, object]:
     """The comparison as plain data."""
     return {
         "sides": [

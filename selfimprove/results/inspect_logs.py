@@ -198,7 +198,7 @@ def _summary(sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cut(value: object, limit: int = SHORT) -> Any:
+def _cut(value: object, limit: int = SHORT) -> object:
     return value if not isinstance(value, str) or len(value) <= limit else value[:limit] + "..."
 
 
@@ -249,7 +249,7 @@ def _header(
     }  # fmt: skip
 
 
-def _score(name: str, counts: dict[str, int]) -> dict[str, Any]:
+def _score(name: str, counts: dict[str, int]) -> dict[str, object]:
     """The outcomes of all samples. There is no interval: several samples of one problem are not independent."""
     correct, n = counts.get("correct", 0), counts.get("correct", 0) + counts.get("incorrect", 0)
     metrics = {"accuracy": _metric("accuracy", correct / n)} if n else {}

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
@@ -42,7 +41,7 @@ class RunLine:
         low, high = wilson(self.correct, self.n)
         return f"{self.correct / self.n:.1%} ({low:.1%} to {high:.1%}) of {self.n} in round {self.evaluated}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {**asdict(self), "accuracy": self.correct / self.n if self.n else None}
 
     def cells(self) -> list[str]:

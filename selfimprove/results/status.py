@@ -51,7 +51,7 @@ from selfimprove.trainers.tokens import describe_origins
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_cross_checks(query: Query) -> list[dict[str, Any]]:
+def read_cross_checks(query: Query) -> list[dict[str, object]]:
     """How often a second verifier agreed, by round and pair of outcomes."""
     return query.rows(
         "SELECT round, verifier, first, second, count(*) AS count FROM crosscheck GROUP BY ALL ORDER BY ALL"
@@ -76,7 +76,7 @@ def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRec
     return {round_: found for round_, found in read if found}
 
 
-def to_json(folder: RunFolder) -> dict[str, Any]:
+def to_json(folder: RunFolder) -> dict[str, object]:
     """The status as plain data; raises StoreError where a part is enormous."""
     check_shown(folder)
     manifests, query = read_manifests(folder), Query(folder)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pydantic import ValidationError
 
@@ -185,7 +185,7 @@ def _is_chosen(row: Row, share: float) -> bool:
     return derive_seed("cross-check", row.line, row.rationale.id) < share * 2**63
 
 
-def _line(row: Row, verdict: Verdict, second: Verdict | None) -> dict[str, Any]:
+def _line(row: Row, verdict: Verdict, second: Verdict | None) -> dict[str, object]:
     line = {
         "line": row.line,
         "sample": row.sample,

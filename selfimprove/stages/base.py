@@ -51,7 +51,7 @@ def always(_: object) -> bool:
     return True
 
 
-def by_uses(stage: "Stage[Any]", round_: Round[Settings]) -> dict[str, Any]:
+def by_uses(stage: "Stage[Any]", round_: Round[Settings]) -> dict[str, object]:
     """What a fingerprint holds of a stage that says nothing else: its own settings and the shared ones that it uses."""
     return {**round_.own, **round_.shared(*stage.uses)}
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from pydantic import PositiveInt, field_validator
 
@@ -198,7 +197,7 @@ def pair_responses(
             yield problems[name], first, second
 
 
-def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int], tie: float) -> dict[str, Any]:
+def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int], tie: float) -> dict[str, object]:
     """Counts, how much the place decided, and whether the longer text is preferred (Pearson's correlation)."""
     differences = [length[one.parents[0]] - length[one.parents[1]] for one in compared]
     preferred = [one.preferred for one in compared]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -197,7 +197,7 @@ def reads(round_: Round[Comply]) -> Iterable[Key]:
     return [round_.incumbent, round_.trained, round_.start, *round_.evaluations()]
 
 
-def depends(round_: Round[Comply]) -> dict[str, Any]:
+def depends(round_: Round[Comply]) -> dict[str, object]:
     asked = round_.settings.by is not None
     return {
         **round_.own,

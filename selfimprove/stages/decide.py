@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
@@ -128,7 +127,7 @@ def reads(round_: Round[Decide]) -> list[Key]:
     return [*written, *promoted, *round_.earlier("decide")]
 
 
-def depends(round_: Round[Decide]) -> dict[str, Any]:
+def depends(round_: Round[Decide]) -> dict[str, object]:
     controller = load_controller(round_.settings.rules)
     return {
         **round_.own,

@@ -270,7 +270,7 @@ def describe_errors(errors: dict[str, Any]) -> str:
     return f"the verifier on labelled responses: {', '.join(said)}, {errors['undecided']['count']} undecided"
 
 
-def depends(round_: Round[Evaluate]) -> dict[str, Any]:
+def depends(round_: Round[Evaluate]) -> dict[str, object]:
     settings = round_.settings
     return {
         **round_.own,

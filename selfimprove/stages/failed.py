@@ -1,7 +1,6 @@
 """What the stages share that try again where all samples of a problem failed."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -49,7 +48,7 @@ def sampled(round_: Round[Settings]) -> list[Key]:
     return [*round_.this(*SAMPLES), round_.incumbent]
 
 
-def depends(round_: Round[Settings]) -> dict[str, Any]:
+def depends(round_: Round[Settings]) -> dict[str, object]:
     """A retry samples as `generate` does, but for its own settings."""
     return {
         **round_.own,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -205,7 +205,7 @@ def say(desk: Desk[FrontierSettings]) -> str:
     return f"{len(desk.scan_written(Problem))} problems; groups: {counts}"
 
 
-def depends(round_: Round[FrontierSettings]) -> dict[str, Any]:
+def depends(round_: Round[FrontierSettings]) -> dict[str, object]:
     select = round_.other(Select)
     return {
         **round_.own,

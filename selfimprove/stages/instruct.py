@@ -280,7 +280,7 @@ def figures(manifest: Manifest) -> dict[str, float | None]:
             if isinstance(value, (int, float))}  # fmt: skip
 
 
-def depends(round_: Round[Instruct]) -> dict[str, Any]:
+def depends(round_: Round[Instruct]) -> dict[str, object]:
     seeds = asked.hash_seeds(load_seeds(round_.settings.seeds))
     return {**round_.own, "seeds": seeds, **round_.shared(*SHOWN)}
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from math import sqrt
 from statistics import mean, stdev
-from typing import Any
 
 from selfimprove.records import KL, Checkpoint, Rationale
 from selfimprove.settings import Settings
@@ -21,7 +20,7 @@ def measure_into(desk: Desk[Settings], rationales: Rows[Rationale]) -> None:
         desk.note(KL, measure_kl(desk, rationales.pick(*NEEDED)))
 
 
-def measure_kl(desk: Desk[Settings], rationales: Iterable[Rationale]) -> dict[str, Any] | None:
+def measure_kl(desk: Desk[Settings], rationales: Iterable[Rationale]) -> dict[str, object] | None:
     """A Monte Carlo estimate of KL(policy || base) over texts that the policy sampled, in nats (Stiennon et al., 2020,
     section 3.4): the mean of log policy(text) - log base(text), with its standard error.
 

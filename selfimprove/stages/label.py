@@ -5,7 +5,6 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -103,7 +102,7 @@ def reads(round_: Round[Label]) -> list[Key]:
     return [*dict.fromkeys([*round_.every(Problem, Rationale), *rewards_by(round_, round_.settings.by)])]
 
 
-def depends(round_: Round[Label]) -> dict[str, Any]:
+def depends(round_: Round[Label]) -> dict[str, object]:
     return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -197,7 +196,7 @@ def reads(round_: Round[Mix]) -> list[Key]:
     return [round_.problems, round_.trained]
 
 
-def depends(round_: Round[Mix]) -> dict[str, Any]:
+def depends(round_: Round[Mix]) -> dict[str, object]:
     return {**round_.own, "max_length": round_.other(Sft).max_length, **round_.shared("prompt", "model")}
 
 

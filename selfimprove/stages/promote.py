@@ -1,7 +1,7 @@
 """Keep the better checkpoint."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -136,7 +136,7 @@ def reads(round_: Round[Promote]) -> Iterable[Key]:
     return [round_.incumbent, round_.trained, *round_.evaluations(), *measured]
 
 
-def depends(round_: Round[Promote]) -> dict[str, Any]:
+def depends(round_: Round[Promote]) -> dict[str, object]:
     return {**round_.own, **(round_.shared("constitution") if round_.settings.rule == "constitution" else {})}
 
 

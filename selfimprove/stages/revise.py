@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -288,7 +288,7 @@ def say(desk: Desk[Revise]) -> str:
     return "; ".join(filter(None, [f"{said}{kept} of {len(revisions)} revisions kept{seen}", left_out]))
 
 
-def by_constitution(round_: Round[Settings]) -> dict[str, Any]:
+def by_constitution(round_: Round[Settings]) -> dict[str, object]:
     """What fingerprints hold of whatever criticises and revises."""
     stop = round_.recipe.prompt.stop
     return {
@@ -300,7 +300,7 @@ def by_constitution(round_: Round[Settings]) -> dict[str, Any]:
     }
 
 
-def depends(round_: Round[Revise]) -> dict[str, Any]:
+def depends(round_: Round[Revise]) -> dict[str, object]:
     sampling = hashed_settings(round_.other(Generate))
     judge = round_.shared("judge") if asks_judge(round_.settings) else {}
     return {**by_constitution(round_), "revise": round_.own, "sampling": sampling, **round_.shared(*SHOWN), **judge}

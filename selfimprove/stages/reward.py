@@ -80,7 +80,7 @@ def explain_too_few(desk: Desk[BradleyTerry], pairs: int, trained: int) -> str:
     )
 
 
-def describe_member(desk: Desk[BradleyTerry], at: int) -> dict[str, Any]:
+def describe_member(desk: Desk[BradleyTerry], at: int) -> dict[str, object]:
     """The fields of the job of one model; several lie beside each other in the stage's checkpoint."""
     given: dict[str, Any] = {"seed": derive_seed(desk.seed, "reward", desk.round, at)}
     if desk.settings.models > 1:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
-from typing import Any
 
 from selfimprove.errors import RecipeError, not_known
 from selfimprove.recipe import Recipe
@@ -82,7 +81,7 @@ def reads(round_: Round[Rl]) -> list[Key]:
     return [*dict.fromkeys([round_.start, round_.trained, *round_.every(Problem), *models, *seeds])]
 
 
-def depends(round_: Round[Rl]) -> dict[str, Any]:
+def depends(round_: Round[Rl]) -> dict[str, object]:
     constitution = round_.shared("constitution") if "constitution" in round_.settings.rewards else {}
     required = {} if round_.settings.require == "answer" else {"version of require": REQUIRE_VERSION}
     return {**round_.own, **round_.shared(*SHOWN), **constitution, **required}

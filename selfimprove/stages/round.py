@@ -121,7 +121,7 @@ class Round(Generic[S_co]):
         found = self.find(kind)
         return None if found is None else hashed_settings(found)
 
-    def shared(self, *names: Shared) -> dict[str, Any]:
+    def shared(self, *names: Shared) -> dict[str, object]:
         """The shared settings of these names, as fingerprints hold them."""
         recipe = self.recipe
         known: dict[str, Callable[[], Any]] = {

@@ -211,7 +211,7 @@ def _changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str
     return tuple(now), tuple(was), "" if now else why_not
 
 
-def _changed(change: Change, current: Any) -> Any:
+def _changed(change: Change, current: Any) -> object:
     """The new value of a setting, within the bounds of its change."""
     if change.set is not None:
         return change.set

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import PositiveInt
 
@@ -320,7 +320,7 @@ def reads(round_: Round[Select]) -> list[Key]:
     return [*round_.every(Problem, Rationale, Verdict), *earlier, *round_.seeds]
 
 
-def depends(round_: Round[Select]) -> dict[str, Any]:
+def depends(round_: Round[Select]) -> dict[str, object]:
     revise = round_.find(Revise)
     return {
         **round_.own,

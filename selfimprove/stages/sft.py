@@ -1,7 +1,7 @@
 """Train the round's checkpoint on what was kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -104,7 +104,7 @@ def reads(round_: Round[Sft]) -> list[Key]:
     return [*dict.fromkeys([round_.start, round_.incumbent, round_.trained, *round_.this(*LAST), *examples])]
 
 
-def depends(round_: Round[Sft]) -> dict[str, Any]:
+def depends(round_: Round[Sft]) -> dict[str, object]:
     select = round_.hashed(Select) or {}
     return {
         **round_.own,

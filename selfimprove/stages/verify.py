@@ -1,7 +1,7 @@
 """Give each rationale a verdict, and have a share of them judged twice."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
@@ -128,7 +128,7 @@ def say(desk: Desk[Settings]) -> str:
     )
 
 
-def depends(round_: Round[Verify]) -> dict[str, Any]:
+def depends(round_: Round[Verify]) -> dict[str, object]:
     return {**round_.own, **({"version of vote": VOTE_VERSION} if round_.other(Select).vote else {})}
 
 

@@ -1,7 +1,6 @@
 """Teach a model built from nothing by seed rationales of the task."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -99,7 +98,7 @@ def _seed_critiques(desk: Desk[Warmup]) -> Iterator[Problem | Example]:
             )
 
 
-def depends(round_: Round[Warmup]) -> dict[str, Any]:
+def depends(round_: Round[Warmup]) -> dict[str, object]:
     constitution = round_.shared("constitution") if round_.settings.critiques else {"constitution": ""}
     return {**round_.own, **round_.shared(*SHOWN), **constitution}
 

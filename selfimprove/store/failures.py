@@ -108,7 +108,7 @@ def _split(
     return found
 
 
-def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, Any]]:
+def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, object]]:
     """Wrong answers that several texts give to one problem: how many do, and in which rounds."""
     where, values = search.select(filters)
     rows = search.index.rows(
@@ -119,7 +119,7 @@ def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, Any]]
     return search.with_questions(rows)
 
 
-def read_alike(search: Search, filters: Filters) -> list[dict[str, Any]]:
+def read_alike(search: Search, filters: Filters) -> list[dict[str, object]]:
     """Wrong texts that differ in numbers, spaces and capitals alone: how many, in which rounds, and one of them."""
     where, values = search.select(filters)
     return search.index.rows(

@@ -173,7 +173,7 @@ def _with_columns(row: Mapping[str, object], columns: Mapping[str, str]) -> Mapp
     return made
 
 
-def _gather(row: object, path: str) -> Any:
+def _gather(row: object, path: str) -> object:
     """What stands at a path in which * stands for each of a list."""
     before, star, after = path.partition("*")
     found = look_up(row, before.rstrip("."))

@@ -232,7 +232,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     return arguments
 
 
-def make_optimizer(model: Any, settings: Training) -> Any:
+def make_optimizer(model: Any, settings: Training) -> object:
     """The optimizer of a training, or None where TRL is to make it."""
     if settings.optimizer == "adamw":
         return None  # TRL makes it, with its own rule for what is decayed

@@ -66,7 +66,7 @@ def _pretokenized_trainer() -> Any:
     class Pretokenized(DPOTrainer):  # type: ignore[misc]
         """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
 
-        def _prepare_dataset(self, dataset: object, *_: object) -> Any:
+        def _prepare_dataset(self, dataset: object, *_: object) -> object:
             return dataset
 
         _signature_columns: Any
@@ -76,10 +76,10 @@ def _pretokenized_trainer() -> Any:
             super()._set_signature_columns_if_needed()
             self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
 
-        def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+        def compute_ref_log_probs(self, model: Any, inputs: Any) -> object:
             return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
 
-        def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> Any:
+        def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> object:
             wrong = inputs.get(WRONG)
             if wrong is not None:
                 self.label_smoothing = -wrong / (1 - 2 * wrong)
@@ -97,7 +97,7 @@ def _make_collator(tokenizer: Tokenizer) -> Any:
 
     plain = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
 
-    def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
         return {**plain(rows), WRONG: torch.tensor([row[WRONG] for row in rows])}
 
     return collate

@@ -48,7 +48,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for part in self.parts.values():
             part.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -42,11 +42,11 @@ def make_collator(tokenizer: Tokenizer) -> Callable[[list[dict[str, Any]]], dict
 
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def fill(rows: Sequence[Sequence[Any]], value: object) -> Any:
+    def fill(rows: Sequence[Sequence[Any]], value: object) -> object:
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate(rows: list[dict[str, Any]]) -> dict[str, object]:
         ids = [row["input_ids"] for row in rows]
         batch = {"input_ids": fill(ids, pad), "labels": fill([row["labels"] for row in rows], -100)}
         lengths = [row.get(LENGTHS) or [len(row["input_ids"])] for row in rows]
@@ -69,7 +69,7 @@ def weighted_trainer(kind: Any) -> Any:
     class Weighted(kind):  # type: ignore[misc]
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
+        ) -> object:
             weights, labels = inputs.pop(WEIGHTS)[:, 1:], inputs.pop("labels")[:, 1:]
             outputs = model(**inputs, use_cache=False)
             logits = outputs.logits[:, :-1].float()

@@ -74,7 +74,7 @@ class TrainerReports:
         ]
 
 
-def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
+def _guarded(callback: Any, name: str, reports: TrainerReports) -> object:
     from transformers import TrainerCallback
 
     class Guarded(TrainerCallback):  # type: ignore[misc]

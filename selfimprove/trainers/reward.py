@@ -66,7 +66,7 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
         reading: Reading = made["reading"]
         plain = DataCollatorForPreference(pad_token_id=reading.pad)
 
-        def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+        def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
             columns = {name: torch.tensor([row[name] for row in rows]) for name in OWN if name in rows[0]}
             return {**plain(rows), **columns}
 
@@ -79,7 +79,7 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
                 super()._set_signature_columns_if_needed()
                 self._signature_columns = [*dict.fromkeys([*self._signature_columns, *OWN])]
 
-            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
+            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> object:
                 right, weight = inputs.pop(RIGHT, 1.0), inputs.pop(WEIGHT, None)
                 loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
                 chosen, rejected = outputs.logits.squeeze(-1).chunk(2)

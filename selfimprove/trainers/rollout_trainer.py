@@ -65,13 +65,13 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
             reference = self.accelerator.prepare_model(reference, evaluation_mode=True)
         self.ref_model, self.beta = reference, kl
 
-    def _tokenize_prompts(self, prompts: list[str]) -> Any:
+    def _tokenize_prompts(self, prompts: list[str]) -> object:
         for one in prompts:
             if one not in self._prompts:
                 self._prompts[one] = encode_prompt(self._tokenizer, one, chat=self.rollouts.job.chat)
         return [self._prompts[one] for one in prompts], None, {}
 
-    def _generate_single_turn(self, prompt_ids: object, *_: object) -> Any:
+    def _generate_single_turn(self, prompt_ids: object, *_: object) -> object:
         from trl.models import unwrap_model_for_generation
 
         settings, step = self.rollouts.job.settings, self.state.global_step
@@ -101,13 +101,13 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
         found: torch.Tensor = gather(torch.tensor(values, dtype=torch.float32, device=self.accelerator.device))
         return found
 
-    def _get_per_token_logps_and_entropies(self, *values: object, **named: object) -> Any:
+    def _get_per_token_logps_and_entropies(self, *values: object, **named: object) -> object:
         found = super()._get_per_token_logps_and_entropies(*values, **named)
         if self._policy_and_reference is not None:
             self._policy_and_reference.append(found[0])
         return found
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, object]:
         self._inputs, self._policy_and_reference = inputs, []
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         kl = self._measure_kl(output, self._policy_and_reference) if self.beta else None
@@ -124,7 +124,7 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
                 metrics[f"{OWN}{name}"].append(mean(known))
         return output
 
-    def compute_loss(self, model: object, inputs: object, *given: object, **named: object) -> Any:
+    def compute_loss(self, model: object, inputs: object, *given: object, **named: object) -> object:
         loss = super().compute_loss(model, inputs, *given, **named)
         if self._mixture is None:
             return loss

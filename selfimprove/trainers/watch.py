@@ -92,7 +92,7 @@ def diverged(job: TrainingJob, what: str) -> TrainingError:
     )
 
 
-def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, processes: int) -> Any:
+def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, processes: int) -> object:
     """A trainer's callback that writes the curve, reports each step, and raises TrainingError where a loss is NaN."""
     from transformers import TrainerCallback
 

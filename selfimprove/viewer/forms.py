@@ -81,7 +81,7 @@ class Asked(BaseModel):
         return self.pairs(**{name: chosen})
 
 
-def _word(value: object) -> Any:
+def _word(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
 
 

@@ -73,7 +73,7 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
-    def verifier_errors(self) -> dict[str, Any]:
+    def verifier_errors(self) -> dict[str, object]:
         """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
         not."""
         return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})

@@ -133,7 +133,7 @@ class Row:
         return "" if value is None else show_value(value)
 
 
-def _members(settings: object) -> dict[str, Any]:
+def _members(settings: object) -> dict[str, object]:
     """What settings hold by name, and nothing else that Python has of them: the name comes from an address."""
     return dict(settings) if isinstance(settings, (BaseModel, dict)) else {}
 
