@@ -101,7 +101,7 @@ def _keep(place: Path, text: str) -> None:
     """Write a text whole or not at all, and drop what was printed longest ago."""
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(place)
     for one in sorted(place.parent.iterdir(), key=lambda one: one.stat().st_mtime_ns)[:-KEPT]:
         one.unlink(missing_ok=True)
