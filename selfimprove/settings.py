@@ -16,13 +16,13 @@ from pydantic_core import CoreSchema
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def unhashed(default: Any, description: str) -> Any:
+def unhashed(default: object, description: str) -> Any:
     """Declare a setting that changes how fast a run goes, or what is measured beside, and not what its records hold: it
     may change between starts."""
     return Field(default, description=description, json_schema_extra={"hashed": False})
 
 
-def added(default: Any) -> Any:
+def added(default: object) -> Any:
     """Declare a setting that came later: at its default it is left out of fingerprints, and older runs keep theirs."""
     return Field(default, json_schema_extra={"hashed": "unless default"})
 

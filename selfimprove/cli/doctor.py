@@ -55,7 +55,8 @@ def doctor(
 def _find_recipe(name: str, runs: Path) -> str:
     """The recipe of a run where one is named; a recipe's own name comes first."""
     from selfimprove.recipe.policies import policy_names
-    from selfimprove.store.run import RECIPE, find_run
+    from selfimprove.records.files import RECIPE
+    from selfimprove.store.run import find_run
 
     is_run = any((path / RECIPE).is_file() for path in (runs / name, Path(name)))
     return str(find_run(name, runs).check_text(RECIPE)) if is_run and name not in policy_names("recipes") else name

@@ -31,14 +31,21 @@ def status(
 def _print_status(run: str, runs: Path, as_json: bool) -> None:
     import json
 
-    from selfimprove.results.status import print_status, to_json
+    from selfimprove.records.console import SafeConsole
+    from selfimprove.records.files import find_folder
+    from selfimprove.results.printed import print_again
+
+    if not as_json and (path := find_folder(run, runs)) and print_again(path, SafeConsole()):
+        return
+
+    from selfimprove.results.status import print_and_keep_status, to_json
     from selfimprove.store import find_run
 
     folder = find_run(run, runs)
     if as_json:
         typer.echo(json.dumps(to_json(folder), indent=2))
     else:
-        print_status(folder)
+        print_and_keep_status(folder)
 
 
 def _list_runs(runs: Path, as_json: bool) -> None:

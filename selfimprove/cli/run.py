@@ -51,7 +51,7 @@ def run(
 
     from selfimprove.recipe.file import load_recipe
     from selfimprove.results.judged import check_judged
-    from selfimprove.results.status import print_status
+    from selfimprove.results.status import print_and_keep_status
     from selfimprove.running.loop import run_loop
     from selfimprove.running.progress import watching
     from selfimprove.running.sweep import make_variants
@@ -76,7 +76,7 @@ def run(
     folder = RunFolder(runs / loaded.name)
     with watching(folder) as report, spread(loaded) if on else nullcontext() as runner:
         run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
-    print_status(folder)
+    print_and_keep_status(folder)
     check_judged(folder)
 
 

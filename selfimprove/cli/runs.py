@@ -80,10 +80,10 @@ def gc(
     """
     from selfimprove.errors import SelfImproveError
     from selfimprove.records.columns import lay_out, terminal_width
+    from selfimprove.records.files import RECIPE
     from selfimprove.records.printable import printable
     from selfimprove.running.upkeep import find_needless, free, is_working, show_size
     from selfimprove.store import RunFolder, find_run
-    from selfimprove.store.run import RECIPE
 
     if names:
         folders = [find_run(name, runs) for name in names]

@@ -36,7 +36,7 @@ class Share:
     n: int
     undecided: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         low, high = wilson(self.count, self.n)
         return {"count": self.count, "n": self.n, "undecided": self.undecided, "low": low, "high": high}
 
@@ -53,7 +53,7 @@ class Paired:
     def p_value(self) -> float:
         return mcnemar(self.won, self.lost)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"won": self.won, "lost": self.lost, "n": self.n, "p": self.p_value}
 
 
@@ -78,7 +78,7 @@ class Beside:
             if one.lost > one.won and one.p_value < alpha
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "round": self.round,
             "checked": {name: one.to_json() for name, one in self.checked.items()},
@@ -86,7 +86,7 @@ class Beside:
         }
 
 
-def show_win_rate(one: WinRate) -> dict[str, Any]:
+def show_win_rate(one: WinRate) -> dict[str, object]:
     low, high = one.interval
     names = ("rate", "low", "high")
     return {
@@ -308,7 +308,7 @@ def _range(one: Mapping[str, Any]) -> str:
     return f"{one['rate']:.1%} ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
 
 
-def describe_adherence(metrics: Mapping[str, Any]) -> Iterator[str]:
+def describe_adherence(metrics: Mapping[str, object]) -> Iterator[str]:
     """The figures of a round, a line each: what complies, and what changed since the round before."""
     for row in rows_of(metrics):
         equal = f", at equal length {row.controlled}" if row.controlled and row.before == row.start else ""

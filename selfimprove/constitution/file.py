@@ -1,6 +1,7 @@
 """Reading constitutions: by path or by name, on top of the one that a file extends, refused where lint finds errors."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def validate_rest(document: Document) -> tuple[Constitution, set[Location]]:
     return Constitution(name="unnamed", principles=()), {()}
 
 
-def _mend(data: dict[str, Any], place: Location, *, missing: bool) -> Location:
+def _mend(data: Mapping[str, object], place: Location, *, missing: bool) -> Location:
     """Take away what is not valid at a place, or put a stand-in where something is missing; the place that this is."""
     above: list[Any] = [data]
     for key in place[:-1]:
@@ -130,7 +131,7 @@ def read_constitution(
     return _merge(read_constitution(base_path, mistakes, chain), document, removed, mistakes)
 
 
-def _find_base(path: Path, extended: Any, where: str, mistakes: list[str]) -> Path | None:
+def _find_base(path: Path, extended: object, where: str, mistakes: list[str]) -> Path | None:
     """The file that another one extends; None where there is no such file, which is added to the mistakes."""
     if not isinstance(extended, str):
         mistakes.append(f"{where}: 'extends' names one constitution, by path or by name, not {extended!r:.60}")
@@ -156,7 +157,7 @@ def _principles(document: Document) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _id(principle: Any) -> str | None:
+def _id(principle: object) -> str | None:
     """The id of a principle as it stands in a file, where it has one."""
     found = principle.get("id") if isinstance(principle, dict) else None
     return found if isinstance(found, str) else None
@@ -177,7 +178,7 @@ def _find_doubled_ids(document: Document) -> list[str]:
     return found
 
 
-def _merge(base: Document, document: Document, removed: Any, mistakes: list[str]) -> Document:
+def _merge(base: Document, document: Document, removed: object, mistakes: list[str]) -> Document:
     """Put a file on top of another: principles by id, in the base's order and then the new ones, the rest by key."""
     merged = copy.copy(document)
     merged.lines, merged.sources = dict(document.lines), dict(document.sources)
@@ -221,7 +222,7 @@ def _merge(base: Document, document: Document, removed: Any, mistakes: list[str]
     return merged
 
 
-def _check_removed(base: Document, document: Document, removed: Any, mistakes: list[str]) -> set[str]:
+def _check_removed(base: Document, document: Document, removed: object, mistakes: list[str]) -> set[str]:
     if removed is None:
         return set()
     where = document.where(("remove",))

@@ -167,7 +167,7 @@ def _recipe(data: Mapping[str, Any], source: str) -> dict[str, list[Any]]:
     return {"principles": principles, "exemplars": exemplars}
 
 
-def _chat(chat: Any, where: str) -> CritiqueExemplar:
+def _chat(chat: object, where: str) -> CritiqueExemplar:
     messages = chat if isinstance(chat, list) else []
     turns = [str(one.get("content") or "") if isinstance(one, dict) else "" for one in messages]
     if len(turns) < 6 or len(turns) % 2 or not _strings(turns):

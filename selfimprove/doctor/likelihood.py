@@ -5,6 +5,7 @@ from typing import Any
 
 from selfimprove.prompting.chat import ChatTemplate
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 
 TEXT = (
     "The old bridge over the river had been closed since the spring, and people who wanted to reach the market on the "
@@ -29,7 +30,7 @@ class Likelihood:
     chat_other: float | None = None
 
 
-def measure(model: Any, tokenizer: Any, template: ChatTemplate | None) -> Likelihood:
+def measure(model: Any, tokenizer: Tokenizer, template: ChatTemplate | None) -> Likelihood:
     """Measure a loaded model."""
     ids = encode_prompt(tokenizer, TEXT, chat=False)
     begin, unknown = tokenizer.bos_token_id, tokenizer.unk_token_id

@@ -1,7 +1,6 @@
 """Printing findings, and the tokens of a prompt and a row beside each other."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +29,7 @@ def describe_tokens(subject: Subject, use: Use) -> dict[str, list[str]]:
     return {"sampled prompt": show(sampled), "trained row's prompt": show(row), "trained completion": show(completion)}
 
 
-def to_json(found: Sequence[Finding], subject: Subject, use: Use) -> dict[str, Any]:
+def to_json(found: Sequence[Finding], subject: Subject, use: Use) -> dict[str, object]:
     """Findings and tokens as plain data."""
     rows = [{"id": one.id, "level": one.level, "text": one.text, "advice": one.advice} for one in found]
     return {"model": subject.name, "findings": rows, "tokens": describe_tokens(subject, use)}

@@ -11,6 +11,7 @@ from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import read_config, read_generation, read_tokenizer
 from selfimprove.prompting.chat import ChatTemplate, find_end, load_template
 from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Prompting, Training
 from selfimprove.records import Problem
 
@@ -23,7 +24,7 @@ class Subject:
 
     name: str
     whole: Path
-    tokenizer: Any
+    tokenizer: Tokenizer
     template: ChatTemplate | None
     config: Any
     generation: Any

@@ -60,7 +60,7 @@ def attend(
     sharing: Sharing | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **given: Any,
+    **given: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it: queries [rows, heads, tokens, size], keys [rows, fewer heads, places, size].
 

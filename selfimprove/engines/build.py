@@ -1,7 +1,6 @@
 """Small models with random weights, made from a recipe's settings."""
 
 from pathlib import Path
-from typing import Any
 
 from selfimprove.recipe import Build
 
@@ -31,7 +30,7 @@ def build_model(shape: Build, folder: Path, seed: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def sketch_model(shape: Build) -> Any:
+def sketch_model(shape: Build) -> object:
     """The layers of a model that `build_model` would write, without weights, on torch's meta device."""
     import torch
     from transformers import LlamaForCausalLM
@@ -40,7 +39,7 @@ def sketch_model(shape: Build) -> Any:
         return LlamaForCausalLM(_make_config(shape, len(set(shape.alphabet)) + 4))
 
 
-def _make_config(shape: Build, vocabulary: int) -> Any:
+def _make_config(shape: Build, vocabulary: int) -> object:
     from transformers import LlamaConfig
 
     return LlamaConfig(

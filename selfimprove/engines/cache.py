@@ -1,7 +1,5 @@
 """A key-value cache that is allocated once, shared between the samples of a prompt, and shrinks as rows finish."""
 
-from typing import Any
-
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -28,7 +26,7 @@ class BufferLayer(CacheLayerMixin):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)

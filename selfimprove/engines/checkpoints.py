@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfimprove.engines.base import Weights
 from selfimprove.engines.model_files import ADAPTER, check_config, check_weights, read_json
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.models import read_generation
 from selfimprove.errors import ModelError
+from selfimprove.prompting.tokenizer import Tokenizer
 
 # Where a checkpoint came from, or which program wrote it: no part of the model's shape.
 PROVENANCE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_attn_implementation")
@@ -20,7 +20,7 @@ def full_folder(weights: Weights) -> Path:
     return resolve_folder(weights.base or weights.path)
 
 
-def read_shape(folder: Path) -> dict[str, Any]:
+def read_shape(folder: Path) -> dict[str, object]:
     """A model's configuration without what says only where it came from."""
     config = check_config(folder)
     return {name: value for name, value in config.items() if name not in PROVENANCE}
@@ -59,7 +59,7 @@ def read_adapter(weights: Weights) -> Adapter | None:
     return Adapter(rank, tuple(sorted(names)))
 
 
-def read_ends(folder: Path, tokenizer: Any) -> list[int]:
+def read_ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
     """The ids of the tokens that end a completion: the generation configuration's and the tokenizer's."""
     found = read_generation(folder).eos_token_id
     ends = found if isinstance(found, list) else [found]

@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 
+from selfimprove.prompting.tokenizer import Tokenizer
+
 MAX_TOKENS = 128  # of a text that is departed from
 
 
 @torch.inference_mode()
 def find_departures(
     model: Any,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     asked: Sequence[tuple[list[int], list[int]]],
     ends: Sequence[int],
     most: int,

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,15 +82,15 @@ class Http:
         """Ask for `path` under the API's address, or under the server's own where it begins with `//`."""
         return await self._ask("GET", path, None, timeout)
 
-    async def post(self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> Any:
+    async def post(self, path: str, body: Mapping[str, object] | None = None, *, timeout: float | None = None) -> Any:
         """Send JSON; see `get`."""
         return await self._ask("POST", path, body, timeout)
 
-    async def tell(self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None) -> None:
+    async def tell(self, path: str, body: Mapping[str, object] | None = None, *, timeout: float | None = None) -> None:
         """Send JSON to where the answer is a text that nobody reads."""
         await self._send("POST", path, body, timeout)
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> Any:
+    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None, timeout: float | None) -> Any:
         raw = await self._send(method, path, body, timeout)
         try:
             found = json.loads(raw) if raw.strip() else None
@@ -99,7 +100,7 @@ class Http:
             self._refuse(read_code(found["error"]), raw, None)  # an error that calls itself a success
         return found
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None) -> bytes:
+    async def _send(self, method: str, path: str, body: Mapping[str, object] | None, timeout: float | None) -> bytes:
         assert self._session is not None
         url = self.root + path[1:] if path.startswith("//") else self.url + path
         limit = self._timeout if timeout is None else aiohttp.ClientTimeout(total=timeout)
@@ -120,7 +121,7 @@ class Http:
             raise Failed(message, status)
         raise Refused(status, message)
 
-    def quote(self, answer: Any) -> str:
+    def quote(self, answer: object) -> str:
         """The beginning of an answer that makes no sense, as a message shows it."""
         return self._hide(" ".join(json.dumps(answer, ensure_ascii=False).split()))
 
@@ -163,7 +164,7 @@ def read_message(raw: bytes) -> str:
     return " ".join(str(found).split())
 
 
-def read_code(error: Any) -> int:
+def read_code(error: object) -> int:
     """The status that an error names; 400, which is not asked again, where it names none."""
     code = error.get("code") or error.get("status") if isinstance(error, dict) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 400
@@ -173,10 +174,8 @@ def read_seconds(after: str | None) -> float | None:
     """The header Retry-After in seconds from now: it holds a number or a date."""
     if not after:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(after))
-    except ValueError:
-        pass
     try:
         return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
     except (ValueError, TypeError):

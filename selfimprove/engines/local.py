@@ -60,7 +60,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def ask(port: int, path: str, body: Mapping[str, Any], timeout: float = 5.0, key: str | None = None) -> Any:
+def ask(port: int, path: str, body: Mapping[str, object], timeout: float = 5.0, key: str | None = None) -> Any:
     """Post to a server on this machine; None where it does not answer."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     request = urllib.request.Request(f"http://{HOST}:{port}{path}", json.dumps(body).encode(), headers)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 
-def check_config(folder: Path) -> dict[str, Any]:
+def check_config(folder: Path) -> dict[str, object]:
     """A whole model's configuration, without what would have code fetched or run; raises ModelError."""
     path = folder / CONFIG
     config = read_json(path)
@@ -89,7 +89,7 @@ def check_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights(folder: Path, config: dict[str, Any] | None = None) -> Shapes:
+def check_weights(folder: Path, config: Mapping[str, object] | None = None) -> Shapes:
     """The tensors in a folder's safetensors files by name; raises ModelError where files are broken or missing.
 
     `config` is that of a whole model, whose number of layers and vocabulary must be those of the files.
@@ -158,7 +158,7 @@ def _check_index(folder: Path) -> None:
             raise ModelError(f"{folder / name}: is missing, and the index names it; copy it too")
 
 
-def _check_size(folder: Path, config: dict[str, Any], shapes: Shapes) -> None:
+def _check_size(folder: Path, config: Mapping[str, object], shapes: Shapes) -> None:
     """Numbers that a model would be built by, and that its files cannot fill, are mistakes: it may take for ever."""
     where = folder / CONFIG
     for key, value in _walk(config):
@@ -172,7 +172,7 @@ def _check_size(folder: Path, config: dict[str, Any], shapes: Shapes) -> None:
         )
 
 
-def _walk(settings: dict[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _walk(settings: Mapping[str, object], depth: int = 0) -> Iterator[tuple[str, object]]:
     for key, value in settings.items():
         yield key, value
         if isinstance(value, dict) and depth < 8:

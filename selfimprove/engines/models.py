@@ -21,6 +21,7 @@ from selfimprove.engines.model_folders import find_tokenizer, find_whole, resolv
 from selfimprove.engines.tensors import holds
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import ChatTemplate, fix_clock, load_template
+from selfimprove.prompting.tokenizer import Tokenizer
 
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "additional_chat_templates/*")
 PLAIN = {"trust_remote_code": False}
@@ -120,7 +121,7 @@ def load_classifier(folder: Path, *, dtype: str, device: str) -> tuple[Any, Any]
         return loaded.to(device), read_tokenizer(folder)
 
 
-def build_skeleton(folder: Path) -> Any:
+def build_skeleton(folder: Path) -> object:
     """A whole model's layers without its weights, on torch's meta device, or None where it cannot be built there."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -133,7 +134,7 @@ def build_skeleton(folder: Path) -> Any:
         return None  # a few architectures compute with values while they are built
 
 
-def describe_quantisation(settings: Any) -> str:
+def describe_quantisation(settings: object) -> str:
     """What to say of quantised weights."""
     settings = settings if isinstance(settings, dict) else getattr(settings, "__dict__", {})
     name = str(settings.get("quant_method") or "unknown").rpartition(".")[2].lower()
@@ -162,7 +163,7 @@ def apply_adapter(model: Any, folder: str | Path, *, trainable: bool = False) ->
     return loaded
 
 
-def _mend(model: Any, tokenizer: Any, folder: Path) -> None:
+def _mend(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Put right what would end in an error long after, where nothing that is written or trained depends on it."""
     from transformers import GenerationConfig
 
@@ -218,7 +219,7 @@ def read_generation(folder: Path) -> Any:
         return GenerationConfig.from_pretrained(folder)
 
 
-def read_tokenizer(model: str | Path, base: str | Path | None = None) -> Any:
+def read_tokenizer(model: str | Path, base: str | Path | None = None) -> Tokenizer:
     """A model's tokenizer; raises ModelError, also where it has no end token."""
     folder = find_tokenizer(model, base)
     if not has_tokenizer(folder):
@@ -228,7 +229,7 @@ def read_tokenizer(model: str | Path, base: str | Path | None = None) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _read_tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Any:
+def _read_tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Tokenizer:
     """Large vocabularies take seconds, and engine, prompts and checks need the same one."""
     from transformers import AutoTokenizer
 
@@ -238,14 +239,14 @@ def _read_tokenizer(folder: Path, files: tuple[tuple[str, int, int], ...]) -> An
     if (folder / CONFIG).is_file():
         check_config(folder)
     with _reading(f"{folder}: its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **PLAIN)
-        end = tokenizer.eos_token_id
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, **PLAIN)
+        end: int | None = tokenizer.eos_token_id
     if end is None:
         raise ModelError(f"{folder}: its tokenizer has no end token, so the model could not learn where to stop")
     return tokenizer
 
 
-def load_tokenizer(model: str, base: str | None = None) -> tuple[Any, int]:
+def load_tokenizer(model: str, base: str | None = None) -> tuple[Tokenizer, int]:
     """A model's tokenizer, and how many tokens the model has places for; raises ModelError."""
     tokenizer = read_tokenizer(model, base)
     return tokenizer, read_longest(find_whole(model, base)) or 1 << 30
@@ -270,7 +271,7 @@ def read_longest(folder: Path) -> int | None:
     return longest if isinstance(longest, int) and longest > 0 else None
 
 
-def keeps_state(config: Any) -> bool:
+def keeps_state(config: object) -> bool:
     """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do."""
     from transformers import AutoModelForCausalLM
 

@@ -1,7 +1,7 @@
 """What a server can do, found by asking it before the work begins."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ def read_choice(answer: Any) -> dict[str, Any]:
     return choice
 
 
-def _read_message(message: dict[str, Any]) -> Any:
+def _read_message(message: Mapping[str, object]) -> object:
     """The text of a chat's answer; what a server set apart as reasoning stands before it, between marks of thinking."""
     content = message.get("content")
     if isinstance(content, list):  # a list of parts
@@ -91,7 +91,7 @@ def _read_message(message: dict[str, Any]) -> Any:
     return f"<think>\n{thought}\n</think>\n\n{content}" if content else f"<think>\n{thought}"
 
 
-def read_logprobs(choice: dict[str, Any]) -> list[float] | None:
+def read_logprobs(choice: Mapping[str, object]) -> list[float] | None:
     """The log-probabilities of the written tokens, in the form of OpenAI's or llama.cpp's completions."""
     found = choice.get("logprobs")
     if not isinstance(found, dict):
@@ -187,7 +187,7 @@ class Probe:
         logprobs = written is not None and (count is None or len(written) == count)
         return Abilities(prompts, extras=extras, ids=isinstance(ids, list), logprobs=logprobs)
 
-    async def _ask(self, prompts: str, extras: bool, **more: Any) -> Any:
+    async def _ask(self, prompts: str, extras: bool, **more: object) -> Any:
         body: dict[str, Any] = {"model": self._server.model, "max_tokens": WRITTEN, "temperature": 0.0}
         if prompts == "chat":
             body |= {"messages": [{"role": "user", "content": self._text}], **more}
@@ -195,7 +195,7 @@ class Probe:
         body |= {"prompt": self._ids if prompts == "ids" else self._text, **(EXTRAS if extras else {}), **more}
         return await self._server.http.post("/completions", body)
 
-    async def _text_of(self, found: Abilities, **more: Any) -> str | None:
+    async def _text_of(self, found: Abilities, **more: object) -> str | None:
         try:
             choice = read_choice(await self._ask(found.prompts, found.extras, **more))
         except Refused:
@@ -246,7 +246,7 @@ class Probe:
         return ""
 
 
-def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
+def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, object]:
     """The request that scores the tokens from number `first` by vLLM's prompt_logprobs.
 
     The last token is not part of the prompt: it is the only one that may be written after it, and vLLM's
@@ -258,7 +258,7 @@ def score_by_prompt(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
     return {**body, "allowed_token_ids": [ids[-1]], **more}
 
 
-def score_by_echo(ids: Sequence[int], first: int = 1) -> dict[str, Any]:
+def score_by_echo(ids: Sequence[int], first: int = 1) -> dict[str, object]:
     """The request that scores all tokens, whatever the first wanted, by repeating them as OpenAI's completions did."""
     return {"prompt": list(ids), "max_tokens": 0, "temperature": 0.0, "logprobs": 1, "echo": True}
 

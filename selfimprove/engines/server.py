@@ -204,7 +204,7 @@ class ServerEngine:
         except Refused as refusal:
             raise self._explain(refusal) from None
 
-    def _read(self, answer: Any, index: int, able: Abilities, stop: Sequence[str], most: int) -> Completion:
+    def _read(self, answer: object, index: int, able: Abilities, stop: Sequence[str], most: int) -> Completion:
         """One answer; raises one of pool.NONSENSE where it makes no sense."""
         choice = read_choice(answer)
         finish = choice.get("finish_reason")

@@ -43,7 +43,7 @@ class NeedsKey:
     def __init__(self, app: Application) -> None:
         self._app, self._expected = app, f"Bearer {os.environ[KEY]}".encode()
 
-    async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: object, send: Send) -> None:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN):
             await self._app(scope, receive, send)
             return

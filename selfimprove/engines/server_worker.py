@@ -14,7 +14,7 @@ class ServedWeights(WeightsExtension):
     A server that was started again has forgotten what it was given, and its name says so.
     """
 
-    def serve_named(self, folder: str, name: str) -> dict[str, Any]:
+    def serve_named(self, folder: str, name: str) -> dict[str, object]:
         """Load a checkpoint of the same shape; half-way through, no name is right."""
         self.served_name = ""
         self.serve_weights(folder)

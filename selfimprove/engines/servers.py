@@ -130,7 +130,7 @@ class Pool:
     def _up(self) -> list[Server]:
         return [server for server in self.servers if not server.out]
 
-    async def ask(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T]) -> T:
+    async def ask(self, path: str, body: Mapping[str, object], read: Callable[[Any], T]) -> T:
         """Post to the least loaded server until an answer is one that `read` understands; exactly one is taken.
 
         `read` raises one of NONSENSE for what makes no sense. Raises Refused where a

@@ -256,7 +256,7 @@ class Supervisor:
                 self.logs.rmdir()
 
 
-def to_flags(arguments: Mapping[str, Any]) -> list[str]:
+def to_flags(arguments: Mapping[str, object]) -> list[str]:
     """vLLM's arguments as its command line takes them."""
     flags: list[str] = []
     for name, value in arguments.items():

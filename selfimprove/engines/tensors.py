@@ -74,7 +74,7 @@ def _read_tensors(files: Sequence[Path]) -> Iterator[tuple[Path, str, Any]]:
             raise ModelError(f"{file}: its weights cannot be read ({describe_failure(error)})") from None
 
 
-def _uint8() -> Any:
+def _uint8() -> object:
     import torch
 
     return torch.uint8

@@ -8,14 +8,13 @@ import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from selfimprove.engines.attention import NAME, Sharing, Span, use_shared_attention
+from selfimprove.engines.attention import Sharing, Span, use_shared_attention
 from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.engines.departures import find_departures
@@ -23,6 +22,7 @@ from selfimprove.engines.grouping import Beginnings, count_call, group_prompts
 from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
+from selfimprove.engines.rows import Rows, choose
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
@@ -32,39 +32,12 @@ from selfimprove.prompting.prompts import (
     encode_prompt,
     find_written,
 )
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Sampling
 
 MAX_LOGITS = 1 << 28  # scored at once: a vocabulary of 262,144 has a gigabyte of them for 1,024 tokens
 STATEFUL = "a recurrent or hybrid model, whose state this engine does not keep; set engine.name to vllm"
 SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it is at work
-
-
-@dataclass
-class _Rows:
-    """A batch under way; everything but the buffers is indexed by the row's place in the batch."""
-
-    index: list[int]
-    uniform: torch.Tensor  # [rows, max_tokens] draws in [0, 1)
-    position: torch.Tensor  # [rows] position of the next token
-    mask: torch.Tensor | None  # [rows, capacity], None where nothing is padded
-    tokens: torch.Tensor  # [rows, max_tokens] what was written
-    logprob: torch.Tensor  # [rows] float64
-    group: list[int]  # what each begins with
-    spans: list[Span]
-
-    def select(self, rows: torch.Tensor, beginnings: Beginnings) -> "_Rows":
-        keep = rows.tolist()
-        group = [self.group[row] for row in keep]
-        return _Rows(
-            [self.index[row] for row in keep],
-            self.uniform[rows],
-            self.position[rows],
-            None if self.mask is None else self.mask[rows],
-            self.tokens[rows],
-            self.logprob[rows],
-            group,
-            beginnings.spans(group),
-        )
 
 
 class TransformersEngine:
@@ -92,7 +65,7 @@ class TransformersEngine:
         loaded.eval()
         self._take(loaded, tokenizer, batch_size, chat)
 
-    def _take(self, model: Any, tokenizer: Any, batch_size: int | Literal["auto"], chat: bool) -> None:
+    def _take(self, model: Any, tokenizer: Tokenizer, batch_size: int | Literal["auto"], chat: bool) -> None:
         """Write and score with a model that is loaded."""
         self.model, self.tokenizer, self.chat = model, tokenizer, chat
         self.batches = Batches(model, batch_size)
@@ -113,6 +86,7 @@ class TransformersEngine:
         self.ends = sorted({end for end in [*ends, self.tokenizer.eos_token_id, self.end] if end is not None})
 
     scores = tells = True
+    max_logits = MAX_LOGITS
 
     def take_notes(self) -> dict[str, Any]:
         """What the record says of how the model was asked."""
@@ -162,13 +136,13 @@ class TransformersEngine:
             self._notes["attention"] = "shared prefixes" if reason is None else f"{self._own_attention}: {reason}"
         return Beginnings(unique, groups if self._shares else [], self._compute_beginning)
 
-    def _compute_beginning(self, tokens: list[int]) -> Any:
+    def _compute_beginning(self, tokens: list[int]) -> object:
         cache = new_cache(self.layers, len(tokens))
         ids = torch.tensor([tokens], device=self.device)
         self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **self._tell())
         return cache
 
-    def _tell(self, spans: Sequence[Span] = (), positions: torch.Tensor | None = None) -> dict[str, Any]:
+    def _tell(self, spans: Sequence[Span] = (), positions: torch.Tensor | None = None) -> dict[str, object]:
         """What a call of the model is told besides; nothing where its attention is transformers' own."""
         return {"sharing": Sharing(spans, positions)} if spans or (self._shares and self._shared_at_once) else {}
 
@@ -220,7 +194,7 @@ class TransformersEngine:
             room = mask.new_ones((len(unique), capacity - mask.shape[1]))
             mask = torch.cat([mask, room], dim=1)[repeat]
         groups = [beginnings.number(request.prompt) for request in requests]
-        rows = _Rows(
+        rows = Rows(
             list(batch),
             self._draws(requests, sampling),
             lengths[repeat],
@@ -242,7 +216,7 @@ class TransformersEngine:
 
     def _decode(
         self,
-        rows: _Rows,
+        rows: Rows,
         cache: Any,
         logits: torch.Tensor,
         longest: int,
@@ -286,7 +260,7 @@ class TransformersEngine:
         for row in alive.nonzero()[:, 0].tolist():
             yield self._completion(rows, row, sampling.max_tokens, "length", stop)
 
-    def _stopped(self, rows: _Rows, alive: torch.Tensor, step: int, stop: Sequence[str]) -> torch.Tensor:
+    def _stopped(self, rows: Rows, alive: torch.Tensor, step: int, stop: Sequence[str]) -> torch.Tensor:
         """Which rows' last tokens completed a stop string."""
         tail = max(map(len, stop)) + 8
         found = torch.zeros_like(alive)
@@ -295,7 +269,7 @@ class TransformersEngine:
             found[row] = any(mark in text for mark in stop)
         return found
 
-    def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
+    def _completion(self, rows: Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
         ids = rows.tokens[row, :count].tolist()
         text = decode_completion(self.tokenizer, ids, self.ends, stop)
         written = find_written(self.tokenizer, ids, self.ends, text)
@@ -331,7 +305,7 @@ class TransformersEngine:
         prefill = self._prefill(unique, beginnings, longest)
         place = {prompt: at for at, prompt in enumerate(unique)}
         widest = max(len(ids) for _, ids in pairs)
-        rows = max(1, MAX_LOGITS // (max(1, widest) * prefill[1].shape[1]))
+        rows = max(1, self.max_logits // (max(1, widest) * prefill[1].shape[1]))
         found: list[Score] = []
         for first in range(0, len(pairs), rows):
             some = pairs[first : first + rows]
@@ -385,50 +359,3 @@ class TransformersEngine:
         if self.device.type == "cuda":  # elsewhere memory goes back by itself
             gc.collect()
             torch.cuda.empty_cache()
-
-
-class LiveEngine(TransformersEngine):
-    """The same with a model that is being trained: equal weights, requests and batches give equal texts."""
-
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, chat: bool) -> None:
-        if keeps_state(model.config):
-            raise EngineError(f"{tokenizer.name_or_path}: {STATEFUL}")
-        self._take(model, tokenizer, batch_size, chat)
-        self.sampled: dict[int, list[int]] = {}
-        """By the number of the request: all tokens, the one that ended the text among them."""
-
-    def write(self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()) -> list[Completion]:
-        """The completions in order, by the model as it is used, not as it is trained (without dropout)."""
-        self.sampled.clear()
-        training = self.model.training
-        self.model.eval()
-        if self._shares:
-            self.model.set_attn_implementation(NAME)
-        try:
-            found = {one.index: one for one in self.generate(requests, sampling, stop)}
-        finally:
-            self.model.train(training)
-            if self._shares:  # it is trained with its own
-                self.model.set_attn_implementation(self._own_attention)
-        return [found[index] for index in range(len(requests))]
-
-    def _completion(self, rows: _Rows, row: int, count: int, finish: Any, stop: Sequence[str]) -> Completion:
-        self.sampled[rows.index[row]] = rows.tokens[row, :count].tolist()
-        return super()._completion(rows, row, count, finish, stop)
-
-
-def choose(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None) -> torch.Tensor:
-    """Choose a token a row [rows] from logits [rows, vocabulary]: greedy, or by inverting the distribution at `draws`.
-
-    Inverting the cumulative distribution takes one uniform number a token, so a row's draw does not depend on others.
-    """
-    if draws is None:
-        return logits.argmax(1)
-    probabilities = (logits / sampling.temperature).softmax(1)
-    if sampling.top_p < 1.0:
-        ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
-        outside = ordered.cumsum(1) - ordered >= sampling.top_p
-        probabilities = probabilities.masked_fill(outside.scatter(1, order, outside), 0.0)
-    cumulative = probabilities.double().cumsum(1)
-    at = torch.searchsorted(cumulative, (draws[:, None] * cumulative[:, -1:]), right=True)[:, 0]
-    return at.clamp(max=logits.shape[1] - 1)

@@ -24,6 +24,7 @@ from selfimprove.prompting.prompts import (
     encode_prompt,
     find_written,
 )
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Model, Sampling
 from selfimprove.recipe.engine_settings import EngineSettings
 
@@ -68,7 +69,7 @@ class VllmEngine:
 
     def _load_tokenizer(self, weights: Weights) -> None:
         self.tokenizer_folder = find_tokenizer(weights.path, weights.base)
-        self.tokenizer: Any = read_tokenizer(weights.path, weights.base)
+        self.tokenizer: Tokenizer = read_tokenizer(weights.path, weights.base)
         self.end = find_end(self.tokenizer, chat=weights.chat)
         self.ends = sorted({*read_ends(self.folder, self.tokenizer), self.end})
         self.chat = weights.chat
@@ -111,7 +112,7 @@ class VllmEngine:
         own = find_written(self.tokenizer, ids, self.ends, text)
         return Completion(index, text, len(ids), float(written.cumulative_logprob), written.finish_reason, own)
 
-    def _sampling(self, **values: Any) -> Any:
+    def _sampling(self, **values: object) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -151,7 +152,7 @@ class VllmEngine:
         self._finished |= {one.request_id: one for one in outputs}
         return [one.request_id for one in outputs if one.request_id in under_way]
 
-    def _call(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def _call(self, name: str, *arguments: object, **named: object) -> Any:
         """Call vLLM's engine; raises EngineError, and the engine is used no more, where that fails."""
         if self.broken:
             raise EngineError(f"{self.weights.path}: vLLM has stopped; the same command goes on with a new one")

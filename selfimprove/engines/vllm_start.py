@@ -99,7 +99,7 @@ def choose_arguments(
     longest: int | None,
     cpu: bool,
     adapter: Adapter | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """vLLM's arguments for a model, in this process or as a server; raises EngineError for an adapter it cannot serve.
 
     See `start`.
@@ -132,7 +132,7 @@ def _check_device(device: str, cpu: bool) -> None:
         raise EngineError(f"engine 'vllm': choose the GPU with CUDA_VISIBLE_DEVICES={device.split(':')[1]}")
 
 
-def _lora_arguments(adapter: Adapter) -> dict[str, Any]:
+def _lora_arguments(adapter: Adapter) -> dict[str, object]:
     rank = next((one for one in RANKS if one >= adapter.rank), None)
     # Where the head has an adapter too, vLLM takes no vocabulary over 258,048 and cannot score prompts.
     if rank is None or {"lm_head", "embed_tokens"} & set(adapter.targets):

@@ -59,7 +59,7 @@ def decide(first: Rating, second: Rating, tie: float = TIE) -> float | None:
     return float(bool(first.choice))
 
 
-def pair_rows(compared: Sequence[Compared], cohort: str = "") -> Iterator[dict[str, Any]]:
+def pair_rows(compared: Sequence[Compared], cohort: str = "") -> Iterator[dict[str, object]]:
     """Pairs in the columns that `prefer.files` reads, each once: the text that more people prefer is chosen, `margin`
     is by how much (|2p - 1| of the share p), `weight` the sum of their weights. What is even, or one text, is left
     out."""
@@ -81,7 +81,7 @@ def pair_rows(compared: Sequence[Compared], cohort: str = "") -> Iterator[dict[s
                    "weight": round(weight, 6), **({"cohort": cohort} if cohort else {})}  # fmt: skip
 
 
-def measure_agreement(compared: Sequence[Compared]) -> dict[str, Any]:
+def measure_agreement(compared: Sequence[Compared]) -> dict[str, object]:
     """How often two people who compared the same two responses say the same (a tie is half of it), and Krippendorff's
     alpha of it with squared differences (Krippendorff, 2011): 1 is perfect, 0 what chance gives; None where nothing
     was compared twice."""

@@ -64,7 +64,7 @@ def _tabulate(found: Mapping[Any, Mapping[str, list[float]]], of: str) -> Matrix
     return Matrix(people, said, there, of)
 
 
-def measure_disagreement(matrix: Matrix) -> dict[str, Any]:
+def measure_disagreement(matrix: Matrix) -> dict[str, object]:
     """The mean over comparisons of 2p(1 - p), of the share p of people who prefer the first: how often two people would
     differ, 0 to 0.5; as it is, and without the bias of few people each (times n/(n - 1))."""
     if not matrix.comparisons:
@@ -83,7 +83,7 @@ def measure_disagreement(matrix: Matrix) -> dict[str, Any]:
 
 def explain_disagreement(
     matrix: Matrix, cohort_of: Mapping[str, str], *, permutations: int = 999, seed: int = 0
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The share of the variance of what is said that cohorts explain, and the p-value of the permutation test of their
     labels (Fisher, 1935): labels are dealt out again among the people, who keep all that they said.
 

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import TaskError, suggest
 from selfimprove.people.comparisons import compare_ratings, pair_rows
@@ -47,7 +46,7 @@ def write_ratings(ratings: Sequence[Rating], out: Path, *, cohorts: bool = False
     return len(shown)
 
 
-def write_lines(out: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_lines(out: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write a JSON object a line in ASCII, so that nothing in it can steer a terminal; raises TaskError.
 
     The file has its name once it is whole.

@@ -63,7 +63,7 @@ def load_prism(folder: Path | None = None, *, balanced: bool = False) -> list[Ra
     return found
 
 
-def read_traits(row: Mapping[str, Any]) -> dict[str, str]:
+def read_traits(row: Mapping[str, object]) -> dict[str, str]:
     """The traits that a person's row of the survey names."""
     found = {}
     for name, path in TRAITS.items():
@@ -98,7 +98,7 @@ def read_utterance(row: Mapping[str, Any], where: str, people: Mapping[str, Mapp
     )
 
 
-def flatten(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def flatten(row: Mapping[str, object], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The opening turn of a row of conversations.jsonl as rows of utterances.jsonl."""
     history = row.get("conversation_history")
     if not isinstance(history, list) or not all(isinstance(one, Mapping) for one in history):

@@ -44,7 +44,7 @@ class Rating:
     features: Mapping[str, float] = field(default_factory=dict)
     """What a linear reward model sees of the response, where it is not its text."""
 
-    def to_json(self, *, cohorts: bool = True) -> dict[str, Any]:
+    def to_json(self, *, cohorts: bool = True) -> dict[str, object]:
         """The line of a file, without what is not known."""
         values = {name: getattr(self, name) for name in ("rater", "item", "response", *TEXTS)}
         said = {name: getattr(self, name) for name in ("score", "rank", "choice")}

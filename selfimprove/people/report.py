@@ -40,7 +40,7 @@ def measure_people(
     fewest: int = FEWEST,
     permutations: int = 999,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The figures by each trait; raises TaskError where nothing was compared or a trait is not known.
 
     Of a cohort of fewer than `fewest` people nothing is said, in any table; `fewest` is 20 or more.
@@ -149,7 +149,7 @@ def describe_trait(trait: str, one: Mapping[str, Any], width: int) -> Iterator[s
         yield f"disputed: {one_line(row['prompt'] or row['item'], 60)} | {first} | over | {second} | {said}"
 
 
-def _share(row: Mapping[str, Any]) -> str:
+def _share(row: Mapping[str, object]) -> str:
     if row["accuracy"] is None:
         return ""
     return f"{row['accuracy']:.1%} ({row['low']:.1%} to {row['high']:.1%})"

@@ -99,7 +99,7 @@ def measure_cohorts(
 
 def find_disputed(
     compared: Sequence[Compared], features: Features, fitted: Fitted, cohorts: Mapping[str, Sequence[str]], most: int
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The pairs of responses on which the cohorts' models differ most: the probability that each prefers the first."""
     if len(cohorts) < 2 or not compared:
         return []
@@ -122,7 +122,7 @@ def find_disputed(
     return found
 
 
-def compare_tastes(features: Features, fitted: Fitted, cohorts: Mapping[str, Sequence[str]], most: int) -> list[Any]:
+def compare_tastes(features: Features, fitted: Fitted, cohorts: Mapping[str, Sequence[str]], most: int) -> list[object]:
     """The features that cohorts value most differently: what all value, and what each adds, in log-odds a deviation."""
     table = np.array([fitted.tastes.of(name) - fitted.tastes.shared for name in cohorts])
     if not len(table):

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import ModelError
 from selfimprove.prompting.prompts import find_marks, neutralize_special_tokens
 from selfimprove.prompting.sandbox import Sandbox, SandboxError
+from selfimprove.prompting.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, str]]
 LONGEST = 1 << 20  # characters beyond four times those of the messages
@@ -23,7 +23,7 @@ class ChatTemplate:
     so that a prompt is the same when it is sampled, trained and evaluated.
     """
 
-    def __init__(self, tokenizer: Any, *, name: str, now: datetime | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, name: str, now: datetime | None = None) -> None:
         self.name, self.now = name, now or datetime.now()
         self.source = _choose_template(tokenizer, name)
         self.values = _plain_values(tokenizer.special_tokens_map)
@@ -72,7 +72,7 @@ class ChatTemplate:
         shown = [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]
         return self._render(shown if self.wants_parts else list(messages), generation, now)
 
-    def _render(self, messages: list[Any], generation: bool, now: datetime | None = None) -> str:
+    def _render(self, messages: Sequence[object], generation: bool, now: datetime | None = None) -> str:
         values = {**self.values, "messages": messages, "tools": None, "documents": None}
         asked = {
             "chat": self.source,
@@ -104,7 +104,7 @@ class ChatTemplate:
             return self._takes(parts, error)
         return self._takes(parts, None)
 
-    def _takes(self, parts: Any, error: ModelError | None) -> bool:
+    def _takes(self, parts: object, error: ModelError | None) -> bool:
         try:
             return USER in self._render([{"role": "user", "content": parts}], True)
         except ModelError:
@@ -135,7 +135,7 @@ class ChatTemplate:
         return text.rpartition(MODEL)[2] if MODEL in text else None
 
 
-def load_template(tokenizer: Any, *, name: str, now: datetime | None = None) -> ChatTemplate | None:
+def load_template(tokenizer: Tokenizer, *, name: str, now: datetime | None = None) -> ChatTemplate | None:
     """A tokenizer's chat template, or None where it has none; raises ModelError where it is broken."""
     if not getattr(tokenizer, "chat_template", None):
         return None
@@ -165,7 +165,7 @@ def fix_clock(run: Path) -> datetime:
         ) from None
 
 
-def find_end(tokenizer: Any, *, chat: bool) -> int:
+def find_end(tokenizer: Tokenizer, *, chat: bool) -> int:
     """The token that ends a completion: what the chat template ends the model's turns by, else the end token."""
     if not chat or not getattr(tokenizer, "chat_template", None):
         return int(tokenizer.eos_token_id)
@@ -175,11 +175,11 @@ def find_end(tokenizer: Any, *, chat: bool) -> int:
 
 
 @lru_cache(maxsize=4)
-def _after_turn(tokenizer: Any) -> str | None:
+def _after_turn(tokenizer: Tokenizer) -> str | None:
     return ChatTemplate(tokenizer, name=str(tokenizer.name_or_path)).after_turn
 
 
-def _choose_template(tokenizer: Any, name: str) -> str:
+def _choose_template(tokenizer: Tokenizer, name: str) -> str:
     """The template, of several the one called default; raises ModelError."""
     given = tokenizer.chat_template
     if isinstance(given, dict) and isinstance(given.get("default"), str):
@@ -193,7 +193,7 @@ def _choose_template(tokenizer: Any, name: str) -> str:
     )
 
 
-def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_values(values: Mapping[str, object]) -> dict[str, object]:
     return {key: list(map(str, one)) if isinstance(one, list | tuple) else str(one) for key, one in values.items()}
 
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import RecipeError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Prompting
 from selfimprove.recipe.policies import find_policy
 from selfimprove.recipe.yaml import read_document, validate
@@ -192,20 +193,20 @@ MARK = re.compile(
 
 
 @lru_cache(maxsize=4)
-def find_marks(tokenizer: Any) -> dict[str, int]:
+def find_marks(tokenizer: Tokenizer) -> dict[str, int]:
     """The special tokens by which a model marks its reasoning and its answer, such as `</think>`, with their ids."""
     marks = [one for one in getattr(tokenizer, "all_special_tokens", ()) if MARK.fullmatch(str(one).casefold())]
     return {str(one): int(tokenizer.convert_tokens_to_ids(one)) for one in marks}
 
 
 @lru_cache(maxsize=4)
-def _find_specials(tokenizer: Any) -> dict[int, str]:
+def _find_specials(tokenizer: Tokenizer) -> dict[int, str]:
     """All other special tokens, which have no place in a text."""
     ids = {int(tokenizer.convert_tokens_to_ids(one)): str(one) for one in tokenizer.all_special_tokens}
     return {number: one for number, one in ids.items() if one not in find_marks(tokenizer)}
 
 
-def _encode_text(tokenizer: Any, text: str, *, first: bool) -> list[int]:
+def _encode_text(tokenizer: Tokenizer, text: str, *, first: bool) -> list[int]:
     """Token ids of a text in which special tokens are text, but for marks of reasoning; `first` has the tokenizer add
     what it adds to a text."""
     marks = find_marks(tokenizer)
@@ -221,7 +222,7 @@ def _encode_text(tokenizer: Any, text: str, *, first: bool) -> list[int]:
     return ids
 
 
-def encode_prompt(tokenizer: Any, prompt: str, *, chat: bool) -> list[int]:
+def encode_prompt(tokenizer: Tokenizer, prompt: str, *, chat: bool) -> list[int]:
     """Token ids of a prompt.
 
     A chat template has written its own special tokens (and the contents were neutralized); in a plain prompt
@@ -234,7 +235,7 @@ def encode_prompt(tokenizer: Any, prompt: str, *, chat: bool) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def encode_completion(tokenizer: Any, completion: Continuation, end: int | None = None) -> list[int]:
+def encode_completion(tokenizer: Tokenizer, completion: Continuation, end: int | None = None) -> list[int]:
     """Token ids of a completion with the token that ends it, the tokenizer's end token without `end`.
 
     Special tokens written out in it are text, but for the marks by which a model tells its reasoning from its answer.
@@ -243,7 +244,7 @@ def encode_completion(tokenizer: Any, completion: Continuation, end: int | None 
     return [*ids, tokenizer.eos_token_id if end is None else end]
 
 
-def decode_completion(tokenizer: Any, ids: Sequence[int], ends: Collection[int], stop: Sequence[str] = ()) -> str:
+def decode_completion(tokenizer: Tokenizer, ids: Sequence[int], ends: Collection[int], stop: Sequence[str] = ()) -> str:
     """The text of sampled tokens up to a stop string or the token that ended it.
 
     Marks of reasoning stay as they are; other special tokens are shown, and broken up so that they remain text.
@@ -255,7 +256,7 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], ends: Collection[int],
     return neutralize_special_tokens(text, [*there]) if there else text
 
 
-def find_written(tokenizer: Any, ids: Sequence[int], ends: Collection[int], text: str) -> tuple[int, ...] | None:
+def find_written(tokenizer: Tokenizer, ids: Sequence[int], ends: Collection[int], text: str) -> tuple[int, ...] | None:
     """Of sampled tokens those whose text this is, as `decode_completion` gave it; None where it ends within a token, or
     where a special token was broken up in it."""
     written = list(ids[:-1] if ids and ids[-1] in ends else ids)

@@ -34,7 +34,7 @@ class Sandbox:
 
     _process: "subprocess.Popen[str] | None"
 
-    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(self, asked: Mapping[str, object]) -> dict[str, Any]:
         """The answer; raises SandboxError where there is none."""
         source = json.dumps(asked.get("chat", asked.get("templates")))
         with self._lock:

@@ -79,11 +79,11 @@ def make_data_environment(*, strict: bool) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _choose(values: Iterable[Any]) -> Any:
+def _choose(values: Iterable[object]) -> Any:
     return random.choice(list(values))
 
 
-def _most_frequent(values: Iterable[Any]) -> list[Any]:
+def _most_frequent(values: Iterable[object]) -> list[object]:
     counts = Counter(values)
     most = max(counts.values(), default=0)
     return [value for value, count in counts.items() if count == most]
@@ -136,14 +136,14 @@ class Renderer:
             return {"error": _describe(error)}
         return made
 
-    def _render(self, environment: jinja2.Environment, source: str, values: Mapping[str, Any], longest: int) -> str:
+    def _render(self, environment: jinja2.Environment, source: str, values: Mapping[str, object], longest: int) -> str:
         text = self._compiled(environment, source).render(**values)
         if len(text) > longest:
             raise TooLongError(f"wrote {len(text)} characters")
         return text
 
 
-def _hide(value: Any) -> Any:
+def _hide(value: object) -> Any:
     """A row in which nothing reads as what separates a prompt from its completion."""
     if isinstance(value, str):
         return value.replace(BAR, HIDDEN)

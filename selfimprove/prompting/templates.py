@@ -65,13 +65,13 @@ class RowTemplate:
         names: list[str] = self._ask({})["names"]
         return [one for one in names if one != "answer_choices"]
 
-    def render(self, rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Rendered | Unrendered]:
+    def render(self, rows: Sequence[Mapping[str, object]], seeds: Sequence[int]) -> list[Rendered | Unrendered]:
         """What it makes of rows; the seed decides what a template draws by chance. Raises TaskError where it does not
         end or takes too much memory."""
         answer = self._ask({"rows": list(rows), "seeds": list(seeds), "longest": LONGEST})
         return [self._read(one) for one in answer["rows"]]
 
-    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, asked: Mapping[str, object]) -> dict[str, Any]:
         # The options come first: the other parts are told of them.
         sources = dict(sorted(self.sources.items(), key=lambda one: one[0] != OPTIONS))
         try:

@@ -4,24 +4,20 @@ from selfimprove.recipe.recipe import (
     Answers,
     Build,
     Judge,
-    Lora,
     Model,
-    PairTraining,
     Presence,
     Prompting,
     Recipe,
-    RewardTraining,
     S,
     Sampling,
     Stages,
-    SupervisedTraining,
     TrackerName,
-    Training,
     compose,
     flow_names,
     stage_names,
     why_no_name,
 )
+from selfimprove.recipe.training_settings import Lora, PairTraining, RewardTraining, SupervisedTraining, Training
 
 __all__ = [
     "Answers",

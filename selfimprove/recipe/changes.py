@@ -47,7 +47,7 @@ def _reads_back(text: str, value: str) -> bool:
         return False
 
 
-def show_value(value: Any) -> str:
+def show_value(value: object) -> str:
     """A setting's value as one reads it in a line."""
     if isinstance(value, BaseModel):
         return "there"
@@ -65,7 +65,7 @@ def find_changes(before: Recipe, now: Recipe, *, files: bool = False) -> list[Ch
     return list(_differ(before, now, "", files))
 
 
-def _differ(before: Any, now: Any, name: str, files: bool) -> Iterator[Change]:
+def _differ(before: object, now: object, name: str, files: bool) -> Iterator[Change]:
     if isinstance(before, BaseModel) and isinstance(now, BaseModel):
         fields = {**type(before).model_fields, **type(now).model_fields}
         for key, field in fields.items():

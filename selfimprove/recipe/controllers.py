@@ -156,7 +156,7 @@ def check_controller(name: str, recipe: Recipe, stage: str) -> None:
                 raise RecipeError(f"{where}: {wrong}")
 
 
-def find_setting(recipe: Recipe, name: str) -> Any:
+def find_setting(recipe: Recipe, name: str) -> object:
     """The value of a stage's setting; None where the recipe has no such stage or nothing is set."""
     value: Any = recipe.stages
     for part in name.split("."):

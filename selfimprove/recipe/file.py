@@ -54,7 +54,7 @@ def load_recipe(
     return loaded
 
 
-def _flatten(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(overrides: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
     """Nested overrides by their dotted keys; a task with its name stands for itself, not merged into the recipe's."""
     for name, value in overrides.items():
         key = f"{before}{name}"
@@ -95,7 +95,7 @@ def _override(document: Document, override: str) -> None:
     _set_value(document, key, value, f"--set {shown}", f"--set {key[:SHOWN]}")
 
 
-def _set_value(document: Document, key: str, value: Any, shown: str, name: str) -> None:
+def _set_value(document: Document, key: str, value: object, shown: str, name: str) -> None:
     """Set what a dotted key names; `shown` names the override in later mistakes, `name` its key alone."""
     parts = key.split(".")
     stages = stage_names(document.data)
@@ -152,7 +152,7 @@ def _resolve_paths(document: Document, folder: Path) -> None:
             owner[key] = str(found.resolve())
 
 
-def _groups(data: Any, location: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _groups(data: object, location: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """All groups of settings below a place."""
     if isinstance(data, dict):
         yield location, data

@@ -72,7 +72,7 @@ def join_pairs(text: str) -> str:
     return _QUOTED.sub(lambda quoted: _PAIR.sub(join, quoted[0]), text)
 
 
-def check_characters(value: Any, source: str) -> None:
+def check_characters(value: object, source: str) -> None:
     """Raise RecipeError where a text, or one within plain data, holds half of a character: no file can hold that."""
     if isinstance(value, str):
         if half := _HALF.search(value):

@@ -12,7 +12,7 @@ class TemplateLoader(Loader):  # type: ignore[misc, valid-type]
     """Reads what promptsource calls `!Template` and `!TemplateMetadata` as the mappings that they are."""
 
 
-def _read_mapping(loader: Any, _: str, node: Any) -> Any:
+def _read_mapping(loader: Any, _: str, node: Any) -> object:
     return loader.construct_mapping(node, deep=True)
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from selfimprove.recipe.recipe import Training
+from selfimprove.recipe.training_settings import Training
 from selfimprove.settings import added
 
 

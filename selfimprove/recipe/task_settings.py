@@ -1,11 +1,8 @@
 """The settings of tasks: where problems come from, and how their answers are compared."""
 
-from collections.abc import Iterable
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
-    ConfigDict,
     Discriminator,
     Field,
     JsonValue,
@@ -223,7 +220,7 @@ class JsonlTask(PoolTask):
     )
 
 
-def _kind_of(wanted: Any) -> str:
+def _kind_of(wanted: object) -> str:
     return "span" if isinstance(wanted, dict) else "values" if isinstance(wanted, (list, tuple)) else "value"
 
 
@@ -353,50 +350,3 @@ class VerifierSettings(Settings):
     """The marks between which a model thinks."""
     answers: Answers = Answers()
     gym: ReasoningGymTask | None = None
-
-
-class UnknownTask(TaskSettings):
-    """A task of another's run that nothing here declares."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-def _family(value: Any) -> str | None:
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return None if name is None else str(name).partition("/")[0]
-
-
-Task = Annotated[
-    Annotated[ArithmeticTask, Tag("arithmetic")]
-    | Annotated[RisingTask, Tag("rising")]
-    | Annotated[Gsm8kTask, Tag("gsm8k")]
-    | Annotated[SvampTask, Tag("svamp")]
-    | Annotated[AsdivTask, Tag("asdiv")]
-    | Annotated[CommonsenseqaTask, Tag("commonsenseqa")]
-    | Annotated[MmluTask, Tag("mmlu")]
-    | Annotated[BbhTask, Tag("bbh")]
-    | Annotated[ReasoningGymTask, Tag("reasoning_gym")]
-    | Annotated[JsonlTask, Tag("jsonl")]
-    | Annotated[DatasetTask, Tag("dataset")]
-    | Annotated[PromptsTask, Tag("prompts")]
-    | Annotated[ScoredTask, Tag("scored")]
-    | Annotated[MixtureTask, Tag("mixture")],
-    Discriminator(_family),
-]
-
-
-def task_type(settings: Iterable[type[TaskSettings]], unknown: Iterable[str] = ()) -> Any:
-    """The type of a recipe's task: any of these settings, told apart by their families.
-
-    `unknown` are families that stand without being declared.
-    """
-    known = {one.family: one for one in settings}
-    known |= {family: _unknown_task(family) for family in unknown if family not in known}
-    return Annotated[Union[tuple(Annotated[one, Tag(family)] for family, one in known.items())], Discriminator(_family)]  # noqa: UP007
-
-
-@cache
-def _unknown_task(family: str) -> type[TaskSettings]:
-    return type(
-        "UnknownTask", (UnknownTask,), {"family": family, "__module__": __name__, "__doc__": UnknownTask.__doc__}
-    )

@@ -51,7 +51,7 @@ class Document:
             raise RecipeError(f"{source}:1: expected a mapping of settings such as 'name: my-run'")
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any], source: str) -> "Document":
+    def from_data(cls, data: Mapping[str, object], source: str) -> "Document":
         """A document of plain data, such as a dictionary; a mistake is then named by its key and not by a line."""
         plain = plain_data(data, source)
         check_characters(plain, source)
@@ -199,7 +199,7 @@ def find_mistakes(model: type[BaseModel], document: Document) -> list[str]:
     return []
 
 
-def find_places(model: type[BaseModel], data: Any) -> list[tuple[Location, bool]]:
+def find_places(model: type[BaseModel], data: object) -> list[tuple[Location, bool]]:
     """Where plain data is not valid against a model, and whether something is missing there."""
     try:
         model.model_validate(data)
@@ -349,7 +349,7 @@ def _walk(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[t
     return current, tuple(real)
 
 
-def _tag(model: type[BaseModel]) -> Any:
+def _tag(model: type[BaseModel]) -> object:
     field = model.model_fields.get("name")
     return getattr(model, "family", field.default if field else None)
 
@@ -359,7 +359,7 @@ def _real_location(model: type[BaseModel], item: Any) -> Location:
     return (*location, "name") if item["type"] == "union_tag_invalid" else location
 
 
-def plain_data(value: Any, name: str) -> Any:
+def plain_data(value: object, name: str) -> object:
     """A Python value as YAML would hold it: paths as texts, numpy's numbers as numbers; raises RecipeError."""
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -376,6 +376,6 @@ def plain_data(value: Any, name: str) -> Any:
     raise RecipeError(f"{name}: a setting is a number, a text, a list or a dictionary, not {type(value).__name__}")
 
 
-def dump(data: Any) -> str:
+def dump(data: object) -> str:
     """Write plain data as YAML in its own order, with multi-line texts readable."""
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)

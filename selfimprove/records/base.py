@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,7 +69,7 @@ class Record(BaseModel):
     parents: tuple[str, ...] = ()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
         if not re.fullmatch("[a-z][a-z0-9_]{0,60}", cls.kind):
             raise TypeError(f"'{cls.kind}' is no name of a kind of records: small letters, digits and _, up to 61")
         there = KINDS.setdefault(cls.kind, cls)

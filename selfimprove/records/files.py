@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+RECIPE = "recipe.yaml"  # what makes a folder a run
 SEAL = "files.json"
 MAX_SEAL = 1 << 24  # bytes
 
@@ -43,6 +44,16 @@ def read_bounded(path: Path, limit: int) -> str:
     """A UTF-8 text file of at most `limit` bytes; raises OSError, or UnicodeDecodeError."""
     with open_regular(path, limit) as file:
         return file.read(limit + 1).decode()
+
+
+def cache_folder(name: str) -> Path:
+    """A folder for what can be made again: `selfimprove/<name>` in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / name
+
+
+def find_folder(name: str, runs: Path) -> Path | None:
+    """The folder of a run by name or path, None where there is none."""
+    return next((path for path in (runs / name, Path(name)) if os.path.lexists(path / RECIPE)), None)
 
 
 def is_there(path: Path) -> bool:

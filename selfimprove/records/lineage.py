@@ -42,7 +42,7 @@ def cycles(graph: "nx.DiGraph[str]") -> list[list[str]]:
     return loops + [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
 
 
-def arrange(nodes: Sequence[Any], edges: Iterable[tuple[Any, Any]]) -> dict[Any, tuple[float, float]]:
+def arrange(nodes: Sequence[object], edges: Iterable[tuple[Any, Any]]) -> dict[Any, tuple[float, float]]:
     """Places for drawing a graph in layers: x is a node's layer, y spreads a layer's nodes around 0.
 
     An edge that would close a cycle, which only an edited file has, is passed over.

@@ -24,6 +24,12 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     return 0.0 if correct == 0 else center - half, 1.0 if correct == n else center + half
 
 
+def describe_share(correct: int, n: int) -> str:
+    """A proportion with its Wilson interval."""
+    low, high = wilson(correct, n)
+    return f"{correct / n:.1%} ({low:.1%} to {high:.1%})"
+
+
 def difference(now: float, of_now: tuple[float, float], was: float, of_was: tuple[float, float]) -> tuple[float, float]:
     """The 95% interval of a difference of two proportions from the intervals of each (Newcombe, 1998, method 10)."""
     low = math.sqrt((now - of_now[0]) ** 2 + (of_was[1] - was) ** 2)

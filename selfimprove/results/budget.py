@@ -1,7 +1,5 @@
 """What a run has spent of its budget round by round, as a table and as plain data."""
 
-from typing import Any
-
 from rich.table import Table
 
 from selfimprove.recipe.budget import Ledger
@@ -19,7 +17,7 @@ def budget_table(ledger: Ledger) -> Table:
     return table
 
 
-def budget_json(ledger: Ledger | None) -> dict[str, Any] | None:
+def budget_json(ledger: Ledger | None) -> dict[str, object] | None:
     """The same in seconds, tokens or rounds."""
     if ledger is None:
         return None

@@ -11,6 +11,8 @@ from selfimprove.recipe.yaml import dump
 from selfimprove.records.printable import printable
 from selfimprove.results.card_facts import Evaluated, Facts
 from selfimprove.results.steps import charts_figures
+from selfimprove.stages.evaluate import EVALUATE
+from selfimprove.store.manifest import CUT_OFF
 from selfimprove.verifiers.judge import JudgeVerifier
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
@@ -67,7 +69,7 @@ def model_card(facts: Facts, *, adapter: bool, title: str) -> str:
     return f"---\n{dump(_metadata(facts, adapter=adapter, title=title))}---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _metadata(facts: Facts, *, adapter: bool, title: str) -> dict[str, Any]:
+def _metadata(facts: Facts, *, adapter: bool, title: str) -> dict[str, object]:
     found: dict[str, Any] = {
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
@@ -243,9 +245,9 @@ def _limits(facts: Facts) -> Iterator[str]:
     if any(one["verifier"] == JudgeVerifier.name for one in facts.verdicts) or (facts.mine and facts.mine.rows):
         judge = "another model" if facts.recipe.judge.path else "the run's own first model"
         yield f"What a judge says is said by {judge}, which has preferences of its own."
-    cut = [one for one in facts.manifests if one.metrics.get("cut off") and one.stage == "evaluate"]
+    cut = [one for one in facts.manifests if one.metrics.get(CUT_OFF) and (one.declared or one.stage) == EVALUATE.name]
     if cut:
-        count, texts = cut[-1].metrics["cut off"], cut[-1].counts.get("rationale", 0)
+        count, texts = cut[-1].metrics[CUT_OFF], cut[-1].counts.get("rationale", 0)
         yield f"{count} of {texts} held-out answers were cut off in round {cut[-1].round}."
     yield "Nothing was done for safety beyond what is said here; try it on your own prompts before you rely on it."
 

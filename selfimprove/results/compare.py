@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.records import Evaluation, Outcome, Problem, Rationale, Verdict, Vote
 from selfimprove.records.columns import lay_out
 from selfimprove.records.printable import one_line
-from selfimprove.records.stats import holm, mcnemar, wilson
+from selfimprove.records.stats import describe_share, holm, mcnemar
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import Evaluate
@@ -59,9 +58,8 @@ class Side:
     def describe(self) -> str:
         """Its accuracy with the interval, and what it took."""
         n = len(self.decided)
-        low, high = wilson(self.correct, n)
         undecided = len(self.answers) - n
-        share = f"{self.correct / n:.1%} ({low:.1%} to {high:.1%}) of {n}" if n else "nothing was decided"
+        share = f"{describe_share(self.correct, n)} of {n}" if n else "nothing was decided"
         parts = [f"round {self.round}: {share}", *([f"{undecided} undecided"] if undecided else [])]
         parts += [f"{self.written:,} tokens written"] if self.written else []
         parts += [f"{self.trained:,} trained"] if self.trained else []
@@ -204,7 +202,7 @@ def _settings(first: Side, other: Side) -> list[str]:
     return [f"{one.name} is {show_value(one.before)} and {show_value(one.now)}" for one in changes]
 
 
-def to_json(sides: Sequence[Side], pairs: Sequence[Paired]) -> dict[str, Any]:
+def to_json(sides: Sequence[Side], pairs: Sequence[Paired]) -> dict[str, object]:
     """The comparison as plain data."""
     return {
         "sides": [

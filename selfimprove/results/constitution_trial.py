@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.adherence import Answers, Share, check_answers, count_shares, is_whole, outcomes, overall
@@ -38,7 +37,7 @@ Prefer = Callable[[Sequence[tuple[str, Rationale, Rationale]]], list[float]]
 """Of prompts with two responses each: the probability that the first one follows the constitution better."""
 
 
-def forms_of(best_of: int) -> dict[str, dict[str, Any]]:
+def forms_of(best_of: int) -> dict[str, dict[str, object]]:
     """The settings of `revise` that are tried, by name."""
     return {
         "principle": {"form": "principle"},
@@ -302,7 +301,7 @@ class Row:
         other = self.plain.passing if self.plain else self.passing
         return len(self.passing - other), len(other - self.passing)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         way, (won, lost) = self.way, self.paired
         low, high = self.wins.interval if self.wins else (None, None)
         return {
@@ -341,7 +340,7 @@ class Trial:
         """All in the order of the table."""
         return [self.before, *(row for one in self.forms for row in (one, one.plain) if row)]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "constitution": self.constitution.label,
             "prompts": len(self.samples.of),

@@ -1,7 +1,5 @@
 """What a run that steers itself decided, as a table and as plain data."""
 
-from typing import Any
-
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +20,7 @@ def decisions_table(decided: list[Decided]) -> Table:
     return table
 
 
-def decisions_json(decided: list[Decided]) -> list[dict[str, Any]]:
+def decisions_json(decided: list[Decided]) -> list[dict[str, object]]:
     """The same with the figures, the predictions and the rules that did not act."""
     return [
         {

@@ -9,7 +9,7 @@ import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -44,7 +44,7 @@ class Totals:
     model: str = ""
     outcomes: dict[str, dict[str, int]] = field(default_factory=lambda: {"verdict": {}, "steps": {}})
 
-    def add(self, row: Written, scores: dict[str, Any]) -> None:
+    def add(self, row: Written, scores: Mapping[str, object]) -> None:
         self.samples += 1
         self.problems.add(row["problem"])
         self.epochs = max(self.epochs, row["epoch"])
@@ -125,7 +125,7 @@ def _close_list(log: zipfile.ZipFile, summaries: IO[bytes], totals: Totals) -> N
         shutil.copyfileobj(summaries, member, BLOCK)
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: object) -> bytes:
     """JSON in ASCII; NaN stands for itself, as in Inspect's own logs."""
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -198,7 +198,7 @@ def _summary(sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cut(value: Any, limit: int = SHORT) -> Any:
+def _cut(value: object, limit: int = SHORT) -> object:
     return value if not isinstance(value, str) or len(value) <= limit else value[:limit] + "..."
 
 
@@ -249,7 +249,7 @@ def _header(
     }  # fmt: skip
 
 
-def _score(name: str, counts: dict[str, int]) -> dict[str, Any]:
+def _score(name: str, counts: dict[str, int]) -> dict[str, object]:
     """The outcomes of all samples. There is no interval: several samples of one problem are not independent."""
     correct, n = counts.get("correct", 0), counts.get("correct", 0) + counts.get("incorrect", 0)
     metrics = {"accuracy": _metric("accuracy", correct / n)} if n else {}
@@ -279,5 +279,5 @@ def _metrics(evaluations: list[Evaluation]) -> dict[str, Any]:
     return metrics
 
 
-def _metric(name: str, value: float, **more: Any) -> dict[str, Any]:
+def _metric(name: str, value: float, **more: object) -> dict[str, Any]:
     return {"name": name, "value": value, **more}

@@ -138,7 +138,7 @@ class Measured:
     end: Point
 
 
-def to_json(found: Sequence[Measured]) -> dict[str, Any]:
+def to_json(found: Sequence[Measured]) -> dict[str, object]:
     """Everything as plain data: the points of each run, the fits with residuals, what cells came to, and what is shown
     of it all as a picture and as tables."""
     return {
@@ -179,7 +179,7 @@ def groups(found: Sequence[Measured]) -> dict[tuple[str, int, float], list[Measu
     return made
 
 
-def _cell_json(name: tuple[str, int, float], some: Sequence[Measured]) -> dict[str, Any]:
+def _cell_json(name: tuple[str, int, float], some: Sequence[Measured]) -> dict[str, object]:
     control, many, kl = name
     row: dict[str, Any] = {"control": control, "comparisons": many, "kl": kl, "seeds": len(some)}
     for figure in ("gold", "reward", "kl", "length"):

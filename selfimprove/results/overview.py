@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation
+from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.ledger import why_ended
-from selfimprove.store.run import RECIPE
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class RunLine:
         low, high = wilson(self.correct, self.n)
         return f"{self.correct / self.n:.1%} ({low:.1%} to {high:.1%}) of {self.n} in round {self.evaluated}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {**asdict(self), "accuracy": self.correct / self.n if self.n else None}
 
     def cells(self) -> list[str]:

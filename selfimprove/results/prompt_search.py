@@ -59,7 +59,7 @@ class Found:
             f"{len(self.tried)} figures on the same problems and so too high (selection bias); the held-out one is not"
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         tried = [
             {**trigger_of(one).model_dump(), "correct": one.correct, "n": one.n, "accuracy": one.accuracy}
             for one in self.tried

@@ -205,7 +205,7 @@ def _row(one: Asked, pair: tuple[int, int] | None, values: dict[str, float], adj
     )
 
 
-def to_json(rows: Sequence[Row], folder: RunFolder, **more: Any) -> dict[str, Any]:
+def to_json(rows: Sequence[Row], folder: RunFolder, **more: object) -> dict[str, object]:
     """The table as plain data."""
     return {"runs": str(folder.path), "forms": [asdict(one) for one in rows], **more}
 

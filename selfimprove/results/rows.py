@@ -1,6 +1,6 @@
 """What a run wrote, as typed objects or as a table of pandas, Arrow or datasets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -156,7 +156,7 @@ def make_trace(row: dict[str, Any]) -> Trace:
     )
 
 
-def to_record(kind: type[AnyRecord], row: dict[str, Any]) -> AnyRecord:
+def to_record(kind: type[AnyRecord], row: Mapping[str, object]) -> AnyRecord:
     """A record of a row, without the columns that another version gave it; raises StoreError."""
     try:
         # Where a part was written before a field was added, its default counts.

@@ -26,7 +26,7 @@ def run(
     runs: PathLike = "runs",
     redo: str | Collection[str] = (),
     quiet: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> "Run":
     """Run a recipe to its end and give the run; the same call again continues where it stopped.
 
@@ -184,7 +184,7 @@ class Run:
         sql = Sql(flat, NESTED_TRACES.format(flat=flat), TRACE_ORDER, tuple(values))
         return Rows(self._folder, "traces", sql, make_trace)
 
-    def _check_filters(self, filters: Mapping[str, Any]) -> None:
+    def _check_filters(self, filters: Mapping[str, object]) -> None:
         choices = {**CHOICES, "stage": {one.key[1] for one in self._folder.stages()}}
         for name, value in filters.items():
             if name not in Filters.__annotations__:

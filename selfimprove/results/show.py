@@ -1,5 +1,6 @@
 """One record and what hangs on it, as a tree."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -43,12 +44,12 @@ def _heading(kind: str, identity: str, detail: str = "") -> Tree:
     return Tree(Text.assemble((kind, "bold"), f" {identity} ", detail))
 
 
-def _fields(record: dict[str, Any]) -> str:
+def _fields(record: Mapping[str, object]) -> str:
     hidden = {"id", "parents", "stage", "steps", "prompt", "completion"}
     return ", ".join(f"{name} {one_line(str(value))}" for name, value in record.items() if name not in hidden)
 
 
-def _traces(query: Query, where: str, *values: Any) -> list[dict[str, Any]]:
+def _traces(query: Query, where: str, *values: object) -> list[dict[str, Any]]:
     """Traces with the beginnings of their texts, and with how long a text is in all."""
     found = f"SELECT * FROM ({TRACES}) WHERE {where} ORDER BY round, stage, origin DESC, sample"
     cut = f"SELECT * REPLACE (text[:{MAX_MARKED}] AS text), length(text) AS characters FROM ({found})"

@@ -15,6 +15,7 @@ from selfimprove.records.stats import sum_by_task
 from selfimprove.results.budget import budget_json, budget_table
 from selfimprove.results.decisions import decisions_json, decisions_table
 from selfimprove.results.mixture_tables import groups_table, is_of_mixture, mixture_json, mixture_tables
+from selfimprove.results.printed import print_and_keep
 from selfimprove.results.status_tables import (
     again_table,
     constitution_table,
@@ -50,7 +51,7 @@ from selfimprove.trainers.tokens import describe_origins
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_cross_checks(query: Query) -> list[dict[str, Any]]:
+def read_cross_checks(query: Query) -> list[dict[str, object]]:
     """How often a second verifier agreed, by round and pair of outcomes."""
     return query.rows(
         "SELECT round, verifier, first, second, count(*) AS count FROM crosscheck GROUP BY ALL ORDER BY ALL"
@@ -75,7 +76,7 @@ def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRec
     return {round_: found for round_, found in read if found}
 
 
-def to_json(folder: RunFolder) -> dict[str, Any]:
+def to_json(folder: RunFolder) -> dict[str, object]:
     """The status as plain data; raises StoreError where a part is enormous."""
     check_shown(folder)
     manifests, query = read_manifests(folder), Query(folder)
@@ -145,6 +146,12 @@ def _measured(manifests: list[Manifest], name: str) -> dict[int, Any]:
 
 def _last(promotions: dict[int, list[Promotion]]) -> dict[int, Promotion]:
     return {round_: found[-1] for round_, found in promotions.items()}
+
+
+def print_and_keep_status(folder: RunFolder) -> None:
+    """Print the tables of a run, so that they are there the next time."""
+    console = SafeConsole()
+    print_and_keep(folder.path, console, partial(print_status, folder, console), folder.working)
 
 
 def print_status(folder: RunFolder, console: Console | None = None) -> None:

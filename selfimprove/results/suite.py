@@ -39,7 +39,7 @@ def suite_recipe(
     return loaded.model_copy(update={"train": tasks[0], "evaluate_on": tasks})
 
 
-def _as_yaml(value: Any) -> str:
+def _as_yaml(value: object) -> str:
     import json
 
     return json.dumps(value)
@@ -204,7 +204,7 @@ def tasks_of(answered: ModelOutcomes) -> dict[str, dict[str, int]]:
     }
 
 
-def to_json(name: str, answered: Sequence[ModelOutcomes], group_of: Mapping[str, str]) -> dict[str, Any]:
+def to_json(name: str, answered: Sequence[ModelOutcomes], group_of: Mapping[str, str]) -> dict[str, object]:
     """All of it as plain data."""
     return {
         "suite": name,
@@ -242,7 +242,7 @@ def _shown(one: Average | None, sign: str = "") -> tuple[str, str]:
     return (f"{one.value:{sign}.1%}", f"{one.low:{sign}.1%} to {one.high:{sign}.1%}") if one else ("", "")
 
 
-def _pairs_table(pairs: Iterable[Pair]) -> Any:
+def _pairs_table(pairs: Iterable[Pair]) -> object:
     columns = (
         "group",
         "model",

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.records.columns import lay_out
@@ -46,7 +45,7 @@ def by_settings(found: Sequence[Outcome]) -> dict[tuple[str, ...], list[Outcome]
     return groups
 
 
-def to_json(found: Sequence[Outcome]) -> list[dict[str, Any]]:
+def to_json(found: Sequence[Outcome]) -> list[dict[str, object]]:
     """The report as plain data."""
     rows = []
     for settings, mine in by_settings(found).items():

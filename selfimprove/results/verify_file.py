@@ -3,11 +3,11 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pydantic import ValidationError
 
@@ -66,7 +66,7 @@ class Totals:
 
 
 def choose_verifier(
-    name: str, compared: dict[str, Any], *, stated: bool, judge: tuple[str | None, Path | None]
+    name: str, compared: Mapping[str, object], *, stated: bool, judge: tuple[str | None, Path | None]
 ) -> Verifier:
     """The verifier of a name on the command line; raises VerifierError with the nearest one."""
     judge = (locate_model(judge[0], Path("runs")) if judge[0] else None, judge[1])
@@ -185,7 +185,7 @@ def _is_chosen(row: Row, share: float) -> bool:
     return derive_seed("cross-check", row.line, row.rationale.id) < share * 2**63
 
 
-def _line(row: Row, verdict: Verdict, second: Verdict | None) -> dict[str, Any]:
+def _line(row: Row, verdict: Verdict, second: Verdict | None) -> dict[str, object]:
     line = {
         "line": row.line,
         "sample": row.sample,

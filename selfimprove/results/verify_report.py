@@ -1,7 +1,5 @@
 """Prints what `selfimprove verify` made of a file."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -94,7 +92,7 @@ def _print_disagreements(totals: Totals, console: Console) -> None:
         console.print(f"{len(totals.disagreements) - SHOWN} more; --out FILE holds all of them", highlight=False)
 
 
-def to_json(totals: Totals) -> dict[str, Any]:
+def to_json(totals: Totals) -> dict[str, object]:
     """The totals as plain data."""
     return {
         "outcomes": {one: totals.outcomes[one] for one in OUTCOMES},

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -79,7 +79,7 @@ class OnRay:
         ray._private.worker._worker_logs_enabled = False
         return self
 
-    def _start(self, start: dict[str, Any]) -> None:
+    def _start(self, start: Mapping[str, object]) -> None:
         """Start Ray here, or find it where it is; raises ClusterError."""
         import ray
 

@@ -35,7 +35,7 @@ def replay(folder: RunFolder, round_: int) -> tuple[Action, Action]:
     """The action of a round as it is recorded, and as the rules take it from the figures that are recorded; raises
     StoreError where there is none, or where the rules were changed since."""
     recipe = folder.recipe()
-    names = {step.name for step in flow_of(recipe) if step.stage.name == "decide"}
+    names = {step.name for step in flow_of(recipe) if step.stage.settings is Decide}
     stages = [one for one in folder.stages() if one.key[0] <= round_ and one.key[1] in names and one.closed]
     health = [one for stage in stages for one in stage.read(Health)]
     actions = {one.round: one for stage in stages for one in stage.read(Action)}

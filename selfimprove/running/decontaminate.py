@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.prompts import PromptFormat
-from selfimprove.recipe.recipe import Decontamination
+from selfimprove.recipe.training_settings import Decontamination
 from selfimprove.records import Evaluation, Overlap, Problem, Rationale, Record, Verdict
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session

@@ -229,7 +229,7 @@ class StageDesk:
     def rewards(self, checkpoints: Sequence[Checkpoint], combine: Combine = "mean") -> RewardFunction:
         return load_rewards(self.session, checkpoints, combine, lambda: self.journal)
 
-    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
+    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: object) -> Checkpoint:
         return train(self.stage, self.session, job, rows, start, given)
 
     # --- what it leaves behind
@@ -243,7 +243,7 @@ class StageDesk:
     def kept(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         return self.disk.read(kind)
 
-    def note(self, name: str, value: Any) -> None:
+    def note(self, name: str, value: object) -> None:
         metrics = self.session.clock.metrics
         there = metrics.get(name)
         metrics[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value

@@ -29,7 +29,7 @@ from selfimprove.stages.base import Cost, Look, Sizes
 from selfimprove.stages.comply import Comply, asks_judge
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.frontier import FrontierSettings
-from selfimprove.stages.generate import Generate
+from selfimprove.stages.generate import GENERATE, Generate
 from selfimprove.stages.mix import Mix
 from selfimprove.stages.prefer import Prefer
 from selfimprove.stages.propose import Propose
@@ -137,7 +137,7 @@ def _rates(manifests: list[Manifest], source: str, own: dict[str, Manifest], pla
             length[name] = tokens / count
     rows = [one for one in fitting if one.tokens.get("trained") and one.metrics.get("curve")]
     row = rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    generated = [one for one in fitting if (one.declared or one.stage) == "generate" and CUT_OFF in one.metrics]
+    generated = [one for one in fitting if (one.declared or one.stage) == GENERATE.name and CUT_OFF in one.metrics]
     cut_off = sum(one.metrics[CUT_OFF] for one in generated), sum(_texts(one) for one in generated)
     return Rates(own, length, rate("written"), rate("trained"), row, source, cut_off)
 

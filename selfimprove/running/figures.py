@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import flow_of, last_of_round
 from selfimprove.records import Evaluation, Promotion, digest
+from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.query import Query
 from selfimprove.store.rules import Funnel, count_funnels
-from selfimprove.store.run import RECIPE
 
 PASS = """
     SELECT avg(c / n) AS pass_at_1, avg((c > 0)::INTEGER) AS pass_at_k

@@ -9,10 +9,9 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of, last_of_round
 from selfimprove.recipe.recipe import Judge, Model
 from selfimprove.records import Checkpoint, Promotion
-from selfimprove.records.files import is_file
+from selfimprove.records.files import RECIPE, is_file
 from selfimprove.running.upkeep import check_freed
 from selfimprove.store import RunFolder, StageFolder, find_run
-from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import check_weights, find_first, locate_weights
 
 ROUND = re.compile(r"(.+)/round-(\d{1,4})/?")

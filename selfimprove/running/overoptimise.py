@@ -176,7 +176,7 @@ def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, p
     return {**asked, "rows": rows}
 
 
-def read_kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_kept(path: Path, asked: Mapping[str, object]) -> dict[str, Any] | None:
     """What was measured before and kept in a file; None where there is none, or somebody changed it."""
     try:
         found = json.loads(read_bounded(path, MOST_KEPT))

@@ -82,7 +82,7 @@ class Sequential:
             yield job.make(number, advance)
 
 
-def make_part(job: Job, part: Sequence[Any], number: int, advance: Advance, *, beside: bool = False) -> FinishedPart:
+def make_part(job: Job, part: Sequence[object], number: int, advance: Advance, *, beside: bool = False) -> FinishedPart:
     """Make one part, note what it cost, and write it; what passes `beside` others on the clock is counted there."""
     declared = job.stage.declared
     unit = declared.unit or declared.writes

@@ -4,9 +4,9 @@ shape of the model alone, and the length of a row."""
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import RecipeError, SelfImproveError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Training
 from selfimprove.recipe.recipe import Build
 from selfimprove.records.printable import printable
@@ -94,7 +94,7 @@ def _count_tokens(folder: Path, prompt: str, session: Session) -> int:
     from selfimprove.engines.models import read_tokenizer
     from selfimprove.prompting.prompts import encode_prompt
 
-    tokenizer: Any = read_tokenizer(folder)
+    tokenizer: Tokenizer = read_tokenizer(folder)
     return len(encode_prompt(tokenizer, prompt, chat=session.prompts.chat is not None))
 
 

@@ -24,7 +24,7 @@ def find_remarks(inputs: Inputs) -> Iterator[str]:
     if not recipe.rounds:
         return
     drawn, there = recipe.of(FrontierSettings).problems, pool_size(inputs.task)
-    draws = any(step.stage.name == "frontier" for step in flow_of(recipe))
+    draws = any(step.stage.settings is FrontierSettings for step in flow_of(recipe))
     if draws and there is not None and drawn > there:
         yield f"a round draws {there:,} problems and not {drawn:,} ('frontier.problems'): there are no more to train on"
     open_ = pool_size(inputs.open_task) if inputs.open_task else None

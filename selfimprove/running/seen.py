@@ -5,10 +5,9 @@ from pathlib import Path
 
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.records import Example, Preference, Problem, Rationale
-from selfimprove.records.files import is_regular
+from selfimprove.records.files import RECIPE, is_regular
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME
-from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import find_first, locate_weights
 from selfimprove.tasks.base import question_key
 

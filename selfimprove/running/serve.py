@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,12 +20,12 @@ from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import EngineError, SelfImproveError, plain_words
 from selfimprove.recipe import Model
 from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
+from selfimprove.records.files import RECIPE
 from selfimprove.running.find_model import find_checkpoint, is_model
-from selfimprove.store.run import RECIPE
 from selfimprove.store.weights import locate_weights
 
 
-def read_settings(given: dict[str, Any]) -> EngineSettings:
+def read_settings(given: Mapping[str, object]) -> EngineSettings:
     """The engine's settings from those of the command line; raises EngineError."""
     try:
         return EngineSettings.model_validate({"name": "server", **given})

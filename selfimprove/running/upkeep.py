@@ -10,12 +10,12 @@ from pathlib import Path
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.records import Checkpoint, Promotion, hash_text
-from selfimprove.records.files import read_bounded
+from selfimprove.records.files import RECIPE, read_bounded
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.manifest import MANIFEST, seal_manifest
 from selfimprove.store.parts import PARTIAL, named_errors, write_text
-from selfimprove.store.run import LOCK, MAX_TEXT, RECIPE, REPORTED, SEALED
+from selfimprove.store.run import LOCK, MAX_TEXT, REPORTED, SEALED
 from selfimprove.store.stage import CHECKPOINT
 
 FREED = "weights freed"

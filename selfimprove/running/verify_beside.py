@@ -113,8 +113,8 @@ class Follower:
                 if not self.target.has_part(self.stage.main, number):
                     self._make(part, number)
         except _Stopped:
-            pass
-        except Exception as error:
+            pass  # what is left is judged by the stage itself
+        except Exception as error:  # a thread's own would be lost: it is raised where the stage asks for its parts
             self.error = error
         finally:
             self._cpu = time.thread_time()

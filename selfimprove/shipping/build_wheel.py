@@ -6,7 +6,6 @@ the repository itself. `pyproject.toml` names the class; nothing of the package 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from setuptools.command.build_py import build_py
 
@@ -34,7 +33,7 @@ class BuildPy(build_py):  # type: ignore[misc]  # setuptools is not there where 
             self.mkpath(str(Path(target).parent))
             self.copy_file(str(ROOT / path), target, preserve_mode=False)
 
-    def get_outputs(self, include_bytecode: Any = True) -> list[str]:
+    def get_outputs(self, include_bytecode: object = True) -> list[str]:
         return [*super().get_outputs(include_bytecode), *self._shipped()]
 
     def get_output_mapping(self) -> dict[str, str]:

@@ -26,16 +26,16 @@ class NoSettings(Settings):
     """Of a stage in which there is nothing to choose."""
 
 
-def whole(_: Desk[Any]) -> Sequence[Sequence[Any]]:
+def whole(_: Desk[Settings]) -> Sequence[Sequence[Any]]:
     """One part for the whole stage."""
     return [[None]]
 
 
-def say_nothing(_: Desk[Any]) -> str:
+def say_nothing(_: Desk[Settings]) -> str:
     return ""
 
 
-def cost_nothing(_: Look[Any]) -> Sequence[Cost]:
+def cost_nothing(_: Look[Settings]) -> Sequence[Cost]:
     return ()
 
 
@@ -43,15 +43,15 @@ def no_figures(_: Manifest) -> dict[str, float | None]:
     return {}
 
 
-def no_mistakes(recipe: Recipe, settings: Any) -> Iterable[Mistake]:
+def no_mistakes(recipe: Recipe, settings: object) -> Iterable[Mistake]:
     return ()
 
 
-def always(_: Any) -> bool:
+def always(_: object) -> bool:
     return True
 
 
-def by_uses(stage: "Stage[Any]", round_: Round[Any]) -> dict[str, Any]:
+def by_uses(stage: "Stage[Any]", round_: Round[Settings]) -> dict[str, object]:
     """What a fingerprint holds of a stage that says nothing else: its own settings and the shared ones that it uses."""
     return {**round_.own, **round_.shared(*stage.uses)}
 
@@ -156,12 +156,12 @@ def declare(stage: Stage[Any]) -> Stage[Any]:
     return stage
 
 
-def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def chunks(items: Sequence[object], size: int) -> list[Sequence[Any]]:
     """Cut into parts; no items make one empty part, so that a stage that ran is seen to have run."""
     return [items[start : start + size] for start in range(0, len(items), size)] or [[]]
 
 
-def arrange(part: Sequence[Any], records: Sequence[Record]) -> list[Record]:
+def arrange(part: Sequence[object], records: Sequence[Record]) -> list[Record]:
     """Put the rationales of a part, which come as they finish, in the order of its problems, and after them what was
     made of each in the same order: which ones finish first differs where a part goes on after a kill."""
     place = {item.id: at for at, item in enumerate(part) if isinstance(item, Problem)}

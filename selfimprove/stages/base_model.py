@@ -1,13 +1,12 @@
 """The given model as the first checkpoint."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from selfimprove.records import Checkpoint
 from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 
-def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
+def find_base(_: Sequence[object], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
     """The model that the recipe names, with the hash of its weights; of an adapter with the model under it."""
     from selfimprove.engines.model_files import read_base
     from selfimprove.engines.model_folders import resolve_folder

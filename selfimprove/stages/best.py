@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -38,7 +38,7 @@ class Best(Settings):
     nothing (Gao et al., 2022)."""
 
 
-def choose(_: Sequence[Any], desk: Desk[Best]) -> Iterator[Record]:
+def choose(_: Sequence[object], desk: Desk[Best]) -> Iterator[Record]:
     """A decision on each text, and the examples or pairs of what is kept."""
     gold = {one.rationale: one.value for one in desk.read(Reward) if one.by == desk.settings.gold}
     rewards = [one for one in desk.read(Reward) if one.by != desk.settings.gold]
@@ -157,7 +157,7 @@ def reads(round_: Round[Best]) -> list[Key]:
     return [*dict.fromkeys([*round_.every(Problem, Rationale), *gold, *by])]
 
 
-def depends(round_: Round[Best]) -> dict[str, Any]:
+def depends(round_: Round[Best]) -> dict[str, object]:
     return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from pydantic import PositiveInt, field_validator
 
@@ -130,7 +129,7 @@ def _chance(first: float, second: float) -> float:
 
 
 def compare_responses(
-    desk: Desk[Any],
+    desk: Desk[Settings],
     settings: Feedback,
     rationales: Sequence[Rationale],
     revisions: Mapping[str, Revision],
@@ -198,7 +197,7 @@ def pair_responses(
             yield problems[name], first, second
 
 
-def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int], tie: float) -> dict[str, Any]:
+def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int], tie: float) -> dict[str, object]:
     """Counts, how much the place decided, and whether the longer text is preferred (Pearson's correlation)."""
     differences = [length[one.parents[0]] - length[one.parents[1]] for one in compared]
     preferred = [one.preferred for one in compared]
@@ -210,7 +209,7 @@ def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int
     }
 
 
-def describe_comparisons(metrics: dict[str, Any] | None) -> str:
+def describe_comparisons(metrics: Mapping[str, object] | None) -> str:
     """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text."""
     if not metrics:
         return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -69,7 +69,7 @@ class Measured:
     """The prompts of which a judge is asked."""
 
 
-def collect(desk: Desk[Any]) -> Measured:
+def collect(desk: Desk[Settings]) -> Measured:
     """The answers of the round's checkpoint, of the one before and of round 0."""
     problems = {one.id: one for one in desk.held_out if one.is_open}
     now = read_answers(desk, desk.trained, problems)
@@ -82,7 +82,7 @@ def collect(desk: Desk[Any]) -> Measured:
     return Measured(problems, now, others, order[: settings.limit] if settings.by else ())
 
 
-def read_answers(desk: Desk[Any], checkpoint: Checkpoint, problems: Mapping[str, Problem]) -> Answers:
+def read_answers(desk: Desk[Settings], checkpoint: Checkpoint, problems: Mapping[str, Problem]) -> Answers:
     """A checkpoint's first answers to open prompts, of the newest evaluation that asked it."""
     for round_ in range(desk.round, -1, -1):
         rationales = [
@@ -151,7 +151,7 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
         )
 
 
-def beside_of(desk: Desk[Any], found: Measured, comparisons: Sequence[Comparison]) -> dict[str, Beside]:
+def beside_of(desk: Desk[Settings], found: Measured, comparisons: Sequence[Comparison]) -> dict[str, Beside]:
     """The figures of the round's answers beside each of the others."""
     tie = desk.other(Comply).tie
     return {
@@ -197,7 +197,7 @@ def reads(round_: Round[Comply]) -> Iterable[Key]:
     return [round_.incumbent, round_.trained, round_.start, *round_.evaluations()]
 
 
-def depends(round_: Round[Comply]) -> dict[str, Any]:
+def depends(round_: Round[Comply]) -> dict[str, object]:
     asked = round_.settings.by is not None
     return {
         **round_.own,

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from selfimprove.recipe import Recipe
 from selfimprove.settings import Settings
 
-S = TypeVar("S", bound=Settings)
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Look(Generic[S]):
+class Look(Generic[S_co]):
     """What an estimate goes by: a stage's settings, the others', and how much there is."""
 
-    settings: S
+    settings: S_co
     recipe: Recipe
     sizes: Sizes
     round: int

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
@@ -49,7 +48,7 @@ class Decide(Settings):
     rules: str = unhashed("default", "a file of rules, or the name of one in policies/controllers (its content counts)")
 
 
-def decide(_: Sequence[Any], desk: Desk[Decide]) -> Iterator[Record]:
+def decide(_: Sequence[object], desk: Desk[Decide]) -> Iterator[Record]:
     """The figures of the last round, the action, what it should bring, and what came of earlier ones."""
     rounds, controller = range(1, desk.round), load_controller(desk.settings.rules)
     health = [one for at in rounds for one in desk.read_of(at, Health)]
@@ -128,7 +127,7 @@ def reads(round_: Round[Decide]) -> list[Key]:
     return [*written, *promoted, *round_.earlier("decide")]
 
 
-def depends(round_: Round[Decide]) -> dict[str, Any]:
+def depends(round_: Round[Decide]) -> dict[str, object]:
     controller = load_controller(round_.settings.rules)
     return {
         **round_.own,

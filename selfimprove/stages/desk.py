@@ -25,7 +25,7 @@ from selfimprove.trainers.rewarding import Combine, RewardFunction
 if TYPE_CHECKING:  # the verifiers take a while to import, and whoever only looks at a run needs none
     from selfimprove.verifiers.judging import Judging
 
-S = TypeVar("S", bound=Settings)
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
 T = TypeVar("T")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -47,11 +47,11 @@ class Writer:
     """The run's seed; each sample's own is derived from it."""
 
 
-class Desk(Protocol[S]):
+class Desk(Protocol[S_co]):
     """All that a stage may touch while it runs; what its declaration does not name in `uses` is not shown to it."""
 
     @property
-    def settings(self) -> S: ...
+    def settings(self) -> S_co: ...
     @property
     def round(self) -> int: ...
     @property
@@ -102,7 +102,7 @@ class Desk(Protocol[S]):
         """What the run has spent so far; None where it has no budget."""
         ...
 
-    def once(self, make: Callable[["Desk[S]"], T]) -> T:
+    def once(self, make: Callable[["Desk[S_co]"], T]) -> T:
         """What all parts of a stage share, made when the first of them asks for it."""
         ...
 
@@ -216,7 +216,7 @@ class Desk(Protocol[S]):
         """What reward models say of texts; the engine makes room for them."""
         ...
 
-    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: Any) -> Checkpoint:
+    def train(self, job: type[TrainingJob], rows: Trainable, start: Checkpoint | None, **given: object) -> Checkpoint:
         """Train on rows and give the new checkpoint, of the stage's own role; raises TrainingError.
 
         `given` are fields of the job; `settings` the stage's own without it, `model` the folder of `start`.
@@ -232,6 +232,6 @@ class Desk(Protocol[S]):
         """What `keep` has written, in the order of the numbers."""
         ...
 
-    def note(self, name: str, value: Any) -> None:
+    def note(self, name: str, value: object) -> None:
         """Put a figure into the stage's manifest; a mapping is merged into one that is there."""
         ...

@@ -43,7 +43,7 @@ class Dpo(PairTraining):
     """Pairs that are scored before and after, for margins and log-probabilities that do not depend on a batch."""
 
 
-def train(_: Sequence[Any], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
+def train(_: Sequence[object], desk: Desk[Dpo]) -> Iterator[Checkpoint]:
     """Train the round's checkpoint so far on pairs; where there are too few, as nothing is wrong any more, keep it."""
     settings, pairs, start = desk.settings, desk.scan(Preference), desk.trained
     if len(pairs) < settings.fewest:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import nsmallest
-from typing import Any
 
 from selfimprove.records import Problem, Rationale, Revision, Verdict, by_id, derive_seed
+from selfimprove.settings import Settings
 from selfimprove.stages.base import Desk
 from selfimprove.stages.revise import Revise
 from selfimprove.store.join import Judged
@@ -23,7 +23,7 @@ class Earlier:
     verdicts: dict[str, Verdict]
 
 
-def read_earlier(desk: Desk[Any]) -> Earlier:
+def read_earlier(desk: Desk[Settings]) -> Earlier:
     """The earlier responses that a round takes up: other ones in each round, each text once."""
     settings = desk.find(Revise)
     if not settings or not settings.earlier or desk.round < 2:
@@ -61,7 +61,7 @@ def fold(*texts: str) -> bytes:
     return blake2b("".join([f"{len(one)}:{one}" for one in texts]).encode(), digest_size=16).digest()
 
 
-def read_problems(desk: Desk[Any]) -> dict[str, Problem]:
+def read_problems(desk: Desk[Settings]) -> dict[str, Problem]:
     """The problems of a round by id, unchecked."""
     return by_id(desk.scan(Problem).pick(*Problem.model_fields))
 
@@ -77,7 +77,7 @@ class Written:
     earlier: Earlier
 
 
-def read_written(desk: Desk[Any]) -> Written:
+def read_written(desk: Desk[Settings]) -> Written:
     """What the stages of this round wrote before this one, with what they took up of earlier rounds."""
     earlier = read_earlier(desk)
     return Written(

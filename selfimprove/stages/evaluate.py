@@ -232,7 +232,7 @@ def say(desk: Desk[Evaluate]) -> str:
     return "; ".join(filter(None, [", ".join(lines), *more])) or "no held-out problem has an answer"
 
 
-def describe_consistency(found: dict[str, Any]) -> str:
+def describe_consistency(found: Mapping[str, object]) -> str:
     """What the majority over several samples was worth."""
     return (
         f"by majority over {found['samples']} samples {found['majority']:.1%}, "
@@ -270,7 +270,7 @@ def describe_errors(errors: dict[str, Any]) -> str:
     return f"the verifier on labelled responses: {', '.join(said)}, {errors['undecided']['count']} undecided"
 
 
-def depends(round_: Round[Evaluate]) -> dict[str, Any]:
+def depends(round_: Round[Evaluate]) -> dict[str, object]:
     settings = round_.settings
     return {
         **round_.own,

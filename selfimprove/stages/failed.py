@@ -1,7 +1,6 @@
 """What the stages share that try again where all samples of a problem failed."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -33,7 +32,7 @@ def failed_problems(problems: Iterable[Problem], judged: Iterable[tuple[Rational
     return [one for one in problems if one.answer is not None and failed.get(one.id)]
 
 
-def find_failed(desk: Desk[Any]) -> list[Problem]:
+def find_failed(desk: Desk[Settings]) -> list[Problem]:
     """The problems on which all of a round's samples failed."""
     judged = Judged(desk.scan(Rationale), desk.scan(Verdict), of_rationale=["parents"], of_verdict=["outcome"])
     return failed_problems(desk.read(Problem), judged)
@@ -44,12 +43,12 @@ def some(problems: list[Problem], limit: int | None) -> list[Problem]:
     return problems if limit is None else sorted(problems, key=lambda one: one.id)[:limit]
 
 
-def sampled(round_: Round[Any]) -> list[Key]:
+def sampled(round_: Round[Settings]) -> list[Key]:
     """The stages that a retry reads: this round's samples with their verdicts, and the checkpoint that wrote them."""
     return [*round_.this(*SAMPLES), round_.incumbent]
 
 
-def depends(round_: Round[Any]) -> dict[str, Any]:
+def depends(round_: Round[Settings]) -> dict[str, object]:
     """A retry samples as `generate` does, but for its own settings."""
     return {
         **round_.own,
@@ -58,7 +57,7 @@ def depends(round_: Round[Any]) -> dict[str, Any]:
     }
 
 
-def cost(look: Look[Any]) -> Sequence[Cost]:
+def cost(look: Look[Retry]) -> Sequence[Cost]:
     """At most all problems of a round fail."""
     problems, settings = look.sizes.problems, look.settings
     texts = min(problems, settings.limit or problems) * settings.samples

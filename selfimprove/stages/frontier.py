@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -34,7 +34,7 @@ class FrontierSettings(Settings):
     """The weight of a mastered group against an open one."""
 
 
-def draw(_: Sequence[Any], desk: Desk[FrontierSettings]) -> Iterator[Record]:
+def draw(_: Sequence[object], desk: Desk[FrontierSettings]) -> Iterator[Record]:
     """Decide on each group, then draw its problems; a held-out one is an error."""
     task, settings, before = desk.task, desk.settings, desk.round - 1
     decisions = frontier(
@@ -58,7 +58,7 @@ def draw(_: Sequence[Any], desk: Desk[FrontierSettings]) -> Iterator[Record]:
     yield from desk.draw_open()
 
 
-def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
+def read_yields(desk: Desk[Settings], round_: int) -> dict[str, tuple[int, int]]:
     """Decided samples and passing ones of a round, by group; what a majority lets in stands for right answers where
     problems have none."""
     problems = by_id(desk.scan_of(round_, Problem, *DRAWN).pick("group"))
@@ -81,7 +81,7 @@ def read_yields(desk: Desk[Any], round_: int) -> dict[str, tuple[int, int]]:
     return yields
 
 
-def mastered_groups(desk: Desk[Any]) -> set[str]:
+def mastered_groups(desk: Desk[Settings]) -> set[str]:
     """The groups that a round's samples, or the last ones before it, show to be mastered."""
     yields = read_yields(desk, desk.round)
     least = desk.other(FrontierSettings).mastered_at
@@ -206,7 +206,7 @@ def say(desk: Desk[FrontierSettings]) -> str:
     return f"{len(desk.scan_written(Problem))} problems; groups: {counts}"
 
 
-def depends(round_: Round[FrontierSettings]) -> dict[str, Any]:
+def depends(round_: Round[FrontierSettings]) -> dict[str, object]:
     select = round_.other(Select)
     return {
         **round_.own,

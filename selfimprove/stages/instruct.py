@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -51,7 +50,7 @@ class Instruct(Proposing):
     """Inputs with outputs that are asked for each instruction."""
 
 
-def instruct(_: Sequence[Any], desk: Desk[Instruct]) -> Iterator[Record]:
+def instruct(_: Sequence[object], desk: Desk[Instruct]) -> Iterator[Record]:
     """Propose, filter, classify, write instances, until enough is kept or was asked."""
     settings, seeds = desk.settings, load_seeds(desk.settings.seeds)
     rows = [Instruction(text=one.instruction, origin="seed", kept=True, reason="seed", round=0,
@@ -143,7 +142,7 @@ def _example(desk: Desk[Instruct], instance: Instance, instruction: Instruction)
     )
 
 
-def measure_written(proposed: Sequence[Instruction], written: Sequence[Instance]) -> dict[str, Any]:
+def measure_written(proposed: Sequence[Instruction], written: Sequence[Instance]) -> dict[str, object]:
     """What became of the instructions, where each is to have inputs and outputs."""
     return {
         "classifications": sum(one.classification is True for one in proposed if one.kept),
@@ -153,7 +152,7 @@ def measure_written(proposed: Sequence[Instruction], written: Sequence[Instance]
     }
 
 
-def depends(round_: Round[Instruct]) -> dict[str, Any]:
+def depends(round_: Round[Instruct]) -> dict[str, object]:
     seeds = asked.hash_seeds(load_seeds(round_.settings.seeds))
     return {**round_.own, "seeds": seeds, **round_.shared(*SHOWN)}
 

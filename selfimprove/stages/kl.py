@@ -1,12 +1,12 @@
 """How far the policy has moved from the model before round 1: the KL divergence, estimated on its own samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from math import sqrt
 from statistics import mean, stdev
-from typing import Any
 
 from selfimprove.records import KL, Checkpoint, Rationale
+from selfimprove.settings import Settings
 from selfimprove.stages.base import Desk
 from selfimprove.stages.generate import Generate
 from selfimprove.store.rows import Rows
@@ -14,13 +14,13 @@ from selfimprove.store.rows import Rows
 NEEDED = ("parents", "prompt", "text", "origin", "round", "finish", "token_ids")
 
 
-def measure_into(desk: Desk[Any], rationales: Rows[Rationale]) -> None:
+def measure_into(desk: Desk[Settings], rationales: Rows[Rationale]) -> None:
     """Note the estimate in the stage's manifest, if the recipe asks for one."""
     if desk.other(Generate).kl_samples:
         desk.note(KL, measure_kl(desk, rationales.pick(*NEEDED)))
 
 
-def measure_kl(desk: Desk[Any], rationales: Iterable[Rationale]) -> dict[str, Any] | None:
+def measure_kl(desk: Desk[Settings], rationales: Iterable[Rationale]) -> dict[str, object] | None:
     """A Monte Carlo estimate of KL(policy || base) over texts that the policy sampled, in nats (Stiennon et al., 2020,
     section 3.4): the mean of log policy(text) - log base(text), with its standard error.
 
@@ -54,7 +54,7 @@ def measure_kl(desk: Desk[Any], rationales: Iterable[Rationale]) -> dict[str, An
     }
 
 
-def describe_kl(found: dict[str, Any] | None) -> str:
+def describe_kl(found: Mapping[str, object] | None) -> str:
     """The estimate in words, as the end of a line; nothing where there is none."""
     if not found:
         return ""
@@ -64,7 +64,7 @@ def describe_kl(found: dict[str, Any] | None) -> str:
 
 
 def _score(
-    texts: Sequence[Rationale], ended: set[str], checkpoint: Checkpoint, desk: Desk[Any]
+    texts: Sequence[Rationale], ended: set[str], checkpoint: Checkpoint, desk: Desk[Settings]
 ) -> dict[str, tuple[float, int]]:
     """By text: its log-probability and its tokens; a text that a model has no room for is left out."""
     engine = desk.engine(checkpoint)

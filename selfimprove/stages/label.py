@@ -5,7 +5,6 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -35,7 +34,7 @@ class Label(Settings):
     have it; 0: always, and ties make no pair."""
 
 
-def rewards_by(round_: Round[Any], name: str | None, *, but: str | None = None) -> list[Key]:
+def rewards_by(round_: Round[Settings], name: str | None, *, but: str | None = None) -> list[Key]:
     """The stage whose rewards count: the one of that name, or the last one."""
     found = [one for one in round_.every(Reward) if one[1] != but]
     return [one for one in found if one[1] == name] if name else found[-1:]
@@ -59,7 +58,7 @@ def each_once(texts: Sequence[Worth]) -> list[Worth]:
     return list(found.values())
 
 
-def label(_: Sequence[Any], desk: Desk[Label]) -> list[Preference]:
+def label(_: Sequence[object], desk: Desk[Label]) -> list[Preference]:
     """The pairs, with the text of each that the labeller chose."""
     pairs, limit = list(pair_texts(desk)), desk.settings.limit
     if limit is None or len(pairs) <= limit:
@@ -103,7 +102,7 @@ def reads(round_: Round[Label]) -> list[Key]:
     return [*dict.fromkeys([*round_.every(Problem, Rationale), *rewards_by(round_, round_.settings.by)])]
 
 
-def depends(round_: Round[Label]) -> dict[str, Any]:
+def depends(round_: Round[Label]) -> dict[str, object]:
     return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
 
 

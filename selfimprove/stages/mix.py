@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -47,7 +46,7 @@ class _Counted:
     reason: str
 
 
-def mix(_: Sequence[Any], desk: Desk[Mix]) -> Iterator[Record]:
+def mix(_: Sequence[object], desk: Desk[Mix]) -> Iterator[Record]:
     """Each row that was drawn, after it its example, and at the end how much there is of what."""
     settings, task, draws = desk.settings, desk.task, draws_of(desk)
     assert isinstance(task, Mixture)
@@ -197,7 +196,7 @@ def reads(round_: Round[Mix]) -> list[Key]:
     return [round_.problems, round_.trained]
 
 
-def depends(round_: Round[Mix]) -> dict[str, Any]:
+def depends(round_: Round[Mix]) -> dict[str, object]:
     return {**round_.own, "max_length": round_.other(Sft).max_length, **round_.shared("prompt", "model")}
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -114,7 +114,7 @@ def prefer(
     yield from in_turn(map(pair_problem, by_problem), Preference, limit=settings.limit)
 
 
-def pair(_: Sequence[Any], desk: Desk[Prefer]) -> Iterator[Record]:
+def pair(_: Sequence[object], desk: Desk[Prefer]) -> Iterator[Record]:
     """What a model compares, the pairs of a round, and those that people chose between."""
     written, settings = read_written(desk), desk.settings
     select = desk.other(Select)
@@ -175,7 +175,7 @@ def reads(round_: Round[Prefer]) -> list[Key]:
     return [*round_.every(Problem, Rationale, Verdict), *judge]
 
 
-def depends(round_: Round[Prefer]) -> dict[str, Any]:
+def depends(round_: Round[Prefer]) -> dict[str, object]:
     settings, feedback = round_.settings, round_.settings.feedback
     require = settings.require or round_.other(Select).require
     return {

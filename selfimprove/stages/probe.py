@@ -171,7 +171,7 @@ def reads(round_: Round[Probe]) -> list[Key]:
     return [*round_.every(Problem), round_.incumbent]
 
 
-def depends(round_: Round[Probe]) -> dict[str, Any]:
+def depends(round_: Round[Probe]) -> dict[str, object]:
     return {
         **round_.own,
         "sampling": hashed_settings(round_.other(Generate)),

@@ -1,7 +1,6 @@
 """The held-out problems of a run, written down before anything is asked."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from selfimprove.records import Problem
 from selfimprove.settings import hashed_settings
@@ -23,7 +22,7 @@ def say(desk: Desk[NoSettings]) -> str:
     return "; ".join(f"{task}: {count} rows make no problem and are left out" for task, count in left_out.items())
 
 
-def depends(round_: Round[NoSettings]) -> dict[str, Any]:
+def depends(round_: Round[NoSettings]) -> dict[str, object]:
     evaluate = hashed_settings(round_.other(Evaluate))
     return {
         "data": round_.data,

@@ -1,7 +1,7 @@
 """Keep the better checkpoint."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -86,7 +86,7 @@ def by_principles(beside: Beside | None, alpha: float, counts: str) -> tuple[boo
     return True, f"kept, no principle is followed less: {'; '.join([*checked, *judged])}{counts}"
 
 
-def decide(_: Sequence[Any], desk: Desk[Promote]) -> Iterator[Promotion]:
+def decide(_: Sequence[object], desk: Desk[Promote]) -> Iterator[Promotion]:
     """Whether the round's checkpoint is the better one on what both answered."""
     candidate, incumbent = desk.trained, desk.incumbent
     now, before = _outcomes(desk, candidate), _outcomes(desk, incumbent)
@@ -136,7 +136,7 @@ def reads(round_: Round[Promote]) -> Iterable[Key]:
     return [round_.incumbent, round_.trained, *round_.evaluations(), *measured]
 
 
-def depends(round_: Round[Promote]) -> dict[str, Any]:
+def depends(round_: Round[Promote]) -> dict[str, object]:
     return {**round_.own, **(round_.shared("constitution") if round_.settings.rule == "constitution" else {})}
 
 

@@ -1,7 +1,6 @@
 """Have the model write problems of its own, whose answers its samples vote on: a curriculum that nobody wrote."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -43,7 +42,7 @@ class Propose(Proposing):
     """Turn a problem away that holds no number."""
 
 
-def propose(_: Sequence[Any], desk: Desk[Propose]) -> Iterator[Record]:
+def propose(_: Sequence[object], desk: Desk[Propose]) -> Iterator[Record]:
     """Each proposal, and after one that is kept its problem."""
     settings = desk.settings
     given = [Shown(one.id, one.question) for one in desk.read(Problem) if one.answer is not None and not one.options]

@@ -151,7 +151,7 @@ def reads(round_: Round[Rank]) -> list[Key]:
     return [*dict.fromkeys([round_.start, *round_.every(Problem, Rationale), *further])]
 
 
-def depends(round_: Round[Rank]) -> dict[str, Any]:
+def depends(round_: Round[Rank]) -> dict[str, object]:
     constitution = round_.shared("constitution") if round_.settings.reward == "constitution" else {}
     return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN), **constitution}
 

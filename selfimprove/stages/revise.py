@@ -4,12 +4,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from selfimprove.constitution import Principle
-from selfimprove.constitution.adherence import overall
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.catalog import Mistake
@@ -26,23 +25,20 @@ from selfimprove.records import (
     derive_seed,
     replace_surrogates,
 )
-from selfimprove.settings import added, hashed_settings
+from selfimprove.settings import Settings, added, hashed_settings
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
-from selfimprove.stages.compare import Feedback, Match, compare
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.forms import CritiqueForm, Said, Turn, say_of
+from selfimprove.stages.gains import Prefer, judge_gains, take_best
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.relevance import measure_relevance
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out, may_change, take
-from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed, count_passed
+from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed
 
 REVISE_VERSION = 3
-OUTDONE = "another revision of it gains more"
 Judge = Callable[[Iterable[tuple[Problem, Rationale]]], Iterator[Verdict]]
 Render = Callable[[Problem], str]
-Prefer = Callable[[Sequence[Weighed]], list[Comparison]]
-"""How much a judge prefers each revision to what it revises."""
 
 
 class Revise(Sampling):
@@ -156,13 +152,19 @@ def revise(
             for (chain, one), revised, verdict in zip(going, written, judged, strict=True)
         ]
         if settings.relevance is not None and render:
-            # Only of what would be kept: it takes several times the tokens of the text.
-            fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
-            texts = [weighed[at].revised for at in fit]
-            found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
-            for at, value in zip(fit, found, strict=True):
-                weighed[at] = replace(weighed[at], relevance=value)
-        yield from _take_best(weighed, scales, prefer)
+            _note_relevance(weighed, scales, problems, render, writer)
+        yield from take_best(weighed, scales, prefer)
+
+
+def _note_relevance(
+    weighed: list[Weighed], scales: Scales, problems: Mapping[str, Problem], render: Render, writer: Writer
+) -> None:
+    """Measure it of what would be kept alone: it takes several times the tokens of the text."""
+    fit = [at for at, one in enumerate(weighed) if scales.weigh(one).kept]
+    texts = [weighed[at].revised for at in fit]
+    found = measure_relevance(texts, problems, render, writer.engine, seed=writer.seed)
+    for at, value in zip(fit, found, strict=True):
+        weighed[at] = replace(weighed[at], relevance=value)
 
 
 def _begin(
@@ -231,39 +233,8 @@ def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> R
     )
 
 
-def _take_best(weighed: Sequence[Weighed], scales: Scales, prefer: Prefer | None) -> Iterator[Record]:
-    """What becomes of the revisions of a step: of several of one response that may be kept the one that gains most is,
-    and takes its place in the chain."""
-    records = [scales.weigh(one) for one in weighed]
-    of_chain: dict[int, list[int]] = {}
-    for at, one in enumerate(weighed):
-        of_chain.setdefault(id(one.chain), []).append(at)
-    able = {chain: [at for at in mine if records[at].kept] for chain, mine in of_chain.items()}
-    rivals = [at for mine in able.values() if len(mine) > 1 for at in mine]
-    gains: dict[int, float] = {at: count_passed(weighed[at]) for at in rivals}
-    if prefer and rivals:
-        compared = prefer([weighed[at] for at in rivals])
-        yield from compared
-        gains = {at: one.preferred for at, one in zip(rivals, compared, strict=True)}
-    best = {
-        chain: max(mine, key=lambda at: (gains.get(at, 0.0), weighed[at].relevance or 0.0, -at))
-        for chain, mine in able.items()
-        if mine
-    }
-    for at, (one, record) in enumerate(zip(weighed, records, strict=True)):
-        if at in gains and at != best[id(one.chain)]:
-            record = Revision(**record.model_dump() | {"kept": False, "reason": OUTDONE})
-        yield record
-    for one, record in zip(weighed, records, strict=True):
-        taken = best.get(id(one.chain))
-        if taken is not None and weighed[taken] is one:
-            one.chain.response, one.chain.verdict, one.chain.settled = one.revised, one.verdict, set()
-        elif taken is None and "unchanged" in record.marks:
-            one.chain.settled.add(one.link.principle.id)
-
-
 def chain(
-    desk: Desk[Any],
+    desk: Desk[Settings],
     checkpoint: Checkpoint,
     responses: Sequence[Rationale],
     problems: Mapping[str, Problem],
@@ -271,9 +242,9 @@ def chain(
     purpose: str,
 ) -> Iterator[Record]:
     """The critiques and revisions of responses, as the stage asks for them; greedy and `blind` for an evaluation."""
-    settings, critique = desk.settings, desk.find(CritiqueSettings)
+    settings, critique = desk.other(Revise), desk.find(CritiqueSettings)
     if purpose == "evaluate":  # greedy, as the answers are
-        settings = desk.other(Revise).model_copy(update={"temperature": 0.0, "best_of": 1})
+        settings = settings.model_copy(update={"temperature": 0.0, "best_of": 1})
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return
@@ -293,34 +264,7 @@ def chain(
     )
 
 
-def judge_gains(desk: Desk[Any]) -> Prefer:
-    """The recipe's judge, asked of each revision and what it revises by all principles together."""
-
-    def prefer(rivals: Sequence[Weighed]) -> list[Comparison]:
-        judge, prompter = desk.judge()
-        matches = [
-            Match(
-                one.chain.problem,
-                one.revised,
-                one.chain.response,
-                overall(desk.constitution, one.chain.problem) or one.link.principle,
-            )
-            for one in rivals
-        ]
-        return compare(
-            matches,
-            engine=desk.engine(judge),
-            checkpoint=judge.id,
-            prompter=prompter,
-            settings=Feedback(),
-            round_=desk.round,
-            seed=desk.seed,
-        )
-
-    return prefer
-
-
-def chain_stop(desk: Desk[Any]) -> tuple[str, ...]:
+def chain_stop(desk: Desk[Settings]) -> tuple[str, ...]:
     """What critiques and revisions end before: the next part of the transcript, and `prompt.stop`."""
     return tuple(dict.fromkeys([*desk.prompter.stop, *desk.prompts.settings.stop]))
 
@@ -344,7 +288,7 @@ def say(desk: Desk[Revise]) -> str:
     return "; ".join(filter(None, [f"{said}{kept} of {len(revisions)} revisions kept{seen}", left_out]))
 
 
-def by_constitution(round_: Round[Any]) -> dict[str, Any]:
+def by_constitution(round_: Round[Settings]) -> dict[str, object]:
     """What fingerprints hold of whatever criticises and revises."""
     stop = round_.recipe.prompt.stop
     return {
@@ -356,7 +300,7 @@ def by_constitution(round_: Round[Any]) -> dict[str, Any]:
     }
 
 
-def depends(round_: Round[Revise]) -> dict[str, Any]:
+def depends(round_: Round[Revise]) -> dict[str, object]:
     sampling = hashed_settings(round_.other(Generate))
     judge = round_.shared("judge") if asks_judge(round_.settings) else {}
     return {**by_constitution(round_), "revise": round_.own, "sampling": sampling, **round_.shared(*SHOWN), **judge}
@@ -371,7 +315,7 @@ def reads(round_: Round[Revise]) -> list[Key]:
     return [*round_.this(*SAMPLES), round_.incumbent, *earlier]
 
 
-def chain_steps(look: Look[Any]) -> tuple[int, int]:
+def chain_steps(look: Look[Settings]) -> tuple[int, int]:
     """At most this many critiques with their revisions a round, and the most tokens of one of both."""
     settings, critique = look.recipe.of(Revise), look.recipe.find(CritiqueSettings)
     responses = look.sizes.problems * min(settings.per_problem, look.recipe.of(Generate).samples)

@@ -38,7 +38,7 @@ class BradleyTerry(RewardTraining):
     """With fewer pairs to train on the run stops."""
 
 
-def train(_: Sequence[Any], desk: Desk[BradleyTerry]) -> Iterator[Checkpoint]:
+def train(_: Sequence[object], desk: Desk[BradleyTerry]) -> Iterator[Checkpoint]:
     """Train each model, then measure all of them on the pairs of prompts that none has seen."""
     settings = desk.settings
     pairs = read_pairs(desk)
@@ -80,7 +80,7 @@ def explain_too_few(desk: Desk[BradleyTerry], pairs: int, trained: int) -> str:
     )
 
 
-def describe_member(desk: Desk[BradleyTerry], at: int) -> dict[str, Any]:
+def describe_member(desk: Desk[BradleyTerry], at: int) -> dict[str, object]:
     """The fields of the job of one model; several lie beside each other in the stage's checkpoint."""
     given: dict[str, Any] = {"seed": derive_seed(desk.seed, "reward", desk.round, at)}
     if desk.settings.models > 1:

@@ -27,7 +27,7 @@ class Weighed:
         return sum(self.ahead) / len(self.ahead)
 
 
-def measure_rewards(weighed: Sequence[Weighed]) -> dict[str, Any]:
+def measure_rewards(weighed: Sequence[Weighed]) -> dict[str, object]:
     """Pair accuracy with its Wilson 95% interval in all and by source, level and length; calibration; the correlation
     of rewards with lengths; and how often two models of an ensemble agree. A tie is not right."""
     found: dict[str, Any] = {"pairs": len(weighed), "prompts": len({one.pair.prompt for one in weighed})}
@@ -70,7 +70,7 @@ def count_right(weighed: Sequence[Weighed]) -> dict[str, float]:
     return {"n": len(weighed), "right": right, "low": low, "high": high}
 
 
-def measure_calibration(ahead: Sequence[float]) -> dict[str, Any]:
+def measure_calibration(ahead: Sequence[float]) -> dict[str, object]:
     """The expected calibration error (Guo et al., 2017, equation 3) of the probabilities of what is preferred."""
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for one in ahead:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
-from typing import Any
 
 from selfimprove.errors import RecipeError, not_known
 from selfimprove.recipe import Recipe
@@ -29,7 +28,7 @@ class Rl(RlTraining):
     trainer writes the texts itself, whatever `engine` says."""
 
 
-def train(_: Sequence[Any], desk: Desk[Rl]) -> Iterator[Record]:
+def train(_: Sequence[object], desk: Desk[Rl]) -> Iterator[Record]:
     """Train on the round's problems; every text with what it was worth is kept while it goes on."""
     settings, problems, start = desk.settings, desk.read(Problem), desk.trained
     first = desk.first_checkpoint
@@ -82,7 +81,7 @@ def reads(round_: Round[Rl]) -> list[Key]:
     return [*dict.fromkeys([round_.start, round_.trained, *round_.every(Problem), *models, *seeds])]
 
 
-def depends(round_: Round[Rl]) -> dict[str, Any]:
+def depends(round_: Round[Rl]) -> dict[str, object]:
     constitution = round_.shared("constitution") if "constitution" in round_.settings.rewards else {}
     required = {} if round_.settings.require == "answer" else {"version of require": REQUIRE_VERSION}
     return {**round_.own, **round_.shared(*SHOWN), **constitution, **required}

@@ -8,7 +8,7 @@ from selfimprove.recipe.flow import Step
 from selfimprove.records import Example, Record
 from selfimprove.settings import Settings, hashed_settings
 
-S = TypeVar("S", bound=Settings)
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
 AnySettings = TypeVar("AnySettings", bound=Settings)
 Key: TypeAlias = tuple[int, str]  # round, name in the flow
 Shared = Literal["answer", "prompt", "open prompt", "model", "constitution", "judge"]
@@ -16,14 +16,14 @@ SHOWN: tuple[Shared, ...] = ("answer", "prompt", "open prompt", "model")
 """What the text of a completion depends on besides a stage's own settings."""
 
 
-class Round(Generic[S]):
+class Round(Generic[S_co]):
     """What a stage may name while the plan is made: other stages of the flow, settings, and what fingerprints hold."""
 
     def __init__(
         self,
         number: int,
         name: str,
-        settings: S,
+        settings: S_co,
         *,
         flow: Sequence[Step],
         recipe: Recipe,
@@ -121,7 +121,7 @@ class Round(Generic[S]):
         found = self.find(kind)
         return None if found is None else hashed_settings(found)
 
-    def shared(self, *names: Shared) -> dict[str, Any]:
+    def shared(self, *names: Shared) -> dict[str, object]:
         """The shared settings of these names, as fingerprints hold them."""
         recipe = self.recipe
         known: dict[str, Callable[[], Any]] = {

@@ -211,7 +211,7 @@ def _changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str
     return tuple(now), tuple(was), "" if now else why_not
 
 
-def _changed(change: Change, current: Any) -> Any:
+def _changed(change: Change, current: Any) -> object:
     """The new value of a setting, within the bounds of its change."""
     if change.set is not None:
         return change.set
@@ -223,6 +223,6 @@ def _changed(change: Change, current: Any) -> Any:
     return round(value) if isinstance(current, int) else float(f"{value:.6g}")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value)

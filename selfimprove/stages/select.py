@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import PositiveInt
 
@@ -238,7 +238,7 @@ class HintCheck:
         self.otherwise += self._other
 
 
-def choose(_: Sequence[Any], desk: Desk[Select]) -> Iterator[Record]:
+def choose(_: Sequence[object], desk: Desk[Select]) -> Iterator[Record]:
     """The decisions of a round, each kept rationale's example after it, and what is learned from right critiques."""
     written, revise, settings = read_written(desk), desk.find(Revise), desk.settings
     steps = () if settings.require == "answer" else ("steps",)
@@ -288,12 +288,12 @@ def learn(desk: Desk[Select], written: Written, settings: Select) -> Iterator[Ex
     )
 
 
-def read_seeds(desk: Desk[Any]) -> Rows[Example]:
+def read_seeds(desk: Desk[Settings]) -> Rows[Example]:
     """The seed rationales that every round trains on, if the recipe mixes them in."""
     return Rows(Example, []) if desk.other(Select).sources == "samples" else desk.scan_of(0, Example)
 
 
-def read_pool(desk: Desk[Any], *, up_to: int) -> list[Rows[Example]]:
+def read_pool(desk: Desk[Settings], *, up_to: int) -> list[Rows[Example]]:
     """The kept examples by round: the stage's own round's or all rounds', up to one."""
     settings = desk.other(Select)
     if settings.sources == "seed":
@@ -302,7 +302,7 @@ def read_pool(desk: Desk[Any], *, up_to: int) -> list[Rows[Example]]:
     return [desk.scan_of(one, Example) for one in range(first, up_to + 1)]
 
 
-def read_votes(desk: Desk[Any]) -> Votes | None:
+def read_votes(desk: Desk[Settings]) -> Votes | None:
     """The majorities over a round's samples of problems without an answer, if the recipe lets them decide."""
     settings = desk.other(Select).vote
     if settings is None:
@@ -311,7 +311,7 @@ def read_votes(desk: Desk[Any]) -> Votes | None:
     return Votes(desk.scan(Vote), rationales, read_problems(desk), settings)
 
 
-def pool_since(round_: Round[Any]) -> int:
+def pool_since(round_: Round[Settings]) -> int:
     """The first round whose examples are trained in this one."""
     return 1 if round_.other(Select).pool == "cumulative" else round_.number
 
@@ -321,7 +321,7 @@ def reads(round_: Round[Select]) -> list[Key]:
     return [*round_.every(Problem, Rationale, Verdict), *earlier, *round_.seeds]
 
 
-def depends(round_: Round[Select]) -> dict[str, Any]:
+def depends(round_: Round[Select]) -> dict[str, object]:
     revise = round_.find(Revise)
     return {
         **round_.own,

@@ -1,7 +1,7 @@
 """Train the round's checkpoint on what was kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -10,7 +10,7 @@ from selfimprove.recipe import Recipe, SupervisedTraining
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import Checkpoint, Comparison, Example, derive_seed
-from selfimprove.settings import Share, added
+from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.balance import BALANCE_VERSION, Member, balance
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import preferred_less
@@ -45,7 +45,7 @@ class Sft(SupervisedTraining):
     with `prefer` before `sft`."""
 
 
-def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
+def train(_: Sequence[object], desk: Desk[Sft]) -> Iterator[Checkpoint]:
     """Train from the base or from the best checkpoint so far; too few rows leave what there is as it is."""
     settings, examples = desk.settings, trained_examples(desk)
     if desk.once(mastered_groups) >= set(desk.task.levels):
@@ -63,7 +63,7 @@ def train(_: Sequence[Any], desk: Desk[Sft]) -> Iterator[Checkpoint]:
     yield desk.train(SftJob, examples, start, settings=settings)
 
 
-def trained_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
+def trained_examples(desk: Desk[Settings]) -> Rows[Example] | Chosen[Example]:
     """The rows that a round trains on."""
     found = balanced_examples(desk)
     if desk.other(Sft).preferred_less == "train":
@@ -77,7 +77,7 @@ def trained_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
     return Chosen(rows, [one for one in found.ids() if one not in out])
 
 
-def balanced_examples(desk: Desk[Any]) -> Rows[Example] | Chosen[Example]:
+def balanced_examples(desk: Desk[Settings]) -> Rows[Example] | Chosen[Example]:
     """All rows of a round's pool, by the caps of their groups."""
     settings, seeds = desk.other(Select), read_seeds(desk)
     pool = read_pool(desk, up_to=desk.round)
@@ -104,7 +104,7 @@ def reads(round_: Round[Sft]) -> list[Key]:
     return [*dict.fromkeys([round_.start, round_.incumbent, round_.trained, *round_.this(*LAST), *examples])]
 
 
-def depends(round_: Round[Sft]) -> dict[str, Any]:
+def depends(round_: Round[Sft]) -> dict[str, object]:
     select = round_.hashed(Select) or {}
     return {
         **round_.own,

@@ -1,7 +1,7 @@
 """Give each rationale a verdict, and have a share of them judged twice."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
@@ -95,7 +95,9 @@ def judge_part(part: Sequence[Rationale], desk: Desk[Verify]) -> Iterator[Record
         yield from vote(problems, unknown, same=judging.same_answers)
 
 
-def judge_written(problems: Sequence[Problem], rationales: Iterable[Rationale], desk: Desk[Any]) -> Iterator[Record]:
+def judge_written(
+    problems: Sequence[Problem], rationales: Iterable[Rationale], desk: Desk[Settings]
+) -> Iterator[Record]:
     """Rationales as they come, then their verdicts."""
     written = []
     for rationale in rationales:
@@ -110,7 +112,7 @@ def judged_at_once(desk: Desk[Verify]) -> int:
     return max(1, desk.settings.part_size // samples) * samples
 
 
-def say(desk: Desk[Any]) -> str:
+def say(desk: Desk[Settings]) -> str:
     """How many are right, by which reasoning, and what a second verifier and the votes say."""
     verdicts, second = desk.scan_written(Verdict), desk.scan_written(CrossCheck)
     correct = wrong = undecided = 0
@@ -126,7 +128,7 @@ def say(desk: Desk[Any]) -> str:
     )
 
 
-def depends(round_: Round[Verify]) -> dict[str, Any]:
+def depends(round_: Round[Verify]) -> dict[str, object]:
     return {**round_.own, **({"version of vote": VOTE_VERSION} if round_.other(Select).vote else {})}
 
 

@@ -1,7 +1,6 @@
 """Teach a model built from nothing by seed rationales of the task."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -35,7 +34,7 @@ class Warmup(SupervisedTraining):
     """Optimizer steps; with null `epochs` decides."""
 
 
-def warm_up(_: Sequence[Any], desk: Desk[Warmup]) -> Iterator[Record]:
+def warm_up(_: Sequence[object], desk: Desk[Warmup]) -> Iterator[Record]:
     """Build the model and train it on seed rationales; a share of them is shown with the hint as well.
 
     The hinted rows teach the format of rationalization's prompt; they are seed data, no sample of a round.
@@ -99,7 +98,7 @@ def _seed_critiques(desk: Desk[Warmup]) -> Iterator[Problem | Example]:
             )
 
 
-def depends(round_: Round[Warmup]) -> dict[str, Any]:
+def depends(round_: Round[Warmup]) -> dict[str, object]:
     constitution = round_.shared("constitution") if round_.settings.critiques else {"constitution": ""}
     return {**round_.own, **round_.shared(*SHOWN), **constitution}
 

@@ -28,7 +28,7 @@ def encode(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array([vars(one) for one in values] if pa.types.is_struct(kind) else values, kind)
 
 
-def decode(array: pa.Array, annotation: Any, build: Build) -> list[Any]:
+def decode(array: pa.Array, annotation: object, build: Build) -> list[Any]:
     """The values of an array, whose field is annotated so; lists become tuples."""
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
@@ -62,12 +62,12 @@ def first_items(lists: pa.Array) -> pa.Array:
     return pc.list_element(lists, 0)
 
 
-def _without(found: Iterable[Any], lengths: Iterable[int | None]) -> list[Any]:
+def _without(found: Iterable[object], lengths: Iterable[int | None]) -> list[Any]:
     return [None if length is None else one for one, length in zip(found, lengths, strict=True)]
 
 
 @lru_cache(maxsize=256)
-def _inner(annotation: Any) -> Any:
+def _inner(annotation: object) -> Any:
     """What an annotation is about: the model of `tuple[Step, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

@@ -67,7 +67,7 @@ def export_rows(
             yield ready
 
 
-def _notes(records: Records, identity: str, notes: Sequence[Note]) -> dict[str, Any]:
+def _notes(records: Records, identity: str, notes: Sequence[Note]) -> dict[str, object]:
     whole = records.record(identity, "rationale") if notes else None
     shown = [{"mark": one.mark, "comment": one.comment, "by": one.by, "at": one.at} for one in notes]
     return {"prompt": whole and whole["prompt"], "notes": shown}

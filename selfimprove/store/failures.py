@@ -87,7 +87,7 @@ def read_wrong_steps(search: Search, filters: Filters) -> list[dict[str, Any]]:
 
 
 def _ask(
-    index: Index, select: str, by: str, shapes: Sequence[str], where: str, values: Sequence[Any], last: str = ""
+    index: Index, select: str, by: str, shapes: Sequence[str], where: str, values: Sequence[object], last: str = ""
 ) -> list[dict[str, Any]]:
     if not shapes:
         return []
@@ -99,7 +99,7 @@ def _ask(
 
 
 def _split(
-    index: Index, columns: str, shapes: Sequence[str], where: str, values: Sequence[Any]
+    index: Index, columns: str, shapes: Sequence[str], where: str, values: Sequence[object]
 ) -> Mapping[str, list[tuple[Any, ...]]]:
     """How many of each group have which values of some columns, most first."""
     found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -108,7 +108,7 @@ def _split(
     return found
 
 
-def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, Any]]:
+def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, object]]:
     """Wrong answers that several texts give to one problem: how many do, and in which rounds."""
     where, values = search.select(filters)
     rows = search.index.rows(
@@ -119,7 +119,7 @@ def read_wrong_answers(search: Search, filters: Filters) -> list[dict[str, Any]]
     return search.with_questions(rows)
 
 
-def read_alike(search: Search, filters: Filters) -> list[dict[str, Any]]:
+def read_alike(search: Search, filters: Filters) -> list[dict[str, object]]:
     """Wrong texts that differ in numbers, spaces and capitals alone: how many, in which rounds, and one of them."""
     where, values = search.select(filters)
     return search.index.rows(

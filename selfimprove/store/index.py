@@ -20,7 +20,7 @@ import duckdb
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
-from selfimprove.records.files import hash_file_once
+from selfimprove.records.files import cache_folder, hash_file_once
 from selfimprove.store.files import TOO_LARGE, File, find_fault, is_readable, list_files, measure
 from selfimprove.store.index_tables import TABLES, write_round
 from selfimprove.store.rules import macros
@@ -44,7 +44,7 @@ class Index:
         """Changes whenever the tables do."""
         self.pending: list[int] = []
         """The rounds that are still to be indexed."""
-        self.connection = self._open(cache or cache_folder())
+        self.connection = self._open(cache or cache_folder("view"))
 
     def _open(self, cache: Path) -> duckdb.DuckDBPyConnection:
         path = cache / f"{hash_text(str(self.folder.path.resolve()))}.duckdb"
@@ -82,7 +82,7 @@ class Index:
         if self._private:
             self._private.cleanup()
 
-    def rows(self, sql: str, *values: Any, seconds: float = 20.0) -> list[dict[str, Any]]:
+    def rows(self, sql: str, *values: object, seconds: float = 20.0) -> list[dict[str, Any]]:
         """The rows of a query on the index; raises StoreError where it is refused or takes longer than `seconds`."""
         with contextlib.closing(self.connection.cursor()) as cursor:
             return self._ask(cursor, sql, values, seconds)
@@ -96,7 +96,7 @@ class Index:
             yield lambda sql, *values, seconds=20.0: self._ask(cursor, sql, values, seconds)
 
     def _ask(
-        self, cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any], seconds: float
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object], seconds: float
     ) -> list[dict[str, Any]]:
         timer = threading.Timer(seconds, cursor.interrupt)
         timer.start()
@@ -213,11 +213,6 @@ def _is_as_written(file: File, expected: dict[Path, str]) -> bool:
         return file.path not in expected or hash_file_once(file.path) == expected[file.path]
     except OSError:  # taken away since it was listed
         return True
-
-
-def cache_folder() -> Path:
-    """The folder of indexes: `selfimprove/view` in XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove" / "view"
 
 
 def key_of(identity: str) -> int:

@@ -40,7 +40,7 @@ class Journal:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._name}.*jsonl"))
 
-    def add(self, asked: str, text: Mapping[str, Any]) -> None:
+    def add(self, asked: str, text: Mapping[str, object]) -> None:
         """Write a text at once, so that it outlives this process; raises StoreError."""
         line = json.dumps([asked, text])
         with named_errors(self._path):

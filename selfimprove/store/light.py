@@ -4,6 +4,7 @@ A record that is read in part is one of its class and has the columns that were 
 values that this program made itself, and has the id that `Record.id` would give it.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 _new, _set = object.__new__, object.__setattr__
 
 
-def read_in_part(kind: type[AnyModel], fields: dict[str, Any]) -> AnyModel:
+def read_in_part(kind: type[AnyModel], fields: Mapping[str, object]) -> AnyModel:
     """A record that has these fields alone and what follows from them, unchecked: to be looked at, and neither compared
     nor written."""
     one = _new(kind)
@@ -25,7 +26,7 @@ def read_in_part(kind: type[AnyModel], fields: dict[str, Any]) -> AnyModel:
     return one
 
 
-def make(kind: type[AnyRecord], **fields: Any) -> AnyRecord:
+def make(kind: type[AnyRecord], **fields: object) -> AnyRecord:
     """A whole record of its fields, in their order and of the right types, unchecked; those that came later are at
     their defaults."""
     names, there, unhashed, later, prefix = _shape(kind)

@@ -135,7 +135,7 @@ class Records:
         )
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """A value without the numbers that JSON has no word for; no record of ours holds one, an edited file may."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

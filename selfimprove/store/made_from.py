@@ -80,7 +80,7 @@ def read_flow(index: Index, round_: int) -> list[dict[str, Any]]:
     return [row for row in rows if (row["parent_round"], row["parent_stage"]) != (round_, row["stage"])]
 
 
-def read_parts(index: Index) -> list[dict[str, Any]]:
+def read_parts(index: Index) -> list[dict[str, object]]:
     """The files that could not be read, with the reason."""
     return index.rows("SELECT path, error FROM part WHERE error IS NOT NULL ORDER BY path LIMIT 100")
 
@@ -94,7 +94,7 @@ def read_changes(index: Index, problem: str) -> list[dict[str, Any]]:
     )  # fmt: skip
 
 
-def read_beside(index: Index, problem: str, round_: int, limit: int = 60) -> list[dict[str, Any]]:
+def read_beside(index: Index, problem: str, round_: int, limit: int = 60) -> list[dict[str, object]]:
     """A problem's traces of a round with their texts, the model's own samples first."""
     return index.rows(
         "SELECT id, stage, origin, sample, outcome, reasoning, answer, kept, trained, step_text, step_reason, "

@@ -1,7 +1,7 @@
 """What a run says of rows that share text with problems that it evaluates: as stages note it, and in words."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -38,7 +38,7 @@ class Clean(BaseModel):
     correct: NonNegativeInt
 
 
-def describe_overlaps(metrics: Mapping[str, Any]) -> list[str]:
+def describe_overlaps(metrics: Mapping[str, object]) -> list[str]:
     """What a stage's manifest says of overlaps, a sentence each without its full stop."""
     said = []
     if found := _read(Overlaps, metrics.get(OVERLAPS)):
@@ -58,7 +58,7 @@ def describe_overlaps(metrics: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _read(kind: type[Noted], value: Any) -> Noted | None:
+def _read(kind: type[Noted], value: object) -> Noted | None:
     """What a stage noted; None where it noted nothing, or somebody something else."""
     try:
         return None if value is None else kind.model_validate(value)

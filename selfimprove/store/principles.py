@@ -1,7 +1,5 @@
 """What each principle of a run's constitution changed, by DuckDB."""
 
-from typing import Any
-
 from selfimprove.errors import StoreError
 from selfimprove.store.query import Query
 
@@ -66,7 +64,7 @@ EXAMPLES = """
 """
 
 
-def read_report(query: Query) -> list[dict[str, Any]]:
+def read_report(query: Query) -> list[dict[str, object]]:
     """The figures of each principle, with its best and its worst revision; raises StoreError where there are none."""
     rows = query.rows(FIGURES)
     if not rows:

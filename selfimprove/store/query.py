@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ PART_NAME = re.compile(r"([a-z][a-z0-9_]*)-[0-9]+\.parquet")
 WORD = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def select_traces(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
+def select_traces(filters: Mapping[str, object]) -> tuple[str, list[Any]]:
     """The SQL of the traces that pass filters, unordered, and its values; a filter that is None is left out."""
     chosen = {name: value for name, value in filters.items() if value is not None}
     where = " AND ".join(FILTERS[name] for name in chosen) or "TRUE"
@@ -147,13 +147,15 @@ class Query:
             )
         return StoreError(f"{self.folder.path}: a file cannot be read ({str(error).splitlines()[0][:200]})")
 
-    def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+    def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
         cursor = self._run(sql, list(values))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def traces(self, limit: int | None = None, *, cut: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+    def traces(
+        self, limit: int | None = None, *, cut: int | None = None, **filters: object
+    ) -> Iterator[dict[str, Any]]:
         """Rationales with their problem, verdict and decision, by round, stage and problem.
 
         `cut`: of each text only so many characters, and how many more there are.
@@ -170,7 +172,7 @@ class Query:
             for row in rows:
                 yield dict(zip(names, row, strict=True))
 
-    def count(self, **filters: Any) -> int:
+    def count(self, **filters: object) -> int:
         """How many traces pass the filters."""
         return self.number(*select_traces(filters))
 
@@ -178,7 +180,7 @@ class Query:
         """How many rows a query has."""
         return int(self._run(f"SELECT count(*) FROM ({sql})", values).fetchone()[0])
 
-    def arrow(self, sql: str, values: list[Any]) -> pa.Table:
+    def arrow(self, sql: str, values: Sequence[object]) -> pa.Table:
         """The rows of a query as an Arrow table."""
         try:
             self._declare(sql)

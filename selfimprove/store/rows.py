@@ -100,7 +100,7 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
                 records = to_records(batch.filter(pc.is_in(names, wanted)), self.kind)
             yield from records
 
-    def _annotation(self, name: str) -> Any:
+    def _annotation(self, name: str) -> object:
         return str if name == "id" else self.kind.model_fields[name].annotation
 
     # --- as they lie there

@@ -16,12 +16,11 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
-from selfimprove.records.files import Stamp, is_regular, open_regular, read_bounded, scan, stamp_of
+from selfimprove.records.files import RECIPE, Stamp, find_folder, is_regular, open_regular, read_bounded, scan, stamp_of
 from selfimprove.store.links import is_link, list_rounds
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
 
-RECIPE = "recipe.yaml"
 REPORTED = "trackers"  # the folder of what trackers keep beside the run, which nothing here reads as its record
 LOCK = "lock"
 LOOKING = 1.0  # seconds for which a start waits for a lock that names a living process
@@ -38,6 +37,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.patience = PATIENCE
         self._lock: IO[bytes] | None = None
         self._recipe: tuple[Stamp, Recipe] | None = None
 
@@ -139,7 +139,7 @@ class RunFolder:
             except BlockingIOError:
                 # Somebody who only looks holds the lock for a moment; a process that is gone holds it no longer.
                 pid = _read_pid(self._lock)
-                if time.monotonic() - started > (LOOKING if pid and _is_alive(pid) else PATIENCE):
+                if time.monotonic() - started > (LOOKING if pid and _is_alive(pid) else self.patience):
                     self._lock.close()
                     raise StoreError(
                         f"{self.path}: {_who(pid)} is at work on this run; wait for it, stop it, or choose another "
@@ -211,11 +211,10 @@ def _who(pid: int) -> str:
 
 def find_run(name: str, runs: Path = RUNS) -> RunFolder:
     """Find a run by name or path; raises StoreError with the nearest name, or where a link lies in the run."""
-    for path in (runs / name, Path(name)):
-        if os.path.lexists(path / RECIPE):
-            run = RunFolder(path)
-            for link in run.links():
-                raise is_link(link)
-            return run
+    if path := find_folder(name, runs):
+        run = RunFolder(path)
+        for link in run.links():
+            raise is_link(link)
+        return run
     known = [path.parent.name for path in runs.glob(f"*/{RECIPE}")]
     raise StoreError(f"no run '{name[:200]}' in {runs}/{suggest(name, known) or '; start one with: selfimprove run'}")

@@ -110,7 +110,7 @@ class Search:
         by_place = {row["seq"]: {**row, **questions.get(row["problem"], UNKNOWN)} for row in rows}
         return [by_place[place] for place in places if place in by_place]
 
-    def _quote(self, rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, Any]]:
+    def _quote(self, rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, object]]:
         """The rows with `found`: the place of the text where it holds what was searched for."""
         hit = "regexp_extract(text, $1, 0, 'i')" if filters.regex else "$1"
         places = self.index.rows(

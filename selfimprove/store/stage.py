@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +90,7 @@ class StageFolder:
                 raise damaged(file, f"{file.stat().st_size} bytes instead of {size}")
         return True
 
-    def begin(self, settings: dict[str, Any]) -> None:
+    def begin(self, settings: Mapping[str, object]) -> None:
         """Create the folder and note under which settings its parts are made."""
         with named_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ class StageFolder:
             for file in files.values():
                 file.close()
 
-    def add_usage(self, part: int, usage: dict[str, Any]) -> None:
+    def add_usage(self, part: int, usage: Mapping[str, object]) -> None:
         """Note what a part cost: before the part is finished, so that a kill does not lose the account."""
         path = self.path / (f"usage.{self.writer}.jsonl" if self.writer else USAGE)
         add_line(path, part, usage)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Usage(BaseModel):
     counts: dict[str, int]
 
 
-def add_line(path: Path, part: int, usage: dict[str, Any]) -> None:
+def add_line(path: Path, part: int, usage: Mapping[str, object]) -> None:
     """Add a row to a file of usage, on a line of its own also where a kill tore the last one."""
     line = (json.dumps({"part": part, **usage}) + "\n").encode()
     with named_errors(path):

@@ -175,19 +175,19 @@ def check_disjoint(train: Sequence[Task], held_out: Sequence[Problem]) -> None:
                 )
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, limit: int = MAX_CHARACTERS) -> str:
     """Read a text file of problems, unpacked if its name ends in .gz; raises TaskError with the reason."""
     try:
         with gzip.open(path, "rt", encoding=UTF8) if path.suffix == ".gz" else path.open(encoding=UTF8) as file:
-            text = file.read(MAX_CHARACTERS + 1)
+            text = file.read(limit + 1)
     except (EOFError, zlib.error):
         raise TaskError(f"{path}: a damaged gzip file") from None
     except OSError as error:
         raise TaskError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise TaskError(f"{path}: not a UTF-8 text file") from None
-    if len(text) > MAX_CHARACTERS:
-        raise TaskError(f"{path}: holds more than {MAX_CHARACTERS:,} characters; split it")
+    if len(text) > limit:
+        raise TaskError(f"{path}: holds more than {limit:,} characters; split it")
     return text
 
 

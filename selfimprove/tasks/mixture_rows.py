@@ -46,10 +46,10 @@ class Ready:
         assert settings.rendered is not None
         self.name, self._columns, self.inverts = name, settings.rendered, name in settings.inverted
 
-    def render(self, rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Rendered | Unrendered]:
+    def render(self, rows: Sequence[Mapping[str, object]], seeds: Sequence[int]) -> list[Rendered | Unrendered]:
         return [self._read(row) for row in rows]
 
-    def _read(self, row: Mapping[str, Any]) -> Rendered | Unrendered:
+    def _read(self, row: Mapping[str, object]) -> Rendered | Unrendered:
         given = [look_up(row, name) for name in (self._columns.prompt, self._columns.completion)]
         for name, value in zip((self._columns.prompt, self._columns.completion), given, strict=True):
             if not isinstance(value, str):
@@ -154,7 +154,7 @@ def _rows(file: str, settings: DataSet) -> Iterator[tuple[str, object]]:
     return read_rows(file, reading, EVERYTHING, settings.split)
 
 
-def _with_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:
+def _with_columns(row: Mapping[str, object], columns: Mapping[str, str]) -> Mapping[str, Any]:
     """A row with further columns; a name with dots in it makes values within values."""
     if not columns:
         return row
@@ -173,7 +173,7 @@ def _with_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping
     return made
 
 
-def _gather(row: object, path: str) -> Any:
+def _gather(row: object, path: str) -> object:
     """What stands at a path in which * stands for each of a list."""
     before, star, after = path.partition("*")
     found = look_up(row, before.rstrip("."))
@@ -183,7 +183,7 @@ def _gather(row: object, path: str) -> Any:
     return MISSING if MISSING in inner else inner
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: object) -> Any:
     """Plain JSON that a template can be given: no lone surrogates, and other values as their texts."""
     if isinstance(value, str):
         return replace_surrogates(value)
@@ -239,7 +239,7 @@ def _make_templates(
         )  # fmt: skip
 
 
-def _check_columns(templates: Sequence[RowTemplate], columns: Mapping[str, Any], name: str) -> None:
+def _check_columns(templates: Sequence[RowTemplate], columns: Mapping[str, object], name: str) -> None:
     """That templates speak of what rows have."""
     for one in templates:
         missing = [column for column in one.names() if column not in columns]

@@ -99,7 +99,7 @@ def _rows(text: str) -> list[list[str]]:
         if all(len(row) == len(LETTERS) + 2 for row in rows):
             return rows
     except csv.Error:
-        pass
+        pass  # the copies with quotes of their own, below
     cells, record = [], ""
     for line in text.splitlines():
         record = f"{record}\n{line}" if record else line

@@ -1,9 +1,9 @@
 """Pairs that people, or judges of others, chose between, from a file."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import TaskError
 from selfimprove.records import Problem, replace_surrogates
@@ -55,7 +55,7 @@ def load_pairs(path: Path) -> list[HumanPair]:
     return list({one.problem.id: one for one in pairs}.values())
 
 
-def _read_pair(row: dict[str, Any], where: str) -> Problem | None:
+def _read_pair(row: Mapping[str, object], where: str) -> Problem | None:
     """The problem of a row; None where the two texts do not answer one prompt in different words."""
     if "prompt" not in row and isinstance(row["chosen"], str):
         return compare_dialogues(row, NAME, where)
@@ -73,7 +73,7 @@ def _read_pair(row: dict[str, Any], where: str) -> Problem | None:
     return make_choice(prompt, chosen, [rejected], NAME)
 
 
-def _read_response(given: Any, where: str, name: str) -> tuple[str, str]:
+def _read_response(given: object, where: str, name: str) -> tuple[str, str]:
     """What is before the response as a prompt, and the response: of a list of messages the last one."""
     if isinstance(given, str):
         return "", given
@@ -87,7 +87,7 @@ def _read_response(given: Any, where: str, name: str) -> tuple[str, str]:
     return turns + TURNS["assistant"].rstrip() if turns else "", last["content"]
 
 
-def _read_scores(row: dict[str, Any], where: str) -> float | None:
+def _read_scores(row: Mapping[str, object], where: str) -> float | None:
     """By how much the chosen text is ahead, None where the file has no scores."""
     scores = [row.get(name) for name in SCORES]
     if scores == [None, None]:
@@ -101,7 +101,7 @@ def _read_scores(row: dict[str, Any], where: str) -> float | None:
     return numbers[0] - numbers[1]
 
 
-def _read_number(row: dict[str, Any], name: str, most: float, where: str) -> float:
+def _read_number(row: Mapping[str, object], name: str, most: float, where: str) -> float:
     """A number above 0 that a row may have; 1 by default."""
     value = row.get(name, 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:

@@ -1,8 +1,8 @@
 """Multiple choice by log-probability, from a file of prompts and the texts that may follow them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import TaskError
 from selfimprove.recipe.task_settings import Answers, ScoredTask, VerifierSettings
@@ -47,7 +47,7 @@ def _read(line: str, task: str, where: str) -> Problem | None:
     return _choose(row, task, where)
 
 
-def _choose(row: dict[str, Any], task: str, where: str) -> Problem:
+def _choose(row: Mapping[str, object], task: str, where: str) -> Problem:
     """The problem of a row in BIG-bench's format."""
     prompt, right, wrong = row["prompt"], row.get("corrects"), row.get("incorrects")
     if not isinstance(prompt, str) or not prompt.strip():
@@ -62,7 +62,7 @@ def _choose(row: dict[str, Any], task: str, where: str) -> Problem:
     return make_choice(prompt, answer, others, task)
 
 
-def compare_dialogues(row: dict[str, Any], task: str, where: str) -> Problem | None:
+def compare_dialogues(row: Mapping[str, object], task: str, where: str) -> Problem | None:
     """The problem of a row in hh-rlhf's format, or None where the two dialogues do not answer the same prompt."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if not isinstance(chosen, str) or not isinstance(rejected, str):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from selfimprove.errors import TaskError
 
@@ -16,7 +15,7 @@ CLOSED = {
 }
 
 
-def query_parquet(path: Path, query: str) -> Iterator[dict[str, Any]]:
+def query_parquet(path: Path, query: str) -> Iterator[dict[str, object]]:
     """The rows that one SELECT gives of the table `data`, which is a Parquet file or all of a folder; raises TaskError.
 
     One thread makes it, so that the same files give the same rows in the same order.

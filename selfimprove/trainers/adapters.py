@@ -5,7 +5,7 @@ from typing import Any
 
 from selfimprove.engines.model_files import ADAPTER, read_json
 from selfimprove.errors import TrainingError
-from selfimprove.recipe.recipe import Lora
+from selfimprove.recipe.training_settings import Lora
 
 
 def add_adapter(model: Any, lora: Lora, *, base: str, seed: int, task: str = "CAUSAL_LM") -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from selfimprove.engines.model_files import ADAPTER
 from selfimprove.engines.models import apply_adapter, load_model
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.records.files import seal_folder, sync_folder
@@ -231,7 +232,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     return arguments
 
 
-def make_optimizer(model: Any, settings: Training) -> Any:
+def make_optimizer(model: Any, settings: Training) -> object:
     """The optimizer of a training, or None where TRL is to make it."""
     if settings.optimizer == "adamw":
         return None  # TRL makes it, with its own rule for what is decayed
@@ -247,7 +248,7 @@ def make_optimizer(model: Any, settings: Training) -> Any:
 
 
 def _save(
-    trainer: Any, tokenizer: Any, job: TrainingJob, result: TrainResult, save: Callable[[Any, Path], None] | None
+    trainer: Any, tokenizer: Tokenizer, job: TrainingJob, result: TrainResult, save: Callable[[Any, Path], None] | None
 ) -> None:
     """Write the weights under another name, then rename: the checkpoint exists whole or not at all.
 

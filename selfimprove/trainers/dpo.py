@@ -3,12 +3,14 @@
 Pretokenized pairs in, a folder of safetensors out, resumable at any step.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
 from selfimprove.trainers.tokens import CompletionTokens, read_rows
@@ -25,32 +27,8 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     `job.reference`.
     """
 
-    def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
-        from trl import DPOConfig, DPOTrainer
-
-        class Pretokenized(DPOTrainer):  # type: ignore[misc]
-            """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
-
-            def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-                return dataset
-
-            _signature_columns: Any
-            label_smoothing: Any
-
-            def _set_signature_columns_if_needed(self) -> None:
-                super()._set_signature_columns_if_needed()
-                self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
-
-            def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-                return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
-
-            def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> Any:
-                wrong = inputs.get(WRONG)
-                if wrong is not None:
-                    self.label_smoothing = -wrong / (1 - 2 * wrong)
-                return super()._compute_loss(
-                    model, {key: one for key, one in inputs.items() if key != WRONG}, return_outputs
-                )
+    def make_trainer(model: object, tokenizer: Tokenizer, rows: Rows, optimizer: object) -> Any:
+        from trl import DPOConfig
 
         settings = job.settings
         mixed = settings.nll > 0
@@ -69,7 +47,7 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
         if job.reference is not None:
             device = "cpu" if count_processes() > 1 else job.device  # TRL puts it where each process works
             reference, _ = load_model(job.reference, base=None, dtype=job.dtype, device=device)
-        return Pretokenized(
+        return _pretokenized_trainer()(
             model=model,
             ref_model=reference,
             data_collator=_make_collator(tokenizer) if smooth else None,
@@ -82,20 +60,50 @@ def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
     return train_with(job, report, lambda tokenizer: _tokenize(job, tokenizer), make_trainer)
 
 
-def _make_collator(tokenizer: Any) -> Any:
+def _pretokenized_trainer() -> Any:
+    from trl import DPOTrainer
+
+    class Pretokenized(DPOTrainer):  # type: ignore[misc]
+        """Takes the rows as they are: TRL would tokenize the texts again, with special tokens in them."""
+
+        def _prepare_dataset(self, dataset: object, *_: object) -> object:
+            return dataset
+
+        _signature_columns: Any
+        label_smoothing: Any
+
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns = [*dict.fromkeys([*self._signature_columns, WRONG])]
+
+        def compute_ref_log_probs(self, model: Any, inputs: Any) -> object:
+            return super().compute_ref_log_probs(model, {key: one for key, one in inputs.items() if key != WRONG})
+
+        def _compute_loss(self, model: Any, inputs: Any, return_outputs: Any) -> object:
+            wrong = inputs.get(WRONG)
+            if wrong is not None:
+                self.label_smoothing = -wrong / (1 - 2 * wrong)
+            return super()._compute_loss(
+                model, {key: one for key, one in inputs.items() if key != WRONG}, return_outputs
+            )
+
+    return Pretokenized
+
+
+def _make_collator(tokenizer: Tokenizer) -> Any:
     """TRL's batches, each pair with the probability that its label is wrong."""
     import torch
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     plain = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
         return {**plain(rows), WRONG: torch.tensor([row[WRONG] for row in rows])}
 
     return collate
 
 
-def _tokenize(job: DpoJob, tokenizer: Any) -> Rows:
+def _tokenize(job: DpoJob, tokenizer: Tokenizer) -> Rows:
     """Rows in TRL's columns of token ids; a pair of which one text is too long is left out whole."""
     from datasets import Dataset
 

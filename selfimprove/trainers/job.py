@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,7 +52,7 @@ class TrainingJob(BaseModel):
     """Imported files that declare what the job needs, for a process of its own."""
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
         JOBS[str(cls.model_fields["method"].default)] = cls
 
     @property

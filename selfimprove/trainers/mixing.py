@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import derive_seed
 from selfimprove.trainers.job import RlJob
 
@@ -13,7 +13,7 @@ from selfimprove.trainers.job import RlJob
 class Mixture:
     """Batches of a job's `mixed` texts, drawn anew for each optimizer step by its number alone."""
 
-    def __init__(self, job: RlJob, tokenizer: Any, end: int, pad: int) -> None:
+    def __init__(self, job: RlJob, tokenizer: Tokenizer, end: int, pad: int) -> None:
         """`end` is the token after each text; raises TrainingError where none fits `max_length`."""
         self.job, self.pad = job, pad
         rows = [

@@ -44,11 +44,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def _link(self) -> None:
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         for part in self.parts.values():
             part.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

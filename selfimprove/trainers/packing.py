@@ -4,6 +4,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selfimprove.prompting.tokenizer import Tokenizer
+
 WEIGHTS, LENGTHS = "loss_weights", "lengths"
 """Columns of rows: the weight of each sequence, and how long each is that one row holds."""
 
@@ -30,7 +32,7 @@ def scale_weights(weights: Sequence[float], learned: Sequence[int]) -> list[floa
     return [one / mean for one in weights]
 
 
-def make_collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+def make_collator(tokenizer: Tokenizer) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """What makes batches of rows that hold several sequences, or sequences with weights.
 
     Of packed rows the positions begin anew with each sequence, and there is no attention mask: by that transformers
@@ -40,11 +42,11 @@ def make_collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, 
 
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def fill(rows: Sequence[Sequence[Any]], value: Any) -> Any:
+    def fill(rows: Sequence[Sequence[Any]], value: object) -> object:
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate(rows: list[dict[str, Any]]) -> dict[str, object]:
         ids = [row["input_ids"] for row in rows]
         batch = {"input_ids": fill(ids, pad), "labels": fill([row["labels"] for row in rows], -100)}
         lengths = [row.get(LENGTHS) or [len(row["input_ids"])] for row in rows]
@@ -67,7 +69,7 @@ def weighted_trainer(kind: Any) -> Any:
     class Weighted(kind):  # type: ignore[misc]
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
+        ) -> object:
             weights, labels = inputs.pop(WEIGHTS)[:, 1:], inputs.pop("labels")[:, 1:]
             outputs = model(**inputs, use_cache=False)
             logits = outputs.logits[:, :-1].float()

@@ -48,7 +48,7 @@ class TrainerReports:
         with suppress(OSError):
             self._path.write_text(json.dumps(self._told))
 
-    def attempt(self, name: str, call: Callable[..., Any], *values: Any, **more: Any) -> Any:
+    def attempt(self, name: str, call: Callable[..., Any], *values: object, **more: object) -> Any:
         """Call a tracker; what it raises is a warning, counted, and gives None."""
         if self.lost.get(name, 0) >= MAX_FAILURES:
             self.lost[name] += 1
@@ -74,7 +74,7 @@ class TrainerReports:
         ]
 
 
-def _guarded(callback: Any, name: str, reports: TrainerReports) -> Any:
+def _guarded(callback: Any, name: str, reports: TrainerReports) -> object:
     from transformers import TrainerCallback
 
     class Guarded(TrainerCallback):  # type: ignore[misc]

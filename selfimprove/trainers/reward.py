@@ -1,5 +1,6 @@
 """Reward models through TRL: Bradley-Terry on pairs, of which each text is encoded as it will be when it is scored."""
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import isfinite
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import load_model, read_longest
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe.launch import SHARDED
 from selfimprove.trainers.adapters import add_adapter
 from selfimprove.trainers.common import Rows, make_arguments, place, train_with
@@ -44,11 +46,11 @@ def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(reading.pad)  # which trainers give the model
         return reward, tokenizer
 
-    def tokenize(tokenizer: Any) -> Rows:
+    def tokenize(tokenizer: Tokenizer) -> Rows:
         rows = made["rows"] = tokenize_pairs(job, tokenizer, made["reading"])
         return rows
 
-    def save(model: Any, folder: Path) -> None:
+    def save(model: object, folder: Path) -> None:
         _save(job, model, folder, made["rows"], made["reading"])
 
     make = _make_trainer(job, made)
@@ -56,7 +58,7 @@ def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
 
 
 def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
-    def make(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+    def make(model: Any, tokenizer: Tokenizer, rows: Rows, optimizer: Any) -> Any:
         import torch
         from trl import RewardConfig, RewardTrainer
         from trl.trainer.reward_trainer import DataCollatorForPreference
@@ -64,7 +66,7 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
         reading: Reading = made["reading"]
         plain = DataCollatorForPreference(pad_token_id=reading.pad)
 
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        def collate(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
             columns = {name: torch.tensor([row[name] for row in rows]) for name in OWN if name in rows[0]}
             return {**plain(rows), **columns}
 
@@ -77,7 +79,7 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
                 super()._set_signature_columns_if_needed()
                 self._signature_columns = [*dict.fromkeys([*self._signature_columns, *OWN])]
 
-            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
+            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> object:
                 right, weight = inputs.pop(RIGHT, 1.0), inputs.pop(WEIGHT, None)
                 loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
                 chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
@@ -108,7 +110,7 @@ def _make_trainer(job: RewardJob, made: dict[str, Any]) -> Any:
     return make
 
 
-def tokenize_pairs(job: RewardJob, tokenizer: Any, reading: Reading) -> Rows:
+def tokenize_pairs(job: RewardJob, tokenizer: Tokenizer, reading: Reading) -> Rows:
     """Rows in TRL's columns of token ids; a pair is left out whole where a text of it is too long, and where its texts
     are cut out of longer ones: the model will be asked about whole ones."""
     from datasets import Dataset

@@ -7,10 +7,11 @@ from typing import Any
 from selfimprove.engines.models import PLAIN, load_classifier, read_longest
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import find_end
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.trainers.rewarding import Reading, encode_text, hash_vocabulary, read_reading
 
 
-def make_reading(tokenizer: Any, *, chat: bool, longest: int) -> Reading:
+def make_reading(tokenizer: Tokenizer, *, chat: bool, longest: int) -> Reading:
     """How a reward model that is trained with a tokenizer reads texts.
 
     The padding token is never the end token: the model reads its reward at the last token that is no padding, and
@@ -61,7 +62,7 @@ class RewardModel:
         self.model = model.eval()
         self.longest = min(self.reading.longest, read_longest(self.folder) or self.reading.longest)
 
-    def check(self, tokenizer: Any = None, chat: bool | None = None) -> None:
+    def check(self, tokenizer: Tokenizer | None = None, chat: bool | None = None) -> None:
         """Raise ModelError where prompts were written by another tokenizer, or in another form than it has learned."""
         if hash_vocabulary(self.tokenizer) != self.reading.tokenizer:
             raise ModelError(f"{self.folder}: its tokenizer is not the one that this reward model was trained with")

@@ -7,12 +7,13 @@ neither where they ask it, and the reward is read at a token that its head was n
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import Problem, hash_text
 from selfimprove.trainers.rewards import find_reward
 
@@ -56,13 +57,13 @@ class Reading(BaseModel):
     """Mean and standard deviation of what it gave the texts that it was trained on; rewards are told in these units."""
 
 
-def encode_text(tokenizer: Any, prompt: str, completion: str, reading: Reading) -> list[int]:
+def encode_text(tokenizer: Tokenizer, prompt: str, completion: str, reading: Reading) -> list[int]:
     """The tokens of a prompt and a completion as a reward model reads them, in training and afterwards."""
     ids = encode_prompt(tokenizer, prompt, chat=reading.chat)
     return [*ids, *encode_completion(tokenizer, completion, reading.end)]
 
 
-def hash_vocabulary(tokenizer: Any) -> str:
+def hash_vocabulary(tokenizer: Tokenizer) -> str:
     """A hash of what a tokenizer's numbers mean."""
     return hash_text(repr(sorted(tokenizer.get_vocab().items(), key=lambda one: one[1])))
 
@@ -119,7 +120,7 @@ def combine_rewards(values: Sequence[Sequence[float | None]], combine: Combine) 
 def reward_model_function(
     checkpoint: str | Path | Sequence[str | Path],
     *,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     chat: bool | None = None,
     combine: Combine = "mean",
     batch_size: int = 64,

@@ -15,7 +15,7 @@ class Reward(Protocol):
     """
 
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: object
     ) -> Sequence[float | None]: ...
 
 

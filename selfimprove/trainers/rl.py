@@ -10,6 +10,7 @@ from typing import Any
 from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import Problem, derive_seed
 from selfimprove.store.parts import read_part
 from selfimprove.trainers.common import (
@@ -32,10 +33,11 @@ def train_rl(job: RlJob, report: Report | None = None) -> TrainResult:
     problems: list[Problem] = read_part(job.examples, Problem)
     judge = Judge(job)
 
-    def make_trainer(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+    def make_trainer(model: object, tokenizer: Tokenizer, rows: Rows, optimizer: object) -> Any:
         from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-        from selfimprove.trainers.rollouts import Rollouts, make_rollout_trainer
+        from selfimprove.trainers.rollout_trainer import make_rollout_trainer
+        from selfimprove.trainers.rollouts import Rollouts
 
         rloo = job.settings.method == "rloo"
         adapted = hasattr(model, "peft_config")  # TRL then holds it to a copy of its adapter
@@ -99,7 +101,7 @@ def _up(steps: int, boundary: int) -> int:
     return max(1, -(-steps // boundary)) * boundary
 
 
-def schedule(job: RlJob, problems: list[Problem], tokenizer: Any) -> Rows:
+def schedule(job: RlJob, problems: list[Problem], tokenizer: Tokenizer) -> Rows:
     """The problems in the order in which texts are written for them, shuffled anew each time all have had their turn.
 
     `row` is a problem's place in the job, `first` the number of the first of its texts; raises TrainingError where no

@@ -6,6 +6,7 @@ from typing import Any
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import encode_prompt
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import SupervisedTraining
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
@@ -18,11 +19,11 @@ def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
     return train_with(job, report, lambda tokenizer: tokenize_examples(job, tokenizer), make_sft_trainer(job))
 
 
-def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, Rows, Any], Any]:
+def make_sft_trainer(job: TrainingJob, **arguments: object) -> Callable[[Any, Any, Rows, Any], Any]:
     """What makes TRL's SFT trainer of a model, a tokenizer, rows and an optimizer; `arguments` are further ones of its
     configuration."""
 
-    def make(model: Any, tokenizer: Any, rows: Rows, optimizer: Any) -> Any:
+    def make(model: object, tokenizer: Tokenizer, rows: Rows, optimizer: object) -> Any:
         from trl import SFTConfig, SFTTrainer
 
         own = {"packing": False, "dataset_kwargs": {"skip_prepare_dataset": True}, **arguments}
@@ -43,7 +44,7 @@ def make_sft_trainer(job: TrainingJob, **arguments: Any) -> Callable[[Any, Any, 
     return make
 
 
-def tokenize_examples(job: TrainingJob, tokenizer: Any) -> Rows:
+def tokenize_examples(job: TrainingJob, tokenizer: Tokenizer) -> Rows:
     """Rows with input_ids and labels (-100 on what is not learned), so that no text of a model becomes a special
     token; packed, and with weights, where that is asked for."""
     settings = job.settings if isinstance(job.settings, SupervisedTraining) else SupervisedTraining()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.prompting.prompts import encode_completion
+from selfimprove.prompting.tokenizer import Tokenizer
 
 SAMPLED = "as sampled"
 CHANGED = "as sampled, and not what their text gives"
@@ -31,7 +32,7 @@ class CompletionTokens:
     the tokens of its prompt, which are always encoded as they were for sampling, a sample is trained as it was written.
     """
 
-    def __init__(self, tokenizer: Any, end: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, end: int) -> None:
         self._tokenizer, self._end = tokenizer, end
         self.counts: Counter[str] = Counter()
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Counter:
         self._tokens: Any = 0
         model.register_forward_pre_hook(self._see, with_kwargs=True)
 
-    def _see(self, _: Any, values: Sequence[Any], named: dict[str, Any]) -> None:
+    def _see(self, _: object, values: Sequence[object], named: Mapping[str, object]) -> None:
         import torch
 
         if not torch.is_grad_enabled():
@@ -92,7 +92,7 @@ def diverged(job: TrainingJob, what: str) -> TrainingError:
     )
 
 
-def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, processes: int) -> Any:
+def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, processes: int) -> object:
     """A trainer's callback that writes the curve, reports each step, and raises TrainingError where a loss is NaN."""
     from transformers import TrainerCallback
 
@@ -101,7 +101,7 @@ def watch_callback(job: TrainingJob, report: Report | None, counter: Counter, pr
             self.logged: dict[str, float] = {}
             self.started = 0.0
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_train_begin(self, args: object, state: object, control: object, **kwargs: object) -> None:
             self.started = time.perf_counter()
             # What a killed process logged after the checkpoint that training goes on from is trained again.
             self.write_curve(state)

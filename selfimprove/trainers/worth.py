@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.checks import comply
 from selfimprove.errors import TrainingError
+from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.trainers.job import RlJob
 from selfimprove.trainers.rewarding import RewardFunction, check_rewards, reward_model_function, rule_function
@@ -144,7 +144,7 @@ def _weigh(weights: Sequence[float], values: Sequence[float | None]) -> float | 
     return sum(known) if len(known) == len(values) else None
 
 
-def make_reward(job: RlJob, judge: Judge, tokenizer: Any) -> WeightedReward:
+def make_reward(job: RlJob, judge: Judge, tokenizer: Tokenizer) -> WeightedReward:
     """The reward of a job; raises TrainingError or ModelError where a part of it cannot be had."""
     settings = job.settings
 

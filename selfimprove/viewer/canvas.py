@@ -78,7 +78,7 @@ def _paint(figure: Any) -> None:
     """Give everything that is drawn its colour on a light page."""
     from matplotlib.colors import to_hex, to_rgba
 
-    def paint(color: Any) -> Any:
+    def paint(color: Any) -> object:
         try:
             shown = to_rgba(color)
         except ValueError:  # a list of colours, or none

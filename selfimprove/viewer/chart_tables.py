@@ -76,5 +76,5 @@ def csv_of(name: str, table: Table) -> Response:
     return Response(out.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _plain(row: Iterable[Any]) -> list[Any]:
+def _plain(row: Iterable[object]) -> list[object]:
     return [f"'{one}" if isinstance(one, str) and one[:1] in ("=", "+", "-", "@", "\t", "\r") else one for one in row]

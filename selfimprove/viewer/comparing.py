@@ -45,7 +45,7 @@ class Compared(BaseModel):
     group: Name = ""
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
-    def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
+    def pairs(self, **changes: object) -> list[tuple[str, Any]]:
         """The address's parameters, some of them changed."""
         values = {**self.model_dump(exclude={"offset", "run"}), **changes}
         plain = Compared().model_dump()
@@ -133,11 +133,11 @@ def choose_round(figures: Figures, asked: str) -> int | None:
     return int(asked) if int(asked) in known else None
 
 
-def _accuracy(figures: Figures, round_: int | None) -> Any:
+def _accuracy(figures: Figures, round_: int | None) -> object:
     return next((one for one in figures.rounds if one.round == round_), None)
 
 
-def compare_view(one: Run, first: int, other: Run, second: int, asked: Compared) -> dict[str, Any]:
+def compare_view(one: Run, first: int, other: Run, second: int, asked: Compared) -> dict[str, object]:
     """The held-out problems that two rounds share: McNemar's exact test, counts by family and level, and a page."""
     a, b = read_solved(one.index, first), read_solved(other.index, second)
     shared = a.keys() & b.keys()

@@ -36,14 +36,14 @@ def read(run: Run, other: Run | None) -> dict[str, Any] | None:
             "raw": raw[:200_000]}  # fmt: skip
 
 
-def _figures(run: Run) -> list[dict[str, Any]]:
+def _figures(run: Run) -> list[dict[str, object]]:
     try:
         return read_report(Query(run.folder))
     except StoreError:  # nothing was criticised yet, or a file is torn: the banner names it
         return []
 
 
-def read_versions(library: Library, name: str) -> list[dict[str, Any]]:
+def read_versions(library: Library, name: str) -> list[dict[str, object]]:
     """The constitutions of the name of a run's own in all runs of the folder, each text once, in the order of time.
 
     The time is that at which a version was first written into one of the runs that are there; `changes` says what it

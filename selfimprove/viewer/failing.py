@@ -40,7 +40,7 @@ def failures(request: Request, name: str, asked: Filtered) -> HTMLResponse:
                   families=families_of(one), banner=banner(one))  # fmt: skip
 
 
-def failures_view(one: Run, asked: Asked) -> dict[str, Any]:
+def failures_view(one: Run, asked: Asked) -> dict[str, object]:
     """The groups of what went wrong among the traces that are asked for."""
     filters = filters_of(one, asked)
 

@@ -60,7 +60,7 @@ class Asked(BaseModel):
     def order(self) -> str:
         return self.sort if self.sort in SORTS else "order"
 
-    def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
+    def pairs(self, **changes: object) -> list[tuple[str, Any]]:
         """The address's parameters, some of them changed; those at their defaults are left out."""
         values = {**self.model_dump(), **changes}
         if "offset" not in changes:
@@ -73,7 +73,7 @@ class Asked(BaseModel):
             pairs += [(name, one) for one in value] if isinstance(value, list) else [(name, _word(value))]
         return pairs
 
-    def toggled(self, name: str, value: Any) -> list[tuple[str, Any]]:
+    def toggled(self, name: str, value: object) -> list[tuple[str, Any]]:
         """The address with a facet's value chosen, or no more chosen."""
         chosen = list(getattr(self, name))
         plain = str(value)
@@ -81,7 +81,7 @@ class Asked(BaseModel):
         return self.pairs(**{name: chosen})
 
 
-def _word(value: Any) -> Any:
+def _word(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
 
 

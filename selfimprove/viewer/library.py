@@ -16,6 +16,7 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, hash_text
+from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import Accuracy, sum_up
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
@@ -25,7 +26,7 @@ from selfimprove.store.lookup import Records
 from selfimprove.store.notes import Notes
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
-from selfimprove.store.run import CONSTITUTION, RECIPE
+from selfimprove.store.run import CONSTITUTION
 from selfimprove.store.search import Search
 from selfimprove.store.underway import CURVES, Underway
 
@@ -72,7 +73,7 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
-    def verifier_errors(self) -> dict[str, Any]:
+    def verifier_errors(self) -> dict[str, object]:
         """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
         not."""
         return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})

@@ -64,7 +64,7 @@ class AskedRuns(BaseModel):
     def settings(self) -> list[str]:
         return [one.strip() for one in self.setting.split(",") if one.strip()][:MAX_SETTINGS]
 
-    def pairs(self, **changes: Any) -> list[tuple[str, Any]]:
+    def pairs(self, **changes: object) -> list[tuple[str, Any]]:
         """The address's parameters, some of them changed."""
         values, plain = {**self.model_dump(), **changes}, AskedRuns().model_dump()
         return [(name, str(one).lower() if isinstance(one, bool) else one) for name, value in values.items()
@@ -133,7 +133,7 @@ class Row:
         return "" if value is None else show_value(value)
 
 
-def _members(settings: Any) -> dict[str, Any]:
+def _members(settings: object) -> dict[str, object]:
     """What settings hold by name, and nothing else that Python has of them: the name comes from an address."""
     return dict(settings) if isinstance(settings, (BaseModel, dict)) else {}
 

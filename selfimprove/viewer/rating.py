@@ -99,7 +99,7 @@ def _ranks_of(task: Task, before: Ranking | None) -> list[int | None]:
     return [known.get(one["id"]) for one in task.responses]
 
 
-def agreement_of(run: Run, rankings: Sequence[Ranking]) -> dict[str, Any]:
+def agreement_of(run: Run, rankings: Sequence[Ranking]) -> dict[str, object]:
     """How far people agree on the pairs that they ranked."""
     traces = {
         trace: {"prompt": one.problem, "text": trace, "checkpoint": ""} for one in rankings for trace in one.parents

@@ -81,7 +81,7 @@ def _examples(environment: Environment, run: Run, figures: Figures) -> list[str]
     return found
 
 
-def _main(environment: Environment, template: str, **values: Any) -> str:
+def _main(environment: Environment, template: str, **values: object) -> str:
     """What stands between a page's <main> tags."""
     page = environment.get_template(template).render(**values)
     return page[page.index(">", page.index("<main")) + 1 : page.rindex("</main>")]

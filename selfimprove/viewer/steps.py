@@ -25,7 +25,7 @@ class ByStep:
         return f"round {self.round}, so far" if self.going_on else f"round {self.round}"
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> Any:
     """A measured value with None in the place of what is no finite number, as of a model that diverged."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}

@@ -99,7 +99,7 @@ def segments(text: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[st
         yield text[end:], None, 0
 
 
-def marked(text: str, steps: Sequence[Mapping[str, Any]], words: Sequence[str] = ()) -> Markup:
+def marked(text: str, steps: Sequence[Mapping[str, object]], words: Sequence[str] = ()) -> Markup:
     """A rationale with each step marked by its outcome, and its reason where the pointer or the keyboard rests;
     `words` that were searched for are marked too."""
     parts = []

@@ -90,7 +90,7 @@ def _trained(used: dict[str, Any], checkpoint: dict[str, Any], figures: Figures)
     return {**used, **checkpoint, **seen, "promotion": _promotion(used, figures)}
 
 
-def _passes(manifest: Manifest) -> dict[str, Any]:
+def _passes(manifest: Manifest) -> dict[str, object]:
     """How often a training run went over its rows: whole passes, and the share of one more that it began.
 
     As TRL counts them: the last batch of a pass may be a short one, and the order of each pass is another one.
@@ -103,7 +103,7 @@ def _passes(manifest: Manifest) -> dict[str, Any]:
             "begun": more * accumulate / batches}  # fmt: skip
 
 
-def _promotion(used: dict[str, Any], figures: Figures) -> dict[str, Any] | None:
+def _promotion(used: dict[str, Any], figures: Figures) -> dict[str, object] | None:
     """Whether a checkpoint, or the round's last one that was trained from it, was promoted; None where it is open."""
     promotion = figures.promotions.get(used["round"])
     if promotion is None or not promotion.parents:

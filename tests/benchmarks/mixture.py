@@ -20,7 +20,7 @@ from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation
-from selfimprove.records.stats import mean_interval, wilson
+from selfimprove.records.stats import describe_share, mean_interval
 from selfimprove.running.loop import run_loop
 from selfimprove.running.sweep import read_seeds
 from selfimprove.store import RunFolder
@@ -79,11 +79,6 @@ def measure(folder: RunFolder, level: int) -> tuple[int, int]:
     return sum(one.correct for one in found), sum(one.n for one in found)
 
 
-def describe(correct: int, n: int) -> str:
-    low, high = wilson(correct, n)
-    return f"{correct / n:.1%} ({low:.1%} to {high:.1%})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -123,7 +118,7 @@ def main() -> None:
             run_loop(recipe, folder)
             held, trained = measure(folder, 1), measure(folder, 0)
             reached[arm].append(held[0] / held[1])
-            print(f"| {seed} | {arm} | {describe(*held)} | {describe(*trained)} |", flush=True)
+            print(f"| {seed} | {arm} | {describe_share(*held)} | {describe_share(*trained)} |", flush=True)
     first, *others = ARMS
     for other in others:
         gains = [one - two for one, two in zip(reached[first], reached[other], strict=True)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation
-from selfimprove.records.stats import mean_interval, wilson
+from selfimprove.records.stats import describe_share, mean_interval
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.loop import run_loop
 from selfimprove.running.sweep import read_seeds
@@ -43,11 +43,6 @@ def accuracy(folder: RunFolder, round_: int) -> tuple[int, int]:
     return sum(one.correct for one in found), sum(one.n for one in found)
 
 
-def describe(correct: int, n: int) -> str:
-    low, high = wilson(correct, n)
-    return f"{correct / n:.1%} ({low:.1%} to {high:.1%})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -71,7 +66,8 @@ def main() -> None:
             before, after = accuracy(folder, 0), accuracy(folder, last)
             reached[kind] = after[0] / after[1]
             called = {"rlvr": "RLVR", "star": "STaR"}[kind]
-            print(f"| {seed} | {called} | {last} | {seconds[last]:.0f} | {describe(*before)} | {describe(*after)} |")
+            shares = f"{describe_share(*before)} | {describe_share(*after)}"
+            print(f"| {seed} | {called} | {last} | {seconds[last]:.0f} | {shares} |")
         gains.append(reached["rlvr"] - reached["star"])
     interval = mean_interval(gains, (-1.0, 1.0))
     if interval:

@@ -63,6 +63,7 @@ def measure(checkout: Path, stages: list[str]) -> dict[str, str]:
         "packages": str(len(list(package.glob("*/__init__.py")))),
         "layers": str(layers(checkout)),
         "`Any`": str(len(names)),
+        "`Any` in 1,000 lines": f"{1000 * len(names) / sum(lines.values()):.1f}",
         f"functions over {LONG_FUNCTION} lines": str(sum(length > LONG_FUNCTION for length in lengths)),
         "lines of the longest function": str(max(lengths)),
         f"files over {LONG_FILE} lines": str(sum(count > LONG_FILE for count in lines.values())),

@@ -1,20 +1,21 @@
 """The transformers engine: the same text as transformers itself, whatever shares the batch."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tiny_models import make_gemma, make_llama
 from transformers import AutoModelForCausalLM
+from transformers.modeling_outputs import CausalLMOutput
 
 from selfimprove.engines import Completion, Request, Score
 from selfimprove.engines.base import find_fitting
 from selfimprove.engines.build import build_model
 from selfimprove.engines.model_folders import check_path
 from selfimprove.engines.models import load_chat
+from selfimprove.engines.rows import choose
 from selfimprove.engines.tensors import hash_weights
-from selfimprove.engines.transformers import TransformersEngine, choose
+from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError
 from selfimprove.recipe import Build, Sampling
 
@@ -103,7 +104,7 @@ def test_scores_agree_with_a_plain_forward_pass(model: Path) -> None:
 
 @pytest.mark.parametrize(("at_once", "rows"), [(1, [1] * 6), (200, [2, 2, 2]), (1 << 28, [6])])
 def test_pairs_are_scored_in_batches_whose_logits_fit_and_prompts_once(
-    at_once: int, rows: list[int], model: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: int, rows: list[int], model: Path
 ) -> None:
     engine = make_engine(model)
     pairs = [(PREFIX + prompt, more) for prompt in ("1+2=", "12345+6=") for more in ("33", "333", "333#4")]
@@ -112,16 +113,13 @@ def test_pairs_are_scored_in_batches_whose_logits_fit_and_prompts_once(
     engine.score(pairs)  # with it, the first time, its attention is tried
     shapes: list[torch.Size] = []
     inputs: list[int] = []
-    forward = engine.model.forward
 
-    def record(**given: Any) -> Any:
-        found = forward(**given)
+    def record(_: object, __: object, given: dict[str, torch.Tensor], found: CausalLMOutput) -> None:
         shapes.append(found.logits.shape)
         inputs.append(given["input_ids"].numel())
-        return found
 
-    monkeypatch.setattr(engine.model, "forward", record)
-    monkeypatch.setattr("selfimprove.engines.transformers.MAX_LOGITS", at_once)
+    engine.model.register_forward_hook(record, with_kwargs=True)
+    engine.max_logits = at_once
     for one, other in zip(engine.score(pairs), expected, strict=True):
         assert (one.tokens, one.logprob) == (other.tokens, pytest.approx(other.logprob, abs=1e-3))
     # First what all prompts begin with, then the rest of each; of both the last position alone has logits.

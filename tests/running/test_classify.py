@@ -162,7 +162,7 @@ class Critic(Settings):
 
 
 def train_critic(_: Sequence[Any], desk: Any) -> Iterator[Checkpoint]:
-    from selfimprove.recipe.recipe import SupervisedTraining
+    from selfimprove.recipe.training_settings import SupervisedTraining
 
     settings = SupervisedTraining(steps=2, batch_size=2)
     yield desk.train(SftJob, desk.read(Example, "pick"), desk.first_checkpoint, settings=settings)

@@ -19,9 +19,10 @@ from selfimprove.records import Comparison, Critique, Problem, Rationale, Record
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings
 from selfimprove.stages.forms import read_checklist
+from selfimprove.stages.gains import OUTDONE, Prefer
 from selfimprove.stages.rank import _by_constitution
 from selfimprove.stages.relevance import information, measure_relevance
-from selfimprove.stages.revise import OUTDONE, Prefer, Revise, revise
+from selfimprove.stages.revise import Revise, revise
 from selfimprove.stages.weigh import OFF_TOPIC, Weighed
 
 TEA = make_problem("How do I make tea?", None, task="prompts/mine", group="kitchen")

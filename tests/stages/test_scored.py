@@ -29,9 +29,9 @@ from selfimprove.running.session import Session
 from selfimprove.stages.base import Writer
 from selfimprove.stages.score import AT_ONCE, pick_options
 from selfimprove.store import Manifest, RunFolder
-from selfimprove.tasks import base, load_task
+from selfimprove.tasks import load_task
 from selfimprove.tasks.addition import parse_addition, write_rationale
-from selfimprove.tasks.base import PoolTask
+from selfimprove.tasks.base import PoolTask, read_text
 from selfimprove.verifiers import make_verifier
 
 CHOICE = {"prompt": "Q?\nThe answer is:", "corrects": [" (B)"], "incorrects": [" (A)", " (C)"]}
@@ -183,15 +183,12 @@ def test_a_packed_file_that_cannot_be_read_is_named(content: bytes | None, messa
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
-def test_a_file_that_is_too_large_is_not_read_to_its_end(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "MAX_CHARACTERS", 1000)
+def test_a_file_that_is_too_large_is_not_read_to_its_end(name: str, tmp_path: Path) -> None:
     path = write_rows(tmp_path / name, [" " * 50_000_000])
     tracemalloc.start()
     try:
         with pytest.raises(TaskError, match=r"holds more than 1,000 characters; split it"):
-            load(path)
+            read_text(path, 1000)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

@@ -352,12 +352,10 @@ def test_a_run_at_work_is_refused_with_its_pid(tmp_path: Path) -> None:
     assert run.working() is None
 
 
-def test_a_lock_that_names_nobody_who_lives_is_refused_without_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("selfimprove.store.run.PATIENCE", 0.2)
-    run = RunFolder(tmp_path / "run")
+def test_a_lock_that_names_nobody_who_lives_is_refused_without_a_name(tmp_path: Path) -> None:
+    run, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    other.patience = 0.2
     with run:
         (run.path / "lock").write_text("no number")
         with pytest.raises(StoreError, match="on another machine, or one without a number, is at work"):
-            RunFolder(tmp_path / "run").__enter__()
+            other.__enter__()
