@@ -98,6 +98,7 @@ _FRACTION_SIGNS = {
     "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
 }  # fmt: skip
 _FRACTION_SIGN = re.compile(rf"(\d?)([{''.join(_FRACTION_SIGNS)}])")
+SIGN_WORD = re.compile(r"(?:negative|minus)\s(?=[$\d.])", re.IGNORECASE)
 _DASH_BEFORE = re.compile(r"(?<![\w)\]}–‒])[–‒](?=\s?[$€£¥₹]?\.?\d)")  # a dash that stands for a minus sign
 OTHER_DIGITS = re.compile(r"(?<![0-9])(?:(?![0-9])\d){1,60}(?![0-9])")
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\{(\d{1,20})\}")
@@ -182,7 +183,7 @@ def read_number(text: str) -> Number | None:
         "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", "")
     ):  # a factorial, where plain text is only excited
         return None
-    plain = unwrap(text)
+    plain = SIGN_WORD.sub("-", unwrap(text), count=1)
     found = _WHOLE.fullmatch(plain)
     if found is None:
         words = read_words(plain)
