@@ -17,6 +17,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, hash_text
 from selfimprove.records.stats import Accuracy, sum_up
+from selfimprove.stages.evaluate import read_errors
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
@@ -73,9 +74,8 @@ class Figures:
 
     @property
     def verifier_errors(self) -> dict[str, Any]:
-        """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
-        not."""
-        return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})
+        """How often the verifier was wrong on the recipe's labelled responses; empty where that was not measured."""
+        return read_errors(self.manifests)
 
     @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:
