@@ -183,7 +183,9 @@ def read_number(text: str) -> Number | None:
         "!" in text and ("$" in text or "\\" in text) and "!" in text.replace("\\!", "")
     ):  # a factorial, where plain text is only excited
         return None
-    plain = SIGN_WORD.sub("-", unwrap(text), count=1)
+    plain = unwrap(text)
+    signed = SIGN_WORD.match(plain)
+    plain = f"-{plain[signed.end() :]}" if signed else plain
     found = _WHOLE.fullmatch(plain)
     if found is None:
         words = read_words(plain)

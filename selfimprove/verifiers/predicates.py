@@ -1,4 +1,4 @@
-"""What the last sentence of a text says where a formula, a ratio, a share or a time is expected: `The length is 2π cm.`"""
+"""What the last sentence of a text says where a formula, ratio, share or time is expected: `The length is 2π cm.`"""
 
 import re
 

@@ -37,7 +37,9 @@ _LABELS = frozenset(f"{_SIGNS}AaFfRrVvSsOoCc$\\=⟹≈")  # what a label begins 
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
-_OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right|so|thus|hence|therefore)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
+_OPENING = re.compile(
+    r"(?:(?:yes|no|ok(?:ay)?|sure|right|so|thus|hence|therefore)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE
+)
 _CONNECTIVE = re.compile(r"^so,?\s(?=[^=]{0,80}[-+*/^(])", re.IGNORECASE)  # `So x + y = 7`
 _COMPUTED = re.compile(r"\d!|[\w)!]\s?[-+*/^]\s?[\w(]")
 _RELATION = re.compile(r"[\\=<>≈≤≥≠⇒→]|\s(?:or|to)\s")

@@ -4,7 +4,6 @@ import gc
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 
 NOTHING = 0.01  # seconds; less than this is no growth that can be measured
 ROUNDS = 6
@@ -52,7 +51,8 @@ def grows_linearly(work: Callable[[str], object], piece: str, size: int) -> bool
     Other work only adds time, so the least of what was measured in turn counts, and one good round is enough.
     """
     least, until = [float("inf"), float("inf")], time.monotonic() + PATIENCE
-    for one in count():
+    one = 0
+    while True:
         for at, length in enumerate((size // 2, size)):
             text = repeat(piece, length - one)  # another text each time: what was searched is remembered
             least[at] = min(least[at], cpu_seconds(partial(work, text)))
@@ -61,3 +61,4 @@ def grows_linearly(work: Callable[[str], object], piece: str, size: int) -> bool
         if one + 1 >= ROUNDS and time.monotonic() > until:
             return False
         time.sleep(0.01 * (one > 0))
+        one += 1
