@@ -173,10 +173,9 @@ def _verifier(facts: Facts) -> Iterator[str]:
     ]
     yield "What said which answers are right, over all rounds; *undecided* is not *incorrect*."
     yield table(("verifier", "version", "outcome", "answers"), rows)
-    errors = next((one.metrics["verifier"] for one in reversed(facts.manifests) if one.metrics.get("verifier")), None)
-    if errors:
-        from selfimprove.stages.evaluate import describe_errors
+    from selfimprove.stages.evaluate import describe_errors, read_errors
 
+    if errors := read_errors(facts.manifests):
         yield f"{describe_errors(errors)}."
 
 

@@ -14,7 +14,7 @@ from selfimprove.records.printable import one_line
 from selfimprove.records.stats import describe_share, holm, mcnemar
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
-from selfimprove.stages.evaluate import Evaluate
+from selfimprove.stages.evaluate import Evaluate, describe_errors, read_errors
 from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest, RunFolder, StageFolder, find_run
 from selfimprove.tasks.base import question_key
@@ -46,6 +46,8 @@ class Side:
     """Tokens up to that round."""
     trained: int
     seconds: float
+    errors: dict[str, Any] = field(default_factory=dict)
+    """How often its verifier was wrong on labelled responses, where that was measured."""
 
     @property
     def decided(self) -> list[JudgedAnswer]:
@@ -56,14 +58,15 @@ class Side:
         return sum(one.outcome == "correct" for one in self.decided)
 
     def describe(self) -> str:
-        """Its accuracy with the interval, and what it took."""
+        """Its accuracy with the interval, what it took, and how far its verdicts can be trusted."""
         n = len(self.decided)
         undecided = len(self.answers) - n
         share = f"{describe_share(self.correct, n)} of {n}" if n else "nothing was decided"
         parts = [f"round {self.round}: {share}", *([f"{undecided} undecided"] if undecided else [])]
         parts += [f"{self.written:,} tokens written"] if self.written else []
         parts += [f"{self.trained:,} trained"] if self.trained else []
-        return ", ".join([*parts, show_time(self.seconds)])
+        parts.append(show_time(self.seconds))
+        return "; ".join([", ".join(parts), *([describe_errors(self.errors)] if self.errors else [])])
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def read_side(name: str, runs: Path, round_: int | None = None) -> Side:
         sum(one.tokens.get("written", 0) for one in manifests),
         sum(one.tokens.get("trained", 0) for one in manifests),
         sum(one.seconds.wall if one.seconds.elapsed is None else one.seconds.elapsed for one in manifests),
+        read_errors(manifests),
     )
 
 
@@ -208,7 +212,7 @@ def to_json(sides: Sequence[Side], pairs: Sequence[Paired]) -> dict[str, object]
         "sides": [
             {"run": one.name, "round": one.round, "n": len(one.decided), "correct": one.correct,
              "undecided": len(one.answers) - len(one.decided), "tokens written": one.written,
-             "tokens trained": one.trained, "seconds": one.seconds}
+             "tokens trained": one.trained, "seconds": one.seconds, "verifier": one.errors}
             for one in sides
         ],
         "pairs": [

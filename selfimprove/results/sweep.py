@@ -1,14 +1,16 @@
 """What a sweep came to: for each combination of settings the mean over seeds, its interval, and the worst seed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfimprove.errors import SelfImproveError
 from selfimprove.records.columns import lay_out
 from selfimprove.records.stats import mean_interval
 from selfimprove.results.compare import accuracy_of
+from selfimprove.running.figures import read_manifests
 from selfimprove.running.sweep import Variant
+from selfimprove.stages.evaluate import describe_errors, read_errors
 from selfimprove.store import RunFolder
 
 
@@ -22,19 +24,22 @@ class Outcome:
     round: int
     problem: str = ""
     """Why its figures cannot be read."""
+    errors: dict[str, Any] = field(default_factory=dict)
+    """How often its verifier was wrong on labelled responses, where that was measured."""
 
 
 def read_outcome(variant: Variant, runs: Path) -> Outcome:
     folder = RunFolder(runs / variant.name)
     try:
         first, last = accuracy_of(folder, 0), accuracy_of(folder)
+        errors = read_errors(read_manifests(folder))
     except SelfImproveError as error:
         return Outcome(variant, None, None, 0, str(error))
 
     def share(found: tuple[int, int, int] | None) -> float | None:
         return found[2] / found[1] if found and found[1] else None
 
-    return Outcome(variant, share(first), share(last), last[0] if last else 0)
+    return Outcome(variant, share(first), share(last), last[0] if last else 0, errors=errors)
 
 
 def by_settings(found: Sequence[Outcome]) -> dict[tuple[str, ...], list[Outcome]]:
@@ -55,7 +60,7 @@ def to_json(found: Sequence[Outcome]) -> list[dict[str, object]]:
             {
                 "settings": list(settings),
                 "runs": [{"run": one.variant.name, "seed": one.variant.seed, "before": one.before,
-                          "accuracy": one.reached, "round": one.round} for one in mine],
+                          "accuracy": one.reached, "round": one.round, "verifier": one.errors} for one in mine],
                 "mean": sum(shares) / len(shares) if shares else None,
                 "interval": None if interval is None else list(interval),
                 "worst": min(shares, default=None),
@@ -65,8 +70,13 @@ def to_json(found: Sequence[Outcome]) -> list[dict[str, object]]:
 
 
 def describe(found: Sequence[Outcome], width: int) -> Iterator[str]:
-    """The report in lines: each run, then each combination of settings with its mean, interval and worst seed."""
+    """The report in lines: each run, how far its verdicts can be trusted, and each combination of settings with its
+    mean, interval and worst seed."""
     yield from lay_out([[one.variant.name, _describe_run(one)] for one in found], width)
+    measured = list(dict.fromkeys(describe_errors(one.errors) for one in found if one.errors))
+    if measured and (len(measured) > 1 or not all(one.errors for one in found)):  # not the same for all runs
+        measured = [f"{one.variant.name}: {describe_errors(one.errors)}" for one in found if one.errors]
+    yield from lay_out([[one] for one in measured], width)
     groups = by_settings(found)
     yield ""
     yield from lay_out(

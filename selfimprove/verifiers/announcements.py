@@ -160,8 +160,9 @@ _BEHIND = re.compile(
     r"|['’]?(?:den|dan|ten|tan)\s(?:fazla|az|büyük|küçük)"
 )
 _LATIN = tuple(one for one in LANGUAGES if any(noun.isascii() for noun in one.nouns))
-_ASCII_NOUNS = tuple(dict.fromkeys(noun for one in _LATIN for noun in one.nouns if noun.isascii()))
-_ASCII_NOUNS = tuple(one for one in _ASCII_NOUNS if not any(other in one for other in _ASCII_NOUNS if other != one))
+_NOUNS = tuple(dict.fromkeys(noun for one in LANGUAGES for noun in one.nouns))
+_NOUNS = tuple(one for one in _NOUNS if not any(other in one for other in _NOUNS if other != one))
+_ASCII_NOUNS = tuple(one for one in _NOUNS if one.isascii())
 
 
 class Announcement(NamedTuple):
@@ -180,8 +181,8 @@ def find_announcements(text: str, *, options: bool = False) -> list[Announcement
     lowered = text.lower()
     found: list[Announcement] = []
     ascii = text.isascii()
-    if ascii and not options:
-        for noun in _ASCII_NOUNS:
+    if not options:
+        for noun in _ASCII_NOUNS if ascii else _NOUNS:
             if noun in lowered:
                 break
         else:

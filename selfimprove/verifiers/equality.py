@@ -128,12 +128,15 @@ class Comparison:
         )
 
     def same_ratio(self, expected: Node, said: Node) -> bool:
-        """3:4 is 6:8, and 3/4 where it is said in one number."""
+        """3:4 is 6:8, and the fraction 3/4; of 0.75, or of 7 beside 7:1, nobody can tell that it means a ratio."""
         if expected.op != said.op:
             if any(one == _ZERO for one in (*expected.args, *said.args)):
                 return False  # a time such as 5:00
             ratio, value = (expected, said) if expected.op == "ratio" else (said, expected)
-            return len(ratio.args) == 2 and self.same_value(_divide(*ratio.args), value)
+            same = len(ratio.args) == 2 and self.same_value(_divide(*ratio.args), value)
+            if same and value.op in ("number", "decimal", "percent"):
+                raise UnsettledError("one is a ratio and the other one a number")
+            return same
         if len(expected.args) != len(said.args):
             return False
         first, other = expected.args[0], said.args[0]

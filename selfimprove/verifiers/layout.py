@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from selfimprove.verifiers.numbers import OTHER_DIGITS, in_ascii
+from selfimprove.verifiers.numbers import OTHER_DIGITS, in_ascii, odd_characters
 
 MAX_JSON = 20_000  # characters of one object
 MAX_OBJECTS = 20
@@ -24,6 +24,7 @@ _HTML = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|h[1-6]|center)\s?/?>|&
 _SIGNS: dict[int, str] = {
     ord(one): other for one, other in zip("。।、،؛؟٫٬۔「」『』【】《》", "\n\n,,;?.,\n" + " " * 8, strict=True)
 }
+_SIGNS_OF_PROSE = frozenset(map(chr, _SIGNS))
 _TAG = re.compile(r"<(/?)\s?(?:final[ _-]?answer|answer|ans|solution)\s?>", re.IGNORECASE)
 _MAY_BE_TAG = re.compile(r"</?\s?[a-zA-Z]")
 _OBJECT = re.compile(r'\{\s{0,20}"')
@@ -55,7 +56,9 @@ def lay_out(text: str) -> str:
     """The text without the marks that only lay it out, with JSON's answers in tags; sentences of other scripts end as
     lines do."""
     if not text.isascii():
-        text = OTHER_DIGITS.sub(in_ascii, text.translate(_SIGNS))
+        odd = odd_characters(text)
+        text = text if odd.isdisjoint(_SIGNS_OF_PROSE) else text.translate(_SIGNS)
+        text = OTHER_DIGITS.sub(in_ascii, text) if any(map(str.isdecimal, odd)) else text
     if "```" in text or "~~~" in text:
         text = _FENCE.sub("", text)
     if _ANGLE.search(text) or "[INST]" in text or "[/INST]" in text or "&nbsp;" in text:

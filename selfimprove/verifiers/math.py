@@ -27,7 +27,7 @@ from selfimprove.verifiers.frames import ASSIGNED, without_frame, without_variab
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, taken_back
 from selfimprove.verifiers.number_words import read_words
 from selfimprove.verifiers.numbers import BRIEF, MAX_LENGTH, Number, read_number, squeeze, unwrap
-from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio
+from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio, read_share
 from selfimprove.verifiers.readings import read_float, read_otherwise, read_time
 from selfimprove.verifiers.steps import check_steps
 from selfimprove.verifiers.symbolic import compare, find_length, read_gold, settle
@@ -44,6 +44,7 @@ _ONE_NAME = re.compile(r"\$?\s?-?\s?(?:oo|pi|infinity|[a-z])\s?\$?")
 _JOINED = re.compile(r",?\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 _NUMBER_WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_IN = re.compile(r"\b(?:in|out[ -]of)\b", re.IGNORECASE)
 _TAGS = re.compile(r"</[a-z _-]{1,20}>", re.IGNORECASE)
 MAX_QUESTION = 5_000  # characters
 
@@ -79,6 +80,9 @@ class MathVerifier:
         """The statements of a text; where words or a formula are expected, the whole line if it says just that."""
         if read_number(gold) and not gold.endswith("!"):
             found = find_statements(text, self.settings.stated)
+            share = self._read_share(text, gold, found) if len(found) <= 1 else None
+            if share:
+                return (share,)
             if len(found) != 1 or not found[0].doubt.unclear:
                 return found
             line = extract_text(text, stated=self.settings.stated)
@@ -94,6 +98,15 @@ class MathVerifier:
         said = read_predicate(line[-MAX_ANSWER:]) if line else ""
         formula = said and read_number(said) is None and _says_just_that(said, gold[:MAX_ANSWER])
         return (Statement(said, 0, len(text)),) if formula else found
+
+    def _read_share(self, text: str, gold: str, found: tuple[Statement, ...]) -> Statement | None:
+        """`3 in 4` as 3/4, where a number below one is expected and the text says just that."""
+        expected = read_number(gold)
+        if not expected or not 0 < expected.value < (100 if expected.percent else 1) or not _IN.search(text):
+            return None
+        line = found[0].text if found and "boxed" in text else extract_text(text, stated=self.settings.stated) or ""
+        said = read_share(line[-MAX_ANSWER:])
+        return Statement(said, 0, len(text)) if said and not _after(line, text) else None
 
     def _said(self, text: str, statement: Statement) -> str:
         """A statement's answer, with what follows it where its unit matters."""
@@ -298,8 +311,12 @@ def _read_as_expected(line: str, gold: str, text: str) -> Statement | None:
         parts = [int(one) for one in gold.split(":") if one.strip().isdecimal()]
         maybe = clock and ":" not in line and "ratio" not in text.lower() and math.gcd(*parts) > 1
         doubt = Doubt(unclear=line) if maybe else CERTAIN
-    after = _TAGS.sub("", text[text.rfind(line) + len(line) :]) if said else ""
-    return Statement(said, 0, len(text), doubt=doubt) if said and not after.strip(" \n.*_`$") else None
+    return Statement(said, 0, len(text), doubt=doubt) if said and not _after(line, text) else None
+
+
+def _after(line: str, text: str) -> str:
+    """What a text says after a line of its own."""
+    return _TAGS.sub("", text[text.rfind(line) + len(line) :]).strip(" \n.*_`$}")
 
 
 @lru_cache(maxsize=1024)

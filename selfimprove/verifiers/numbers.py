@@ -93,11 +93,14 @@ _ENDLESS = re.compile(r"(?<![\d.,])(\d{1,20}\.\d{0,12}?)(?:(\d)\2{2,20}|(\d{2,8}
 _WIDE: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _WIDE |= {0x3000: 32, 0xA0: 32, 0x202F: 32, 0x2009: 32, 0x2212: 45, 0x2044: "/", 0x2215: "/"}
 _WIDE |= {ord("٫"): ".", ord("٬"): ",", ord("٪"): "%"}
+_CHANGES = {**_INVISIBLE, **_WIDE}
+_CHANGED, _DASHES, _ODD = frozenset(map(chr, _CHANGES)), frozenset("–‒"), re.compile(r"[^\x00-\x7f]")
 _FRACTION_SIGNS = {
     "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
     "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
 }  # fmt: skip
 _FRACTION_SIGN = re.compile(rf"(\d?)([{''.join(_FRACTION_SIGNS)}])")
+SIGN_WORD = re.compile(r"(?:negative|minus)\s(?=[$\d.])", re.IGNORECASE)
 _DASH_BEFORE = re.compile(r"(?<![\w)\]}–‒])[–‒](?=\s?[$€£¥₹]?\.?\d)")  # a dash that stands for a minus sign
 OTHER_DIGITS = re.compile(r"(?<![0-9])(?:(?![0-9])\d){1,60}(?![0-9])")
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\{(\d{1,20})\}")
@@ -128,9 +131,19 @@ def clean(text: str) -> str:
         return text
     if "\u202c" in text or "\u2069" in text:
         text = _EMBEDDED.sub(r"\1", text)
-    text = _DASH_BEFORE.sub("-", text.translate(_INVISIBLE).translate(_WIDE))
-    text = _FRACTION_SIGN.sub(lambda one: f"{one[1]}{' ' if one[1] else ''}{_FRACTION_SIGNS[one[2]]}", text)
-    return OTHER_DIGITS.sub(in_ascii, text)
+    odd = odd_characters(text)  # most texts hold a few signs of prose alone, and nothing of what follows
+    if not odd.isdisjoint(_CHANGED):
+        text = text.translate(_CHANGES)
+    if not odd.isdisjoint(_DASHES):
+        text = _DASH_BEFORE.sub("-", text)
+    if not odd.isdisjoint(_FRACTION_SIGNS):
+        text = _FRACTION_SIGN.sub(lambda one: f"{one[1]}{' ' if one[1] else ''}{_FRACTION_SIGNS[one[2]]}", text)
+    return OTHER_DIGITS.sub(in_ascii, text) if any(map(str.isdecimal, odd)) else text
+
+
+def odd_characters(text: str) -> set[str]:
+    """The characters of a text that are not of ASCII."""
+    return set(_ODD.findall(text))
 
 
 def in_ascii(found: re.Match[str]) -> str:
@@ -183,6 +196,8 @@ def read_number(text: str) -> Number | None:
     ):  # a factorial, where plain text is only excited
         return None
     plain = unwrap(text)
+    signed = SIGN_WORD.match(plain)
+    plain = f"-{plain[signed.end() :]}" if signed else plain
     found = _WHOLE.fullmatch(plain)
     if found is None:
         words = read_words(plain)

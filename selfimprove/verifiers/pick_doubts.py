@@ -37,7 +37,7 @@ _AND_SO = tuple(
         rf"{_MARK} (?:{_DOES} )?(?:{_FITS} )?(?:too|as well|likewise)(?=\s{{0,3}}(?:[.,;!)\n]|$))",
         rf"{_MARK} (?:{_DOES} )?(?:also|equally|just as) (?:{_FITS}|works?|fits?|does)\b",
         rf"\b(?:so|as|neither less so) (?:does|is|would|could|can|might|will) {_MARK}",
-        rf"\b(?:as well as|along with|together with|and also|plus|just like|actually,?) {_MARK}",
+        rf"\b(?:as well as|along with|together with|and also|plus|just like|actually,?|then again,?) {_MARK}",
         rf"{_MARK} (?:is|would be|seems) (?:just|equally|exactly|every bit|quite) as [a-z]{{3,12}}",
         rf"{_MARK}(?=(?:, {_LETTER}){{0,5}},? (?:and|&) {_LETTER} (?:all |both |each )?(?:fit|work|are {_FITS})\b)",
         rf"[,.…] (?:[Oo]r|(?:but )?(?:maybe|perhaps|possibly)(?: also)?) {_MARK}(?=\s{{0,3}}(?:[.!?,;\n]|$))",
@@ -57,10 +57,25 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 _WOULD_IF = re.compile(r"[)\]]? would (?:be|have been) [^.\n]{1,60}? if\b")
+_BAD = r"wrong|incorrect|false|bad|losing|eliminated|rejected|excluded|ruled[- ]out|inferior"
+_ONES = r"(?: (?:ones?|options?|choices?|answers?|picks?|statements?|alternatives?))?"
+_DECOY = r"distractors?|decoys?|traps?|red herrings?|second[ -]best|next[ -]best|runners?[ -]up"
+# The letter is what a sentence says of the wrong ones, or of one of them: `The odd one out among the wrong ones is B`.
 _NAMED_WRONG = re.compile(
-    r"\b(wrong|incorrect|false|second[ -]best|next[ -]best|runner[ -]up)"
-    r"(?: (?:one|option|choice|answer|pick))?(?: here)?(?: is| was|:) (?:option )?[(\[]?$", re.IGNORECASE
-)  # fmt: skip
+    rf"\b(?:({_BAD}|{_DECOY}){_ONES}(?: here)?(?: is| was|:) (?:option )?"
+    rf"|(?:of|out of|among|amongst) (?:all )?(?:(?:the|these|those) )?(?:other |remaining |two |three )?"
+    rf"({_BAD}|{_DECOY}){_ONES}(?:(?!\b(?:but|so|right|correct|true|answer|therefore|leav\w+)\b)[^.;\n]){{0,60}}?[ ,:])"
+    r"[(\[]?$",
+    re.IGNORECASE,
+)
+_SAID_WRONG = re.compile(
+    rf"[)\]]? (?:is|was|would be|seems) (?:only |just |merely )?(?:the |an? )[^.,;\n]{{0,30}}?"
+    rf"(?:\b(?:of|among|amongst) (?:all )?(?:the |these |those )?({_BAD}){_ONES}|\b({_DECOY}))(?=[\s.!,;]|$)"
+)
+_ASKS_FOR_WRONG = re.compile(
+    r"\b(?:not|except|never|cannot|least|worst|exception|odd|unlike|untrue|incorrectly|second|next)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 
 
 def settle_contrasts(text: str) -> str:
@@ -100,5 +115,7 @@ def doubt_pick(text: str, pick: str, options: Options, question: str) -> str:
     before = _SENTENCE.split(text[max(0, said.start() - 100) : said.start()])[-1]
     if len(places) == 1 and (_SUPPOSED.search(before) or _WOULD_IF.match(text, said.end())):
         return f"{pick}?"
-    wrong = _NAMED_WRONG.search(before)
-    return f"{pick}?" if wrong and wrong[1].casefold() not in question.casefold() else pick
+    wrong = _NAMED_WRONG.search(before) or _SAID_WRONG.match(text, said.end())
+    named = next((one for one in wrong.groups() if one), "").casefold() if wrong else ""
+    asked = not named or named in question.casefold() or _ASKS_FOR_WRONG.search(question)
+    return pick if asked else f"{pick}?"

@@ -70,7 +70,7 @@ _MARK = re.compile(
     r"(?<!\w)[(\[]\s?([A-Za-z])\s?[)\]](?!\w)|^([A-Za-z])(?:[):]|[.!](?!\w))|(?<![\w.'’(])([A-HJ-Z])(?:\)|\.(?!\w))"
     r"|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|[Aa]ns) ([A-Z]|[a-z](?=[\s.!)]{0,9}$))(?![\w'’])|^([A-Za-z])\??$"
     r"|(?P<better>(?<![\w'’])([A-Z])(?=[*_]{0,2}\s(?:(?:is|would be|seems|looks|appears(?: to be)?)"
-    r" (?:the |my |clearly |most |much )?"
+    r" (?:the |my |our |clearly |most |much )?"
     r"(?:correct|right|best|better|closer|closest|answer|pick|choice|likely|likeliest)\b"
     r"|(?:fits|works|matches|suits|makes) (?:it |this )?(?:best|better|the (?:most|best) sense)\b"
     r"|(?:fits|works|matches|wins|qualifies|applies|is (?:it|the (?:only )?one))(?=[\s.!]{0,9}$)"
@@ -78,6 +78,9 @@ _MARK = re.compile(
     r"|(?:\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|[Ii]t['’]s|[Ii]t is|[Cc]hoose|[Pp]ick|go with|[Ss]elect|must be"
     r"|[Pp]robably|[Mm]aybe|[Ll]ikely|[Gg]uess|say)|[→⇒]|=>),?\s([B-HJ-Z])"
     r"(?=(?: it is)?[\s.!]*$|,? (?:because|since)\b)"
+    r"|(?<=[.!?] )([B-HJ-Z])$|\b[Ll]eav(?:es|ing) (?:only |just )?[(\[]?([A-HJ-Z])[)\]]?(?= as\b)"
+    r"|\b(?:[Ss]tatement|[Dd]escription|[Ii]tem|[Oo]ne) (?:in |under )?([A-Z]) "
+    r"(?=is (?:the )?(?:correct|right|true|best)\b)"
     r"|(?:\b[Dd]efinitely |^)([B-HJ-Z])(?=(?: it is"
     r"|,? (?:definitely|clearly|for sure|certainly|surely|of course|obviously|alone|only"
     r"|and nothing else|no doubt|without (?:a )?doubt))?"
@@ -86,6 +89,7 @@ _MARK = re.compile(
     r"|(?<![Nn]ot )\b[Oo]nly [(\[]?([A-HJ-Z])[)\]]?(?=\s(?:is left|remains|fits|works|matches|qualifies|makes sense)\b)"
     r"|(?<![不别別勿未])[选選]\s?([A-Z])(?=[\s。.!！]{0,9}$)"
 )
+_NOTED = re.compile(r"([A-Z]) ?\(([^()]{2,100})\)")  # `B (river)` of the option `a river`
 _HEDGED = re.compile(rf"(?<![\w'’])[(\[]?([A-Za-z])[)\].]?{JOIN}$", re.IGNORECASE)
 
 
@@ -122,6 +126,10 @@ def _read_line(line: str, options: Options) -> str | None:
     found = options.find(line)
     if found:
         return options.name(found)
+    noted = _NOTED.fullmatch(line)
+    if noted and noted[1] in options.names:
+        at = options.names.index(noted[1])
+        return options.names[at] if noted[2].casefold() in options.texts[at].casefold() else None
     if _PLACE.fullmatch(line.rstrip(".!")):
         return read_pick(line, options)
     pair = _EITHER.sub("", line, count=1)

@@ -72,10 +72,10 @@ _KINDS = tuple(
 )
 PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1}
 _ORDINAL = re.compile(rf"(?:the )?({'|'.join(PLACES)}) (?:option|choice|one|answer)\b", re.IGNORECASE)
-_RATHER = re.compile(r"(?:\bbut|\bit['’]s|\bit is|\brather)\s+(.+)", re.IGNORECASE)
+_RATHER = re.compile(r"(?:\bbut|\bit['’]s|\bit is|\brather|\bso(?= [(\[]?[A-Z][)\].!]{0,3}$))\s+(.+)", re.IGNORECASE)
 # What follows these words is about the options that were not picked.
 _REASONS = re.compile(
-    r"[.!?](?=\s)|;(?=\s[A-Z]\s(?:is|was|would|has|does|can)\b)"
+    r"[.!?](?=\s)|;(?=\s[A-Z]\s(?!(?:also|too|as|or|and|equally|fits|works|holds|applies)\b)[a-z]{2,12}\b)"
     r"|\b(?:because|since|(?<!well )as(?! well as)|which|while|whereas|rather|instead|not|unlike|over|but"
     r"|for|due)\b",
     re.IGNORECASE,

@@ -1,8 +1,8 @@
-"""What the last sentence of a text says where a formula, a ratio or a time is expected: `The length is 2π cm.`"""
+"""What the last sentence of a text says where a formula, ratio, share or time is expected: `The length is 2π cm.`"""
 
 import re
 
-from selfimprove.verifiers.numbers import read_number
+from selfimprove.verifiers.numbers import read_number, unwrap
 from selfimprove.verifiers.readings import read_time
 
 # `The area is 2π cm²`, and no subject of which the formula is only a part.
@@ -26,6 +26,18 @@ _BEFORE_RATIO = re.compile(
     re.IGNORECASE,
 )
 MAX_PARTS = 6
+# `3 in 4`, `one out of every six`: of a whole below one, after the words that lead to it.
+_SHARE = re.compile(
+    r"(?:an?\s)?(\w[\w,]{0,19})(?:\s(?:in|out of)\s(?:every\s)?|-in-|-out-of-)(\w[\w,]{0,19})"
+    r"(?:\s(?:chance|probability|odds))?",
+    re.IGNORECASE,
+)
+_BEFORE_SHARE = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s)?(?:(?:it|that|there)(?:['’]s|\sis)\s"
+    r"|[^\d:.!?\n]{0,80}?\b(?:probability|chances?|odds|likelihood|fraction|share|proportion)\b[^\d:.!?\n]{0,60}?"
+    r"(?:[=:]|\s(?:is|are|of))\s)(?:(?:exactly|simply|now)\s)?(?=(?:an?\s)?\S{1,20}?(?:\s(?:in|out of)\s|-in-|-out-))",
+    re.IGNORECASE,
+)
 # The time on which a sentence ends.
 _BEFORE_TIME = re.compile(
     r"[^\d.!?\n]{1,100}?\b(?:is|at|was|by|becomes|arrives?|it['’]s)\s(?:exactly )?(?=\d|half|a?\s?quarter)",
@@ -54,6 +66,19 @@ def read_ratio(line: str) -> str:
     if any(one is None or one.unit or one.percent for one in read):
         return ""
     return ":".join(str(one.value) for one in read if one)
+
+
+def read_share(line: str) -> str:
+    """The share below one that a line says in digits or words and nothing else, as `3/4`; or nothing."""
+    said = unwrap(line).strip(" .*_`$")
+    lead = None if _SHARE.fullmatch(said) else _BEFORE_SHARE.match(said)
+    if lead and _NO_SUBJECT.search(lead[0]):
+        return ""
+    found = _SHARE.fullmatch(said[lead.end() :].strip(" *_`$") if lead else said)
+    part, whole = (read_number(one) for one in found.groups()) if found else (None, None)
+    if not part or not whole or part.unit or whole.unit or not 0 < part.value < whole.value:
+        return ""
+    return f"{part.value}/{whole.value}"
 
 
 def read_clock(line: str) -> str:

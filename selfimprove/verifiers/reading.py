@@ -6,7 +6,7 @@ from typing import NamedTuple
 from selfimprove.verifiers.hedges import CERTAIN, Doubt, is_bound, look_after
 from selfimprove.verifiers.layout import LETTER
 from selfimprove.verifiers.modifiers import changes, relates
-from selfimprove.verifiers.numbers import clean, end_of_number, find_numbers, read_number
+from selfimprove.verifiers.numbers import SIGN_WORD, clean, end_of_number, find_numbers, read_number
 
 MAX_ANSWER = 300  # characters of an answer outside a box
 MAX_BLOCK = 2_000  # and of one in a box or in a display over several lines
@@ -29,7 +29,6 @@ BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NOT_BUT = re.compile(r"not\s[^.\n]{1,30}?\bbut\s(?:rather\s)?", re.IGNORECASE)
 # What was computed is said once more: `9 + 9, which is 18`.
 _AGAIN = re.compile(r",\s(?:which (?:is|equals|makes|gives)|that is|namely|i\.?e\.?,?|so)\s(?=[-$\\(]{0,3}\d)")
-_SIGN_WORD = re.compile(r"(?:negative|minus)\s(?=[$\d.])", re.IGNORECASE)
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,300}>>")
 CHOICE = re.compile(r"\d[^\n.\d]{0,20}\s(?:or|to)\s")  # two numbers, and not one
 _WORD = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:or|to|of|is|by|he|it|we|no|so|an)(?![A-Za-z]))")
@@ -115,7 +114,7 @@ def read_value(rest: str, start: int, whole: bool) -> Statement:
     shift = len(plain) - len(plain.lstrip(" \t:*_`\"'"))
     plain, start = plain[shift:], start + shift
     plain = _ANNOTATION.sub("", plain) if "<<" in plain else plain
-    for pattern, instead in ((_NOT_BUT, ""), (_SIGN_WORD, "-")):
+    for pattern, instead in ((_NOT_BUT, ""), (SIGN_WORD, "-")):
         beginning = pattern.match(plain)
         plain = instead + plain[beginning.end() :] if beginning else plain
     factorial = _FACTORIAL.match(plain)

@@ -37,7 +37,9 @@ _LABELS = frozenset(f"{_SIGNS}AaFfRrVvSsOoCc$\\=⟹≈")  # what a label begins 
 _IN_BOLD = re.compile(r"(?<![\w)])\*\*([^*\n]{1,80})\*\*(?![\w(])")  # and no power
 _EMOJI = re.compile(r"[\U0001f300-\U0001faff\u2600-\u27bf\ufe0f]\s{0,4}")
 _QUOTES = re.compile(r"^> (?=\*\*)|^[“”«»„\"]{1,2}\s?|\s?[“”«»\"]{1,2}(?=[.!]?$)")
-_OPENING = re.compile(r"(?:(?:yes|no|ok(?:ay)?|sure|right)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE)
+_OPENING = re.compile(
+    r"(?:(?:yes|no|ok(?:ay)?|sure|right|so|thus|hence|therefore)[,:!]\s|(?:it|that)['’]s\s)(?=\W{0,4}\d)", re.IGNORECASE
+)
 _CONNECTIVE = re.compile(r"^so,?\s(?=[^=]{0,80}[-+*/^(])", re.IGNORECASE)  # `So x + y = 7`
 _COMPUTED = re.compile(r"\d!|[\w)!]\s?[-+*/^]\s?[\w(]")
 _RELATION = re.compile(r"[\\=<>≈≤≥≠⇒→]|\s(?:or|to)\s")
@@ -240,13 +242,16 @@ def _read_numbers(plain: str, whole: bool, numbers: list[re.Match[str]], begin_a
     if formula and formula.end >= end:
         said = side_of(formula.text, whole)
         return formula._replace(text=said, doubt=CERTAIN if whole else _doubt_formula(plain, formula, said))
-    passed = False
+    passed = joined = False
+    line, first = "", len(plain) + 1
     for number in reversed(_candidates(plain, numbers)):
         if number.start() < begin_at:
             return None
-        first = plain.rfind("\n", 0, number.start()) + 1
-        last = plain.find("\n", number.end())
-        line, begin = plain[first : last if last >= 0 else len(plain)], number.start() - first
+        if number.start() < first or joined:  # a line is cut out once, however many numbers it has
+            first, last = plain.rfind("\n", 0, number.start()) + 1, plain.find("\n", number.end())
+            line = plain[first : last if last >= 0 else len(plain)]
+            joined = "\n" in line  # by a number that goes over two lines
+        begin = number.start() - first
         if is_denied(line[max(0, begin - 40) : begin]):
             continue
         if names(line[max(0, begin - 40) : begin]) or is_asked(line, begin, number.end() - first):

@@ -101,6 +101,8 @@ def compare(request: Request, asked: Annotated[Compared, Query()]) -> HTMLRespon
             values["view"] = compare_view(runs[0], rounds[0], runs[1], rounds[1], asked)
     others = [(name, library.figures(name)) for name in asked.more if name in evaluated]
     values |= {"choices": evaluated, "asked": asked, "kinds": KINDS, "others": others, "page": PAGE}
+    shown = dict.fromkeys((asked.a, asked.b, *(name for name, _ in others)))
+    values["trusted"] = [(name, library.figures(name)) for name in shown if name in evaluated]
     return render(request, "compare.html", title="Compare", run=asked.b or None, **values)
 
 

@@ -21,7 +21,7 @@ from selfimprove.verifiers.options import Options
 from selfimprove.verifiers.pick_doubts import doubt_pick, second_named, settle_contrasts
 from selfimprove.verifiers.pick_lines import read_last, read_lines
 from selfimprove.verifiers.picks import find_pieces
-from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio
+from selfimprove.verifiers.predicates import read_clock, read_predicate, read_ratio, read_share
 from selfimprove.verifiers.reasoning.claims import find_claims
 from selfimprove.verifiers.text import extract_text
 from selfimprove.verifiers.thinking import strip_thinking
@@ -42,6 +42,8 @@ PIECES = (
     "\u202b1\u202c", "only B fits ", "(A) 1 ", "</s>", "answer: a 1 b 2 ", "is 1? ",
     "Between A, B, ", "B and C, ", "Is it B or ", "B as well as ", "if A is wrong, ", "B, maybe C", "{}_5C_2 ",
     "C(5,2)", "5 choose ", "1 to ", "ratio of ", "it is at ", "5! = ", "half past ",
+    "1 in 4 ", "a chance of one out of ", "among the wrong ones a ", "B is the a of the wrong ", "B (a", "minus 1 ",
+    "A is not so B ", "B; C a ", "statement in B ",
 )  # fmt: skip
 OPTIONS = Options(("harbour", "library", "market", "Both A and B"), lettered=True)
 PARTS: dict[str, Callable[[str], object]] = {
@@ -58,12 +60,12 @@ PARTS: dict[str, Callable[[str], object]] = {
         second_named(text, "B", OPTIONS),
         doubt_pick(text, "B", OPTIONS, ""),
     ),
-    "predicates": lambda text: (read_predicate(text), read_ratio(text), read_clock(text)),
+    "predicates": lambda text: (read_predicate(text), read_ratio(text), read_share(text), read_clock(text)),
 }
 
 
 def seconds(part: Callable[[str], object], piece: str, size: int) -> float:
-    text = (piece * (size // len(piece) + 1))[:size]
+    text = piece * (size // len(piece))  # whole pieces: a last one that is cut off may be read in another way
     started = time.process_time()
     part(text)
     return time.process_time() - started

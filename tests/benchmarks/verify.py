@@ -18,13 +18,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import math_verify
 from agreement import records
+from kinds import PUBLISHED
 from pairs import DATA, Pair, Real, formula_pairs, number_pairs, option_pairs, rationale_pairs, read_data
 from sympy.core.cache import clear_cache
 
@@ -99,6 +100,18 @@ def solutions(real: Real, rng: random.Random, count: int) -> list[Pair]:
     return list(islice(rationale_pairs(real, rng), count))
 
 
+def published(real: Real, rng: random.Random, count: int) -> list[Pair]:
+    """Worked solutions with their answer in each form that published answers have, half of them wrong."""
+    solved = [number for number in real.numbers if number.solution]
+    pairs = []
+    for form in islice(cycle(PUBLISHED), count):
+        number = rng.choice(solved)
+        said = number.written if rng.random() < 0.5 else str(number.value + rng.choice((1, -1, 10)))
+        text = form.format(work=number.solution.rpartition("\n#### ")[0], said=said)
+        pairs.append(Pair(number.written, text, "published", said == number.written))
+    return pairs
+
+
 def latex(real: Real, rng: random.Random, count: int) -> list[Pair]:
     """Formulas, half of them written as the expected answer is and half otherwise."""
     found: dict[bool, list[Pair]] = {True: [], False: []}
@@ -127,6 +140,7 @@ def hostile_mix(real: Real, rng: random.Random, count: int) -> list[Pair]:
 KINDS: dict[str, tuple[Callable[[Real, random.Random, int], list[Pair]], int]] = {
     "plain numbers": (plain, 4000),
     "whole solutions": (solutions, 300),
+    "published answers": (published, 300),
     "LaTeX": (latex, 300),
     "hostile mix": (hostile_mix, 36),
 }
@@ -220,7 +234,7 @@ def run_rounds(real: Real, rounds: int, scale: float, kinds: Sequence[str]) -> d
             gc.collect()
             gc.freeze()  # as a run does: the collector need not look at what was imported again and again
             runs: dict[str, Callable[[], int]] = {name: partial(judge, pool, judged) for name, pool in pools.items()}
-            if kind == "whole solutions":
+            if kind in ("whole solutions", "published answers"):
                 runs["answers alone"] = partial(judge_answers, judged)
             runs["math-verify"] = partial(directly, pairs)
             for name, run in runs.items():

@@ -1,5 +1,6 @@
 """Chat templates are rendered as transformers does, within limits, and marks of reasoning survive as tokens."""
 
+import json
 import os
 import shutil
 from datetime import datetime
@@ -9,12 +10,16 @@ import pytest
 from tiny_models import make_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfimprove.engines import Request
+from selfimprove.engines import Request, ScriptedEngine
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import ChatTemplate, find_end, load_template
 from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_marks
 from selfimprove.recipe import Sampling
+from selfimprove.recipe.file import load_recipe
+from selfimprove.records import Rationale, Verdict
+from selfimprove.running.loop import run_loop
+from selfimprove.store import RunFolder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz 0123456789+=.<>/|_\n"
 TALK = [
@@ -246,6 +251,38 @@ def test_an_opened_think_block_belongs_to_the_prompt(model: Path, tmp_path: Path
     assert template is not None
     ids = encode_prompt(tokenizer, template(TALK[:1]), chat=True)
     assert tokenizer.convert_ids_to_tokens(ids[-2:]) == ["<think>", "\n"]
+
+
+def test_what_is_thought_in_a_block_that_the_template_opened_is_no_answer(model: Path, tmp_path: Path) -> None:
+    """A whole evaluation: the samples begin inside the block, and what they close it with parts thought from answer."""
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    (folder / "chat_template.jinja").write_text(CHATML.replace("assistant\\n", "assistant\\n<think>\\n"))
+    said = {
+        "1+1": "The answer is 3? No.\n</think>\n\nThe answer is 2.",
+        "1+2": "The answer is 3.\n</think>\n\nThe answer is 4.",
+        "1+3": "The answer is 4.",  # cut off in the middle of its thought
+        "1+4": "5, I think.\n</think>\n\n",
+    }
+    rows = [{"question": one, "answer": str(int(one[0]) + int(one[2]))} for one in said]
+    (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "train.jsonl").write_text('{"question": "2+2", "answer": "4"}')
+    (tmp_path / "mine.yaml").write_text(
+        f"name: mine\nrounds: 0\nmodel: {{path: {folder}, device: cpu}}\nengine: {{threads: 1}}\n"
+        "train: {name: jsonl, path: train.jsonl, evaluate_path: sums.jsonl}\n"
+    )
+    run = RunFolder(tmp_path / "run")
+
+    def write(prompt: str, seed: int) -> str:
+        assert prompt.endswith("<think>\n")
+        return next(text for question, text in said.items() if question in prompt)
+
+    run_loop(load_recipe(str(tmp_path / "mine.yaml")), run, load=lambda checkpoint, context: ScriptedEngine(write))
+    stage = run.stage(0, "evaluate")
+    asked = {one.text: one.id for one in stage.read(Rationale)}
+    verdicts = {one.rationale: (one.outcome, one.reason) for one in stage.read(Verdict)}
+    found = [verdicts[asked[text]] for text in said.values()]
+    assert [outcome for outcome, _ in found] == ["correct", "incorrect", "incorrect", "incorrect"]
+    assert [reason for _, reason in found[2:]] == ["no answer found after its thinking"] * 2
 
 
 def test_scoring_only_empty_texts_is_no_division_by_zero(model: Path) -> None:

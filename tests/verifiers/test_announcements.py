@@ -367,6 +367,7 @@ HOSTILE: list[tuple[str, Callable[[str], object], list[str]]] = [
         lambda text: find_announcements(text, options=True),
         ["答案", "答案是", "la respuesta a la ", "antwort antwort ", "ответ ", "정답은 ", "उत्तर ", "é"],
     ),
+    ("numbers of one line", find_statements, ["step 1 "]),
 ]
 
 

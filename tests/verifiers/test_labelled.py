@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from small import small_recipe
 from test_cli import call
 
@@ -13,12 +14,18 @@ from selfimprove.errors import VerifierError
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Verdict
 from selfimprove.records.stats import wilson
+from selfimprove.results.compare import describe as describe_sides
+from selfimprove.results.compare import read_side
 from selfimprove.results.status import print_status, to_json
+from selfimprove.results.sweep import describe as describe_sweep
+from selfimprove.results.sweep import read_outcome
 from selfimprove.running.loop import run_loop
+from selfimprove.running.sweep import Variant
 from selfimprove.stages.evaluate import describe_evaluation
 from selfimprove.store import RunFolder
 from selfimprove.verifiers import make_verifier
 from selfimprove.verifiers.labelled import measure_verifier, read_label
+from selfimprove.viewer.app import create_app
 from selfimprove.viewer.report import write_report
 
 ROWS: list[dict[str, object]] = [
@@ -111,6 +118,13 @@ def test_a_run_states_the_error_rates_of_its_verifier(tmp_path: Path, capsys: py
     assert stated in " ".join(capsys.readouterr().out.split())
     write_report(run, tmp_path / "report.html")
     assert f"How far these can be trusted: {stated}" in (tmp_path / "report.html").read_text()
+    assert stated in " ".join(describe_sides([read_side("run", tmp_path)], [], 0, 400))
+    outcomes = [read_outcome(Variant(name, (), 0), tmp_path) for name in ("run", "none")]
+    assert f"run: {stated}" in "\n".join(describe_sweep(outcomes, 400))
+    assert stated in "\n".join(describe_sweep(outcomes[:1], 400))
+    page = TestClient(create_app(tmp_path), base_url="http://127.0.0.1:8000")
+    for address in ("/", "/compare?a=run&b=run"):
+        assert f"How far run can be trusted: {stated}" in page.get(address).text, address
 
 
 def test_a_labelled_file_that_cannot_be_read_is_said_before_anything_is_asked(tmp_path: Path) -> None:
