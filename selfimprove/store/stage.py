@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
-from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, parse_json, read_bounded, scan
+from selfimprove.records.files import (
+    SEAL,
+    hash_file,
+    hash_file_once,
+    is_folder,
+    is_regular,
+    parse_json,
+    read_bounded,
+    scan,
+)
 from selfimprove.store.journal import TEXTS
 from selfimprove.store.links import find_detour, is_link
 from selfimprove.store.manifest import MANIFEST, MAX_MANIFEST, Manifest, read_manifest, seal_manifest

@@ -74,9 +74,18 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         ("compare", str(run.path), "--json"),
     ]  # fmt: skip
     found = []
-    for command in (*commands, ("constitution", "report", "--json")):
+    named = [
+        ("gc", "made"), ("cp", "made", "copy", "--yes"),
+        ("mv", "copy", "moved", "--yes"), ("status", "moved", "--json"), ("rm", "moved", "--yes"),
+    ]  # fmt: skip
+    for command in (*commands, ("constitution", "report", "--json"), *named):
         first = command[:2] if command[0] == "constitution" else command[:1]
-        code, text = said(capsys, *first, str(run.path), *command[len(first) :])
+        where = (
+            (*command[1:], "--runs", str(run.path.parent))
+            if command in named
+            else (str(run.path), *command[len(first) :])
+        )
+        code, text = said(capsys, *first, *where)
         assert code == 0, text
         found.append(re.sub(r"[\d.]+ MB", "", text).replace(str(out), ""))
     found += [path.read_text() for path in sorted(out.glob("*.jsonl"))]
@@ -90,7 +99,8 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         found.append(str(Search(index).count(filters)))
     found.append(str(index.rows("SELECT path, error FROM part WHERE error IS NOT NULL")))
     index.close()
-    return ["".join(text.split()).replace(str(run.path), "RUN") for text in found]  # lines are broken elsewhere
+    # Lines are broken elsewhere, and columns are wider.
+    return ["".join(text.replace("─", "").split()).replace(str(run.path.parent), "RUNS") for text in found]
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +348,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
 def test_an_export_that_cannot_be_written_is_not_put_on_the_run(plain: RunFolder, tmp_path: Path, name: str) -> None:
     (tmp_path / "a file").touch()
-    for out, message, size in ((tmp_path, "no room left on the disk", 100), (tmp_path / "a file", "Not a dir", 1 << 30)):
+    for out, message, size in (
+        (tmp_path, "no room left on the disk", 100),
+        (tmp_path / "a file", "Not a dir", 1 << 30),
+    ):
         query = Query(plain)
         with files_of_at_most(size), pytest.raises(StoreError) as caught:
             query.copy("SELECT * FROM rationale", out / name)
