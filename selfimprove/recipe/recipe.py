@@ -30,15 +30,15 @@ STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")  # a stage's folder i
 class Build(Settings):
     """A Llama of this shape with random weights and a character-level tokenizer, both plain transformers objects."""
 
-    hidden_size: PositiveInt = 64
+    hidden_size: Annotated[PositiveInt, Field(le=65_536)] = 64
     """Width of the residual stream."""
-    intermediate_size: PositiveInt = 256
+    intermediate_size: Annotated[PositiveInt, Field(le=262_144)] = 256
     """Width of the feed-forward layers."""
-    layers: PositiveInt = 2
+    layers: Annotated[PositiveInt, Field(le=1000)] = 2
     """Decoder layers."""
-    heads: PositiveInt = 2
+    heads: Annotated[PositiveInt, Field(le=1024)] = 2
     """Attention heads of a layer."""
-    head_size: PositiveInt = 32
+    head_size: Annotated[PositiveInt, Field(le=1024)] = 32
     """Width of an attention head; at least 32, so that vLLM can serve the model."""
     rope_theta: PositiveFloat = 10000.0
     """Base of the rotary position embeddings."""

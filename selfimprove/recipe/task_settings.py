@@ -75,7 +75,7 @@ class ArithmeticTask(TaskSettings):
     family = "arithmetic"
     name: Literal["arithmetic"] = "arithmetic"
     """The task."""
-    max_digits: PositiveInt = 5
+    max_digits: Annotated[PositiveInt, Field(le=100)] = 5
     """Operands have 1 to this many digits."""
     seed_total_digits: PositiveInt = 6
     """The two operands of a seed rationale have at most this many digits together."""

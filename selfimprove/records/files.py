@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 RECIPE = "recipe.yaml"  # what makes a folder a run
 SEAL = "files.json"
@@ -54,6 +54,12 @@ def cache_folder(name: str) -> Path:
 def find_folder(name: str, runs: Path) -> Path | None:
     """The folder of a run by name or path, None where there is none."""
     return next((path for path in (runs / name, Path(name)) if os.path.lexists(path / RECIPE)), None)
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; raises ValueError, also where it is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def is_there(path: Path) -> bool:
@@ -72,6 +78,15 @@ def is_regular(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def is_special(path: Path) -> bool:
+    """Whether a device, a pipe or a socket is there."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 def is_folder(path: Path) -> bool:
@@ -157,7 +172,7 @@ def seal_folder(folder: Path) -> None:
 def find_unsound(folder: Path) -> str | None:
     """Why a sealed folder is not what was written; None where it is."""
     try:
-        listed = json.loads(read_bounded(folder / SEAL, MAX_SEAL))
+        listed = parse_json(read_bounded(folder / SEAL, MAX_SEAL))
         for name, (size, expected) in listed.items():
             file = folder / name
             if not is_regular(file):

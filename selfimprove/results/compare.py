@@ -46,7 +46,7 @@ class Side:
     """Tokens up to that round."""
     trained: int
     seconds: float
-    errors: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, dict[str, float]] = field(default_factory=dict)
     """How often its verifier was wrong on labelled responses, where that was measured."""
 
     @property

@@ -24,7 +24,7 @@ class Outcome:
     round: int
     problem: str = ""
     """Why its figures cannot be read."""
-    errors: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, dict[str, float]] = field(default_factory=dict)
     """How often its verifier was wrong on labelled responses, where that was measured."""
 
 

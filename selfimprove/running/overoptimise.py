@@ -18,7 +18,7 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, Sampling
 from selfimprove.recipe.flow import Step, flow_of, own_settings
 from selfimprove.records import Checkpoint, Problem, derive_seed, digest
-from selfimprove.records.files import read_bounded
+from selfimprove.records.files import parse_json, read_bounded
 from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.running.loop import prepare_redo
 from selfimprove.running.rewarding import load_rewards
@@ -179,7 +179,7 @@ def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, p
 def read_kept(path: Path, asked: Mapping[str, object]) -> dict[str, Any] | None:
     """What was measured before and kept in a file; None where there is none, or somebody changed it."""
     try:
-        found = json.loads(read_bounded(path, MOST_KEPT))
+        found = parse_json(read_bounded(path, MOST_KEPT))
         rows = found.pop("rows")
         sound = found == asked and bool(rows) and all({*row} == {*ROW} for row in rows)
         whole = sound and all(math.isfinite(one) for row in rows for one in row.values())

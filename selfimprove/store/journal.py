@@ -15,6 +15,17 @@ LETTERS = 16
 LONGEST = 1 << 24  # bytes of a line
 
 
+def seal_line(line: str) -> bytes:
+    """A line of a file that is added to, begun with the hash of the rest."""
+    return f"{hash_text(line)[:LETTERS]} {line}\n".encode()
+
+
+def unseal_line(raw: bytes) -> str | None:
+    """What was sealed; None where the line is torn or damaged."""
+    seal, _, line = raw.decode(errors="replace").rstrip("\n").partition(" ")
+    return line if seal and hash_text(line)[:LETTERS] == seal else None
+
+
 class Journal:
     """Texts of a part in a stage's folder, by the hash of what was asked, until the part is finished.
 
@@ -48,7 +59,7 @@ class Journal:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._handle = os.open(self._path, flags, 0o666)
                 os.write(self._handle, b"\n")  # after a line that was torn
-            os.write(self._handle, f"{hash_text(line)[:LETTERS]} {line}\n".encode())
+            os.write(self._handle, seal_line(line))
 
     def clear(self) -> None:
         """Forget the texts: their part is finished and holds them."""
@@ -65,8 +76,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with open_regular(path) as file:
             while raw := file.readline(LONGEST):
-                seal, _, line = raw.decode(errors="replace").rstrip("\n").partition(" ")
-                if seal and hash_text(line)[:LETTERS] == seal:
+                if (line := unseal_line(raw)) is not None:
                     asked, text = json.loads(line)
                     yield asked, text
     except OSError:  # taken away, or no file of ours: then it is asked for again

@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter
 from selfimprove.errors import StoreError
 from selfimprove.records import Record
 from selfimprove.records.base import INT32
-from selfimprove.records.files import sync_folder
+from selfimprove.records.files import is_special, sync_folder
 from selfimprove.store.columns import decode, encode, plain
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -102,6 +102,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], writer: st
     """Write under a temporary name, which is the writer's own, fsync, rename, fsync the folder."""
     partial = partial_of(path, writer)
     with named_errors(path):
+        if is_special(path):  # whoever may would put a file in place of /dev/null
+            raise StoreError(f"{path}: is no regular file, and nothing was written; name another one")
         try:
             with open(partial, "wb", opener=_open_own) as file:
                 write(file)

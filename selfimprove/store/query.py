@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from selfimprove.records import KINDS
 from selfimprove.store.database import connect
 from selfimprove.store.files import PLAIN, File, list_files
 from selfimprove.store.links import ROUND_NAME
-from selfimprove.store.parts import schema_of
+from selfimprove.store.parts import named_errors, named_full_disk, partial_of, schema_of
 from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
 
@@ -252,13 +253,21 @@ class Query:
     def copy(self, sql: str, path: Path) -> int:
         """Write a query's rows to a Parquet or JSONL file; gives their number."""
         options = "FORMAT parquet, COMPRESSION zstd" if path.suffix == ".parquet" else "FORMAT json"
-        partial = path.with_name(path.name + ".partial")
+        partial = partial_of(path)
+        copying = f"COPY ({sql}) TO {_literals([str(partial)])[1:-1]} ({options})"
         try:
-            count = self._run(f"COPY ({sql}) TO {_literals([str(partial)])[1:-1]} ({options})").fetchone()[0]
-            partial.rename(path)
+            self._declare(sql)
+            with named_full_disk(path), named_errors(path):
+                partial.touch()  # where it cannot be written, the run is not at fault
+                row = self.connection.execute(copying).fetchone()
+                partial.rename(path)
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
         finally:
-            partial.unlink(missing_ok=True)
-        return int(count)
+            with suppress(OSError):
+                partial.unlink()
+        assert row is not None
+        return int(row[0])
 
 
 def _literals(values: list[str]) -> str:

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 from selfimprove.errors import StoreError
 from selfimprove.records import KINDS, Record
-from selfimprove.records.files import SEAL, hash_file, hash_file_once, is_folder, is_regular, read_bounded, scan
+from selfimprove.records.files import (
+    SEAL,
+    hash_file,
+    hash_file_once,
+    is_folder,
+    is_regular,
+    parse_json,
+    read_bounded,
+    scan,
+)
 from selfimprove.store.journal import TEXTS
 from selfimprove.store.links import find_detour, is_link
 from selfimprove.store.manifest import MANIFEST, MAX_MANIFEST, Manifest, read_manifest, seal_manifest
@@ -61,7 +70,7 @@ class StageFolder:
     def _opened(self, what: str, kind: Callable[[Any], Any]) -> Any:
         """What was noted when the stage was begun; None where it cannot be read."""
         try:
-            return kind(json.loads(read_bounded(self.path / OPEN, MAX_MANIFEST))[what])
+            return kind(parse_json(read_bounded(self.path / OPEN, MAX_MANIFEST))[what])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

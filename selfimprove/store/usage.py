@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
 from selfimprove.errors import StoreError
-from selfimprove.records.files import open_regular
+from selfimprove.records.files import open_regular, parse_json
+from selfimprove.store.journal import LETTERS, seal_line, unseal_line
 from selfimprove.store.parts import named_errors
 
 USAGE = "usage.jsonl"
 MAX_USAGE = 256 << 20
+BEGIN = b'{"part": '
+SEALED = re.compile(rb"[0-9a-f]{%d} " % LETTERS)
 USAGE_ADVICE = "move it away and run the same command again: the parts are kept, and what they cost is not counted"
 
 
@@ -22,21 +26,21 @@ class Usage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     part: int
-    wall: float
-    model: float = 0.0
-    imports: float = 0.0
-    cpu: float = 0.0
-    elapsed: float | None = None
-    loaded: float = 0.0
-    idle: float = 0.0
-    tokens: dict[str, int]
+    wall: FiniteFloat
+    model: FiniteFloat = 0.0
+    imports: FiniteFloat = 0.0
+    cpu: FiniteFloat = 0.0
+    elapsed: FiniteFloat | None = None
+    loaded: FiniteFloat = 0.0
+    idle: FiniteFloat = 0.0
+    tokens: dict[str, NonNegativeInt]
     metrics: dict[str, Any]
     counts: dict[str, int]
 
 
 def add_line(path: Path, part: int, usage: Mapping[str, object]) -> None:
-    """Add a row to a file of usage, on a line of its own also where a kill tore the last one."""
-    line = (json.dumps({"part": part, **usage}) + "\n").encode()
+    """Add a row to a file of usage, sealed, and on a line of its own also where a kill tore the last one."""
+    line = seal_line(json.dumps({"part": part, **usage}))
     with named_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "rb+", buffering=0) as file:
@@ -59,7 +63,7 @@ def read_lines(path: Path) -> list[Usage]:
         if not line.strip():
             continue
         try:
-            rows.append(Usage.model_validate_json(line))
+            rows.append(_read(line))
         except ValueError as error:
             if _is_torn(line):
                 continue
@@ -68,10 +72,20 @@ def read_lines(path: Path) -> list[Usage]:
     return rows
 
 
-def _is_torn(line: bytes) -> bool:
+def _read(raw: bytes) -> Usage:
+    line = unseal_line(raw)
+    if line is None:
+        raise ValueError("its hash is not the one that it begins with")
+    return Usage.model_validate_json(line)
+
+
+def _is_torn(raw: bytes) -> bool:
     """Whether a line was begun as one of usage is and not written to its end."""
+    if not SEALED.match(raw):
+        return bool(re.fullmatch(rb"[0-9a-f]*", raw))
+    line = raw[LETTERS + 1 :]
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
-        return line.startswith(b'{"part": ') and not line.endswith(b"}}")
+        return (line.startswith(BEGIN) or BEGIN.startswith(line)) and not line.endswith(b"}}")
     return False

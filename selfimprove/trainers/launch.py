@@ -1,6 +1,5 @@
 """Training as a child under `accelerate launch`: its own memory, any number of processes."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from selfimprove.errors import TrainingError
 from selfimprove.recipe import Training
 from selfimprove.recipe.launch import read_launch
+from selfimprove.records.files import parse_json
 from selfimprove.trainers.checkpoints import newest_checkpoint
 from selfimprove.trainers.job import PROGRESS, REFUSAL, RESULT, Report, TrainingJob, TrainResult
 
@@ -100,7 +100,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 def _follow(text: str, report: Report) -> None:
     try:
-        step, steps, logged = json.loads(text)
+        step, steps, logged = parse_json(text)
     except ValueError:
         return
     report(step, steps, logged)

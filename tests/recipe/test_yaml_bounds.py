@@ -39,6 +39,11 @@ BOMBS = {
     "a fraction": (f"seed: {'9' * 5000}.5", "a number of 5,002 digits"),
     "unknown keys": ("".join(f"key{at}: 1\n" for at in range(9000)), "'train' is missing|unknown key"),
     "rounds": ("name: x\nmodel: {path: a/b}\ntrain: {name: arithmetic}\nrounds: 999999999", "'rounds' must be at most"),
+    "digits": ("name: x\nmodel: {path: a/b}\ntrain: {name: arithmetic, max_digits: 99999}", "must be at most 100,"),
+    "layers": (
+        "name: x\nmodel: {build: {layers: 999999999}}\ntrain: {name: arithmetic}",
+        "'model.build.layers' must be",
+    ),
     "a date": ("name: 2024-13-45", "month must be in"),
     "a tag": ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
 }

@@ -12,6 +12,7 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.running.loop import run_loop
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.journal import seal_line
 from selfimprove.trainers.job import RESULT, TrainResult
 
 
@@ -153,14 +154,16 @@ def test_what_a_part_cost_is_noted_before_it_is_finished(run: RunFolder, recipe:
     assert manifest_of(run, 1, "generate").tokens["written"] == before["written"] + rows[1].tokens["written"]
 
 
-ROW = b'{"part": 0, "wall": 1.0, "tokens": {}, "metrics": {}, "counts": {}}'
+TEXT = '{"part": 0, "wall": 1.0, "tokens": {}, "metrics": {}, "counts": {}}'
+ROW = seal_line(TEXT).strip()
 
 
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
         (b"", 0), (ROW + b"\n", 1), (ROW + b"\n" + ROW + b"\n", 2), (ROW + b"\n" + ROW[:20], 1), (ROW[:20], 0),
-        (ROW[:20] + b"\n" + ROW + b"\n", 1), (ROW + b"\n\n", 1), (ROW + b"\n" + ROW[:30] + bytes(40), 1),
+        (ROW[:20] + b"\n" + ROW + b"\n", 1), (ROW + b"\n\n", 1), (ROW + b"\n" + ROW[:40] + bytes(40), 1),
+        (ROW[:10], 0), (ROW[:16] + b"\n" + ROW, 1), (ROW[:17], 0), (ROW[:-1], 0),
     ],
 )  # fmt: skip
 def test_a_torn_line_of_usage_is_passed_over(content: bytes, rows: int, tmp_path: Path) -> None:
@@ -172,7 +175,15 @@ def test_a_torn_line_of_usage_is_passed_over(content: bytes, rows: int, tmp_path
     assert [row.wall for row in disk.usage()] == [1.0] * rows + [2.0]
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff", b"null\n", bytes(300), b'{"part": "x"}', ROW[1:] + b"\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]", b"{}", b"\xff", b"null\n", bytes(300), b'{"part": "x"}', ROW[1:] + b"\n", b"[" * 100_000,
+        ROW.replace(b"1.0", b"9.0"), TEXT.encode(), seal_line(TEXT.replace("1.0", "NaN")), seal_line("[" * 100_000),
+        seal_line(TEXT.replace('"tokens": {}', '"tokens": {"written": -1}')),
+    ],
+    ids=range(13),
+)  # fmt: skip
 def test_damaged_usage_is_named(content: bytes, run: RunFolder, recipe: Recipe) -> None:
     usage = reopen(run, 1, "verify", "verdict-00000.parquet")
     usage.write_bytes(content)

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from selfimprove.store import RunFolder
 from selfimprove.store.export import jsonl_lines
 from selfimprove.store.index import Index
 from selfimprove.store.notes import Notes, write_note
+from selfimprove.store.query import Query
 from selfimprove.store.rankings import write_ranking
 from selfimprove.store.search import Filters, Search
 from selfimprove.viewer.library import Library
@@ -71,9 +74,18 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         ("compare", str(run.path), "--json"),
     ]  # fmt: skip
     found = []
-    for command in (*commands, ("constitution", "report", "--json")):
+    named = [
+        ("gc", "made"), ("cp", "made", "copy", "--yes"),
+        ("mv", "copy", "moved", "--yes"), ("status", "moved", "--json"), ("rm", "moved", "--yes"),
+    ]  # fmt: skip
+    for command in (*commands, ("constitution", "report", "--json"), *named):
         first = command[:2] if command[0] == "constitution" else command[:1]
-        code, text = said(capsys, *first, str(run.path), *command[len(first) :])
+        where = (
+            (*command[1:], "--runs", str(run.path.parent))
+            if command in named
+            else (str(run.path), *command[len(first) :])
+        )
+        code, text = said(capsys, *first, *where)
         assert code == 0, text
         found.append(re.sub(r"[\d.]+ MB", "", text).replace(str(out), ""))
     found += [path.read_text() for path in sorted(out.glob("*.jsonl"))]
@@ -87,7 +99,8 @@ def read_all(run: RunFolder, out: Path, capsys: pytest.CaptureFixture[str]) -> l
         found.append(str(Search(index).count(filters)))
     found.append(str(index.rows("SELECT path, error FROM part WHERE error IS NOT NULL")))
     index.close()
-    return ["".join(text.split()).replace(str(run.path), "RUN") for text in found]  # lines are broken elsewhere
+    # Lines are broken elsewhere, and columns are wider.
+    return ["".join(text.replace("─", "").split()).replace(str(run.path.parent), "RUNS") for text in found]
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +329,34 @@ def test_what_would_be_held_whole_is_refused_by_its_footer(
     for command in (["status"], ["traces"], ["show", "0"]):
         code, text = said(capsys, command[0], str(run.path), *command[1:])
         assert (code, text) == (2, f"selfimprove: {path}: too large to be shown; move it away to see the rest\n")
+
+
+# --- files that cannot be written --------------------------------------------------------------------------------
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """This process may write no larger file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_an_export_that_cannot_be_written_is_not_put_on_the_run(plain: RunFolder, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").touch()
+    for out, message, size in (
+        (tmp_path, "no room left on the disk", 100),
+        (tmp_path / "a file", "Not a dir", 1 << 30),
+    ):
+        query = Query(plain)
+        with files_of_at_most(size), pytest.raises(StoreError) as caught:
+            query.copy("SELECT * FROM rationale", out / name)
+        assert str(caught.value).startswith(f"{out / name}: ") and message in str(caught.value)
+    assert [one.name for one in tmp_path.iterdir()] == ["a file"]
 
 
 # --- locks -------------------------------------------------------------------------------------------------------

@@ -431,6 +431,13 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
         assert [one.name for one in tmp_path.iterdir()] == ["part.parquet"]
 
 
+def test_no_file_takes_the_place_of_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="pipe: is no regular file, and nothing was written"):
+        write_atomically(tmp_path / "pipe", lambda file: file.write(b"x"))
+    assert (tmp_path / "pipe").is_fifo() and len([*tmp_path.iterdir()]) == 1
+
+
 def raise_wrapped() -> None:
     """As a library does that wraps the operating system's error in its own."""
     try:
