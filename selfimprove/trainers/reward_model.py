@@ -23,12 +23,9 @@ def make_reading(tokenizer: Any, *, chat: bool, longest: int) -> Reading:
     return Reading(chat=chat, end=end, pad=pad, longest=longest, tokenizer=hash_vocabulary(tokenizer))
 
 
-def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
-    """A causal language model's layers under a new head of one number; raises ModelError where there is no such class.
-
-    The head is drawn from `seed` alone with a standard deviation of 1/√(d + 1) (Ziegler et al., 2019, section 2.1.1),
-    whatever was drawn before; the layers are the given model's own and no copy.
-    """
+def sketch_reward_model(model: Any, *, pad: int) -> Any:
+    """The classifier of one number for a causal language model, on torch's meta device; raises ModelError where there
+    is none."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -36,9 +33,23 @@ def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
     config.get_text_config().pad_token_id = pad
     try:
         with torch.device("meta"):
-            made = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype, **PLAIN)
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{type(model).__name__}: no reward model can be made of it ({str(error)[:120]})") from None
+            return AutoModelForSequenceClassification.from_config(config, dtype=model.dtype, **PLAIN)
+    except (ValueError, KeyError):
+        raise ModelError(
+            f"no reward model can be made of a {type(model).__name__}: transformers has no classifier of this kind; "
+            "train one from a model of another kind"
+        ) from None
+
+
+def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
+    """A causal language model's layers under a new head of one number; raises ModelError where there is no such class.
+
+    The head is drawn from `seed` alone with a standard deviation of 1/√(d + 1) (Ziegler et al., 2019, section 2.1.1),
+    whatever was drawn before; the layers are the given model's own and no copy.
+    """
+    import torch
+
+    made = sketch_reward_model(model, pad=pad)
     setattr(made, made.base_model_prefix, model.base_model)
     drawn = torch.Generator().manual_seed(seed)
     for module in made.modules():
