@@ -202,7 +202,8 @@ def say(desk: Desk[Prefer]) -> str:
         shorter += len(one.chosen) < len(one.rejected)
     problems = len(prompts)
     by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
-    compared = describe_comparisons(manifest.metrics.get("comparisons")) if manifest else ""
+    trained = desk.setting("sft.preferred_less") == "train"
+    compared = describe_comparisons(manifest.metrics.get("comparisons"), trained=trained) if manifest else ""
     return f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
 
 
