@@ -258,7 +258,7 @@ def load_chat(model: str, run: Path | None = None) -> ChatTemplate | None:
     """
     template = load_template(read_tokenizer(model), name=model)
     if template and run and template.tells_time:
-        template.now = fix_clock(run)
+        template.now = fix_clock(run, model)
     return template
 
 

@@ -106,7 +106,9 @@ def prefer(
         given = [one.prompt for one, _ in judged if is_sample(one)][:1]
         prompt = given[0] if given and prompts.is_trained_as_shown(problem, shown) else render(problem)
         return [
-            Preference(prompt=prompt + before, chosen=right, rejected=wrong, group=problem.group, **source)
+            Preference(
+                prompt=prompt + prompts.begin(before), chosen=right, rejected=wrong, group=problem.group, **source
+            )
             for (before, right, wrong), source in pairs
         ]
 
