@@ -56,7 +56,7 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
         loaded = apply_adapter(loaded, folder)
         with _reading(folder):
             loaded = loaded.merge_and_unload()
-    _mend(loaded, tokenizer, folder)
+    mend(loaded, tokenizer, folder)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with _reading(folder):  # a device that is full, or is not there
@@ -162,7 +162,7 @@ def apply_adapter(model: Any, folder: str | Path, *, trainable: bool = False) ->
     return loaded
 
 
-def _mend(model: Any, tokenizer: Any, folder: Path) -> None:
+def mend(model: Any, tokenizer: Any, folder: Path) -> None:
     """Put right what would end in an error long after, where nothing that is written or trained depends on it."""
     from transformers import GenerationConfig
 

@@ -12,6 +12,7 @@ from tiny_models import make_adapter, make_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.cli import main
+from selfimprove.doctor import read_subject
 from selfimprove.engines import Request
 from selfimprove.engines.models import load_chat, load_model
 from selfimprove.engines.transformers import TransformersEngine
@@ -273,6 +274,7 @@ def test_an_adapter_with_more_embeddings_than_its_base_is_served(model: Path, tm
     ids = torch.tensor([found("1<step>2<done>")["input_ids"]])
     with torch.no_grad():
         assert torch.allclose(loaded(ids).logits, network(ids).logits, atol=1e-4)
+    assert read_subject(str(tmp_path)).rows == len(tokenizer)  # and no token is without one
 
 
 def test_an_adapter_on_an_adapter_is_refused(adapter: Path, tmp_path: Path) -> None:
