@@ -24,6 +24,8 @@ from selfimprove.prompting.chat import ChatTemplate, fix_clock, load_template
 
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "additional_chat_templates/*")
 PLAIN = {"trust_remote_code": False}
+STATEFUL = {"linear_attention", "conv", "hybrid", "hybrid_sliding", "recurrent"}
+"""Kinds of layers that keep a state."""
 
 
 @contextmanager
@@ -271,8 +273,12 @@ def read_longest(folder: Path) -> int | None:
 
 
 def keeps_state(config: Any) -> bool:
-    """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do."""
+    """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do.
+
+    Not all of them say so of themselves: then their kinds of layers tell.
+    """
     from transformers import AutoModelForCausalLM
 
     kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    return bool(getattr(kind, "_is_stateful", False))
+    layers = getattr(config.get_text_config(), "layer_types", None) or ()
+    return bool(getattr(kind, "_is_stateful", False)) or not STATEFUL.isdisjoint(layers)

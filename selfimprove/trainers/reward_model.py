@@ -29,7 +29,8 @@ def sketch_reward_model(model: Any, *, pad: int) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    config = type(model.config).from_dict({**model.config.to_dict(), "num_labels": 1})
+    plain = {name: one for name, one in model.config.to_dict().items() if name not in ("id2label", "label2id")}
+    config = type(model.config).from_dict({**plain, "num_labels": 1})
     config.get_text_config().pad_token_id = pad
     try:
         with torch.device("meta"):

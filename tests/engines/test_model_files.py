@@ -106,6 +106,8 @@ BROKEN: list[tuple[str, Damage, str]] = [
     ("rwkv", change("config.json", model_type="rwkv"), "a recurrent or hybrid model"),
     ("hybrid", change("config.json", model_type="recurrent_gemma"), "a recurrent or hybrid model"),
     ("qwen3-next", change("config.json", model_type="qwen3_next"), "a recurrent or hybrid model"),
+    ("convolutions", change("config.json", model_type="lfm2", layer_types=["conv"] * 2), "or hybrid model"),
+    ("linear", change("config.json", model_type="minimax", layer_types=["linear_attention"] * 2), "or hybrid model"),
     ("an encoder", change("config.json", model_type="t5"), "cannot be loaded"),
     ("gptq", change("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "are quantised (gptq)"),
     ("awq", change("config.json", quantization_config={"quant_method": "awq", "bits": 4}), "are quantised (awq)"),
