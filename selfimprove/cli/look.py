@@ -54,6 +54,7 @@ def _list_runs(runs: Path, as_json: bool) -> None:
 
     from selfimprove.records.columns import lay_out, terminal_width
     from selfimprove.results.overview import list_runs
+    from selfimprove.store.run import start_command
 
     found = list(list_runs(runs))
     if as_json:
@@ -61,7 +62,7 @@ def _list_runs(runs: Path, as_json: bool) -> None:
     elif found:
         typer.echo("\n".join(lay_out([one.cells() for one in found], terminal_width())))
     else:
-        typer.echo(f"there are no runs in {runs}/; start one with: selfimprove run")
+        typer.echo(f"there are no runs in {runs}/; start one with: {start_command(runs)}")
 
 
 def traces(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.model_files import CONFIG, check_weights, read_dtypes, read_json
-from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.model_folders import find_whole, resolve_folder
 from selfimprove.engines.models import read_config, read_generation, read_tokenizer
 from selfimprove.prompting.chat import ChatTemplate, find_end, load_template
 from selfimprove.prompting.prompts import PromptFormat
@@ -94,9 +94,12 @@ def read_subject(model: str, base: str | None = None, *, template: ChatTemplate 
     whole = find_whole(model, base)
     config = read_config(whole)
     shapes = check_weights(whole, read_json(whole / CONFIG))
+    folder = resolve_folder(model)
+    own = check_weights(folder) if folder != whole else {}  # an adapter may bring embeddings for more tokens
     tokenizer = read_tokenizer(model, base)
     given = whole / "generation_config.json"
-    tables = [shape[0] for name, shape in shapes.items() if name.endswith(("embed_tokens.weight", "wte.weight"))]
+    every = (*own.items(), *shapes.items())
+    tables = [shape[0] for name, shape in every if name.endswith(("embed_tokens.weight", "wte.weight"))]
     rows = tables[0] if tables else getattr(config.get_text_config(), "vocab_size", None)
     return Subject(
         name=model,

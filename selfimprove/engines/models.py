@@ -25,6 +25,8 @@ from selfimprove.prompting.tokenizer import Tokenizer
 
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "additional_chat_templates/*")
 PLAIN = {"trust_remote_code": False}
+STATEFUL = {"linear_attention", "conv", "hybrid", "hybrid_sliding", "recurrent"}
+"""Kinds of layers that keep a state."""
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
         loaded = apply_adapter(loaded, folder)
         with _reading(folder):
             loaded = loaded.merge_and_unload()
-    _mend(loaded, tokenizer, folder)
+    mend(loaded, tokenizer, folder)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with _reading(folder):  # a device that is full, or is not there
@@ -163,7 +165,7 @@ def apply_adapter(model: Any, folder: str | Path, *, trainable: bool = False) ->
     return loaded
 
 
-def _mend(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+def mend(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     """Put right what would end in an error long after, where nothing that is written or trained depends on it."""
     from transformers import GenerationConfig
 
@@ -259,7 +261,7 @@ def load_chat(model: str, run: Path | None = None) -> ChatTemplate | None:
     """
     template = load_template(read_tokenizer(model), name=model)
     if template and run and template.tells_time:
-        template.now = fix_clock(run)
+        template.now = fix_clock(run, model)
     return template
 
 
@@ -272,8 +274,12 @@ def read_longest(folder: Path) -> int | None:
 
 
 def keeps_state(config: object) -> bool:
-    """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do."""
+    """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do.
+
+    Not all of them say so of themselves: then their kinds of layers tell.
+    """
     from transformers import AutoModelForCausalLM
 
     kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    return bool(getattr(kind, "_is_stateful", False))
+    layers = getattr(config.get_text_config(), "layer_types", None) or ()
+    return bool(getattr(kind, "_is_stateful", False)) or not STATEFUL.isdisjoint(layers)

@@ -148,13 +148,22 @@ def load_template(tokenizer: Tokenizer, *, name: str, now: datetime | None = Non
     return template
 
 
-def fix_clock(run: Path) -> datetime:
-    """The time that a run's chat template is told, from its first start on; raises ModelError."""
+def fix_clock(run: Path, model: str = "") -> datetime:
+    """The time that a run's chat template is told, from its first start on; raises ModelError.
+
+    Where the run that made the model told its template a time, that is told on: what is evaluated is what was trained.
+    """
     path = run / CLOCK
     if not path.exists() and not path.is_symlink():
+        made_by = next((one / CLOCK for one in Path(model).parents if (one / CLOCK).is_file()), None)
+        now = _read_clock(made_by) if made_by else datetime.now()
         partial = path.with_suffix(".partial")
-        partial.write_text(datetime.now().isoformat(timespec="seconds") + "\n")
+        partial.write_text(now.isoformat(timespec="seconds") + "\n")
         partial.replace(path)
+    return _read_clock(path)
+
+
+def _read_clock(path: Path) -> datetime:
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > 100:
             raise ValueError

@@ -97,6 +97,11 @@ class PromptFormat:
         """The question as it stands, as the user's turn where there is a chat template."""
         return self.chat([{"role": "user", "content": problem.question}]) if self.chat else problem.question
 
+    def begin(self, text: str) -> str:
+        """A text of the model's as what its turn begins with: after a chat template's prompt special tokens are read as
+        such, so those written out in it are broken up, but for marks of reasoning."""
+        return neutralize_special_tokens(text, getattr(self.chat, "unmarked", ()))
+
     def render_turns(self, turns: Sequence[tuple[str, str | None]]) -> str:
         """A conversation of pairs of turns, whose last pair the model completes: by the chat template where there is
         one, else as blocks of text."""

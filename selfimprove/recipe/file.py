@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import RecipeError, suggest
-from selfimprove.recipe import Recipe, Training, compose, flow_names, stage_names
+from selfimprove.recipe import Recipe, RewardTraining, Training, compose, flow_names, stage_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.flow import check_flow, check_needs
 from selfimprove.recipe.json_text import HalfCharacterError
@@ -203,6 +203,11 @@ def _check_launch(recipe: Recipe, document: Document) -> None:
             raise RecipeError(
                 f"{document.where(('stages', name, 'batch_size'))}: {settings.batch_size} rows cannot be shared out "
                 f"evenly among {launch.processes} processes"
+            )
+        if launch.sharded and isinstance(settings, RewardTraining):
+            raise RecipeError(
+                f"{where}: a reward model is not trained with its weights spread over processes ({launch.kind}); take "
+                "'launch_config: ddp'"
             )
         if launch.sharded and settings.optimizer == "muon":
             where = document.where(("stages", name, "optimizer"))

@@ -54,6 +54,8 @@ def cache_folder(name: str) -> Path:
 def find_folder(name: str, runs: Path) -> Path | None:
     """The folder of a run by name or path, None where there is none."""
     return next((path for path in (runs / name, Path(name)) if os.path.lexists(path / RECIPE)), None)
+
+
 def parse_json(text: str | bytes) -> Any:
     """What a JSON text says; raises ValueError, also where it is nested too deeply to be read."""
     try:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.text import Text
@@ -122,7 +123,9 @@ def _export_rankings(query: Query, out: Path, what: str) -> int:
         raise StoreError(f"{query.folder.path / name}: {reason}; move it away, and it is left out")
     current = [one for one in rankings.current() if not one.skipped]
     if not current:
-        raise StoreError(f"{query.folder.called}: nobody has ranked anything; open: selfimprove view")
+        raise StoreError(
+            f"{query.folder.called}: nobody has ranked anything; open: selfimprove view {quote(str(query.folder.path))}"
+        )
     named = sorted({trace for one in current for trace in one.parents})
     rows = query.rows(
         f"SELECT id, prompt, text, checkpoint FROM ({TRACES}) WHERE id IN (SELECT unnest(?::VARCHAR[]))", named

@@ -209,6 +209,7 @@ class StageDesk:
             stop=self.prompts.stop,
             round=self.round,
             seed=self.seed,
+            begin=self.prompts.begin,
         )
 
     def judge(self) -> tuple[Checkpoint, Prompter]:

@@ -3,19 +3,21 @@ shape of the model alone, and the length of a row."""
 
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from selfimprove.errors import RecipeError, SelfImproveError
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Training
 from selfimprove.recipe.recipe import Build
+from selfimprove.recipe.reinforcement import RlTraining
+from selfimprove.records import Problem
 from selfimprove.records.printable import printable
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
-from selfimprove.stages.dpo import Dpo
 from selfimprove.stages.training import adapter_before, differing_adapter, with_adapter
 
-MOST = 2000  # problems that the shortest question is looked for in
+MOST, GROUPS, DRAWN = 2000, 32, 8  # problems that the shortest question is looked for in; drawn of each group
 
 
 def check_training(session: Session) -> None:
@@ -50,7 +52,7 @@ def check_training(session: Session) -> None:
 
 
 def _say_adapter(stage: PlannedStage, before: str) -> None:
-    if isinstance(stage.own, Dpo) and stage.own.reference == "base":
+    if getattr(stage.own, "reference", None) == "base":
         raise RecipeError(
             f"'{stage.name}' goes on with the adapter of '{before}', and 'reference: base' is not there for LoRA; "
             f"leave '{stage.name}.reference' out"
@@ -62,7 +64,7 @@ def _rehearse(stage: PlannedStage, settings: Training, session: Session, *, give
     """`given` says that the stage is the first of a round to train the policy, and so may train the model given."""
     from selfimprove.engines.model_files import read_base
     from selfimprove.engines.model_folders import find_whole, resolve_folder
-    from selfimprove.engines.models import build_skeleton
+    from selfimprove.engines.models import build_skeleton, read_longest
     from selfimprove.trainers.adapters import check_shape
     from selfimprove.trainers.rehearse import rehearse
 
@@ -75,7 +77,9 @@ def _rehearse(stage: PlannedStage, settings: Training, session: Session, *, give
     skeleton = build_skeleton(whole)
     if skeleton is not None:
         rehearse(skeleton, settings, base=str(whole))
-    _check_length(stage.name, settings, session, lambda prompt: _count_tokens(folder, prompt, session))
+    _check_length(
+        stage.name, settings, session, lambda prompt: _count_tokens(folder, prompt, session), read_longest(whole)
+    )
 
 
 def _rehearse_built(stage: PlannedStage, settings: Training, session: Session, shape: Build) -> None:
@@ -87,7 +91,7 @@ def _rehearse_built(stage: PlannedStage, settings: Training, session: Session, s
 
         session.import_models()
         rehearse(sketch_model(shape), settings, base="model.build")
-    _check_length(stage.name, settings, session, lambda prompt: len(prompt) + 1)
+    _check_length(stage.name, settings, session, lambda prompt: len(prompt) + 1, shape.max_positions)
 
 
 def _count_tokens(folder: Path, prompt: str, session: Session) -> int:
@@ -98,15 +102,34 @@ def _count_tokens(folder: Path, prompt: str, session: Session) -> int:
     return len(encode_prompt(tokenizer, prompt, chat=session.prompts.chat is not None))
 
 
-def _check_length(name: str, settings: Training, session: Session, count: Callable[[str], int]) -> None:
-    """Not even the shortest of a task's questions leaves room for a token of an answer, and one for its end."""
-    problems = session.inputs.held_out[:MOST]
+def _check_length(
+    name: str, settings: Training, session: Session, count: Callable[[str], int], positions: int | None
+) -> None:
+    """Not even the shortest of a task's questions leaves room for a token of an answer, and one for its end; or for a
+    text that is written while training goes on, of which the longest counts."""
+    writes = isinstance(settings, RlTraining)
+    problems = [*session.inputs.held_out[:MOST], *(_draw_some(session) if writes else ())]
     if not problems:
         return
     problem = min(problems, key=lambda one: (len(one.question), one.id))
-    tokens = count(session.prompts.render_question(problem))
-    if tokens + 2 > settings.max_length:
-        raise RecipeError(
-            f"'{name}.max_length: {settings.max_length}' leaves out every row: a short question has {tokens} tokens "
-            "without an answer"
-        )
+    if not isinstance(settings, RlTraining):
+        tokens = count(session.prompts.render_question(problem))
+        if tokens + 2 > settings.max_length:
+            raise RecipeError(
+                f"'{name}.max_length: {settings.max_length}' leaves out every row: a short question has {tokens} "
+                "tokens without an answer"
+            )
+        return
+    tokens, longest = count(session.prompts.render(problem)), settings.max_tokens
+    for limit, said in ((settings.max_length, f"'{name}.max_length'"), (positions, "the model")):
+        if limit is not None and tokens + longest > limit:
+            raise RecipeError(
+                f"'{name}.max_tokens: {longest}' leaves no room for a question: a short one has {tokens} tokens, and "
+                f"{said} has room for {limit} in all"
+            )
+
+
+def _draw_some(session: Session) -> list[Problem]:
+    """Some of the problems that are trained on."""
+    task = session.inputs.task
+    return [one for group in islice(task.levels, GROUPS) for one in task.draw(group, DRAWN, 0)] if task.levels else []

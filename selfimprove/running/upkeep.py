@@ -15,7 +15,7 @@ from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME, is_link
 from selfimprove.store.manifest import MANIFEST, seal_manifest
 from selfimprove.store.parts import PARTIAL, named_errors, write_text
-from selfimprove.store.run import LOCK, MAX_TEXT, REPORTED, SEALED
+from selfimprove.store.run import LOCK, MAX_TEXT, REPORTED, SEALED, runs_option
 from selfimprove.store.stage import CHECKPOINT
 
 FREED = "weights freed"
@@ -89,7 +89,7 @@ def _check_unused(folder: RunFolder, runs: Path, what: str) -> None:
     if others := sorted(set(used_by(folder, runs))):
         raise StoreError(
             f"{folder.path}: cannot be {what}, because other runs began from a checkpoint of it: {', '.join(others)}; "
-            f"remove those first, or copy this one with: selfimprove cp"
+            f"remove those first, or copy this one with: selfimprove cp {folder.called} NEW{runs_option(runs)}"
         )
 
 

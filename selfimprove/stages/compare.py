@@ -209,16 +209,17 @@ def measure_comparisons(compared: Sequence[Comparison], length: Mapping[str, int
     }
 
 
-def describe_comparisons(metrics: Mapping[str, object] | None) -> str:
-    """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text."""
+def describe_comparisons(metrics: Mapping[str, object] | None, *, trained: bool) -> str:
+    """How a model's comparisons came out: ties, the pull of the first place, and that of the longer text; `trained`
+    says that what it prefers less is trained all the same."""
     if not metrics:
         return ""
     length = metrics["correlation with length"]
     less = metrics.get("revisions preferred less")
     worse = f"; {less} of {metrics['revisions']} revisions are preferred less than another response" if less else ""
-    trained = ", and trained all the same (see 'sft.preferred_less')" if less else ""
+    same = ", and trained all the same (see 'sft.preferred_less')" if less and trained else ""
     return (
-        f"{worse}{trained}; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a "
+        f"{worse}{same}; {metrics['compared']} comparisons, {metrics['ties']} of them ties, the first place has a "
         f"probability of {metrics['for the first place']:.2f}, correlation with length "
         f"{'unknown' if length is None else format(length, '.2f')}"
     )

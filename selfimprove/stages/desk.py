@@ -45,6 +45,8 @@ class Writer:
     round: int
     seed: int
     """The run's seed; each sample's own is derived from it."""
+    begin: Callable[[str], str] = str
+    """How a text that is to be gone on with stands after its prompt (`PromptFormat.begin`)."""
 
 
 class Desk(Protocol[S_co]):

@@ -56,7 +56,7 @@ def generate(
     asked: list[tuple[Problem, int, Request]] = []
     for problem in problems:
         prompt = render(problem)
-        given = begins[problem.id].text if problem.id in begins else ""
+        given = writer.begin(begins[problem.id].text) if problem.id in begins else ""
         for sample in range(first, first + samples):
             seed = derive_seed(writer.seed, writer.round, purpose, problem.id, sample)
             asked.append((problem, sample, Request(prompt + given, seed)))
@@ -65,7 +65,7 @@ def generate(
     for completion in writer.engine.generate([request for _, _, request in asked], sampling, writer.stop):
         problem, sample, request = asked[completion.index]
         begin = begins.get(problem.id)
-        given = begin.text if begin else ""
+        given = writer.begin(begin.text) if begin else ""
         text = given + replace_surrogates(completion.text)
         prompt = request.prompt.removesuffix(given) if given else request.prompt
         yield Rationale(

@@ -106,7 +106,9 @@ def prefer(
         given = [one.prompt for one, _ in judged if is_sample(one)][:1]
         prompt = given[0] if given and prompts.is_trained_as_shown(problem, shown) else render(problem)
         return [
-            Preference(prompt=prompt + before, chosen=right, rejected=wrong, group=problem.group, **source)
+            Preference(
+                prompt=prompt + prompts.begin(before), chosen=right, rejected=wrong, group=problem.group, **source
+            )
             for (before, right, wrong), source in pairs
         ]
 
@@ -202,7 +204,8 @@ def say(desk: Desk[Prefer]) -> str:
         shorter += len(one.chosen) < len(one.rejected)
     problems = len(prompts)
     by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
-    compared = describe_comparisons(manifest.metrics.get("comparisons")) if manifest else ""
+    trained = desk.setting("sft.preferred_less") == "train"
+    compared = describe_comparisons(manifest.metrics.get("comparisons"), trained=trained) if manifest else ""
     return f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
 
 

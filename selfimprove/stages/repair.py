@@ -115,7 +115,7 @@ def explore(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]
     assert isinstance(engine, Departing)
     greedy = desk.other(Generate).model_copy(update={"temperature": 0.0})
     for depth in range(settings.depth):
-        asked = [(render(one) + begun[one.id].text, begun[one.id].wrong) for one in problems]
+        asked = [(render(one) + writer.begin(begun[one.id].text), begun[one.id].wrong) for one in problems]
         ways = dict(zip((one.id for one in problems), engine.depart(asked, settings.explore), strict=True))
         judged: list[tuple[Rationale, Verdict]] = []
         for rank in range(settings.explore):

@@ -209,6 +209,16 @@ def _who(pid: int) -> str:
     return f"process {pid}" if pid and _is_alive(pid) else "a process on another machine, or one without a number,"
 
 
+def runs_option(runs: Path) -> str:
+    """What a command needs after its name to find a folder of runs; nothing for the usual one."""
+    return "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
+
+
+def start_command(runs: Path) -> str:
+    """What to type to start a run in a folder of runs."""
+    return f"selfimprove run{f' RECIPE{there}' if (there := runs_option(runs)) else ''}"
+
+
 def find_run(name: str, runs: Path = RUNS) -> RunFolder:
     """Find a run by name or path; raises StoreError with the nearest name, or where a link lies in the run."""
     if path := find_folder(name, runs):
@@ -217,4 +227,5 @@ def find_run(name: str, runs: Path = RUNS) -> RunFolder:
             raise is_link(link)
         return run
     known = [path.parent.name for path in runs.glob(f"*/{RECIPE}")]
-    raise StoreError(f"no run '{name[:200]}' in {runs}/{suggest(name, known) or '; start one with: selfimprove run'}")
+    advice = suggest(name, known) or f"; start one with: {start_command(runs)}"
+    raise StoreError(f"no run '{name[:200]}' in {runs}/{advice}")

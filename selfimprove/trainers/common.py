@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.engines.model_files import ADAPTER
-from selfimprove.engines.models import apply_adapter, load_model
+from selfimprove.engines.models import apply_adapter, load_model, mend, read_tokenizer
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Training
@@ -127,7 +127,9 @@ def _load(job: TrainingJob) -> tuple[Any, Any]:
     model, tokenizer = load_model(base, base=None, dtype=job.dtype, device=device)
     if (Path(job.model) / ADAPTER).is_file():
         check_shape(job.model, lora)
-        return apply_adapter(model, job.model, trainable=True), tokenizer
+        model, tokenizer = apply_adapter(model, job.model, trainable=True), read_tokenizer(job.model, base)
+        mend(model, tokenizer, Path(job.model))  # it may know more tokens than its base, and a chat template
+        return model, tokenizer
     return add_adapter(model, lora, base=base, seed=job.seed), tokenizer
 
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from selfimprove.engines.models import keeps_state
 from selfimprove.errors import TrainingError
-from selfimprove.recipe import Training
+from selfimprove.recipe import RewardTraining, Training
+from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.trainers.adapters import add_adapter
 from selfimprove.trainers.common import make_optimizer
+from selfimprove.trainers.reward_model import sketch_reward_model
 
 
 def rehearse(model: Any, settings: Training, *, base: str) -> None:
@@ -17,9 +20,17 @@ def rehearse(model: Any, settings: Training, *, base: str) -> None:
 
     if settings.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", True):
         raise TrainingError(f"'gradient_checkpointing' is not there for {type(model).__name__}; leave it out")
+    if isinstance(settings, RlTraining) and keeps_state(model.config):
+        raise TrainingError(
+            f"{base}: is a recurrent or hybrid model, whose texts cannot be written while it is trained"
+        )
+    rewards = isinstance(settings, RewardTraining)
+    if rewards:
+        model = sketch_reward_model(model, pad=0)
     with torch.random.fork_rng(devices=[]):  # what is sampled next is none of a rehearsal's business
         if settings.lora:
-            model = add_adapter(model, settings.lora, base=base, seed=0)
+            task = "SEQ_CLS" if rewards else "CAUSAL_LM"
+            model = add_adapter(model, settings.lora, base=base, seed=0, task=task)
         make_optimizer(model, settings)
     if not any(one.requires_grad for one in model.parameters()):
         raise TrainingError(f"{base}: nothing of it would be trained")

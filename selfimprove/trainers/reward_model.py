@@ -24,6 +24,25 @@ def make_reading(tokenizer: Tokenizer, *, chat: bool, longest: int) -> Reading:
     return Reading(chat=chat, end=end, pad=pad, longest=longest, tokenizer=hash_vocabulary(tokenizer))
 
 
+def sketch_reward_model(model: Any, *, pad: int) -> Any:
+    """The classifier of one number for a causal language model, on torch's meta device; raises ModelError where there
+    is none."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    plain = {name: one for name, one in model.config.to_dict().items() if name not in ("id2label", "label2id")}
+    config = type(model.config).from_dict({**plain, "num_labels": 1})
+    config.get_text_config().pad_token_id = pad
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(config, dtype=model.dtype, **PLAIN)
+    except (ValueError, KeyError):
+        raise ModelError(
+            f"no reward model can be made of a {type(model).__name__}: transformers has no classifier of this kind; "
+            "train one from a model of another kind"
+        ) from None
+
+
 def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
     """A causal language model's layers under a new head of one number; raises ModelError where there is no such class.
 
@@ -31,15 +50,8 @@ def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
     whatever was drawn before; the layers are the given model's own and no copy.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
 
-    config = type(model.config).from_dict({**model.config.to_dict(), "num_labels": 1})
-    config.get_text_config().pad_token_id = pad
-    try:
-        with torch.device("meta"):
-            made = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype, **PLAIN)
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{type(model).__name__}: no reward model can be made of it ({str(error)[:120]})") from None
+    made = sketch_reward_model(model, pad=pad)
     setattr(made, made.base_model_prefix, model.base_model)
     drawn = torch.Generator().manual_seed(seed)
     for module in made.modules():

@@ -17,6 +17,7 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.recipe.changes import show_value
 from selfimprove.records.stats import Accuracy
 from selfimprove.store.labels import Labels, read_labels, split_tags, write_labels
+from selfimprove.store.run import start_command
 from selfimprove.viewer import charts
 from selfimprove.viewer.caching import image_of
 from selfimprove.viewer.canvas import Form
@@ -217,6 +218,7 @@ def runs(request: Request, asked: Annotated[AskedRuns, Query()]) -> HTMLResponse
     drawn = [one for row in rows for one in (row.members or [row]) if one.figures and len(one.figures.rounds) > 1]
     return render(request, "runs.html", title="Runs", run=None, rows=rows, hidden=hidden, asked=asked, names=COLUMNS,
                   tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn),
+                  start=start_command(library.path),
                   grids=find_grids(library))  # fmt: skip
 
 

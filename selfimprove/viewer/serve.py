@@ -3,11 +3,11 @@
 import secrets
 import socket
 from pathlib import Path
-from shlex import quote
 
 import uvicorn
 
 from selfimprove.errors import StoreError
+from selfimprove.store.run import start_command
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.connections import Limits, bound_logs, bound_protocol
 from selfimprove.viewer.library import PATIENCE
@@ -19,9 +19,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def serve(runs: Path, *, host: str, port: int) -> None:
     """Serve the runs until Ctrl-C; from another address than the loopback only with a token, which is printed."""
     if not runs.is_dir():
-        raise StoreError(
-            f"{runs}: no such folder of runs; start a run with: selfimprove run RECIPE --runs {quote(str(runs))}"
-        )
+        raise StoreError(f"{runs}: no such folder of runs; start a run with: {start_command(runs)}")
     with listen(host, port) as listening:
         address, port = listening.getsockname()[:2]
         everywhere = is_wildcard(address)

@@ -257,6 +257,9 @@ def test_the_schema_describes_recipes(folder: Path) -> None:
     schema = json.loads(call("schema", folder=folder).stdout)
     assert set(schema["required"]) == {"name", "model", "train"}
     assert "STaR" in json.dumps(schema["$defs"]["Sft"]["properties"]["start"])
+    settings = {f"{kind}.{name}": one for kind, found in {"Recipe": schema, **schema["$defs"]}.items()
+                for name, one in found.get("properties", {}).items()}  # fmt: skip
+    assert len(settings) > 400 and [name for name, one in settings.items() if not one.get("description")] == []
 
 
 MISTAKES: Sequence[tuple[Sequence[str], str]] = (

@@ -26,6 +26,7 @@ from selfimprove.running.loop import run_loop
 from selfimprove.running.upkeep import FREED, find_needless, remove_run, show_size
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.manifest import Seconds
+from selfimprove.store.run import start_command
 
 FEW = ("repair=null", "rationalize=null", "frontier.problems=4", "generate.samples=1", "sft.steps=2", "warmup.steps=2")
 """Changes that make the small recipe smaller still."""
@@ -92,7 +93,10 @@ def test_status_without_a_run_lists_the_runs(place: Path, tmp_path: Path) -> Non
     assert "torn" in shown.stdout and "cannot be read" in shown.stdout
     data = {one["name"]: one for one in json.loads(call("status", "--json", folder=tmp_path).stdout)}
     assert data["small"]["evaluated"] == 3 and 0 <= data["small"]["accuracy"] <= 1
-    assert "start one with" in call("status", "--runs", "none", folder=tmp_path).stdout
+    start = "start one with: selfimprove run RECIPE --runs none"
+    assert start in call("status", "--runs", "none", folder=tmp_path).stdout
+    assert start in call("status", "other", "--runs", "none", folder=tmp_path).stderr
+    assert start_command(Path("runs")) == "selfimprove run"
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,13 @@ def test_the_day_of_a_prompt_is_that_of_the_runs_first_start(model: Path, tmp_pa
 
     chat = load_chat(str(folder), run.path)
     assert chat is not None and chat([{"role": "user", "content": "hi"}]).startswith("<bos>1999-12-31<|im_start|>user")
+    # A model that a run made is told the same time by whoever evaluates it.
+    made = Path(shutil.copytree(folder, run.path / "round-01" / "sft" / "checkpoint"))
+    for name, of, day in (("of it", made, "1999-12-31"), ("of another", folder, f"{datetime.now():%Y}")):
+        (tmp_path / name).mkdir()
+        found = load_chat(str(of), tmp_path / name)
+        assert found is not None and found([{"role": "user", "content": "hi"}]).startswith(f"<bos>{day}")
+        assert (tmp_path / name / "chat-clock.txt").read_text().startswith(day)
     clock.write_text("soon")
     with pytest.raises(ModelError, match="should hold the time"):
         load_chat(str(folder), run.path)

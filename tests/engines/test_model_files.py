@@ -12,6 +12,7 @@ from tiny_models import make_adapter, make_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.cli import main
+from selfimprove.doctor import read_subject
 from selfimprove.engines import Request
 from selfimprove.engines.models import load_chat, load_model
 from selfimprove.engines.transformers import TransformersEngine
@@ -105,6 +106,8 @@ BROKEN: list[tuple[str, Damage, str]] = [
     ("rwkv", change("config.json", model_type="rwkv"), "a recurrent or hybrid model"),
     ("hybrid", change("config.json", model_type="recurrent_gemma"), "a recurrent or hybrid model"),
     ("qwen3-next", change("config.json", model_type="qwen3_next"), "a recurrent or hybrid model"),
+    ("convolutions", change("config.json", model_type="lfm2", layer_types=["conv"] * 2), "or hybrid model"),
+    ("linear", change("config.json", model_type="minimax", layer_types=["linear_attention"] * 2), "or hybrid model"),
     ("an encoder", change("config.json", model_type="t5"), "cannot be loaded"),
     ("gptq", change("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "are quantised (gptq)"),
     ("awq", change("config.json", quantization_config={"quant_method": "awq", "bits": 4}), "are quantised (awq)"),
@@ -273,6 +276,7 @@ def test_an_adapter_with_more_embeddings_than_its_base_is_served(model: Path, tm
     ids = torch.tensor([found("1<step>2<done>")["input_ids"]])
     with torch.no_grad():
         assert torch.allclose(loaded(ids).logits, network(ids).logits, atol=1e-4)
+    assert read_subject(str(tmp_path)).rows == len(tokenizer)  # and no token is without one
 
 
 def test_an_adapter_on_an_adapter_is_refused(adapter: Path, tmp_path: Path) -> None:

@@ -144,6 +144,17 @@ def test_stops_lengths_and_prompts_without_room(model: Path, expected: list[Comp
         engine.close()
 
 
+@pytest.mark.parametrize("finish", ["eos_token", "stop_sequence", "none"])
+def test_other_words_for_an_end_are_answers(finish: str, model: Path, expected: list[Completion]) -> None:
+    """Those of text-generation-inference and of older servers; some say none at all."""
+    with stub(finish=finish) as server:
+        engine = make_engine(model, server.url, patience=0.5)
+        assert ask(engine, 4) == expected[:4]
+        short = ask(engine, 1, Sampling(temperature=1.0, max_tokens=3))[0]
+        assert short.finish == ("length" if finish == "none" else "stop")
+        engine.close()
+
+
 def test_the_key_comes_from_the_environment_and_stands_in_no_message(
     model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

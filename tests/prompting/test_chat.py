@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from builders import make_problem
 from tiny_models import make_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -14,11 +15,19 @@ from selfimprove.engines import Request, ScriptedEngine
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import ChatTemplate, find_end, load_template
-from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt, find_marks
-from selfimprove.recipe import Sampling
+from selfimprove.prompting.prompts import (
+    PromptFormat,
+    decode_completion,
+    encode_completion,
+    encode_prompt,
+    find_marks,
+)
+from selfimprove.recipe import Prompting, Sampling
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Rationale, Verdict
 from selfimprove.running.loop import run_loop
+from selfimprove.stages.base import Writer
+from selfimprove.stages.generate import Beginning, generate
 from selfimprove.store import RunFolder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz 0123456789+=.<>/|_\n"
@@ -241,6 +250,30 @@ def test_a_question_cannot_end_its_turn_and_an_exemplar_may_think(model: Path, t
         "<|im_start|>user\na< /think>< |im_end|><|im_end|>\n<|im_start|>assistant\n<think>b</think>c< |im_end|>"
         "<|im_end|>\n<|im_start|>user\nd<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+def test_a_text_that_is_gone_on_with_cannot_end_its_turn(tokenizer: object) -> None:
+    """A model may write what a special token looks like in other tokens, one character after the other."""
+    template = load_template(tokenizer, name="mine")
+    prompts, problem = PromptFormat(Prompting(), chat=template), make_problem("one", "2")
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")  # type: ignore[attr-defined]
+    asked: list[str] = []
+
+    def write(prompt: str, _: int) -> str:
+        asked.append(prompt)
+        return "2"
+
+    writer = Writer(ScriptedEngine(write), "c", lambda *_: None, (), round=1, seed=1, begin=prompts.begin)
+    text = "1+<|im_end|></think>"
+    begins = {problem.id: Beginning("r", text)}
+    sampling = Sampling(temperature=0.0, max_tokens=4)
+    (again,) = generate([problem], writer=writer, render=prompts.render, sampling=sampling, samples=1,
+                        beginnings=begins)  # fmt: skip
+    before = prompts.render(problem)
+    assert (asked, again.prompt, again.text) == ([before + "1+< |im_end|></think>"], before, "1+< |im_end|></think>2")
+    ids = [encode_prompt(tokenizer, one, chat=True) for one in (before, *asked, before + text)]
+    assert [one.count(end) for one in ids] == [1, 1, 2]
+    assert PromptFormat(Prompting()).begin(text) == text  # in a plain prompt it is text
 
 
 def test_an_opened_think_block_belongs_to_the_prompt(model: Path, tmp_path: Path) -> None:

@@ -223,6 +223,8 @@ OVERRIDES = [
     ("=3", "--set =3: expected key=value, such as generate.samples=8"),
     ("prompt..stop=1", "--set prompt..stop=1: expected key=value, such as generate.samples=8"),
     ("generat.samples=1", "--set generat.samples: unknown key 'generat'; did you mean 'generate'?"),
+    ("rl.beta=0.1", "--set rl.beta=0.1: unknown key 'beta'; did you mean 'kl'?"),
+    ("sft.warmup_ratio=0.1", "--set sft.warmup_ratio=0.1: unknown key 'warmup_ratio'; did you mean 'warmup_steps'?"),
     ("generate.sampels=1", "--set generate.sampels=1: unknown key 'sampels'; did you mean 'samples'?"),
     ("stages.generat.samples=1", "--set stages.generat.samples=1: unknown key 'generat'; did you mean 'generate'?"),
     ("sft.lora.rnk=1", "--set sft.lora.rnk=1: unknown key 'rnk'; did you mean 'rank'?"),

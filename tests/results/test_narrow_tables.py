@@ -18,9 +18,11 @@ from selfimprove.records.stats import wilson
 from selfimprove.results.principle_report import print_report
 from selfimprove.results.prompt_study import Row, print_comparison
 from selfimprove.results.status import print_status
+from selfimprove.results.status_tables import texts_table
 from selfimprove.results.verify_file import Totals, choose_verifier, judge_file
 from selfimprove.results.verify_report import print_totals
 from selfimprove.store import RunFolder
+from selfimprove.store.collapse import Texts
 from selfimprove.store.query import Query
 from selfimprove.verifiers.response_file import Columns
 from selfimprove.verifiers.workers import VerifierPool
@@ -103,3 +105,23 @@ def test_a_text_is_wrapped_and_a_number_is_not() -> None:
     check(out.getvalue(), *numbers)
     column = "".join(re.findall(r"^ (\S+)", out.getvalue().rpartition("─")[2], re.MULTILINE))
     assert column == "round-11/" + "rationalize-" * 4
+
+
+def test_columns_that_do_not_fit_go_on_in_a_second_table() -> None:
+    names = [f"column-{at}" for at in range(12)]
+    table = make_table("Wide", "round", *names)
+    for round_ in range(2):
+        table.add_row(f"round-{round_}", *(f"{round_}{at:02d}.1234" for at in range(12)))
+    out = StringIO()
+    Console(file=out, width=WIDTH).print(table)
+    check(out.getvalue(), *names, *(f"{round_}{at:02d}.1234" for round_ in range(2) for at in range(12)))
+    assert out.getvalue().count("round-1") == 2 and out.getvalue().count("Wide") == 1
+
+
+def test_the_table_of_how_texts_differ() -> None:
+    passes = {"1": (0.5, 10), "16": (0.9375, 10)}
+    found = Texts(texts=160, sampled=True, distinct={"2": 0.53, "3": 0.8}, passes=passes, answers=0.5, skeletons=1.0,
+                  lengths=[128.0, 1024.0, 2048.0], own=1.0, again=0.25)  # fmt: skip
+    out = StringIO()
+    Console(file=out, width=WIDTH).print(texts_table({10: found}))
+    check(out.getvalue(), "round", "distinct-2", "pass@k", "94% (k = 16)", "again", "25%", "128/1024/2048")

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from small import small_recipe
 from tiny_models import make_both
+from transformers import AutoTokenizer, GraniteConfig, GraniteForCausalLM
 
 from selfimprove.engines import Engine
 from selfimprove.engines.build import build_model, sketch_model
@@ -18,7 +19,9 @@ from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
-ADAPTER = "model.path={adapter}"
+ADAPTER, GRANITE = "model.path={adapter}", "model.path={granite}"
+STAGES = "flow=[frontier, generate, verify, select, {}, evaluate, promote]"
+WRITES = "samples: 2, batch_size: 4, steps: 1"
 REFUSED = {
     "layers that the model lacks": (
         ["sft.lora={targets: [query_key_value]}"],
@@ -37,6 +40,27 @@ REFUSED = {
         [ADAPTER, "sft.lora={rank: 4, alpha: 8}"],
         "is a LoRA adapter, .*write 'lora.rank: 2' instead of 4",
     ),
+    "the base as the reference of an adapter in rl": (
+        [STAGES.format("sft, rl"), "sft.lora={}", f"rl={{reference: base, {WRITES}}}"],
+        "'rl' goes on with the adapter of 'sft', and 'reference: base'",
+    ),
+    "texts that rl has no room for": (
+        [STAGES.format("sft, rl"), f"rl={{max_length: 26, max_tokens: 24, {WRITES}}}"],
+        "'rl.max_tokens: 24' leaves no room for a question: a short one has 5 tokens, and 'rl.max_length' has room for "
+        "26 in all",
+    ),
+    "texts that the model has no room for": (
+        [STAGES.format("sft, rl"), f"rl={{max_length: 900, max_tokens: 511, {WRITES}}}"],
+        "'rl.max_tokens: 511' leaves no room .* the model has room for 512 in all",
+    ),
+    "a model of a kind without classifiers": (
+        [GRANITE, STAGES.format("prefer, reward, sft"), "prefer={}", "reward={}"],
+        "'reward' could not be trained: no reward model can be made of a GraniteForCausalLM",
+    ),
+    "an adapter of a reward model": (
+        ["reward={lora: {targets: [w1]}}", "prefer={}", STAGES.format("prefer, reward, sft")],
+        "'reward' could not be trained: 'lora.targets'",
+    ),
     "rows that cannot fit": (["sft.max_length=5"], "sft.max_length"),
     "pairs that cannot fit": (["dpo={max_length: 5}"], "'dpo.max_length: 5' leaves out every row"),
 }
@@ -44,7 +68,14 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_both(tmp_path_factory.mktemp("models"))
+    models = make_both(tmp_path_factory.mktemp("models"))
+    granite = tmp_path_factory.mktemp("granite")
+    tokenizer = AutoTokenizer.from_pretrained(models["whole"])
+    tokenizer.save_pretrained(granite)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    GraniteForCausalLM(GraniteConfig(vocab_size=len(tokenizer), **shape, **ids)).save_pretrained(granite)
+    return {**models, "granite": granite}
 
 
 def never(checkpoint: Checkpoint, session: Session) -> Engine:
@@ -58,9 +89,9 @@ def test_what_a_training_would_refuse_is_said_before_the_first_token(
     changes, said = REFUSED[case]
     recipe = small_recipe(
         tmp_path,
-        *("warmup=null", "model.build=null", f"model.path={models['whole']}", "rationalize=null"),
+        *("warmup=null", "model.build=null", f"model.path={models['whole']}", "rationalize=null", "repair=null"),
         *(["prefer={}"] if "dpo" in "".join(changes) else []),
-        *("select.sources=samples", *(one.format(**models) if one == ADAPTER else one for one in changes)),
+        *("select.sources=samples", *(one.format(**models) if one in (ADAPTER, GRANITE) else one for one in changes)),
     )
     run = RunFolder(tmp_path / "run")
     with pytest.raises(SelfImproveError, match=said) as refused:

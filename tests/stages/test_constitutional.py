@@ -359,6 +359,12 @@ def test_revisions_that_are_preferred_less_are_left_out_where_that_is_asked_for(
     assert out and not out & trained
     assert {one.id for one in rows} - out <= trained
     assert folder.stage(1, "sft").manifest().metrics["preferred less"] == len(out)  # type: ignore[union-attr]
+    for changes, trained in (("leave out", False), ("train", True)):
+        again = small_recipe(tmp_path, f"sft.preferred_less={changes}", text=MIXED + FLOW)
+        desk = StageDesk(Session(again, folder).plan[1, "prefer"], Session(again, folder))
+        said = desk.stage.declared.say(desk)
+        assert "revisions are preferred less than another response" in said
+        assert ("and trained all the same (see 'sft.preferred_less')" in said) == trained
 
 
 @pytest.mark.parametrize("text", [MIXED, MIXED.replace("feedback: {per_problem: 3}, ", "") + FLOW])

@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "models": [],  # more that it lists, with their parents
     "reasoning": None,  # the field of a chat's message that holds what it writes before the answer; "": it is not shown
     "answers": True,  # whether a chat's answer comes within the length
-    "finish": None,  # another reason why it ended than its own
+    "finish": None,  # another reason why it ended than its own, or none
 }
 counts: Counter[str] = Counter()
 asked: Counter[str] = Counter()  # by prompt and seed
@@ -91,7 +91,7 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
     text = decode(written)
     for mark in stops if SETTINGS["stops"] else ():
         text = text.split(mark)[0]
-    finish = SETTINGS["finish"] or finish
+    finish = None if SETTINGS["finish"] == "none" else SETTINGS["finish"] or finish
     choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
     extras = SETTINGS["extras"] is True
     if body.get("logprobs") is not None and SETTINGS["logprobs"]:

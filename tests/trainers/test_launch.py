@@ -105,6 +105,10 @@ def test_ones_own_arguments_stand_alone(model: Path, tmp_path: Path) -> None:
         (["sft.launch_config=fspd"], "no accelerate config 'fspd' .*did you mean 'fsdp'"),
         (["sft.launch_config=ddp", "sft.launch=process"], "'launch: process' trains in one process"),
         (["sft.launch_config=fsdp", "sft.processes=2", "sft.optimizer=muon"], "muon needs whole matrices"),
+        (
+            ["prefer={}", "reward.launch_config=fsdp"],
+            "a reward model is not trained with its weights spread over processes .FSDP.",
+        ),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(changes: list[str], message: str, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import two_token_model
+from tiny_models import make_both, two_token_model
 from transformers import AutoTokenizer
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.tensors import hash_weights
+from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.recipe import Build
@@ -65,10 +66,11 @@ def make_job(model: Path, folder: Path, steps: int = 6, **changes: Any) -> RlJob
     stage = folder / "round-01" / "rl"
     (stage / "training").mkdir(parents=True, exist_ok=True)
     write_part(stage / "training" / "examples.parquet", Problem, PROBLEMS)
-    reference = changes.pop("held_to", None)
+    reference, base = changes.pop("held_to", None), changes.pop("base", None)
     quick = {"batch_size": 8, "samples": 4, "max_tokens": 4, "learning_rate": 0.003, "checkpoint_every": 2, **changes}
     return RlJob(
         model=str(model),
+        base=base,
         reference=reference,
         examples=stage / "training" / "examples.parquet",
         output=stage / "checkpoint",
@@ -141,6 +143,32 @@ def test_advantages_and_kl_are_those_worked_out_by_hand(
     assert values["groups without difference"] == sum(len(set(one)) < 2 for one in groups) / 4
     assert values["KL"] == pytest.approx(sum(LOG[texts[one.rationale].text] for one in rollouts) / 16, abs=1e-5)
     assert values["undecided"] == sum(one.reward is None for one in rollouts) / 16
+
+
+LORA = {"rank": 2, "alpha": 8}  # of the adapter given
+
+
+@pytest.mark.parametrize(
+    ("start", "lora"),
+    [("whole", None), ("whole", LORA), ("adapter", LORA), pytest.param("adapter", None, marks=pytest.mark.long)],
+)
+def test_it_begins_as_the_model_given_and_is_held_to_it(
+    start: str, lora: dict[str, int] | None, tmp_path: Path
+) -> None:
+    models = make_both(tmp_path)
+    base = str(models["whole"]) if start == "adapter" or lora else None
+    job = make_job(models[start], tmp_path / "job", 1, base=base, rewards={"test-ones": 1.0}, lora=lora, samples=2)
+    curve = train_rl(job).curve
+    # Of a text that was cut off no end was drawn, and one with special tokens in it has no tokens of its own.
+    texts = [one for one in written(job, Rationale) if one.finish == "length" and one.token_ids]
+    given, other = (
+        [one.logprob for one in TransformersEngine(models[name], device="cpu", threads=1).score(
+            [(one.prompt, one.token_ids or ()) for one in texts])]
+        for name in (start, "whole")
+    )  # fmt: skip
+    assert texts and [one.logprob for one in texts] == pytest.approx(given, abs=1e-4)
+    assert (start == "whole") == (given == pytest.approx(other, abs=1e-4))
+    assert curve[0].values["KL"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_leave_one_out_baseline_in_numbers() -> None:

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from harm import HARMS, Harm, flip
-from transformers import AutoModelForCausalLM
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.models import load_model
 from selfimprove.engines.tensors import find_unusable, hash_weights
+from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.recipe import Build, Lora, SupervisedTraining
 from selfimprove.records.files import SEAL, seal_folder
@@ -261,7 +263,6 @@ def test_a_finished_checkpoint_counts_as_one_only_where_it_is_whole(
 
 def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: Path) -> None:
     """The first logged loss is the mean NLL of completion and end tokens, worked out here from the logits."""
-    from transformers import AutoTokenizer
 
     job = make_job(model, tmp_path, quick(batch_size=1, learning_rate=1e-12), steps=1, rows=1)
     result = train_sft(job)
@@ -277,7 +278,6 @@ def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: 
 
 
 def set_padding(folder: Path, padding: str) -> None:
-    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if padding == "<far>":
@@ -288,7 +288,6 @@ def set_padding(folder: Path, padding: str) -> None:
 
 @pytest.mark.parametrize("padding", ["<pad>", "<eos>", "", "<far>"], ids=["own", "the end", "none", "beyond"])
 def test_each_rows_end_is_trained_whatever_pads(padding: str, model: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
 
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     set_padding(folder, padding)
@@ -308,7 +307,6 @@ def test_each_rows_end_is_trained_whatever_pads(padding: str, model: Path, tmp_p
 
 
 def test_a_chat_models_rows_end_as_its_template_ends_a_turn(model: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
 
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     turns = "{% for m in messages %}{{ m.content }}{{ '=' if m.role == 'user' else unk_token }}{% endfor %}"
@@ -326,7 +324,6 @@ def test_a_chat_models_rows_end_as_its_template_ends_a_turn(model: Path, tmp_pat
 )
 def test_tokens_are_those_of_real_rows(model: Path, tmp_path: Path, rows: int, epochs: float, passes: int) -> None:
     """Neither padding nor what the last batch lacks is counted."""
-    from transformers import AutoTokenizer
 
     job = make_job(model, tmp_path, quick(batch_size=8, epochs=epochs), steps=None, rows=rows)
     said: list[float] = []
@@ -376,7 +373,6 @@ def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None
 
 
 def test_end_tokens_written_in_a_text_are_text(model: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
 
     from selfimprove.prompting.prompts import encode_completion, encode_prompt
 
@@ -395,6 +391,32 @@ def test_lora_trains_an_adapter_and_goes_on_with_it(model: Path, tmp_path: Path)
     train_sft(second)
     assert hash_weights(model) == before
     assert len({before, hash_weights(first.output), hash_weights(second.output)}) == 3
+
+
+def test_an_adapter_is_trained_with_its_own_tokens_and_template(model: Path, tmp_path: Path) -> None:
+    """Its base may be a model that knows neither."""
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.add_tokens(["=1"])
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<turn>{% endfor %}"
+    network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    adapter = tmp_path / "adapter"
+    get_peft_model(network, LoraConfig(r=2, lora_alpha=8, target_modules=["q_proj"])).save_pretrained(
+        adapter, save_embedding_layers=True
+    )
+    tokenizer.save_pretrained(adapter)
+    plain = make_job(model, tmp_path / "job", quick(lora={"rank": 2, "alpha": 8, "targets": ["q_proj"]}, batch_size=10))
+    job = plain.model_copy(update={"model": str(adapter), "base": str(model), "chat": True, "steps": 1})
+    first = train_sft(job).curve[0].loss
+    rows = pq.read_table(job.examples).to_pylist()
+    scores = TransformersEngine(adapter, device="cpu", threads=1, chat=True).score(
+        [(one["prompt"], one["completion"]) for one in rows], end=True
+    )
+    assert first == pytest.approx(-sum(one.logprob for one in scores) / sum(one.tokens for one in scores), rel=2e-4)
+    saved = AutoTokenizer.from_pretrained(job.output)
+    assert len(saved) == len(tokenizer) and saved.chat_template == tokenizer.chat_template
+    again = TransformersEngine(job.output, base=model, device="cpu", threads=1, chat=True)
+    assert again.end == tokenizer.convert_tokens_to_ids("<turn>") != tokenizer.eos_token_id
 
 
 def test_epochs_count_the_last_short_batch() -> None:
