@@ -243,7 +243,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     if any(one["verifier"] == JudgeVerifier.name for one in facts.verdicts) or (facts.mine and facts.mine.rows):
         judge = "another model" if facts.recipe.judge.path else "the run's own first model"
         yield f"What a judge says is said by {judge}, which has preferences of its own."
-    cut = [one for one in facts.manifests if one.metrics.get("cut off") and one.stage == "evaluate"]
+    cut = [one for one in facts.manifests if one.metrics.get("cut off") and "evaluation" in one.counts]
     if cut:
         count, texts = cut[-1].metrics["cut off"], cut[-1].counts.get("rationale", 0)
         yield f"{count} of {texts} held-out answers were cut off in round {cut[-1].round}."

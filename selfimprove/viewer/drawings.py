@@ -154,6 +154,8 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
         lines = {"all held-out problems": [(one.round, one.accuracy, *one.interval) for one in figures.rounds]}
         if control:
             lines[f"run {control.name}"] = [(one.round, one.accuracy, *one.interval) for one in control.figures.rounds]
+        for name, others in figures.others.items():
+            lines[name] = [(one.round, one.accuracy, *one.interval) for one in others]
         tasks = figures.by("task")
         if len({one.task for one in tasks}) > 1:
             for one in tasks:

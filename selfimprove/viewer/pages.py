@@ -17,7 +17,15 @@ from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.instructions import read_proposals
 from selfimprove.store.labels import read_filters, read_labels
-from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_overlaps, read_parts, read_undecided
+from selfimprove.store.made_from import (
+    read_beside,
+    read_funnel,
+    read_health,
+    read_overlaps,
+    read_parts,
+    read_samplers,
+    read_undecided,
+)
 from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
@@ -81,6 +89,7 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "banner": banner(one, figures.problems),
         "funnel": funnel,
         "health": health,
+        "samplers": read_samplers(one.index),
         "undecided": read_undecided(one.index),
         "overlaps": read_overlaps(one.index),
         "control": control,
