@@ -145,6 +145,7 @@ def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
         "voted AS (SELECT held.problem, held.id AS winner FROM held "
         "JOIN link ON parent_key = key AND parent = id WHERE kind = 'vote' AND place = 2 AND link.round = $1) "
         "SELECT problem, id, outcome FROM held LEFT JOIN voted USING (problem) "
-        "WHERE outcome IN ('correct', 'incorrect') AND (winner IS NULL OR winner = id) ORDER BY seq", round_, *names[-1:],
+        "WHERE outcome IN ('correct', 'incorrect') AND (winner IS NULL OR winner = id) ORDER BY seq",
+        round_, *names[-1:],
     )  # fmt: skip
     return {row["problem"]: (row["id"], row["outcome"] == "correct") for row in rows}

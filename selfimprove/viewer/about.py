@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.changes import find_changes, show_value
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records.stats import mcnemar
 from selfimprove.store.failures import read_causes, read_wrong_steps
 from selfimprove.store.made_from import read_solved
@@ -126,10 +127,13 @@ def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.constitution:
         yield "constitution", recipe.constitution
     yield "prompt", recipe.prompt.style + (f", {recipe.prompt.shots} exemplars" if recipe.prompt.shots else "")
-    name = "generate" if recipe.rounds else "evaluate"
-    sampling = dict(_settings(recipe)).get(name) or dict(_settings(recipe)).get("generate")
-    if sampling:
-        yield "sampling", sampling
+    shown = dict(_settings(recipe))
+    for name in (step.name for step in flow_of(recipe, lenient=True) if step.name in shown):
+        # What it writes its texts with that it is trained on; of a run without rounds what it answers with.
+        settings = getattr(recipe.stages, name, None)
+        if hasattr(settings, "temperature") and (not recipe.rounds or hasattr(settings, "top_p")):
+            yield ("sampling" if recipe.rounds else "answers"), shown[name]
+            break
 
 
 def _settings(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -35,8 +35,9 @@ def choose_control(library: Library, name: str, against: str | None) -> Control 
 
 
 def find_control(library: Library, name: str) -> tuple[str, str] | None:
-    """The control of a run and what makes it one: a run with the same seed and problems that trains on seed rationales
-    alone (`select.sources: seed`), or that is called a control; None where there is none, or the run is one itself."""
+    """The control of a run and what makes it one: a run with the same seed, model and problems that trains on seed
+    rationales alone (`select.sources: seed`), or that is called a control; None where there is none, or the run is one
+    itself."""
     own = library.recipe(name)
     if own is None or _is_control(name, own):
         return None

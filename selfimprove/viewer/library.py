@@ -15,7 +15,7 @@ from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Audit, Evaluation, Promotion, hash_text
+from selfimprove.records import Audit, Evaluation, Portion, Promotion, hash_text
 from selfimprove.records.stats import Accuracy, sum_up
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.evaluated import find_evaluating
@@ -55,6 +55,8 @@ class Figures:
     """The open stages that train, or were stopped at it, by round and stage."""
     evaluated: dict[int, str] = field(default_factory=dict)
     """The stage whose evaluation is what each round reached."""
+    portions: dict[int, list[Portion]] = field(default_factory=dict)
+    """What was drawn of a mixture, by round."""
     beside: dict[str, dict[int, list[Evaluation]]] = field(default_factory=dict)
     """What other stages of a round evaluated, such as the checkpoint before its DPO, by stage and round."""
 
@@ -281,6 +283,7 @@ def read_figures(folder: RunFolder) -> Figures:
     found: dict[int, dict[str, list[Evaluation]]] = {}
     promotions: dict[int, Promotion] = {}
     audits: dict[int, list[Audit]] = {}
+    portions: dict[int, list[Portion]] = {}
     underway: dict[tuple[int, str], Underway] = {}
     for stage in folder.stages():
         try:
@@ -296,6 +299,8 @@ def read_figures(folder: RunFolder) -> Figures:
                 found.setdefault(stage.key[0], {})[stage.key[1]] = stage.read(Evaluation)
             if "audit" in manifest.counts:
                 audits.setdefault(stage.key[0], []).extend(stage.read(Audit))
+            if "portion" in manifest.counts:
+                portions.setdefault(stage.key[0], []).extend(stage.read(Portion))
             if "promotion" in manifest.counts:
                 promotions[stage.key[0]] = stage.read(Promotion)[0]
         except (SelfImproveError, ValueError, IndexError, OSError) as error:
@@ -328,7 +333,7 @@ def read_figures(folder: RunFolder) -> Figures:
     working = _is_working(folder)
     times = (min(written.values()), max(written.values())) if written else None
     return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
-                   times, audits, underway, evaluated, beside)  # fmt: skip
+                   times, audits, underway, evaluated, portions, beside)  # fmt: skip
 
 
 def _state(folder: RunFolder, recipe: Recipe | None, working: bool) -> str:

@@ -96,6 +96,7 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
         "kl": drawings.divergences(figures),
         "proposals": read_proposals(figures.manifests),
+        "variety": drawings.variety(figures),
         "collapse": find_collapse(read_texts(figures.manifests)),
         "rounds": rounds,
         "graph": chosen,
