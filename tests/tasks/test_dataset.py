@@ -159,7 +159,7 @@ def test_a_folder_of_files_is_read_by_its_splits(tmp_path: Path, monkeypatch: py
     configs = [{"config_name": name, "data_files": [{"split": "train", "path": file}]} for name, file in files.items()]
     (tmp_path / "data/README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
     found = read(tmp_path / "data", config="few")
-    assert (len(found.problems), found.bad) == (4, ["row 5: 'question' is empty"])
+    assert (len(found.problems), found.bad) == (4, ["row 5: 'question' is not a text"])
     assert len(read(tmp_path / "data", config="whole").problems) == len(GOOD)
 
 
