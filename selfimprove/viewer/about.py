@@ -127,12 +127,14 @@ def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.constitution:
         yield "constitution", recipe.constitution
     yield "prompt", recipe.prompt.style + (f", {recipe.prompt.shots} exemplars" if recipe.prompt.shots else "")
-    shown = dict(_settings(recipe))
-    for name in (step.name for step in flow_of(recipe, lenient=True) if step.name in shown):
-        # What it writes its texts with that it is trained on; of a run without rounds what it answers with.
-        settings = getattr(recipe.stages, name, None)
-        if hasattr(settings, "temperature") and (not recipe.rounds or hasattr(settings, "top_p")):
-            yield ("sampling" if recipe.rounds else "answers"), shown[name]
+    runs = recipe.rounds > 0
+    for step in flow_of(recipe, lenient=True):
+        # How it writes what it is trained on; of a run without rounds how it answers.
+        settings = getattr(recipe.stages, step.name, None)
+        if hasattr(settings, "temperature") and getattr(step.stage, "evaluates", False) != runs:
+            values = settings.model_dump() if isinstance(settings, BaseModel) else {}
+            said = [f"{key} {show_value(values[key])}" for key in SHOWN[:4] if values.get(key) is not None]
+            yield ("sampling" if runs else "answers"), ", ".join(said)
             break
 
 

@@ -44,13 +44,16 @@ def find_control(library: Library, name: str) -> tuple[str, str] | None:
     found = []
     for other in library.folders():
         recipe = None if other == name else library.recipe(other)
-        if recipe is None or any(
-            getattr(recipe, each) != getattr(own, each) for each in ("seed", "train", "evaluate_on")
-        ):
+        if recipe is None or _made_of(recipe) != _made_of(own):
             continue
         if reason := _is_control(other, recipe):
             found.append((_sources(recipe) != "seed", other, reason))
     return min(found)[1:] if found else None
+
+
+def _made_of(recipe: Recipe) -> tuple[object, ...]:
+    """What a run and its control share; on which device is none of it."""
+    return recipe.seed, recipe.model.path, recipe.model.build, recipe.train, recipe.evaluate_on
 
 
 def _sources(recipe: Recipe) -> str:

@@ -153,7 +153,7 @@ class Run:
         try:
             self.index.refresh()
             self.error = ""
-        except SelfImproveError as error:
+        except (SelfImproveError, OSError) as error:  # a file that is taken away meanwhile is missed the next time
             self.error = str(error)
 
     def keep(self, name: str, make: Callable[[], T]) -> T:

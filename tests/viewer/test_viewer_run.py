@@ -53,11 +53,12 @@ def text_of(page: str) -> str:
     ("others", "expected"),
     [
         ({"control-0": ()}, ("control-0", "it is called so")),
+        ({"control-0": ("model.device=cpu",)}, ("control-0", "it is called so")),
         ({"plain": ("stages.select.sources=seed",)}, ("plain", "it trains on seed rationales alone")),
         ({"a-control": (), "z": ("stages.select.sources=seed",)}, ("z", "it trains on seed rationales alone")),
         ({"control-1": ("seed=1",)}, None),
         ({"control-0": ("train.held_out=7",)}, None),
-        ({"control-0": ("model.build.layers=1",)}, None),
+        ({"control-0": ("model.build.layers=7",)}, None),
         ({"uncontrolled": ()}, None),
         ({}, None),
     ],
