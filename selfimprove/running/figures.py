@@ -59,9 +59,10 @@ def round_figures(folder: RunFolder, round_: int) -> dict[str, float]:
     manifests = [one for stage in stages if (one := stage.manifest())]
     query, known = Query(folder), known_stages()
     values: dict[str, float | None] = {}
-    for name in (names := find_evaluating(folder, round_).get(round_, [])):
-        found = folder.stage(round_, name).read(Evaluation)
-        values |= _accuracies(found, "eval" if name == names[-1] else f"eval_{name}")
+    evaluating = find_evaluating(folder, round_).get(round_, [])
+    for stage in evaluating:
+        found = folder.stage(round_, stage).read(Evaluation)
+        values |= _accuracies(found, "eval" if stage == evaluating[-1] else f"eval_{stage}")
     values |= _costs(manifests)
     for one in manifests:
         if declared := known.get(one.declared or one.stage):

@@ -51,8 +51,8 @@ def read_branches(folder: RunFolder) -> list[Branch]:
         for each in (one for one in stage.read(Evaluation) if one.parents):
             correct, n = evaluated.get(each.parents[0], (0, 0))
             evaluated[each.parents[0]] = correct + each.correct, n + each.n
-        last = counts(folder, *stage.key) if evaluated else False
-        right |= {name: pair for name, pair in evaluated.items() if last or name not in right}
+        whole = bool(evaluated) and counts(folder, *stage.key)
+        right |= {name: pair for name, pair in evaluated.items() if whole or name not in right}
     found, lasts = [], {round_: _last(one) for round_, one in sorted(trained.items())}
     head = head or next((one.id for one in reversed(lasts.values())), "")
     for round_, checkpoints in sorted(trained.items()):

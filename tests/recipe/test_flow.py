@@ -1,11 +1,14 @@
 """Flows from recipes: stages of others, one stage twice, mistakes in one line, and stages that steer what follows."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small import SMALL, record_ids
+from viewing import serving
+from web import get
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe
@@ -87,6 +90,15 @@ def test_of_two_evaluations_the_last_one_is_what_the_round_reached(
     assert [each["correct"] for each in status["other evaluations"]["after"][1]] == [one.correct for one in other]
     assert [(one.number, one.n, one.correct) for one in Run(run).rounds][1] == (1, n, right)
     assert read_branches(run)[-1].n == n and describe_run(run, "run").n == n
+    with serving(run.path, tmp_path / "cache") as address:
+        page = get(f"{address}/runs/run", timeout=60).text
+        solved = get(f"{address}/api/runs/run/traces?round=1&stage=evaluate&outcome=correct", timeout=60).json()[
+            "count"
+        ]
+        compared = get(f"{address}/compare?a=run&b=run&first=0&second=1", timeout=60).text
+    assert "Evaluated by other stages of the round" in page and "/runs/run/traces?round=1&amp;stage=after" in page
+    assert "traces?round=1&amp;stage=evaluate" in page and solved == right
+    assert re.search(rf"B: <a [^>]*>run</a></th>.*?of {n}<", compared, re.DOTALL)
     answers = {one.text for one in run.stage(1, "evaluate").read(Rationale)}
     assert {one.text for one in read_side(str(run.path), tmp_path, 1).answers.values()} <= answers
 
