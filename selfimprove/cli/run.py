@@ -1,5 +1,7 @@
 """The commands that run a recipe, say what it would do, and serve what came out."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,15 +37,16 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="With --on ray: how many processes load the model.")
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="A run for each of these seeds, one after the other: 0..4, or 0,3,7.")
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="A run for each of these seeds: 0..4, or 0,3,7.")] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=A,B", help="A run for each of these values, or of recipe=A,B; several make every combination."
         ),
     ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=64, help="With --seeds or --grid: how many runs side by side, each a process.")
+    ] = 1,
     json_: Annotated[bool, typer.Option("--json", help="With --seeds or --grid: print the report as JSON.")] = False,
 ) -> None:
     """Run a recipe, or a sweep of it over seeds and settings; the same command again continues where it stopped."""
@@ -62,22 +65,42 @@ def run(
     swept = seeds is not None or bool(grid)
     if json_ and not swept:
         raise UsageError("--json goes with --seeds or --grid; of one run: selfimprove status RUN --json.")
+    if at_once > 1 and (on or not swept):
+        raise UsageError("--at-once goes with --seeds or --grid, and not with --on, which spreads each run.")
     changes = [*read_overrides(set_, model, name, runs, budget), *([f"ray.workers={workers}"] if workers else [])]
     loaded = load_recipe(recipe, changes)
     if swept:
-        from selfimprove.cli.sweep import run_sweep
+        from selfimprove.cli.sweep import run_sweep, run_sweep_at_once
 
         variants = make_variants(loaded.name, seeds, grid or [])
         recipes = [
             load_recipe(one.recipe or recipe, [*changes, *one.changes]) for one in variants
         ]  # all mistakes come first
-        run_sweep(variants, recipes, runs, redo=redo or [], spread=spread if on else None, as_json=json_)
+        if at_once > 1:
+            commands = {
+                one.name: command_of(one.recipe or recipe, [*changes, *one.changes], runs, redo or [])
+                for one in variants
+            }
+            run_sweep_at_once(variants, commands, runs, at_once=at_once, as_json=json_)
+        else:
+            run_sweep(variants, recipes, runs, redo=redo or [], spread=spread if on else None, as_json=json_)
         return
     folder = RunFolder(runs / loaded.name)
     with watching(folder) as report, spread(loaded) if on else nullcontext() as runner:
         run_loop(loaded, folder, report=report, redo=redo or (), runner=runner)
     print_and_keep_status(folder)
     check_judged(folder)
+
+
+def command_of(recipe: str, changes: Sequence[str], runs: Path, redo: Sequence[str]) -> list[str]:
+    """The command that makes one run of a sweep in a process of its own, with what was imported here."""
+    from selfimprove.recipe.catalog import extensions
+
+    imports = [f"--import={one.path}" for one in extensions() if one.path]
+    settings = [part for one in changes for part in ("--set", one)]
+    again = [part for one in redo for part in ("--redo", one)]
+    own = [sys.executable, "-u", "-m", "selfimprove.cli", "run", recipe]
+    return [*own, *settings, "--runs", str(runs), *again, *imports]
 
 
 def spread(recipe: "Recipe") -> "OnRay":

@@ -1,7 +1,8 @@
-"""A sweep, as `selfimprove run --seeds … --grid …` does it: one run after the other, then what they came to."""
+"""A sweep, as `selfimprove run --seeds … --grid …` does it: one run after the other or several side by side, then what
+they came to."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,26 @@ def run_sweep(
     print_sweep(variants, runs, as_json)
     if failed:
         raise SelfImproveError(f"{len(failed)} of {len(recipes)} runs failed, the first one: {failed[0]}")
+
+
+def run_sweep_at_once(
+    variants: "Sequence[Variant]",
+    commands: Mapping[str, Sequence[str]],
+    runs: Path,
+    *,
+    at_once: int,
+    as_json: bool,
+) -> None:
+    """The same, `at_once` of them side by side; each line that a run prints begins with its name."""
+    from selfimprove.errors import SelfImproveError
+    from selfimprove.records.printable import printable
+    from selfimprove.running.side_by_side import SideBySide
+
+    beside = SideBySide(at_once, lambda line: typer.echo(printable(line), err=as_json))
+    failed = [f"{name}: {last.removeprefix('selfimprove: ')}" for name, last in beside.run(commands).items()]
+    print_sweep(variants, runs, as_json)
+    if failed:
+        raise SelfImproveError(f"{len(failed)} of {len(commands)} runs failed, the first one: {failed[0]}")
 
 
 def print_sweep(variants: "Sequence[Variant]", runs: Path, as_json: bool) -> None:

@@ -67,6 +67,7 @@ def _load_transformers(settings: EngineSettings, model: Model, weights: Weights)
         batch_size=settings.batch_size,
         threads=settings.threads,
         chat=weights.chat,
+        weigh=settings.token_logprobs,
     )
 
 

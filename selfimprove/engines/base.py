@@ -36,7 +36,8 @@ class Completion:
     `tokens` counts the end token too; `logprob` sums the tokens' natural log-probabilities at temperature 1, None where
     a server does not tell them; `too_long` says that the prompt leaves no room, and that nothing was written.
     `token_ids` are the tokens of `text` without the one that ended it, None where they are not known or where the text
-    was cut within one.
+    was cut within one. Where that is asked for (`engine.token_logprobs`), `token_lengths` says how many characters of
+    the text each of them wrote, and `token_costs` its negative log-probability in hundredths of a nat.
     """
 
     index: int
@@ -45,6 +46,8 @@ class Completion:
     logprob: float | None
     finish: Literal["stop", "length", "too_long"]
     token_ids: tuple[int, ...] | None = None
+    token_lengths: tuple[int, ...] | None = None
+    token_costs: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

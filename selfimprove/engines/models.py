@@ -273,7 +273,7 @@ def read_longest(folder: Path) -> int | None:
     return longest if isinstance(longest, int) and longest > 0 else None
 
 
-def keeps_state(config: object) -> bool:
+def keeps_state(config: Any) -> bool:
     """Whether a model keeps a state beside or in place of keys and values, as recurrent and hybrid ones do.
 
     Not all of them say so of themselves: then their kinds of layers tell.

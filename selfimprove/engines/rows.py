@@ -19,6 +19,7 @@ class Rows:
     mask: torch.Tensor | None  # [rows, capacity], None where nothing is padded
     tokens: torch.Tensor  # [rows, max_tokens] what was written
     logprob: torch.Tensor  # [rows] float64
+    each: torch.Tensor | None  # [rows, max_tokens] of each token, where they are kept
     group: list[int]  # what each begins with
     spans: list[Span]
 
@@ -32,6 +33,7 @@ class Rows:
             None if self.mask is None else self.mask[rows],
             self.tokens[rows],
             self.logprob[rows],
+            None if self.each is None else self.each[rows],
             group,
             beginnings.spans(group),
         )

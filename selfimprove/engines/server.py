@@ -27,6 +27,7 @@ from selfimprove.engines.server_key import read_key
 from selfimprove.engines.server_weights import PROBE, Served, fits
 from selfimprove.engines.servers import Pace, Pool, Server
 from selfimprove.engines.supervisor import Supervisor
+from selfimprove.engines.token_costs import weigh_tokens
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
@@ -58,6 +59,7 @@ class ServerEngine:
 
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model, pace: Pace | None = None) -> None:
         self.settings, self.weights = settings.server, weights
+        self._weigh = settings.token_logprobs
         self.abilities: Abilities | None = None
         self.asleep = False
         self.tokenizer, self.max_positions = load_tokenizer(weights.path, weights.base)
@@ -230,9 +232,9 @@ class ServerEngine:
         if logprobs is not None and len(logprobs) != tokens:
             raise ValueError("not a log-probability for each token")
         finish = finish or ("length" if tokens >= most else "stop")  # some servers do not say it
-        return Completion(
-            index, cut, tokens, None if logprobs is None else sum(logprobs), "stop" if cut != text else finish, written
-        )
+        lengths, costs = (self._weigh and weigh_tokens(self.tokenizer, written, cut, logprobs)) or (None, None)
+        total = None if logprobs is None else sum(logprobs)
+        return Completion(index, cut, tokens, total, "stop" if cut != text else finish, written, lengths, costs)
 
     def _as_text(self, prompt: str) -> str:
         """A prompt for a server that takes texts, which puts the begin token before them itself."""

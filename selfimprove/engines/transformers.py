@@ -23,6 +23,7 @@ from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
 from selfimprove.engines.rows import Rows, choose
+from selfimprove.engines.token_costs import weigh_tokens
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
@@ -43,8 +44,11 @@ SHRINK_AT = 0.75  # finished rows leave the batch once at most this share of it 
 class TransformersEngine:
     """Runs a transformers causal language model.
 
-    `base` is the model under a LoRA adapter; `chat` says that prompts were written by the tokenizer's chat template.
+    `base` is the model under a LoRA adapter; `chat` says that prompts were written by the tokenizer's chat template;
+    `weigh` has it tell how likely each token was.
     """
+
+    _weigh = False
 
     def __init__(
         self,
@@ -56,7 +60,9 @@ class TransformersEngine:
         batch_size: int | Literal["auto"] = 64,
         threads: int | None = None,
         chat: bool = False,
+        weigh: bool = False,
     ) -> None:
+        self._weigh = weigh
         if threads:
             torch.set_num_threads(threads)
         if keeps_state(read_config(find_whole(model, base))):
@@ -201,6 +207,7 @@ class TransformersEngine:
             mask,
             torch.zeros((len(batch), sampling.max_tokens), dtype=torch.long, device=self.device),
             torch.zeros(len(batch), dtype=torch.float64, device=self.device),
+            torch.zeros((len(batch), sampling.max_tokens), device=self.device) if self._weigh else None,
             groups,
             beginnings.spans(groups),
         )
@@ -232,6 +239,8 @@ class TransformersEngine:
             chosen = choose(logits, sampling, draws)
             logprobs = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
             rows.logprob += logprobs * alive
+            if rows.each is not None:
+                rows.each[:, step] = logprobs
             rows.tokens[:, step] = chosen
             ended = alive & torch.isin(chosen, ends)
             stopped = self._stopped(rows, alive & ~ended, step, stop) if stop else torch.zeros_like(alive)
@@ -273,7 +282,9 @@ class TransformersEngine:
         ids = rows.tokens[row, :count].tolist()
         text = decode_completion(self.tokenizer, ids, self.ends, stop)
         written = find_written(self.tokenizer, ids, self.ends, text)
-        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish, written)
+        each = None if rows.each is None else rows.each[row, :count].tolist()
+        lengths, costs = weigh_tokens(self.tokenizer, written, text, each) or (None, None)
+        return Completion(rows.index[row], text, count, float(rows.logprob[row]), finish, written, lengths, costs)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[str, Continuation]], *, end: bool = False) -> list[Score]:

@@ -14,6 +14,7 @@ from selfimprove.engines.base import Completion, Request, Score, Weights, find_f
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
 from selfimprove.engines.models import read_longest, read_tokenizer
+from selfimprove.engines.token_costs import weigh_tokens
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
@@ -41,7 +42,7 @@ class VllmEngine:
     """
 
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model) -> None:
-        self.settings, self.model = settings, model
+        self.settings, self.model, self._weigh = settings, model, settings.token_logprobs
         self.weights = weights
         self.folder = full_folder(weights)
         self.adapter = read_adapter(weights)
@@ -110,7 +111,10 @@ class VllmEngine:
         ids = list(written.token_ids)
         text = decode_completion(self.tokenizer, ids, self.ends, stop)
         own = find_written(self.tokenizer, ids, self.ends, text)
-        return Completion(index, text, len(ids), float(written.cumulative_logprob), written.finish_reason, own)
+        each = [one[name].logprob for name, one in zip(ids, written.logprobs, strict=True)] if self._weigh else None
+        lengths, costs = weigh_tokens(self.tokenizer, own, text, each) or (None, None)
+        total = float(written.cumulative_logprob)
+        return Completion(index, text, len(ids), total, written.finish_reason, own, lengths, costs)
 
     def _sampling(self, **values: object) -> Any:
         from vllm import SamplingParams

@@ -49,6 +49,9 @@ class EngineSettings(Settings):
     canary: bool = unhashed(
         True, "compare log-probabilities of a fixed text with transformers whenever vLLM or a server takes new weights"
     )
+    token_logprobs: bool = unhashed(
+        False, "keep how likely each sampled token was, a number for each, for the viewer to show by colour"
+    )
     vllm: VllmSettings = VllmSettings()
     """Settings of the engine vllm."""
     server: ServerSettings = ServerSettings()

@@ -15,7 +15,8 @@ class Rationale(Record):
     `tokens` counts the completion with its end token; `logprob` is the sum of their natural log-probabilities
     at temperature 1, None where a server did not tell them. `sample` numbers the samples of one problem in one stage.
     `token_ids` are the tokens of `text` as they were sampled, without the one that ended it; None where they are not
-    known or are not just this text, as where it begins with an earlier one.
+    known or are not just this text, as where it begins with an earlier one. `token_lengths` and `token_costs` are kept
+    with `engine.token_logprobs`, and are as many as they.
     """
 
     kind: ClassVar[str] = "rationale"
@@ -32,6 +33,10 @@ class Rationale(Record):
     logprob: float | None
     finish: Literal["stop", "length", "too_long"]
     token_ids: TokenIds | None = unhashed(None, "the tokens of the text as they were sampled")
+    token_lengths: TokenIds | None = unhashed(None, "how many characters of the text each token wrote")
+    token_costs: TokenIds | None = unhashed(
+        None, "each token's negative log-probability at temperature 1, in hundredths of a nat"
+    )
 
     @property
     def problem(self) -> str:

@@ -11,6 +11,7 @@ from selfimprove.records import Checkpoint, Evaluation, Promotion
 from selfimprove.records.stats import Accuracy, sum_by_task
 from selfimprove.running.figures import read_manifests
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.evaluated import find_evaluating
 from selfimprove.store.query import Query
 from selfimprove.store.run import CONSTITUTION
 
@@ -99,14 +100,16 @@ def _read_rounds(folder: RunFolder, checkpoint: Checkpoint, manifests: list[Mani
     promotions = {
         stage.key[0]: one.reason for stage in folder.stages() if stage.closed for one in stage.read(Promotion)
     }
-    for stage in folder.stages():
-        evaluations = stage.read(Evaluation) if stage.closed else []
-        if evaluations:
-            round_ = stage.key[0]
+    for round_, names in find_evaluating(folder).items():
+        for name in names:
+            stage = folder.stage(round_, name)
+            evaluations = stage.read(Evaluation) if stage.closed else []
+            mine = bool(evaluations) and evaluations[0].parents[0] == checkpoint.id
+            if not evaluations or not (mine or name == names[-1]):
+                continue  # of a checkpoint within the round, such as before its DPO
             tasks = [one for one in sum_by_task(evaluations, round_) if one.n]
-            mine = evaluations[0].parents[0] == checkpoint.id
             found.append(Evaluated(round_, tasks, measured.get(round_, []), promotions.get(round_, ""), mine))
-    return sorted(found, key=lambda one: one.round)
+    return found
 
 
 def _find_within(folder: RunFolder, checkpoint: Checkpoint) -> set[tuple[int, str]]:

@@ -11,7 +11,6 @@ from selfimprove.recipe.yaml import dump
 from selfimprove.records.printable import printable
 from selfimprove.results.card_facts import Evaluated, Facts
 from selfimprove.results.steps import charts_figures
-from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.verifiers.judge import JudgeVerifier
 
@@ -244,7 +243,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     if any(one["verifier"] == JudgeVerifier.name for one in facts.verdicts) or (facts.mine and facts.mine.rows):
         judge = "another model" if facts.recipe.judge.path else "the run's own first model"
         yield f"What a judge says is said by {judge}, which has preferences of its own."
-    cut = [one for one in facts.manifests if one.metrics.get(CUT_OFF) and (one.declared or one.stage) == EVALUATE.name]
+    cut = [one for one in facts.manifests if one.metrics.get(CUT_OFF) and "evaluation" in one.counts]
     if cut:
         count, texts = cut[-1].metrics[CUT_OFF], cut[-1].counts.get("rationale", 0)
         yield f"{count} of {texts} held-out answers were cut off in round {cut[-1].round}."

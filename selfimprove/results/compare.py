@@ -17,6 +17,7 @@ from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import Evaluate, describe_errors, read_errors
 from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest, RunFolder, StageFolder, find_run
+from selfimprove.store.evaluated import counts
 from selfimprove.tasks.base import question_key
 
 ROUND = re.compile(r"(.+?)/round-(\d{1,6})/?")
@@ -111,7 +112,7 @@ def read_side(name: str, runs: Path, round_: int | None = None) -> Side:
     named = ROUND.fullmatch(name)
     folder = find_run(named[1] if named else name.rstrip("/"), runs)
     asked = int(named[2]) if named else round_
-    stages = {stage.key[0]: stage for stage, manifest in _closed(folder) if "evaluation" in manifest.counts}
+    stages = {stage.key[0]: stage for stage in _evaluated(folder)}
     if not stages:
         raise StoreError(f"{folder.path}: has no evaluation yet")
     if asked is not None and asked not in stages:
@@ -135,6 +136,13 @@ def _closed(folder: RunFolder) -> Iterator[tuple[StageFolder, Manifest]]:
     for stage in folder.stages():
         if manifest := stage.manifest():
             yield stage, manifest
+
+
+def _evaluated(folder: RunFolder) -> Iterator[StageFolder]:
+    """The stage of each round whose evaluation is what the round reached."""
+    for stage, manifest in _closed(folder):
+        if "evaluation" in manifest.counts and counts(folder, *stage.key):
+            yield stage
 
 
 def _answers(folder: RunFolder, stage: StageFolder) -> dict[Key, JudgedAnswer]:
@@ -258,8 +266,7 @@ def _problem(noun: str, key: Key, first: Side, other: Side, width: int) -> Itera
 def accuracy_of(folder: RunFolder, round_: int | None = None) -> tuple[int, int, int] | None:
     """The round, the decided held-out problems and the right ones of a run's last evaluation, or of the first one with
     `round_` 0; None where there is none."""
-    stages = [stage for stage, manifest in _closed(folder) if "evaluation" in manifest.counts]
-    stages = [stage for stage in stages if round_ is None or stage.key[0] == round_]
+    stages = [stage for stage in _evaluated(folder) if round_ is None or stage.key[0] == round_]
     if not stages:
         return None
     last = max(stages, key=lambda stage: stage.key[0])

@@ -103,7 +103,7 @@ def _write_log(folder: RunFolder, query: Query, out: Path, manifest: Manifest, o
                     totals.add(row, sample["scores"] or {})
                 _close_list(log, summaries, totals)
                 evaluations = (
-                    read_evaluations(query, manifest.round)
+                    read_evaluations(query, manifest.round, manifest.stage)
                     if "evaluation" in manifest.counts and origin == "sampled"
                     else []
                 )

@@ -5,12 +5,13 @@ from collections import Counter
 from selfimprove.errors import VerifierError
 from selfimprove.records import Evaluation, Problem, Verdict
 from selfimprove.store import RunFolder
+from selfimprove.store.evaluated import counts
 
 
 def check_judged(folder: RunFolder) -> None:
     """Raise VerifierError where none of the last held-out answers to problems with a known one could be judged."""
-    stages = [stage for stage in folder.stages() if stage.closed]
-    last = next((stage for stage in reversed(stages) if stage.rows(Evaluation)), None)
+    closed = [stage for stage in reversed(list(folder.stages())) if stage.closed]
+    last = next((stage for stage in closed if stage.rows(Evaluation) and counts(folder, *stage.key)), None)
     if last is None or any(one.n for one in last.read(Evaluation)):
         return
     known = sum(one.answer is not None for one in folder.stage(0, "problems").rows(Problem))

@@ -12,6 +12,7 @@ from selfimprove.records import Evaluation
 from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder, StageFolder
+from selfimprove.store.evaluated import counts
 from selfimprove.store.ledger import why_ended
 
 
@@ -64,7 +65,7 @@ def describe_run(folder: RunFolder, name: str) -> RunLine:
         recipe = folder.recipe()
         stages = list(folder.stages())
         closed = [stage for stage in stages if stage.manifest() is not None]
-        evaluated = _last_evaluation(closed)
+        evaluated = _last_evaluation(folder, closed)
         found = evaluated.read(Evaluation) if evaluated else []
         done = {stage.key[0] for stage in closed if stage.key[1] == last_of_round(recipe, stage.key[0])}
         state = _state(folder, recipe, stages, closed)
@@ -91,8 +92,8 @@ def _changed(path: Path) -> float | None:
         return None
 
 
-def _last_evaluation(closed: list[StageFolder]) -> StageFolder | None:
-    mine = [stage for stage in closed if stage.files_of(Evaluation)]
+def _last_evaluation(folder: RunFolder, closed: list[StageFolder]) -> StageFolder | None:
+    mine = [stage for stage in closed if stage.files_of(Evaluation) and counts(folder, *stage.key)]
     return max(mine, key=lambda stage: stage.key[0], default=None)
 
 

@@ -15,6 +15,7 @@ from selfimprove.records.stats import Accuracy, sum_by_task, wilson
 from selfimprove.results.rows import NESTED_TRACES, Rows, Sql, Trace, make_trace, to_record
 from selfimprove.results.traces import CHOICES
 from selfimprove.store import RunFolder, find_run
+from selfimprove.store.evaluated import find_evaluating
 from selfimprove.store.query import TRACE_ORDER, Query, select_traces
 
 PathLike = str | os.PathLike[str]
@@ -142,15 +143,20 @@ class Run:
     def rounds(self) -> list[Round]:
         """The rounds that were begun, round 0 first; the last one is `rounds[-1]`."""
         query = Query(self._folder)
-        evaluations = self._by_round(query, Evaluation)
+        last = {(round_, names[-1]) for round_, names in find_evaluating(self._folder).items()}
+        evaluations = self._by_round(query, Evaluation, last)
         promotions = self._by_round(query, Promotion)
         paths = {one.id: one.path for found in self._by_round(query, Checkpoint).values() for one in found}
         numbers = sorted({stage.key[0] for stage in self._folder.stages()})
         return [self._round(at, evaluations.get(at, []), promotions.get(at, []), paths) for at in numbers]
 
-    def _by_round(self, query: Query, kind: type[AnyRecord]) -> dict[int, list[AnyRecord]]:
+    def _by_round(
+        self, query: Query, kind: type[AnyRecord], stages: Collection[tuple[int, str]] = ()
+    ) -> dict[int, list[AnyRecord]]:
+        """The records of a kind, or those of some stages of rounds."""
         found: dict[int, list[AnyRecord]] = {}
-        for row in query.rows(f"SELECT * FROM {kind.kind} ORDER BY round, stage, id"):
+        rows = query.rows(f"SELECT * FROM {kind.kind} ORDER BY round, stage, id")
+        for row in (one for one in rows if not stages or (one["round"], one["stage"]) in stages):
             found.setdefault(row["round"], []).append(to_record(kind, row))
         return found
 

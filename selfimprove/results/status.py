@@ -33,12 +33,13 @@ from selfimprove.results.status_tables import (
 )
 from selfimprove.results.steps import read_steps, steps_table, warn_of_held_out
 from selfimprove.results.times import describe_times, seconds_to_json, stages_table
-from selfimprove.running.figures import places_in_round, read_funnels, read_manifests
+from selfimprove.running.figures import read_funnels, read_manifests
 from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
+from selfimprove.store.evaluated import counts, places_in_round
 from selfimprove.store.files import check_shown
 from selfimprove.store.instructions import read_proposals
 from selfimprove.store.ledger import read_ledger, why_ended
@@ -76,6 +77,16 @@ def _read_closed(folder: RunFolder, manifests: list[Manifest], kind: type[AnyRec
     return {round_: found for round_, found in read if found}
 
 
+def _read_others(folder: RunFolder, manifests: list[Manifest]) -> dict[str, dict[int, list[Evaluation]]]:
+    """What stages evaluated that are not the last ones of their round to do so, by stage and round."""
+    found: dict[str, dict[int, list[Evaluation]]] = {}
+    for one in manifests:
+        if "evaluation" in one.counts and not counts(folder, one.round, one.stage):
+            evaluations = folder.stage(one.round, one.stage).read(Evaluation)
+            found.setdefault(one.stage, {})[one.round] = evaluations
+    return found
+
+
 def to_json(folder: RunFolder) -> dict[str, object]:
     """The status as plain data; raises StoreError where a part is enormous."""
     check_shown(folder)
@@ -88,6 +99,13 @@ def to_json(folder: RunFolder) -> dict[str, object]:
         "evaluations": {
             round_: [one.model_dump(exclude={"parents"}) | _accuracy(one) for one in found]
             for round_, found in evaluations.items()
+        },
+        "other evaluations": {
+            stage: {
+                round_: [one.model_dump(exclude={"parents"}) | _accuracy(one) for one in each]
+                for round_, each in found.items()
+            }
+            for stage, found in _read_others(folder, manifests).items()
         },
         "tasks": {
             round_: [one.to_json() for one in sum_by_task(found, round_)] for round_, found in evaluations.items()
@@ -168,6 +186,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(table)
     if evaluations := _read_closed(folder, manifests, Evaluation):
         _print_accuracy(console, evaluations, promotions)
+        for stage, found in _read_others(folder, manifests).items():
+            console.print(rounds_table(found, {}, f"Evaluated by {stage}"))
         _print_funnels(console, query)
     if proposals := read_proposals(manifests):
         console.print(instructions_table(proposals))

@@ -16,10 +16,12 @@ from selfimprove.store.instructions import Proposals
 from selfimprove.store.rules import Funnel
 
 
-def rounds_table(evaluations: dict[int, list[Evaluation]], promotions: dict[int, list[Promotion]]) -> Table:
+def rounds_table(
+    evaluations: Mapping[int, list[Evaluation]], promotions: dict[int, list[Promotion]], title: str = "Rounds"
+) -> Table:
     decided = any(one.n for found in evaluations.values() for one in found)  # open prompts alone have no accuracy
     accuracy = ("held-out accuracy", "95% interval") if decided else ()
-    table = make_table("Rounds", "round", *accuracy, "promotion", left=("promotion",))
+    table = make_table(title, "round", *accuracy, "promotion", left=("promotion",))
     for round_, found in evaluations.items():
         correct, n = sum(one.correct for one in found), sum(one.n for one in found)
         low, high = wilson(correct, n)

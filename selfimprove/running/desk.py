@@ -86,6 +86,9 @@ class StageDesk:
     def read_of(self, round_: int, kind: type[AnyRecord], *names: str) -> list[AnyRecord]:
         return [one for key in self._keys(round_, kind, names) for one in self.session.read(key, kind)]
 
+    def by_stage(self, round_: int, kind: type[AnyRecord], *names: str) -> dict[str, list[AnyRecord]]:
+        return {key[1]: self.session.read(key, kind) for key in self._keys(round_, kind, names)}
+
     def _keys(self, round_: int, kind: type[Record], names: Sequence[str]) -> list[Key]:
         """The stages of a round that this one reads and that may have written a kind, in the order of the flow.
 

@@ -1,15 +1,14 @@
 """What a round reached, as plain numbers: the funnel from sampled to trained, and all that a tracker is told."""
 
 import math
-import os
 from collections.abc import Iterable
 
 from selfimprove.recipe.catalog import known_stages
-from selfimprove.recipe.flow import flow_of, last_of_round
+from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Evaluation, Promotion, digest
-from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import wilson
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.evaluated import find_evaluating, places_in_round
 from selfimprove.store.query import Query
 from selfimprove.store.rules import Funnel, count_funnels
 
@@ -44,13 +43,6 @@ def read_manifests(folder: RunFolder) -> list[Manifest]:
     return sorted(found, key=lambda one: (one.round, place.get(one.stage, len(place))))
 
 
-def places_in_round(folder: RunFolder) -> dict[str, int]:
-    """Where in a round each stage stands."""
-    if not os.path.lexists(folder.path / RECIPE):
-        return {}
-    return {step.name: at for at, step in enumerate(flow_of(folder.recipe(), lenient=True))}
-
-
 def closed_rounds(folder: RunFolder) -> dict[int, str]:
     """The rounds that are closed to the end, each with a hash of what it came to."""
     found, recipe = {}, folder.recipe()
@@ -67,8 +59,10 @@ def round_figures(folder: RunFolder, round_: int) -> dict[str, float]:
     manifests = [one for stage in stages if (one := stage.manifest())]
     query, known = Query(folder), known_stages()
     values: dict[str, float | None] = {}
-    if evaluations := [one for stage in stages for one in stage.read(Evaluation)]:
-        values |= _accuracies(evaluations)
+    evaluating = find_evaluating(folder, round_).get(round_, [])
+    for stage in evaluating:
+        found = folder.stage(round_, stage).read(Evaluation)
+        values |= _accuracies(found, "eval" if stage == evaluating[-1] else f"eval_{stage}")
     values |= _costs(manifests)
     for one in manifests:
         if declared := known.get(one.declared or one.stage):
@@ -83,12 +77,12 @@ def round_figures(folder: RunFolder, round_: int) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
 
 
-def _accuracies(evaluations: list[Evaluation]) -> dict[str, float | None]:
+def _accuracies(evaluations: list[Evaluation], called: str) -> dict[str, float | None]:
     """The held-out accuracy with its Wilson interval: of all problems, of each task and of each level."""
-    groups: dict[str, list[Evaluation]] = {"eval": evaluations}
+    groups: dict[str, list[Evaluation]] = {called: evaluations}
     for one in evaluations:
-        groups.setdefault(f"eval/{one.task}", []).append(one)
-        groups.setdefault(f"eval/{one.task}/level_{one.level}", []).append(one)
+        groups.setdefault(f"{called}/{one.task}", []).append(one)
+        groups.setdefault(f"{called}/{one.task}/level_{one.level}", []).append(one)
     values: dict[str, float | None] = {}
     for name, found in groups.items():
         n, correct, undecided = (sum(getattr(one, key) for one in found) for key in ("n", "correct", "undecided"))

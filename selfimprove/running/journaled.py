@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from selfimprove.engines import Completion, Departing, Engine, Request, Score
 from selfimprove.prompting.prompts import Continuation
@@ -65,8 +66,9 @@ class JournaledEngine:
 
     def _recall(self, at: int, name: str) -> Completion:
         found = self._journal.known[name]
-        ids = found["token_ids"]
-        known = Completion(**{**found, "index": at, "token_ids": None if ids is None else tuple(ids)})
+        # What is a tuple comes back as a list; an older version noted fewer of them.
+        plain: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
+        known = Completion(**{**plain, "index": at})
         self._clock.count(written=known.tokens)  # the process that was killed could not
         return known
 

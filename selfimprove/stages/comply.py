@@ -84,10 +84,15 @@ def collect(desk: Desk[Settings]) -> Measured:
 
 def read_answers(desk: Desk[Settings], checkpoint: Checkpoint, problems: Mapping[str, Problem]) -> Answers:
     """A checkpoint's first answers to open prompts, of the newest evaluation that asked it."""
-    for round_ in range(desk.round, -1, -1):
+    newest = (
+        (round_, found)
+        for round_ in range(desk.round, -1, -1)
+        for found in reversed(desk.by_stage(round_, Rationale, "evaluate").values())
+    )
+    for round_, found in newest:
         rationales = [
             one
-            for one in desk.read_of(round_, Rationale, "evaluate")
+            for one in found
             if one.origin == "sampled" and not one.sample and len(one.parents) == 2 and one.problem in problems
         ]
         if rationales and rationales[0].checkpoint == checkpoint.id:

@@ -83,8 +83,12 @@ def measure_last(desk: Desk[Decide], before: Sequence[Health], past: Sequence[Ac
 def outcomes_apart(desk: Desk[Decide], round_: int) -> list[bool]:
     """Whether each held-out problem that is kept for the controller was answered right by a round's checkpoint."""
     apart = controllers(desk.held_out, desk.other(Evaluate).controller)
-    written = [one for one in desk.read_of(round_, Rationale, "evaluate") if one.problem in apart] if apart else []
-    texts = counted([one for one in written if one.origin == "sampled"], desk.read_of(round_, Vote, "evaluate"))
+    found = desk.by_stage(round_, Rationale, "evaluate") if apart else {}
+    if not found:
+        return []
+    last, written = list(found.items())[-1]  # a round's last evaluation is what it reached
+    written = [one for one in written if one.origin == "sampled" and one.problem in apart]
+    texts = counted(written, desk.by_stage(round_, Vote, "evaluate").get(last, []))
     verdicts = {one.rationale: one.outcome for one in desk.read_of(round_, Verdict, "evaluate")} if texts else {}
     return [verdicts[one.id] == "correct" for one in texts if verdicts[one.id] != "undecided"]
 

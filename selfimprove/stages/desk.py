@@ -123,6 +123,10 @@ class Desk(Protocol[S_co]):
         """The same, of another round that this stage reads."""
         ...
 
+    def by_stage(self, round_: int, kind: type[AnyRecord], *names: str) -> dict[str, list[AnyRecord]]:
+        """The same, apart by the stages that wrote them: one that stands twice in the flow has two names."""
+        ...
+
     def written(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """What this stage itself wrote, once it is closed or in parts that are done."""
         ...

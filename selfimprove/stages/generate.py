@@ -83,6 +83,8 @@ def generate(
             logprob=completion.logprob,
             finish=completion.finish,
             token_ids=None if given else completion.token_ids,
+            token_lengths=None if given else completion.token_lengths,
+            token_costs=None if given else completion.token_costs,
         )
 
 

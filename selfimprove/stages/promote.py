@@ -106,12 +106,14 @@ def _outcomes(desk: Desk[Promote], checkpoint: Checkpoint) -> dict[str, Outcome]
     apart = controllers(desk.held_out, desk.other(Evaluate).controller)
     deciding = {one.id for one in desk.held_out if (not tasks or one.task in tasks) and (one.id in apart or not apart)}
     for round_ in range(desk.round, -1, -1):
-        found = desk.read_of(round_, Rationale)  # of what it was trained on too, where it was trained on what it wrote
-        rationales = [one for one in found if one.origin == "sampled" and one.problem in held_out]
-        rationales = counted(rationales, desk.read_of(round_, Vote))
-        if rationales and rationales[0].checkpoint == checkpoint.id:
-            verdicts = {one.rationale: one for one in desk.read_of(round_, Verdict)}
-            return {one.problem: verdicts[one.id].outcome for one in rationales if one.problem in deciding}
+        votes, written = desk.by_stage(round_, Vote), desk.by_stage(round_, Rationale)
+        for stage, found in reversed(written.items()):
+            # Of what it was trained on too, where it was trained on what it wrote.
+            rationales = [one for one in found if one.origin == "sampled" and one.problem in held_out]
+            rationales = counted(rationales, votes.get(stage, []))
+            if rationales and rationales[0].checkpoint == checkpoint.id:
+                verdicts = {one.rationale: one for one in desk.read_of(round_, Verdict)}
+                return {one.problem: verdicts[one.id].outcome for one in rationales if one.problem in deciding}
     raise StoreError(f"{desk.title}: no evaluation of the checkpoint {checkpoint.id}")
 
 

@@ -215,6 +215,7 @@ def _write(said: Sequence[Said], writer: Writer, prompter: Prompter, settings: R
 def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> Rationale:
     link, completion = said.link, turn.completion
     critique = [said.critique.id] if said.critique else []
+    whole = turn.revision == completion.text
     return Rationale(
         parents=(link.problem.id, writer.checkpoint, link.response.id, *critique),
         prompt=turn.prompt,
@@ -229,7 +230,9 @@ def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> R
         tokens=completion.tokens,
         logprob=completion.logprob,
         finish=completion.finish,
-        token_ids=completion.token_ids if turn.revision == completion.text else None,
+        token_ids=completion.token_ids if whole else None,
+        token_lengths=completion.token_lengths if whole else None,
+        token_costs=completion.token_costs if whole else None,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from selfimprove.records import Checkpoint, Evaluation, Promotion
+from selfimprove.store.evaluated import counts
 from selfimprove.store.run import RunFolder
 
 
@@ -45,9 +46,13 @@ def read_branches(folder: RunFolder) -> list[Branch]:
                 trained.setdefault(stage.key[0], []).append(one)
         for promotion in (one for one in stage.read(Promotion) if len(one.parents) > 1):
             kept[promotion.parents[0]], head = promotion.promoted, promotion.checkpoint
+        # One checkpoint may be evaluated in several ways in its round, of which the last one counts.
+        evaluated: dict[str, tuple[int, int]] = {}
         for each in (one for one in stage.read(Evaluation) if one.parents):
-            correct, n = right.get(each.parents[0], (0, 0))
-            right[each.parents[0]] = correct + each.correct, n + each.n
+            correct, n = evaluated.get(each.parents[0], (0, 0))
+            evaluated[each.parents[0]] = correct + each.correct, n + each.n
+        whole = bool(evaluated) and counts(folder, *stage.key)
+        right |= {name: pair for name, pair in evaluated.items() if whole or name not in right}
     found, lasts = [], {round_: _last(one) for round_, one in sorted(trained.items())}
     head = head or next((one.id for one in reversed(lasts.values())), "")
     for round_, checkpoints in sorted(trained.items()):

@@ -27,7 +27,8 @@ from selfimprove.store.rules import macros
 from selfimprove.store.run import RunFolder
 
 VERSION = 7  # another version of the index is made anew
-MEMORY = "160MB"
+MEMORY = 160  # megabytes
+MOST_MEMORY = 1280  # that a round may take which does not fit, before files of it are left out
 
 
 class Index:
@@ -57,7 +58,7 @@ class Index:
             return self._prepare(Path(self._private.name) / path.name)
 
     def _prepare(self, path: Path) -> duckdb.DuckDBPyConnection:
-        settings = {"memory_limit": MEMORY, "threads": str(min(4, os.cpu_count() or 1)),
+        settings = {"memory_limit": f"{MEMORY}MB", "threads": str(min(4, os.cpu_count() or 1)),
                     "temp_directory": str(path.with_suffix(".tmp")), "preserve_insertion_order": "true",
                     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}  # fmt: skip
         connection = duckdb.connect(str(path), config=settings)
@@ -166,15 +167,30 @@ class Index:
         for file in files:
             if file.path not in errors and not _is_as_written(file, expected):
                 errors[file.path] = "damaged (its hash is not the one in stage.json)"
-        for _ in range(len(files) + 1):
+        try:
+            self._write_what_fits(round_, files, errors)
+        finally:
+            with contextlib.suppress(duckdb.Error):  # what is still in use stays there
+                self.connection.execute(f"SET memory_limit = '{MEMORY}MB'")
+
+    def _write_what_fits(self, round_: int, files: list[File], errors: dict[Path, str]) -> None:
+        """Write a round's rows, with more memory where they do not fit, and then without the files that cannot be
+        read or held; adds these to `errors`."""
+        memory = MEMORY
+        while True:
             try:
                 self._write_round(round_, files, errors)
                 return
             except duckdb.Error as error:
+                large = isinstance(error, duckdb.OutOfMemoryException)
+                if large and memory < MOST_MEMORY:
+                    memory = min(4 * memory, MOST_MEMORY)
+                    self.connection.execute(f"SET memory_limit = '{memory}MB'")
+                    continue
                 # Its footer is whole and its inside is not: find which one, and go on without it.
                 left = [file for file in files if file.path not in errors]
                 broken = next((file for file in left if not is_readable(file)), None)
-                if broken is None and isinstance(error, duckdb.OutOfMemoryException) and left:
+                if broken is None and large and left:
                     broken = max(left, key=measure)
                     errors[broken.path] = TOO_LARGE
                     continue

@@ -50,6 +50,7 @@ TABLES = """
     CREATE TABLE health (round INTEGER, problems BIGINT, samples BIGINT, most BIGINT, pass_1 DOUBLE, pass_k DOUBLE,
                          different DOUBLE, tokens DOUBLE, nats DOUBLE, different_valid BIGINT);
 """
+# What is joined holds no more than it gives: a round of a million samples has to fit the index's small memory.
 INSERT_TRACES = """
     INSERT INTO trace
     SELECT {round}::BIGINT * {apart}
@@ -58,26 +59,32 @@ INSERT_TRACES = """
            coalesce(p."group", ''), key(r.parents[1]), coalesce(r.parents[1], '') AS problem,
            coalesce(r.parents[2], ''), r.origin, r.sample,
            coalesce(v.outcome, 'none'),
-           CASE WHEN v.id IS NULL THEN 'none'
-                ELSE reasoning_of(v.steps) END,
-           v.reason[:400],
-           CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason[:400],
-           'no', coalesce(n.principle[:{value}], ''),
+           coalesce(v.reasoning, 'none'), v.reason,
+           CASE d.kept WHEN true THEN 'kept' WHEN false THEN 'turned away' ELSE 'none' END, d.reason,
+           'no', coalesce(n.principle, ''),
            CASE WHEN c.id IS NULL THEN 'none' WHEN c.first <> c.second THEN 'yes' ELSE 'no' END,
-           r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, len(v.steps),
-           len(list_filter(v.steps, lambda s: s.outcome = 'incorrect')), cause_of(d.kept, d.reason)[:{value}],
-           r.text[first_wrong(v.steps)."start" + 1:first_wrong(v.steps)."end"][:200],
-           first_wrong(v.steps).reason[:{value}], shape_of(first_wrong(v.steps).reason[:{value}]),
+           r.answer[:400], r.finish, r.tokens, CASE WHEN isfinite(r.logprob) THEN r.logprob END, v.steps, v.wrong,
+           cause_of(d.kept, d.reason)[:{value}], r.text[v.first_start + 1:v.first_end][:200],
+           v.first_reason, shape_of(v.first_reason),
            key(v.id), v.id, key(d.id), d.id,
            r.part, v.part, d.part, r.text[:{searched}]
     FROM ({rationale}) r
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({verdict})) v ON v.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({decision}) ORDER BY parents[1], NOT kept, stage) d
-      ON d.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({crosscheck}) ORDER BY parents[1], first = second) c
-      ON c.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (parents[1]) * FROM ({revision})) n ON n.parents[1] = r.id
-    LEFT JOIN (SELECT DISTINCT ON (id) * FROM problem) p ON p.id = r.parents[1]
+    LEFT JOIN (SELECT DISTINCT ON (parent) * FROM (
+        SELECT parents[1] AS parent, id, outcome, reason[:400] AS reason, part,
+               reasoning_of(steps) AS reasoning, len(steps) AS steps,
+               len(list_filter(steps, lambda s: s.outcome = 'incorrect')) AS wrong,
+               first_wrong(steps)."start" AS first_start, first_wrong(steps)."end" AS first_end,
+               first_wrong(steps).reason[:{value}] AS first_reason
+        FROM ({verdict}))) v ON v.parent = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parent) * FROM (
+        SELECT parents[1] AS parent, id, kept, reason[:400] AS reason, stage, part FROM ({decision}))
+        ORDER BY parent, NOT kept, stage) d ON d.parent = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parent) * FROM (
+        SELECT parents[1] AS parent, id, first, second FROM ({crosscheck}))
+        ORDER BY parent, first = second) c ON c.parent = r.id
+    LEFT JOIN (SELECT DISTINCT ON (parent) * FROM (
+        SELECT parents[1] AS parent, principle[:{value}] AS principle FROM ({revision}))) n ON n.parent = r.id
+    LEFT JOIN (SELECT DISTINCT ON (id) id, task, level, "group" FROM problem) p ON p.id = r.parents[1]
     ORDER BY 1
 """
 # Before a round is indexed anew: what only its checkpoints of before trained is not trained any more.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from selfimprove.store.evaluated import find_evaluating
 from selfimprove.store.index import Index, key_of, keys_of
 from selfimprove.store.rules import COUNTS, count_funnels
 
@@ -54,6 +55,12 @@ def read_funnel(index: Index) -> list[dict[str, Any]]:
         counts = {name: getattr(funnel, name) for name in COUNTS}
         found.append({name: int(value or 0) for name, value in {**counts, **more[round_], **later}.items()})
     return found
+
+
+def read_samplers(index: Index) -> list[str]:
+    """The stages that sampled texts for training problems."""
+    sql = "SELECT DISTINCT stage FROM cube WHERE origin = 'sampled' AND NOT is_held_out(stage) ORDER BY stage"
+    return [row["stage"] for row in index.rows(sql)]
 
 
 def read_overlaps(index: Index, limit: int = 50) -> list[dict[str, Any]]:
@@ -127,15 +134,18 @@ def read_solved(index: Index, round_: int) -> dict[str, tuple[str, bool]]:
     """The held-out problems that were decided in a round: the trace and whether it is right.
 
     Of several samples of a problem the one counts that stands for the majority, and of a text with a second prompt
-    (zero-shot CoT) what follows it.
+    (zero-shot CoT) what follows it. Where several stages of a round evaluate, the last one counts.
     """
+    names = find_evaluating(index.folder, round_).get(round_, [])
+    last = "stage = $2" if names else "is_held_out(stage)"
     rows = index.rows(
-        "WITH held AS (SELECT * FROM trace WHERE is_held_out(stage) AND origin = 'sampled' AND round = $1 "
+        f"WITH held AS (SELECT * FROM trace WHERE {last} AND origin = 'sampled' AND round = $1 "
         "AND id NOT IN (SELECT parent FROM link WHERE kind = 'rationale' AND place = 3 AND round = $1 "
         "AND child IN (SELECT id FROM trace WHERE origin = 'sampled' AND round = $1))), "
         "voted AS (SELECT held.problem, held.id AS winner FROM held "
         "JOIN link ON parent_key = key AND parent = id WHERE kind = 'vote' AND place = 2 AND link.round = $1) "
         "SELECT problem, id, outcome FROM held LEFT JOIN voted USING (problem) "
-        "WHERE outcome IN ('correct', 'incorrect') AND (winner IS NULL OR winner = id) ORDER BY seq", round_,
+        "WHERE outcome IN ('correct', 'incorrect') AND (winner IS NULL OR winner = id) ORDER BY seq",
+        round_, *names[-1:],
     )  # fmt: skip
     return {row["problem"]: (row["id"], row["outcome"] == "correct") for row in rows}

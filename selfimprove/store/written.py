@@ -47,9 +47,10 @@ def read_written(query: Query, round_: int, stage: str, origin: str) -> Iterator
         yield from query.stream(WRITTEN, asked)
 
 
-def read_evaluations(query: Query, round_: int) -> list[Evaluation]:
-    """The evaluations of a round."""
+def read_evaluations(query: Query, round_: int, stage: str) -> list[Evaluation]:
+    """The evaluations that a stage wrote in a round."""
     names = [name for name in Evaluation.model_fields if name != "parents"]
     columns = ", ".join(f'"{name}"' for name in names)
-    rows = query.rows(f'SELECT {columns} FROM evaluation WHERE round = ? ORDER BY task, level, "group"', round_)
+    sql = f'SELECT {columns} FROM evaluation WHERE round = ? AND stage = ? ORDER BY task, level, "group"'
+    rows = query.rows(sql, round_, stage)
     return [Evaluation(**row) for row in rows]

@@ -9,9 +9,8 @@ from pydantic import BaseModel
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.changes import find_changes, show_value
+from selfimprove.recipe.flow import flow_of
 from selfimprove.records.stats import mcnemar
-from selfimprove.stages.evaluate import EVALUATE
-from selfimprove.stages.generate import GENERATE
 from selfimprove.store.failures import read_causes, read_wrong_steps
 from selfimprove.store.made_from import read_solved
 from selfimprove.store.search import Filters
@@ -128,10 +127,15 @@ def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.constitution:
         yield "constitution", recipe.constitution
     yield "prompt", recipe.prompt.style + (f", {recipe.prompt.shots} exemplars" if recipe.prompt.shots else "")
-    settings, first = dict(_settings(recipe)), GENERATE if recipe.rounds else EVALUATE
-    sampling = settings.get(first.name) or settings.get(GENERATE.name)
-    if sampling:
-        yield "sampling", sampling
+    runs = recipe.rounds > 0
+    for step in flow_of(recipe, lenient=True):
+        # How it writes what it is trained on; of a run without rounds how it answers.
+        settings = getattr(recipe.stages, step.name, None)
+        if hasattr(settings, "temperature") and getattr(step.stage, "evaluates", False) != runs:
+            values = settings.model_dump() if isinstance(settings, BaseModel) else {}
+            said = [f"{key} {show_value(values[key])}" for key in SHOWN[:4] if values.get(key) is not None]
+            yield ("sampling" if runs else "answers"), ", ".join(said)
+            break
 
 
 def _settings(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from selfimprove.viewer import (
     rating,
     reading,
     text,
+    tokens,
 )
 from selfimprove.viewer.caching import Kept
 from selfimprove.viewer.library import PATIENCE, Library
@@ -77,7 +78,13 @@ def make_environment() -> Environment:
         pretty=lambda value: json.dumps(value, indent=1, default=str),
         query=lambda pairs: urlencode(pairs, doseq=True),
     )  # fmt: skip
-    environment.globals.update(diff=text.word_diff, turns=reading.turns, looks_written=reading.looks_written)
+    environment.globals.update(
+        diff=text.word_diff,
+        turns=reading.turns,
+        looks_written=reading.looks_written,
+        weigh=tokens.weigh,
+        name_chance=tokens.name_chance,
+    )
     return environment
 
 

@@ -33,6 +33,7 @@ SETTINGS = {
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.spines.top": False, "axes.spines.right": False,
     "axes.unicode_minus": False, "legend.frameon": False, "legend.fontsize": 10,
 }  # fmt: skip
+LONG_LABEL = 26  # characters, of which two do not fit beside each other on a phone
 LEGEND = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 LOCK = threading.Lock()  # matplotlib's settings are of the whole process
 
@@ -122,12 +123,16 @@ def draw_chart(title: str, width: float, height: float, draw: Any) -> str | byte
         return finish(figure, title)
 
 
-def legend(axes: Any) -> None:
-    """The names of the lines beside the chart, or below a narrow one."""
-    if FORM.get().narrow:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)
-    else:
+def legend(axes: Any, *, alone: bool = True) -> None:
+    """The names of the lines beside the chart, or below a narrow one; `alone` says that no other chart is below it."""
+    if not FORM.get().narrow:
         axes.legend(**LEGEND)
+    elif alone:  # the layout makes room for it, however high the chart is
+        handles, labels = axes.get_legend_handles_labels()
+        columns = 1 if max(map(len, labels), default=0) > LONG_LABEL else 2
+        axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)
+    else:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)
 
 
 def say_cut(axes: Any, drawn: int, there: int) -> None:

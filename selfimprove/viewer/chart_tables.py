@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from selfimprove.errors import StoreError
 from selfimprove.records.stats import Accuracy
+from selfimprove.results.mixture_tables import TURNED_AWAY
 from selfimprove.store.made_from import read_funnel, read_health
 from selfimprove.viewer import drawings
 from selfimprove.viewer.charts import Line
@@ -49,6 +50,13 @@ def table_of(chart: str, run: Run, figures: Figures, graph: int, control: Contro
     if chart == "instructions":
         panels = drawings.proposed(figures)
         return ("panel", "name", "count"), [(name, *one) for name, bars in panels.items() for one in bars]
+    if chart == "mixture":
+        columns = ("round", "by", "name", "rows", "of", "share", "asked", "tokens", "token share", *TURNED_AWAY)
+        shown = [(round_, one) for round_, found in figures.portions.items() for one in found]
+        return columns, [
+            (at, one.by, one.name, one.rows, one.of, one.share, one.asked, one.tokens, one.token_share,
+             *(getattr(one, name) for name in TURNED_AWAY)) for at, one in shown
+        ]  # fmt: skip
     if chart == "variety":
         return ("round", "name", "value"), _by_round(drawings.variety(figures))
     if chart == "stages":

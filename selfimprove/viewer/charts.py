@@ -1,6 +1,7 @@
 """Charts of what rounds and steps came to: lines, bars, panels and bands."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from selfimprove.viewer.canvas import (
@@ -101,7 +102,7 @@ def _panels(panels: Sequence[tuple[str, Sequence[Line], int]], title: str, x: st
                 axes.plot(xs, ys, linewidth=1.6, **marker, **style)
             if len(lines) > 1 and at == 0:
                 axes.legend(fontsize=7.5)
-            axes.set_title(plain(name, 40), fontsize=9.5)
+            axes.set_title(fill(plain(name, 60), 28), fontsize=9.5)
             style_axes(axes, x if at + beside >= len(panels) else "", "")
             axes.tick_params(labelsize=8.5)
             axes.ticklabel_format(axis="y", useOffset=False)
@@ -134,7 +135,7 @@ def rewards_chart(panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str)
                 axes.errorbar(one["xs"], one["ys"], one["errors"], **style, label=label or None, marker=".",
                               linewidth=1.3, elinewidth=0.9, capsize=2)  # fmt: skip
             style_axes(axes, "√KL, nats a text", "reward")
-            legend(axes)
+            legend(axes, alone=False)
         return finish(figure, title)
 
 
@@ -229,6 +230,26 @@ def counts_chart(panels: Mapping[str, Sequence[tuple[str, int]]], title: str) ->
         legend(axes)
 
     return draw_chart(title, FORM.get().width, 1.6 + 0.25 * sum(map(len, some.values())), draw)
+
+
+def shares_chart(every: Sequence[tuple[str, float, float]], title: str) -> str | bytes:
+    """For each name the share that was asked for and the share there is, as bars from the left; the first MAX_BARS."""
+    rows = every[:MAX_BARS]
+
+    def draw(axes: Any) -> None:
+        say_cut(axes, len(rows), len(every))
+        for at, label in enumerate(("asked for", "drawn")):
+            places = [place + 0.4 * (at - 0.5) for place in range(len(rows))]
+            color = (SERIES[5], SERIES[0])[at]
+            axes.barh(places, [100 * row[at + 1] for row in rows], height=0.36, color=color, label=label)
+        axes.set_yticks(range(len(rows)), [plain(name, 30) for name, _, _ in rows])
+        axes.invert_yaxis()
+        style_axes(axes, "share of rows, %", "")
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", linewidth=0.7)
+        legend(axes)
+
+    return draw_chart(title, FORM.get().width, 1.4 + 0.35 * len(rows), draw)
 
 
 def spark(values: Sequence[float]) -> str | bytes:

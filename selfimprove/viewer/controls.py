@@ -35,21 +35,25 @@ def choose_control(library: Library, name: str, against: str | None) -> Control 
 
 
 def find_control(library: Library, name: str) -> tuple[str, str] | None:
-    """The control of a run and what makes it one: a run with the same seed and problems that trains on seed rationales
-    alone (`select.sources: seed`), or that is called a control; None where there is none, or the run is one itself."""
+    """The control of a run and what makes it one: a run with the same seed, model and problems that trains on seed
+    rationales alone (`select.sources: seed`), or that is called a control; None where there is none, or the run is one
+    itself."""
     own = library.recipe(name)
     if own is None or _is_control(name, own):
         return None
     found = []
     for other in library.folders():
         recipe = None if other == name else library.recipe(other)
-        if recipe is None or any(
-            getattr(recipe, each) != getattr(own, each) for each in ("seed", "train", "evaluate_on")
-        ):
+        if recipe is None or _made_of(recipe) != _made_of(own):
             continue
         if reason := _is_control(other, recipe):
             found.append((_sources(recipe) != "seed", other, reason))
     return min(found)[1:] if found else None
+
+
+def _made_of(recipe: Recipe) -> tuple[object, ...]:
+    """What a run and its control share; on which device is none of it."""
+    return recipe.seed, recipe.model.path, recipe.model.build, recipe.train, recipe.evaluate_on
 
 
 def _sources(recipe: Recipe) -> str:

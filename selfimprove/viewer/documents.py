@@ -71,7 +71,9 @@ def to_html(document: Document) -> str:
             token.children = [one for child in token.children for one in _follow(child, document)]
             token.children = _without_dead_ends(token.children)
     html = str(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
-    return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    # What scrolls can be reached by the keyboard.
+    html = html.replace("<pre>", '<pre tabindex="0">')
+    return html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
 
 
 def _follow(token: Token, document: Document) -> list[Token]:

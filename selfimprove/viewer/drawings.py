@@ -34,6 +34,7 @@ def charts_of(figures: Figures, funnel: list[Any], health: list[Any]) -> set[str
         "health": sum(row["pass_1"] is not None for row in health if row["round"] in judged) > 1,
         "signs": max(len(health), len(funnel)) > 1,
         "instructions": bool(read_proposals(figures.manifests)),
+        "mixture": bool(figures.portions),
         "variety": len(read_proposals(figures.manifests)) > 1 or len(read_texts(figures.manifests)) > 1,
     }
     return {name for name, some in there.items() if some}
@@ -124,6 +125,13 @@ def proposed(figures: Figures) -> dict[str, list[tuple[str, int]]]:
     return {"what became of the proposals": fate.most_common(), "verb and noun of what was kept": about.most_common(20)}
 
 
+def portioned(figures: Figures) -> list[tuple[str, float, float]]:
+    """The data sets of the latest mixture, each with the share of rows that was asked for and that was drawn."""
+    last = figures.portions[max(figures.portions)] if figures.portions else []
+    sets = [one for one in last if one.by == "data set"]
+    return [(one.name, one.asked, one.share) for one in sorted(sets, key=lambda one: (-one.asked, one.name))]
+
+
 def variety(figures: Figures) -> list[charts.Line]:
     """How different the texts of the rounds are, each over the rounds in which it is known."""
     rows: dict[str, list[tuple[int, float]]] = {}
@@ -154,6 +162,8 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
         lines = {"all held-out problems": [(one.round, one.accuracy, *one.interval) for one in figures.rounds]}
         if control:
             lines[f"run {control.name}"] = [(one.round, one.accuracy, *one.interval) for one in control.figures.rounds]
+        for name, others in figures.others.items():
+            lines[name] = [(one.round, one.accuracy, *one.interval) for one in others]
         tasks = figures.by("task")
         if len({one.task for one in tasks}) > 1:
             for one in tasks:
@@ -198,6 +208,8 @@ def draw(chart: str, run: Run, figures: Figures, graph: int, control: Control | 
             )
     if chart == "instructions":
         return charts.counts_chart(proposed(figures), "Instructions that the model proposed")
+    if chart == "mixture":
+        return charts.shares_chart(portioned(figures), "What was drawn of each data set")
     if chart == "variety":
         return charts.panels_chart(variety(figures), "How different the texts of the rounds are")
     if steps := draw_steps(figures, chart):

@@ -15,10 +15,11 @@ from selfimprove.constitution.adherence import FIGURES, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
-from selfimprove.records import Audit, Evaluation, Promotion, hash_text
+from selfimprove.records import Audit, Evaluation, Portion, Promotion, hash_text
 from selfimprove.records.files import RECIPE
 from selfimprove.records.stats import Accuracy, sum_up
 from selfimprove.store import Manifest, RunFolder
+from selfimprove.store.evaluated import find_evaluating
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.ledger import why_ended
@@ -53,6 +54,12 @@ class Figures:
     audits: dict[int, list[Audit]] = field(default_factory=dict)
     underway: dict[tuple[int, str], Underway] = field(default_factory=dict)
     """The open stages that train, or were stopped at it, by round and stage."""
+    evaluated: dict[int, str] = field(default_factory=dict)
+    """The stage whose evaluation is what each round reached."""
+    portions: dict[int, list[Portion]] = field(default_factory=dict)
+    """What was drawn of a mixture, by round."""
+    beside: dict[str, dict[int, list[Evaluation]]] = field(default_factory=dict)
+    """What other stages of a round evaluated, such as the checkpoint before its DPO, by stage and round."""
 
     @property
     def rounds(self) -> list[Accuracy]:
@@ -91,6 +98,12 @@ class Figures:
             {row.principle: row.share for row in self.measured[at][1]} if self.measured else {} for at in (0, -1)
         )
         return [(name, share, first.get(name, "")) for name, share in last.items() if share][:5]
+
+    @property
+    def others(self) -> dict[str, list[Accuracy]]:
+        """The accuracies that other stages found, by stage."""
+        sums = {name: [sum_up(one, round_) for round_, one in found.items()] for name, found in self.beside.items()}
+        return {name: [one for one in found if one.n] for name, found in sorted(sums.items())}
 
     def by(self, *names: str) -> list[Accuracy]:
         """The accuracies of each round by task, by task and level, or by task, level and group."""
@@ -141,7 +154,7 @@ class Run:
         try:
             self.index.refresh()
             self.error = ""
-        except SelfImproveError as error:
+        except (SelfImproveError, OSError) as error:  # a file that is taken away meanwhile is missed the next time
             self.error = str(error)
 
     def keep(self, name: str, make: Callable[[], T]) -> T:
@@ -268,9 +281,10 @@ def read_figures(folder: RunFolder) -> Figures:
     """Read a run's manifests, evaluations and promotions; what cannot be read is named and left out."""
     problems = missing_files(folder)
     manifests: list[Manifest] = []
-    evaluations: dict[int, list[Evaluation]] = {}
+    found: dict[int, dict[str, list[Evaluation]]] = {}
     promotions: dict[int, Promotion] = {}
     audits: dict[int, list[Audit]] = {}
+    portions: dict[int, list[Portion]] = {}
     underway: dict[tuple[int, str], Underway] = {}
     for stage in folder.stages():
         try:
@@ -283,13 +297,25 @@ def read_figures(folder: RunFolder) -> Figures:
                 continue
             manifests.append(manifest)
             if "evaluation" in manifest.counts:
-                evaluations[stage.key[0]] = stage.read(Evaluation)
+                found.setdefault(stage.key[0], {})[stage.key[1]] = stage.read(Evaluation)
             if "audit" in manifest.counts:
                 audits.setdefault(stage.key[0], []).extend(stage.read(Audit))
+            if "portion" in manifest.counts:
+                portions.setdefault(stage.key[0], []).extend(stage.read(Portion))
             if "promotion" in manifest.counts:
                 promotions[stage.key[0]] = stage.read(Promotion)[0]
         except (SelfImproveError, ValueError, IndexError, OSError) as error:
             problems[stage.name] = str(error)[:300]
+    evaluated = {
+        round_: names[-1] for round_, names in find_evaluating(folder).items() if names[-1] in found.get(round_, ())
+    }
+    beside: dict[str, dict[int, list[Evaluation]]] = {}
+    for round_, by_stage in found.items():
+        # Where the last one cannot be read, or is open, what there is of the round counts.
+        last = evaluated.setdefault(round_, list(by_stage)[-1])
+        for name in by_stage.keys() - {last}:
+            beside.setdefault(name, {})[round_] = by_stage[name]
+    evaluations = {round_: by_stage[evaluated[round_]] for round_, by_stage in found.items()}
     started: dict[tuple[int, str], float] = {}
     written: dict[Path, float] = {}
     for file in list_files(folder):
@@ -308,7 +334,7 @@ def read_figures(folder: RunFolder) -> Figures:
     working = _is_working(folder)
     times = (min(written.values()), max(written.values())) if written else None
     return Figures(recipe, _state(folder, recipe, working), working, manifests, evaluations, promotions, problems,
-                   times, audits, underway)  # fmt: skip
+                   times, audits, underway, evaluated, portions, beside)  # fmt: skip
 
 
 def _state(folder: RunFolder, recipe: Recipe | None, working: bool) -> str:

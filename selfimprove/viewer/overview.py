@@ -13,9 +13,10 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from selfimprove.errors import SelfImproveError
+from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe.changes import show_value
 from selfimprove.records.stats import Accuracy
+from selfimprove.store import RunFolder
 from selfimprove.store.labels import Labels, read_labels, split_tags, write_labels
 from selfimprove.store.run import start_command
 from selfimprove.viewer import charts
@@ -37,6 +38,7 @@ COLUMNS = {
 USUAL = ("last", "trend", "gain", "state", "rounds", "changed", "task", "model", "tags")
 SORTED = ("name", "last", "best", "gain", "changed", "seed", "rounds", "time")
 MAX_SETTINGS = 6
+MAX_AT_ONCE = 200  # runs that are tagged together
 # What may differ between runs that are the same recipe with other seeds.
 APART = {"name", "seed", "description", "report_to"}
 
@@ -235,6 +237,37 @@ def overlay(request: Request, kind: Literal["svg", "png", "csv"], asked: Annotat
     lines = [(group, [[(one.round, one.accuracy) for one in rounds] for _, rounds in mine]) for group, mine in members]
     title, form = "Held-out accuracy of runs", Form(kind, asked.narrow)
     return image_of(request, ("runs", str(lines)), lambda: charts.bands_chart(lines, title), form)
+
+
+@router.post("/labels")
+async def label_many(request: Request) -> Response:
+    """Tag or hide all runs that were chosen in the list, or take that back."""
+    try:
+        fields = await read_form(request, MAX_AT_ONCE + 10)
+    except ClientDisconnect:  # so a body ends that grows beyond its bound
+        return Response("the request is too large\n", 413, media_type="text/plain")
+    do, tags, query = (fields.get(key, [""])[0] for key in ("do", "tags", "query"))
+    library = library_of(request)
+    # A row of seeds names them all; no folder's name has a slash.
+    chosen = [*fields.get("run", []), *(one for row in fields.get("seeds", []) for one in row.split("/"))]
+    if not chosen:
+        raise StoreError("no run was chosen")
+    await run_in_threadpool(_label, [library.folder(name) for name in dict.fromkeys(chosen)], do, split_tags(tags))
+    return go_back("/", query)
+
+
+def _label(folders: Sequence[RunFolder], do: str, tags: Sequence[str]) -> None:
+    """Change the labels of runs; of all or, where one would have too many tags, of none."""
+    if do in ("add", "remove") and not tags:
+        raise StoreError("no tag was named")
+    changed = []
+    for folder in folders:
+        labels = read_labels(folder)
+        left = [tag for tag in labels.tags if do != "remove" or tag not in tags]
+        wanted = split_tags(",".join([*left, *(tags if do == "add" else ())]))
+        changed.append((folder, wanted, labels.note, do == "hide" or (labels.hidden and do != "show")))
+    for each in changed:
+        write_labels(*each)
 
 
 @router.post("/runs/{name}/labels")

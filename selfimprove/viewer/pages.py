@@ -17,7 +17,15 @@ from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.instructions import read_proposals
 from selfimprove.store.labels import read_filters, read_labels
-from selfimprove.store.made_from import read_beside, read_funnel, read_health, read_overlaps, read_parts, read_undecided
+from selfimprove.store.made_from import (
+    read_beside,
+    read_funnel,
+    read_health,
+    read_overlaps,
+    read_parts,
+    read_samplers,
+    read_undecided,
+)
 from selfimprove.store.notes import MARKS, write_note
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
@@ -81,12 +89,14 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "banner": banner(one, figures.problems),
         "funnel": funnel,
         "health": health,
+        "samplers": read_samplers(one.index),
         "undecided": read_undecided(one.index),
         "overlaps": read_overlaps(one.index),
         "control": control,
         "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
         "kl": drawings.divergences(figures),
         "proposals": read_proposals(figures.manifests),
+        "variety": drawings.variety(figures),
         "collapse": find_collapse(read_texts(figures.manifests)),
         "rounds": rounds,
         "graph": chosen,

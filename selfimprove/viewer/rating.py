@@ -29,7 +29,7 @@ SETS = f"""
     SELECT problem, list(id ORDER BY id)[1:{MOST}] AS ids FROM (
         SELECT problem, min(id) AS id FROM trace
         WHERE origin = 'sampled' AND finish = 'stop' AND trim(text) <> '' AND round > 0
-              AND problem NOT IN (SELECT problem FROM trace WHERE stage = 'evaluate' OR round = 0)
+              AND problem NOT IN (SELECT problem FROM trace WHERE is_held_out(stage) OR round = 0)
               AND problem NOT IN (SELECT id FROM problem WHERE round = 0)
         GROUP BY problem, text)
     GROUP BY problem HAVING count(*) > 1 ORDER BY problem LIMIT {MOST_SETS}

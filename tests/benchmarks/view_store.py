@@ -59,7 +59,12 @@ def _ids(numbers: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _write(path: Path, round_: int, stage: str, kind: str, columns: dict[str, object]) -> None:
-    table = pa.table({name: columns[name] for name in schema_of(KINDS[kind]).names}, schema=schema_of(KINDS[kind]))
+    schema, count = schema_of(KINDS[kind]), len(columns["id"])  # type: ignore[arg-type]
+    # A field that came later is empty, as in a run of before.
+    every = {
+        field.name: columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in schema
+    }
+    table = pa.table(every, schema=schema)
     folder = path / f"round-{round_:02d}" / stage
     folder.mkdir(parents=True, exist_ok=True)
     for part, start in enumerate(range(0, max(1, len(table)), PART)):

@@ -26,6 +26,7 @@ CASES: Sequence[tuple[Sequence[str], str]] = (
     (("people", "pairs", "r.jsonl", "p.jsonl", "--cohort", ""), "--cohort : no trait ''"),
     (("people", "convert", "r.jsonl", "folder.jsonl"), "folder.jsonl: Is a directory"),
     (("people", "convert", "r.jsonl", f"{LONG}.jsonl"), "File name too long"),
+    (("run", "arithmetic", "--at-once", "2"), "--at-once goes with --seeds or --grid"),
     (("run", "arithmetic", "--seeds", ""), "--seeds : expected seeds such as 0..4 or 0,3,7"),
     (("run", "arithmetic", *GRID), "a sweep of 42,180,533,641 runs; at most 1,000 are possible"),
     (("run", f"{LONG}.yaml"), "no such recipe"),

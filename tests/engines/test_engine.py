@@ -15,6 +15,7 @@ from selfimprove.engines.model_folders import check_path
 from selfimprove.engines.models import load_chat
 from selfimprove.engines.rows import choose
 from selfimprove.engines.tensors import hash_weights
+from selfimprove.engines.token_costs import NEVER, weigh_tokens
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import ModelError
 from selfimprove.recipe import Build, Sampling
@@ -87,6 +88,49 @@ def test_the_log_probability_is_what_scoring_gives(model: Path) -> None:
     for one in cut:
         score = engine.score([(PROMPTS[one.index], one.text)])[0]
         assert (score.tokens, score.logprob) == (one.tokens, pytest.approx(one.logprob, abs=1e-3))
+
+
+def test_how_likely_each_token_was_is_told_where_that_is_asked_for(model: Path) -> None:
+    requests = [Request(prompt, at) for at, prompt in enumerate(PROMPTS * 4)]
+    plain, engine = make_engine(model), TransformersEngine(model, device="cpu", threads=1, weigh=True)
+    for one, other in zip(write(plain, requests, HOT, ("9",)), write(engine, requests, HOT, ("9",)), strict=True):
+        assert (one.token_ids, one.token_costs, one.token_lengths) == (other.token_ids, None, None)
+        if not other.token_ids:
+            continue
+        assert other.token_costs is not None and other.token_lengths is not None
+        assert len(other.token_costs) == len(other.token_lengths) == len(other.token_ids)
+        assert sum(other.token_lengths) == len(other.text)
+        score = engine.score([("" + requests[one.index].prompt, other.token_ids)])[0]
+        assert sum(other.token_costs) / -100 == pytest.approx(score.logprob, abs=0.02 * len(other.token_ids))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text", "expected"),
+    [
+        (["Hi", " there"], "Hi there", ((2, 6), (50, 100))),
+        (["a", "\ufffd", "\ufffd"], "aé", ((1, 0, 1), (50, 100, 150))),  # a character of two tokens
+        (["a", "b"], "a", None),
+        (["a"], "ab", None),
+        ([], "", None),
+    ],
+)
+def test_each_token_has_its_characters(pieces: list[str], text: str, expected: object) -> None:
+    class Tokenizer:
+        def decode(self, ids: list[int], **_: object) -> str:
+            return "".join(pieces[one] for one in ids).replace("\ufffd\ufffd", "é")
+
+    logprobs = [-0.5 * (at + 1) for at in range(len(pieces))]
+    assert weigh_tokens(Tokenizer(), range(len(pieces)), text, logprobs) == expected
+
+
+def test_what_never_happens_has_a_cost_that_can_be_written() -> None:
+    class Tokenizer:
+        def decode(self, ids: list[int], **_: object) -> str:
+            return "x" * len(ids)
+
+    assert weigh_tokens(Tokenizer(), (1, 2), "xx", [float("-inf"), 0.001]) == ((1, 1), (NEVER, 0))
+    assert weigh_tokens(Tokenizer(), (1, 2), "xx", [-1.0]) is None
+    assert weigh_tokens(Tokenizer(), (1, 2), "xx", None) is None
 
 
 def test_scores_agree_with_a_plain_forward_pass(model: Path) -> None:

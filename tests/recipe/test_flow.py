@@ -1,20 +1,30 @@
 """Flows from recipes: stages of others, one stage twice, mistakes in one line, and stages that steer what follows."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small import SMALL, record_ids
+from viewing import serving
+from web import get
 
 from selfimprove.errors import RecipeError
+from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Action, Decision, Example, Rationale
+from selfimprove.records import Action, Checkpoint, Decision, Evaluation, Example, Promotion, Rationale
+from selfimprove.results.compare import read_side
+from selfimprove.results.overview import describe_run
+from selfimprove.results.run import Run
+from selfimprove.results.status import to_json
+from selfimprove.running.figures import round_figures
 from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import Plan, build_plan
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Stage, declare
 from selfimprove.store import RunFolder
+from selfimprove.store.branches import read_branches
 
 ROUND = "frontier, generate, verify, repair, rationalize, select, sft, evaluate, promote"
 
@@ -36,15 +46,24 @@ def test_a_flow_in_the_usual_order_changes_nothing(tmp_path: Path) -> None:
     ]
 
 
-def test_one_stage_runs_twice_under_two_names(tmp_path: Path) -> None:
-    flow = "frontier, generate, {warmer: generate}, verify, select, sft, evaluate, promote"
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunFolder]:
+    """A run whose round samples, trains and evaluates twice."""
+    folder = tmp_path_factory.mktemp("twice")
+    names = "frontier, generate, {warmer: generate}, verify, select, sft, {after: evaluate}, {again: sft}, evaluate"
+    flow = f"{names}, promote"
     text = SMALL.replace(
         "  repair: {samples: 2, part_size: 5}\n  rationalize: {part_size: 5}\n",
-        "  warmer: {samples: 3, max_tokens: 24}\n",
+        "  warmer: {samples: 3, max_tokens: 24}\n  after: {samples: 3, temperature: 1.0, max_tokens: 24}\n"
+        "  again: {start: last, steps: 2, batch_size: 4, fewest: 1}\n",
     )
-    recipe = load_recipe(str(recipe_file(tmp_path, flow, text=text)), ["rounds=1"])
-    folder = RunFolder(tmp_path / "run")
-    run_loop(recipe, folder)
+    recipe, run = load_recipe(str(recipe_file(folder, flow, text=text)), ["rounds=1"]), RunFolder(folder / "run")
+    run_loop(recipe, run)
+    return recipe, run
+
+
+def test_one_stage_runs_twice_under_two_names(twice: tuple[Recipe, RunFolder]) -> None:
+    recipe, folder = twice
     first, second = (folder.stage(1, name).read(Rationale) for name in ("generate", "warmer"))
     assert (len(first), len(second)) == (24, 36)
     assert not {one.seed for one in first} & {one.seed for one in second}
@@ -53,6 +72,35 @@ def test_one_stage_runs_twice_under_two_names(tmp_path: Path) -> None:
     manifest = folder.stage(1, "warmer").manifest()
     assert manifest is not None and (manifest.stage, manifest.declared) == ("warmer", "generate")
     assert load_recipe(str(folder.path / "recipe.yaml")) == recipe
+
+
+def test_of_two_evaluations_the_last_one_is_what_the_round_reached(
+    twice: tuple[Recipe, RunFolder], tmp_path: Path
+) -> None:
+    _, run = twice
+    (checkpoint,) = run.stage(1, "again").read(Checkpoint)
+    (promotion,) = run.stage(1, "promote").read(Promotion)
+    assert promotion.parents[0] == checkpoint.id
+    last, other = (run.stage(1, name).read(Evaluation) for name in ("evaluate", "after"))
+    right, n = sum(one.correct for one in last), sum(one.n for one in last)
+    figures = round_figures(run, 1)
+    assert figures["eval/accuracy"] == right / n and figures["eval_after/undecided"] == 0
+    status = to_json(run)
+    assert [each["correct"] for each in status["evaluations"][1]] == [one.correct for one in last]
+    assert [each["correct"] for each in status["other evaluations"]["after"][1]] == [one.correct for one in other]
+    assert [(one.number, one.n, one.correct) for one in Run(run).rounds][1] == (1, n, right)
+    assert read_branches(run)[-1].n == n and describe_run(run, "run").n == n
+    with serving(run.path, tmp_path / "cache") as address:
+        page = get(f"{address}/runs/run", timeout=60).text
+        solved = get(f"{address}/api/runs/run/traces?round=1&stage=evaluate&outcome=correct", timeout=60).json()[
+            "count"
+        ]
+        compared = get(f"{address}/compare?a=run&b=run&first=0&second=1", timeout=60).text
+    assert "Evaluated by other stages of the round" in page and "/runs/run/traces?round=1&amp;stage=after" in page
+    assert "traces?round=1&amp;stage=evaluate" in page and solved == right
+    assert re.search(rf"B: <a [^>]*>run</a></th>.*?of {n}<", compared, re.DOTALL)
+    answers = {one.text for one in run.stage(1, "evaluate").read(Rationale)}
+    assert {one.text for one in read_side(str(run.path), tmp_path, 1).answers.values()} <= answers
 
 
 MISTAKES = {

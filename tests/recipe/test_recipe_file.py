@@ -184,7 +184,7 @@ UNHASHED = [
     "model.overrule",
     "train.path",
     "prompt.exemplars",
-    *(f"engine.{name}" for name in ("name", "batch_size", "threads", "canary", "options")),
+    *(f"engine.{name}" for name in ("name", "batch_size", "threads", "canary", "token_logprobs", "options")),
     *(f"engine.vllm.{name}" for name in VllmSettings.model_fields),
     *(f"engine.server.{name}" for name in ServerSettings.model_fields),
     "judge.prompt",

@@ -47,7 +47,9 @@ class Counting(ScriptedEngine):
             request = requests[index]
             self.asked.append(f"{request.prompt} {request.seed} {sampling.max_tokens}")
             text = self.write(request.prompt, request.seed)
-            yield Completion(index, text, len(text) + 1, -0.1 * len(text) - 1 / 3, "stop", (3, len(text)))
+            yield Completion(
+                index, text, len(text) + 1, -0.1 * len(text) - 1 / 3, "stop", (3, len(text)), (0, len(text)), (7, 250)
+            )
 
 
 @pytest.fixture(scope="module")

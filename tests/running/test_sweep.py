@@ -1,13 +1,22 @@
-"""Which runs a sweep has, and what is said of its figures."""
+"""Which runs a sweep has, how several go side by side, and what is said of its figures."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from small import record_ids, small_recipe
 
 from selfimprove.errors import RecipeError
 from selfimprove.records.stats import mean_interval
 from selfimprove.results.sweep import Outcome, describe, to_json
+from selfimprove.running.side_by_side import SideBySide
 from selfimprove.running.sweep import Variant, make_variants, read_grid, read_seeds
+from selfimprove.store import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -104,3 +113,56 @@ def test_the_report_gives_mean_interval_worst_and_what_differs() -> None:
     assert ": better" in "\n".join(describe(found[:6], 200))
     text = "\n".join(describe([*found[:6], *(outcome("a.b=4", seed, 0.6) for seed in range(3))], 200))
     assert "seed by seed, intervals that hold together:" in text and ": better" not in text
+
+
+def command(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+def test_commands_run_side_by_side_and_each_line_says_whose_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    # Each waits for a file of the other: one after the other they would never end.
+    wait = "import pathlib, time\nopen({mine!r}, 'w').close()\n"
+    wait += "while not pathlib.Path({other!r}).exists(): time.sleep(0.01)\n"
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    commands = {
+        "one": command(wait.format(mine=one, other=other) + "print('done')"),
+        "other": command(wait.format(mine=other, other=one) + "raise SystemExit('no such thing')"),
+        "third": command("print('alone')"),
+    }
+    assert SideBySide(2, said.append).run(commands) == {"other": "no such thing"}
+    assert sorted(said) == ["one: done", "other: no such thing", "third: alone"]
+
+
+def test_what_runs_side_by_side_is_told_to_stop_once_and_what_waits_never_begins(tmp_path: Path) -> None:
+    stopping = f"""
+import pathlib, time
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.2)
+    pathlib.Path({str(tmp_path / "kept")!r}).touch()
+"""
+
+    def stop(line: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        SideBySide(1, stop).run({"one": command(stopping), "two": command(f"open({str(tmp_path / 'two')!r}, 'w')")})
+    assert (tmp_path / "kept").exists() and not (tmp_path / "two").exists()
+
+
+@pytest.mark.long
+def test_a_sweep_side_by_side_makes_the_same_runs(tmp_path: Path) -> None:
+    small_recipe(tmp_path)
+    sweep = [sys.executable, "-m", "selfimprove.cli", "run", str(tmp_path / "small.yaml"), "--seeds", "0,1", "--json"]
+    reports = []
+    for name, more in (("one", ["--set", "rounds=1"]), ("two", ["--set", "rounds=1", "--at-once", "2"])):
+        done = subprocess.run(
+            [*sweep, *more, "--runs", str(tmp_path / name)], capture_output=True, text=True, check=True
+        )
+        reports.append(json.loads(done.stdout))
+    first, second = ([record_ids(RunFolder(tmp_path / name / f"small-seed-{seed}")) for seed in (0, 1)]
+                     for name in ("one", "two"))  # fmt: skip
+    assert first == second and reports[0] == reports[1] and len(reports[0][0]["runs"]) == 2

@@ -1,6 +1,7 @@
 """Instruction tuning from a mixture to what the held-out cluster gains, and what is written down of the mixture."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from extending import forgotten_afterwards, run_command, run_tiny, tiny_recipe
+from viewing import serving
+from web import get
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
@@ -116,3 +119,20 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mix.clusters: 'c sum' is not in the mixture; did you mean 'c sums'?" in capsys.readouterr().err
     with pytest.raises(RecipeError, match="'mix' draws from a mixture, and 'gsm8k' is none"):
         load_recipe(str(recipe), ["train={name: gsm8k}", "engine.name=transformers"])
+
+
+def test_the_viewer_shows_what_was_drawn_beside_what_was_asked_for(run: RunFolder, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+    with serving(run.path, tmp_path / "cache") as address:
+        page = get(f"{address}/runs/{run.path.name}", timeout=60).text
+        rows = [
+            one.split(",")
+            for one in get(f"{address}/runs/{run.path.name}/charts/mixture.csv", timeout=60).text.splitlines()
+        ]
+        assert "<svg" in get(f"{address}/runs/{run.path.name}/charts/mixture.svg", timeout=60).text
+    section = page[page.index('id="mixture"') : page.index("Rows that are trained, and of the rest")]
+    for one in read(run, Portion):
+        if one.by != "mixture":
+            assert re.search(rf">{re.escape(one.name)}</th><td class=\"num\">{one.rows:,}</td>", section), one.name
+    known = {(one.by, one.name): str(one.rows) for one in read(run, Portion)}
+    assert {(row[1], row[2]): row[3] for row in rows[1:]} == known

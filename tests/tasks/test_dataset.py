@@ -153,6 +153,14 @@ def test_a_folder_of_files_is_read_by_its_splits(tmp_path: Path, monkeypatch: py
     cells(GOOD[:2], tmp_path / "data/test.csv", ",")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     assert len(load(tmp_path / "data", evaluate_split="test").train()) == 6
+    # As on the hub, where a data set may have several.
+    cells([*GOOD[:4], BAD], tmp_path / "data/few.csv", ",")
+    files = {"whole": "train.csv", "few": "few.csv"}
+    configs = [{"config_name": name, "data_files": [{"split": "train", "path": file}]} for name, file in files.items()]
+    (tmp_path / "data/README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
+    found = read(tmp_path / "data", config="few")
+    assert (len(found.problems), found.bad) == (4, ["row 5: 'question' is not a text"])
+    assert len(read(tmp_path / "data", config="whole").problems) == len(GOOD)
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,27 @@ def test_tags_and_notes_are_kept_found_and_bounded(runs: Path, client: TestClien
     assert post(tags="", note="") == 303 and names(client.get("/").text) == ["bare", "slow", "star"]
     (folder.path / "notes" / "run.json").write_text("{")
     assert read_labels(folder) == Labels()
+
+
+def test_many_runs_are_tagged_and_hidden_at_once(runs: Path, client: TestClient) -> None:
+    def post(do: str, **fields: object) -> int:
+        asked = {"do": do, "query": "q=s", **fields}
+        return client.post("/labels", data=asked, headers={"origin": HOST}, follow_redirects=False).status_code
+
+    def tags() -> list[tuple[str, ...]]:
+        return [read_labels(RunFolder(runs / name)).tags for name in ("star-0", "star-1", "star-2", "slow", "bare")]
+
+    seeds = re.search(r'name="seeds" value="([^"]*)"', client.get("/").text)
+    assert seeds is not None
+    assert post("add", run=["slow"], seeds=[seeds[1]], tags="paper, old") == 303
+    assert tags() == [("paper", "old")] * 4 + [()]
+    assert post("add", run=["slow", "bare"], tags=",".join(map(str, range(11)))) == 404  # too many for `slow`
+    assert post("remove", run=["slow", "star-0"], tags="old,nothing") == 303
+    assert tags() == [("paper",), ("paper", "old"), ("paper", "old"), ("paper",), ()]
+    assert post("hide", run=["slow", "bare"]) == 303 and names(client.get("/").text) == ["star"]
+    assert post("show", run=["slow", "bare"]) == 303 and names(client.get("/").text) == ["bare", "slow", "star"]
+    assert tags()[3] == ("paper",)
+    for wrong in ({"tags": "a"}, {"run": ["slow"]}, {"run": ["slow", "../star-0"], "tags": "a"}):
+        assert post("add", **wrong) == 404
+    assert client.post("/labels", data={"do": "add", "run": "slow", "tags": "a"}).status_code == 403
+    assert post("remove", run=["slow", *seeds[1].split("/")], tags="paper,old") == 303 and tags() == [()] * 5

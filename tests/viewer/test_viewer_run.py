@@ -53,10 +53,12 @@ def text_of(page: str) -> str:
     ("others", "expected"),
     [
         ({"control-0": ()}, ("control-0", "it is called so")),
+        ({"control-0": ("model.device=cpu",)}, ("control-0", "it is called so")),
         ({"plain": ("stages.select.sources=seed",)}, ("plain", "it trains on seed rationales alone")),
         ({"a-control": (), "z": ("stages.select.sources=seed",)}, ("z", "it trains on seed rationales alone")),
         ({"control-1": ("seed=1",)}, None),
         ({"control-0": ("train.held_out=7",)}, None),
+        ({"control-0": ("model.build.layers=7",)}, None),
         ({"uncontrolled": ()}, None),
         ({}, None),
     ],
@@ -161,7 +163,7 @@ class Stopping:
 
 
 def test_a_run_that_trains_shows_its_loss_so_far(tmp_path: Path) -> None:
-    recipe = small_recipe(tmp_path / "recipe", "rounds=1", "generate.kl_samples=9")
+    recipe = small_recipe(tmp_path / "recipe", "rounds=1", "generate.kl_samples=9", "engine.token_logprobs=true")
     run = RunFolder(tmp_path / "runs" / "small")
     with pytest.raises(Stop):
         run_loop(recipe, run, report=Stopping())
@@ -197,6 +199,12 @@ def test_a_run_that_trains_shows_its_loss_so_far(tmp_path: Path) -> None:
         assert done["KL from the base"]["1"]["texts"] == 9
         assert "KL from the base, as it was measured" in page
         assert "KL from the base, nats a" in get(site, "/runs/small/charts/signs.svg").text
+
+        written = next(one for one in run.stage(1, "generate").read(Rationale) if one.token_ids)
+        assert written.token_costs and sum(written.token_lengths or ()) == len(written.text)
+        said = get(site, f"/runs/small/traces/{written.id}").text
+        check(said)
+        assert said.count('<span class="cost-') == len(written.token_ids or ()) + 4  # and those of the legend
 
 
 def test_a_step_that_is_logged_is_news_to_a_live_page(tmp_path: Path) -> None:
