@@ -23,7 +23,7 @@ KEPT = 100  # runs, those that were printed last
 
 def print_again(run: Path, console: Console) -> bool:
     """Print what was printed of a run, if that still holds; gives whether it did."""
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(OSError, UnicodeDecodeError, RuntimeError):  # the last where nobody has a home
         key, _, text = read_bounded(_place(run), MOST).partition("\n")
         if key == make_key(run, console):
             _write(console, text)
@@ -41,7 +41,9 @@ def print_and_keep(run: Path, console: Console, show: Callable[[], None], workin
     finally:
         _write(console, captured.get())
     if before and _key_of_resting(run, console, working) == before:
-        with suppress(OSError, UnicodeEncodeError):  # nothing is lost: the next one is made from the records again
+        with suppress(
+            OSError, UnicodeEncodeError, RuntimeError
+        ):  # nothing is lost: the next one is made from the records again
             _keep(_place(run), f"{before}\n{captured.get()}")
 
 
