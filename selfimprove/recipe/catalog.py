@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from selfimprove.errors import RecipeError
+from selfimprove.records import Record
 from selfimprove.settings import Settings
 
 
@@ -49,6 +50,16 @@ class Declared(Protocol):
     def named(self) -> bool: ...
     @property
     def when(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def asks(self) -> str: ...
+    @property
+    def writes(self) -> type[Record]: ...
+    @property
+    def also(self) -> tuple[type[Record], ...]: ...
+    @property
+    def loss_tells(self) -> bool: ...
     @property
     def starts(self) -> bool: ...
     @property
@@ -128,7 +139,7 @@ def of_others(noun: Noun) -> list[str]:
     return [name for name, (_, origin) in _DECLARED[noun].items() if not origin.startswith("selfimprove.")]
 
 
-def known_stages() -> dict[str, Any]:
+def known_stages() -> dict[str, Declared]:
     """All stages by name, in the order that a recipe without a flow runs them in."""
     return known("stage")
 

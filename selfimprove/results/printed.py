@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import IO, Any, cast
 
 from rich.console import Console
 
@@ -21,28 +22,51 @@ MOST = 1 << 20  # bytes of a text
 KEPT = 100  # runs, those that were printed last
 
 
+class _Written:
+    """A file that keeps what is written to it as well."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return self.file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
 def print_again(run: Path, console: Console) -> bool:
     """Print what was printed of a run, if that still holds; gives whether it did."""
-    with suppress(OSError, UnicodeDecodeError):
+    try:
         key, _, text = read_bounded(_place(run), MOST).partition("\n")
-        if key == make_key(run, console):
-            _write(console, text)
-            return True
-    return False
+        if key != make_key(run, console):
+            return False
+    except (OSError, UnicodeDecodeError, RuntimeError):  # the last where nobody has a home
+        return False
+    try:
+        console.file.write(text)
+        console.file.flush()
+    except BrokenPipeError:
+        console.on_broken_pipe()
+    return True
 
 
 def print_and_keep(run: Path, console: Console, show: Callable[[], None], working: Callable[[], int | None]) -> None:
     """Print a run by `show`, and keep the text where nothing changed meanwhile and nobody was at work on the run."""
     before = _key_of_resting(run, console, working)
-    captured = console.capture()
+    file = console.file
+    written = _Written(file)
+    console.file = cast(IO[str], written)
     try:
-        with captured:
-            show()
+        show()
     finally:
-        _write(console, captured.get())
+        console.file = file
     if before and _key_of_resting(run, console, working) == before:
-        with suppress(OSError, UnicodeEncodeError):  # nothing is lost: the next one is made from the records again
-            _keep(_place(run), f"{before}\n{captured.get()}")
+        # What cannot be kept is no loss: the next one is made from the records again.
+        with suppress(OSError, UnicodeEncodeError, RuntimeError):
+            _keep(_place(run), f"{before}\n{''.join(written.texts)}")
 
 
 def _key_of_resting(run: Path, console: Console, working: Callable[[], int | None]) -> str | None:
@@ -83,14 +107,6 @@ def read_stamps(folder: Path) -> Iterator[tuple[str, int, int, int, int, int]]:
             path = f"{at}/{name}"
             there = os.lstat(path)
             yield path, there.st_mode, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns
-
-
-def _write(console: Console, text: str) -> None:
-    try:
-        console.file.write(text)
-        console.file.flush()
-    except BrokenPipeError:
-        console.on_broken_pipe()
 
 
 def _place(run: Path) -> Path:

@@ -245,9 +245,10 @@ def chain(
     purpose: str,
 ) -> Iterator[Record]:
     """The critiques and revisions of responses, as the stage asks for them; greedy and `blind` for an evaluation."""
-    settings, critique = desk.other(Revise), desk.find(CritiqueSettings)
+    own, critique = desk.settings, desk.find(CritiqueSettings)
+    settings = own if isinstance(own, Revise) else desk.other(Revise)
     if purpose == "evaluate":  # greedy, as the answers are
-        settings = settings.model_copy(update={"temperature": 0.0, "best_of": 1})
+        settings = desk.other(Revise).model_copy(update={"temperature": 0.0, "best_of": 1})
         critique = critique and critique.model_copy(update={"temperature": 0.0})
     if not responses:
         return

@@ -53,20 +53,8 @@ def train_with(
     its tokenizer where that is no language model; `save` writes what was trained to a folder, on one process alone.
     """
     started = time.perf_counter()
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ["TQDM_DISABLE"] = "1"  # what matters is reported by the stage
-    import datasets
-    import torch
-    import transformers
-    import trl  # noqa: F401
-    from transformers import PrinterCallback
-
+    _import_libraries(job.threads)
     imported = time.perf_counter()
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    if job.threads:
-        torch.set_num_threads(job.threads)
     model, tokenizer = (load or _load)(job)
     rows = tokenize(tokenizer)
     reset_peak()
@@ -75,7 +63,7 @@ def train_with(
         trainer = make_trainer(model, tokenizer, rows, make_optimizer(model, job.settings))
         _check_processes(trainer)
         _resume_adapter(trainer)
-        trainer.remove_callback(PrinterCallback)
+        _hush(trainer)
         reports.guard(trainer)
         counter = Counter(trainer.model)
         trainer.add_callback(watch_callback(job, report, counter, count_processes()))
@@ -109,6 +97,28 @@ def train_with(
     )
     _save(trainer, tokenizer, job, result, save)
     return result
+
+
+def _import_libraries(threads: int | None) -> None:
+    """Import what trains, and have it print nothing: what matters is reported by the stage."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ["TQDM_DISABLE"] = "1"
+    import datasets
+    import torch
+    import transformers
+    import trl  # noqa: F401
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _hush(trainer: Any) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
 
 
 def place(job: TrainingJob) -> str:

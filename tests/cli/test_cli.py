@@ -84,6 +84,8 @@ def test_an_output_that_is_closed_or_full_is_no_traceback(folder: Path) -> None:
     for arguments, code, errors in (
         ("status small >&-", 0, ""),
         ("status small > /dev/full", 2, "selfimprove: what this command prints cannot be written: No space left"),
+        ("status small > /dev/null", 0, ""),  # and again, as it was printed
+        ("status small > /dev/full", 2, "selfimprove: what this command prints cannot be written: No space left"),
     ):
         done = subprocess.run(
             ["bash", "-c", f"{command} {arguments}"], cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
