@@ -13,6 +13,8 @@ from selfimprove.viewer.connections import Limits, bound_logs, bound_protocol
 from selfimprove.viewer.library import PATIENCE
 from selfimprove.viewer.security import is_wildcard
 
+AT_ONCE = 64
+"""Connections that are accepted before those that are too many are closed: all of them are open files meanwhile."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -59,6 +61,7 @@ def make_server(
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=2,
+        backlog=AT_ONCE,
     )
     bound_logs()
     return uvicorn.Server(config)

@@ -1,7 +1,10 @@
 """Strangers at the viewer's door: half-sent requests, many connections, endless mistakes."""
 
 import logging
+import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 import web
 from viewing import write_run
 
@@ -21,7 +25,7 @@ ARRIVAL = 1.0
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[uvicorn.Server]:
     """A server with a token, and short patience."""
     folder = tmp_path_factory.mktemp("limits")
     write_run(folder / "runs")
@@ -33,10 +37,17 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    yield place
+    while not server.started:
+        time.sleep(0.01)
+    yield server
     server.should_exit = True
     thread.join(10)
     listening.close()
+
+
+@pytest.fixture(scope="module")
+def port(server: uvicorn.Server) -> int:
+    return int(server.servers[0].sockets[0].getsockname()[1])
 
 
 def connect(port: int, sent: bytes = b"") -> socket.socket:
@@ -94,6 +105,39 @@ def test_half_sent_requests_lock_nobody_out_for_long(port: int) -> None:
     finally:
         for one in held:
             one.close()
+
+
+MANY = """
+import socket, sys
+print("ready", flush=True)
+sys.stdin.readline()
+held = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20) for _ in range(500)]
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_many_connections_at_once_do_not_take_all_open_files(
+    server: uvicorn.Server, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len([*Path("/proc/self/fd").iterdir()])
+    with subprocess.Popen(
+        [sys.executable, "-c", MANY, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as stranger:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 320, before[1]))
+        try:
+            assert stranger.stdout is not None and stranger.stdin is not None and stranger.stdout.readline()
+            server.servers[0].get_loop().call_soon_threadsafe(time.sleep, 1.0)  # so that they wait together
+            stranger.stdin.write("\n")
+            stranger.stdin.flush()
+            assert stranger.stdout.readline() == "500\n"
+            time.sleep(ARRIVAL * 2)
+            assert ask(port).status_code == 200
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            stranger.kill()
+    assert "Too many open files" not in caplog.text and "out of system resource" not in caplog.text
 
 
 def test_connections_are_counted_by_address_and_in_all() -> None:
