@@ -16,6 +16,7 @@ from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records.console import SafeConsole, make_table
+from selfimprove.running.answer_check import check_answers
 from selfimprove.running.changes import describe_redo
 from selfimprove.running.display import show_time
 from selfimprove.running.figures import read_manifests
@@ -279,6 +280,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console = console or SafeConsole()
     recipe = with_model_found(recipe, folder.path.parent)
     session = Session(recipe, folder)
+    check_answers(session)
     check_training(session)
     rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session)
     table = make_table(f"{folder.path}: {recipe.description}", *("stage", "state", "tokens", "time"), left=TEXTS)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfimprove.engines.model_files import read_base
+from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
@@ -58,7 +60,7 @@ def train(
     if (before := goes_on_with(stage, start)) and stage.own.lora is None:
         session.clock.metrics["adapter of"] = before[0]
     adapts = stage.declared.trains == "policy" and job.settings.lora  # a reward model's adapter is merged
-    base = start.base or start.path if start and adapts else None
+    base = find_base(start, job.model, session) if adapts else None
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
         path=str(job.output.relative_to(session.folder.path.resolve())),
@@ -103,7 +105,7 @@ def _make_job(
     settings: Training = given.get("settings", stage.own)
     settings = with_adapter(settings, goes_on_with(stage, start))
     given = {**given, "settings": settings}
-    base = (start.base or (start.path if settings.lora else None)) if start else None
+    base = find_base(start, given.get("model"), session) if settings.lora else start.base if start else None
     common: dict[str, Any] = {
         "model": session.weights(start) if start else None,
         "base": None if base is None else str(session.locate(base)),
@@ -119,6 +121,18 @@ def _make_job(
         "files": tuple(one.path for one in extensions() if one.path),
     }
     return kind(**{**common, **given})
+
+
+def find_base(start: Checkpoint | None, model: str | None, session: Session) -> str | None:
+    """The whole model under an adapter that is trained, as a record names it; `model` is the folder that training
+    begins with where no checkpoint was there before."""
+    if start:
+        return start.base or start.path
+    if model is None:
+        return None
+    under, run = read_base(resolve_folder(model)) or model, session.folder.path.resolve()
+    place = Path(under).resolve()
+    return str(place.relative_to(run)) if place.is_relative_to(run) else under
 
 
 def steps_of_round(steps: int, growth: float, round_: int) -> int:

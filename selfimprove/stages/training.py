@@ -36,9 +36,18 @@ def with_adapter(settings: Training, before: tuple[str, Training] | None) -> Tra
     return settings.model_copy(update={"lora": before[1].lora})
 
 
+def adapter_at_first(recipe: Recipe) -> tuple[str, Training] | None:
+    """The stage that trains the model before round 1, and its settings, where it trains an adapter."""
+    for step in flow_of(recipe, lenient=True):
+        own = own_settings(recipe, step) if step.stage.trains == "policy" and step.stage.when == "first" else None
+        if isinstance(own, Training) and own.lora:
+            return step.name, own
+    return None
+
+
 def differing_adapter(recipe: Recipe, name: str, settings: Training) -> str:
-    """Why a stage cannot go on with the adapter of the stage before it, or nothing."""
-    before = adapter_before(recipe, name)
+    """Why a stage cannot go on with the adapter of the stage before it, or of the model before round 1, or nothing."""
+    before = adapter_before(recipe, name) or (None if _trained_before(recipe, name) else adapter_at_first(recipe))
     if not (settings.lora and before and before[1].lora) or settings.lora == before[1].lora:
         return ""
     mine, theirs = (one.model_dump(mode="json") for one in (settings.lora, before[1].lora))
@@ -47,3 +56,11 @@ def differing_adapter(recipe: Recipe, name: str, settings: Training) -> str:
         f"'{name}.lora': it goes on with the adapter of '{before[0]}', which has other settings ({differs}); write the "
         f"same, or leave '{name}.lora' out"
     )
+
+
+def _trained_before(recipe: Recipe, name: str) -> bool:
+    """Whether a stage before one in a round trains the policy."""
+    names = [
+        one.name for one in flow_of(recipe, lenient=True) if one.stage.trains == "policy" and one.stage.when == "later"
+    ]
+    return name in names[1:]

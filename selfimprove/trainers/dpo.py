@@ -13,7 +13,7 @@ from selfimprove.prompting.prompts import encode_prompt
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.trainers.common import Rows, count_processes, make_arguments, train_with
 from selfimprove.trainers.job import DpoJob, Report, TrainResult
-from selfimprove.trainers.tokens import CompletionTokens, read_rows
+from selfimprove.trainers.tokens import CompletionTokens, longest_row, read_rows
 
 TEXTS = ("chosen", "rejected")
 WRONG = "wrong"  # the column with the probability that a pair's label is wrong
@@ -114,7 +114,7 @@ def _tokenize(job: DpoJob, tokenizer: Tokenizer) -> Rows:
     columns: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     wrong: list[float] = []
     soft = job.settings.labels == "soft"
-    left_out = 0
+    left_out, longest = 0, longest_row(job)
     for row in pairs:
         if row["prompt"] not in prompts:
             prompts[row["prompt"]] = encode_prompt(tokenizer, row["prompt"], chat=job.chat)
@@ -124,15 +124,13 @@ def _tokenize(job: DpoJob, tokenizer: Tokenizer) -> Rows:
         )
         if not row["ends"]:
             chosen, rejected = chosen[:-1], rejected[:-1]
-        if len(ids) + max(len(chosen), len(rejected)) > job.settings.max_length:
+        if len(ids) + max(len(chosen), len(rejected)) > longest:
             left_out += 1
             continue
         for name, found in zip(columns, (ids, chosen, rejected), strict=True):
             columns[name].append(found)
         wrong.append(min(MOST_WRONG, (1 - row["margin"]) / 2 if soft else job.settings.label_smoothing))
     if not wrong:
-        raise TrainingError(
-            f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {job.settings.max_length}'"
-        )
+        raise TrainingError(f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {longest}'")
     columns[WRONG] = wrong
     return Rows(Dataset.from_dict(columns), left_out, dict(texts.counts))

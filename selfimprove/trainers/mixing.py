@@ -8,6 +8,7 @@ from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import derive_seed
 from selfimprove.trainers.job import RlJob
+from selfimprove.trainers.tokens import longest_row
 
 
 class Mixture:
@@ -20,11 +21,11 @@ class Mixture:
             (encode_prompt(tokenizer, prompt, chat=job.chat), encode_completion(tokenizer, text, end))
             for prompt, text in job.mixed
         ]
-        self.rows = [row for row in rows if len(row[0]) + len(row[1]) <= job.settings.max_length]
+        longest = longest_row(job)
+        self.rows = [row for row in rows if len(row[0]) + len(row[1]) <= longest]
         if not self.rows:
             raise TrainingError(
-                f"{job.output}: 'ptx' has nothing to mix in: none of {len(rows)} texts fits 'max_length: "
-                f"{job.settings.max_length}'"
+                f"{job.output}: 'ptx' has nothing to mix in: none of {len(rows)} texts fits 'max_length: {longest}'"
             )
 
     def draw(self, step: int, rank: int, size: int) -> list[tuple[list[int], list[int]]]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from selfimprove.engines.model_folders import find_whole
-from selfimprove.engines.models import load_model, read_longest
+from selfimprove.engines.models import load_model
 from selfimprove.errors import TrainingError
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe.launch import SHARDED
@@ -17,7 +16,7 @@ from selfimprove.trainers.common import Rows, make_arguments, place, train_with
 from selfimprove.trainers.job import Report, RewardJob, TrainResult
 from selfimprove.trainers.reward_model import build_reward_model, make_reading, read_rewards
 from selfimprove.trainers.rewarding import READING, Reading, encode_text
-from selfimprove.trainers.tokens import read_rows
+from selfimprove.trainers.tokens import longest_row, read_rows
 from selfimprove.trainers.watch import diverged
 
 MEASURED = 500  # pairs by whose texts rewards are brought to one scale
@@ -37,8 +36,7 @@ def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
 
     def load(job: RewardJob) -> tuple[Any, Any]:
         model, tokenizer = load_model(job.model, base=job.base, dtype=job.dtype, device=place(job))
-        longest = min(job.settings.max_length, read_longest(find_whole(job.model, job.base)) or job.settings.max_length)
-        reading = made["reading"] = make_reading(tokenizer, chat=job.chat, longest=longest)
+        reading = made["reading"] = make_reading(tokenizer, chat=job.chat, longest=longest_row(job))
         reward = build_reward_model(model.requires_grad_(), pad=reading.pad, seed=job.seed)
         if job.settings.lora:
             reward = add_adapter(reward, job.settings.lora, base=job.model, seed=job.seed, task="SEQ_CLS")

@@ -22,6 +22,7 @@ from selfimprove.trainers.common import (
     train_with,
 )
 from selfimprove.trainers.job import Report, RlJob, TrainResult
+from selfimprove.trainers.tokens import longest_row
 from selfimprove.trainers.worth import Judge, make_reward
 
 POINTS = 60
@@ -111,11 +112,12 @@ def schedule(job: RlJob, problems: list[Problem], tokenizer: Tokenizer) -> Rows:
 
     settings = job.settings
     lengths = [len(encode_prompt(tokenizer, prompt, chat=job.chat)) for prompt in job.prompts]
-    fitting = [at for at, length in enumerate(lengths) if 0 < length <= settings.max_length - settings.max_tokens]
+    room = longest_row(job) - settings.max_tokens
+    fitting = [at for at, length in enumerate(lengths) if 0 < length <= room]
     if not fitting:
         raise TrainingError(
             f"{job.output}: none of {len(problems)} problems leaves room for a text of 'max_tokens: "
-            f"{settings.max_tokens}' within 'max_length: {settings.max_length}'"
+            f"{settings.max_tokens}' within 'max_length: {room + settings.max_tokens}'"
         )
     texts = settings.batch_size * settings.accumulate * settings.batches
     if texts // count_processes() % settings.samples:

@@ -11,7 +11,7 @@ from selfimprove.recipe import SupervisedTraining
 from selfimprove.trainers.common import Rows, make_arguments, train_with
 from selfimprove.trainers.job import Report, SftJob, TrainingJob, TrainResult
 from selfimprove.trainers.packing import LENGTHS, WEIGHTS, make_collator, pack, scale_weights, weighted_trainer
-from selfimprove.trainers.tokens import CompletionTokens, read_rows
+from selfimprove.trainers.tokens import CompletionTokens, longest_row, read_rows
 
 
 def train_sft(job: SftJob, report: Report | None = None) -> TrainResult:
@@ -54,14 +54,14 @@ def tokenize_examples(job: TrainingJob, tokenizer: Tokenizer) -> Rows:
     inputs: list[list[int]] = []
     labels: list[list[int]] = []
     weights: list[float] = []
-    left_out = 0
+    left_out, longest = 0, longest_row(job)
     for row in rows:
         prompt = row["prompt"]
         if prompt not in prompts:
             prompts[prompt] = encode_prompt(tokenizer, prompt, chat=job.chat)
         ids = prompts[prompt]
         target = completions.encode(row["completion"], row.get("token_ids"), row.get("sampled_tokens"))
-        if len(ids) + len(target) > job.settings.max_length:
+        if len(ids) + len(target) > longest:
             left_out += 1
             continue
         inputs.append([*ids, *target])
@@ -70,9 +70,7 @@ def tokenize_examples(job: TrainingJob, tokenizer: Tokenizer) -> Rows:
         labels.append([*shown, *target])
         weights.append(row.get("weight", 1.0))
     if not inputs:
-        raise TrainingError(
-            f"{job.output}: none of {len(rows)} rows to train on fits 'max_length: {job.settings.max_length}'"
-        )
+        raise TrainingError(f"{job.output}: none of {len(rows)} rows to train on fits 'max_length: {longest}'")
     data = _arrange(inputs, labels, weights, settings)
     return Rows(data, left_out, dict(completions.counts), sequences=len(inputs))
 

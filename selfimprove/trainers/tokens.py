@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfimprove.engines.model_folders import find_whole
+from selfimprove.engines.models import read_longest
 from selfimprove.prompting.prompts import encode_completion
 from selfimprove.prompting.tokenizer import Tokenizer
+from selfimprove.trainers.job import TrainingJob
 
 SAMPLED = "as sampled"
 CHANGED = "as sampled, and not what their text gives"
@@ -23,6 +26,11 @@ def read_rows(path: Path, needed: Sequence[str], known: Sequence[str]) -> list[d
         path, columns=[*needed, *(one for one in known if one in there)]
     ).to_pylist()
     return rows
+
+
+def longest_row(job: TrainingJob) -> int:
+    """The tokens that a row has at most: as many as the settings allow, and the model has places for."""
+    return min(job.settings.max_length, read_longest(find_whole(job.model, job.base)) or job.settings.max_length)
 
 
 class CompletionTokens:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from selfimprove.engines import Completion, Request, ScriptedEngine
 from selfimprove.engines.build import build_model
@@ -14,6 +15,7 @@ from selfimprove.recipe import Build, Sampling
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation
 from selfimprove.results.judged import check_judged
+from selfimprove.running.estimate import print_plan
 from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 
@@ -34,6 +36,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def own_recipe(model: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "name": "own", "rounds": 0, "model": {"path": str(model)}, "stages": {"sft": {}},
+        "train": {"name": "jsonl", "path": str(folder / "own.jsonl"), "held_out": 3},
+    }  # fmt: skip
+
+
 def evaluate(
     model: Path,
     folder: Path,
@@ -49,8 +58,6 @@ def evaluate(
         for at, answer in enumerate(answers)
     ]
     (folder / "own.jsonl").write_text("\n".join(lines))
-    recipe = {"name": "own", "rounds": 0, "model": {"path": str(model)}, "stages": {"sft": {}}}
-    recipe |= {"train": {"name": "jsonl", "path": str(folder / "own.jsonl"), "held_out": 3}}
     asked: list[str] = []
 
     def write(prompt: str, seed: int) -> str:
@@ -58,7 +65,7 @@ def evaluate(
         return text
 
     run = RunFolder(folder / "run")
-    run_loop(load_recipe(recipe, changes), run, load=lambda *_: engine or ScriptedEngine(write))
+    run_loop(load_recipe(own_recipe(model, folder), changes), run, load=lambda *_: engine or ScriptedEngine(write))
     return run, asked
 
 
@@ -87,6 +94,8 @@ def test_what_nothing_can_be_judged_by_is_refused_before_a_text_is_paid_for(
 ) -> None:
     with pytest.raises(TaskError, match=message):
         evaluate(model, tmp_path, answers, *changes, engine=ScriptedEngine(lambda prompt, seed: 1 / 0))  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match=message):
+        print_plan(load_recipe(own_recipe(model, tmp_path), changes), RunFolder(tmp_path / "run"), Console(quiet=True))
 
 
 def test_what_some_problems_lack_is_said_at_the_start(

@@ -1,5 +1,6 @@
 """What a training would refuse is said by `plan` and `run` before anything is sampled, in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,15 @@ def test_what_a_training_would_refuse_is_said_before_the_first_token(
         ),
         ("sft.max_length=5", "'sft.max_length: 5' leaves out every row: a short question has [0-9]+ tokens"),
         ("warmup.max_length=5", "'warmup.max_length: 5' leaves out every row: a short question has [0-9]+ tokens"),
+        (
+            "warmup.lora={rank: 2} sft.lora={rank: 4}",
+            "'sft.lora': it goes on with the adapter of 'warmup', which has other settings .rank: 2.; write the same",
+        ),
         ("warmup.lora={targets: [w9]}", "'warmup' could not be trained: .* no layers called w9; choose from"),
     ],
 )
 def test_a_model_that_is_built_is_rehearsed_too(tmp_path: Path, change: str, said: str) -> None:
-    recipe, run = small_recipe(tmp_path, change), RunFolder(tmp_path / "run")
+    recipe, run = small_recipe(tmp_path, *re.split(" (?=[a-z]+[.])", change)), RunFolder(tmp_path / "run")
     with pytest.raises(SelfImproveError, match=said) as refused:
         print_plan(recipe, run, Console(quiet=True))
     with pytest.raises(SelfImproveError, match=said):

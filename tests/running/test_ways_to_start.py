@@ -74,3 +74,18 @@ def test_the_first_loss_is_that_of_the_model_given(models: dict[str, Path], tmp_
     assert (run.path / after.path / ADAPTER).is_file() == (goes_on or dpo != "null")
     assert paired.metrics.get("adapter of") == ("sft" if goes_on and dpo == "null" else None)
     assert mean_loss(run.path / after.path, after.base and str(run.path / after.base), chosen) < likely
+
+
+def test_the_adapter_of_a_warm_up_is_gone_on_with(tmp_path: Path) -> None:
+    changes = (f"warmup.lora={LORA}", f"sft={{{ONCE}, start: last, lora: {LORA}}}", "rationalize=null", "repair=null")
+    recipe = small_recipe(tmp_path, "rounds=1", "select.sources=samples", *changes)
+    run = RunFolder(tmp_path / "run")
+    run_loop(recipe, run, load=lambda checkpoint, session: ScriptedEngine(answer))
+    before, after = (run.stage(*key).read(Checkpoint)[0] for key in ((0, "warmup"), (1, "sft")))
+    initial = "round-00/warmup/initial"
+    assert before.base == after.base == initial  # in the run's own folder, wherever that lies
+    rows = [(one.prompt, one.completion) for one in run.stage(1, "select").read(Example)]
+    given = mean_loss(run.path / before.path, str(run.path / initial), rows)
+    trained = run.stage(1, "sft").manifest()
+    assert trained and trained.metrics["curve"][0]["loss"] == pytest.approx(given, rel=2e-4)
+    assert mean_loss(run.path / after.path, str(run.path / initial), rows) < given

@@ -11,7 +11,7 @@ import pytest
 import torch
 from harm import HARMS, Harm, flip
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.models import load_model
@@ -368,6 +368,12 @@ def test_long_rows_are_left_out_and_counted(model: Path, tmp_path: Path) -> None
     result = train_sft(make_job(model, tmp_path / "some", quick(max_length=38), rows=20))
     assert 0 < result.left_out < 20
     assert result.rows + result.left_out == 20
+    # A model with places of its own for so many tokens has none for more.
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    shape = {"n_positions": 38, "n_embd": 32, "n_layer": 1, "n_head": 1, "pad_token_id": 0, "bos_token_id": 1}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), eos_token_id=2, **shape)).save_pretrained(tmp_path / "gpt2")
+    assert train_sft(make_job(tmp_path / "gpt2", tmp_path / "few", quick(), rows=20)).left_out == result.left_out
     with pytest.raises(TrainingError, match="none of 20 rows"):
         train_sft(make_job(model, tmp_path / "none", quick(max_length=5), rows=20))
 
