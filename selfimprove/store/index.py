@@ -28,14 +28,15 @@ from selfimprove.store.run import RunFolder
 
 VERSION = 7  # another version of the index is made anew
 MEMORY = 160  # megabytes
-MOST_MEMORY = 1280  # that a round may take which does not fit, before files of it are left out
+MORE = 8  # times as much for a round that does not fit, before files of it are left out
 
 
 class Index:
     """The index of one run; any number of threads may read, one at a time extends it."""
 
-    def __init__(self, folder: RunFolder, cache: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, cache: Path | None = None, memory: int = MEMORY) -> None:
+        """`memory`: the megabytes that it takes, but for a round that does not fit."""
+        self.folder, self.memory = folder, memory
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._checked = -1e9
@@ -58,7 +59,7 @@ class Index:
             return self._prepare(Path(self._private.name) / path.name)
 
     def _prepare(self, path: Path) -> duckdb.DuckDBPyConnection:
-        settings = {"memory_limit": f"{MEMORY}MB", "threads": str(min(4, os.cpu_count() or 1)),
+        settings = {"memory_limit": f"{self.memory}MB", "threads": str(min(4, os.cpu_count() or 1)),
                     "temp_directory": str(path.with_suffix(".tmp")), "preserve_insertion_order": "true",
                     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}  # fmt: skip
         connection = duckdb.connect(str(path), config=settings)
@@ -171,20 +172,20 @@ class Index:
             self._write_what_fits(round_, files, errors)
         finally:
             with contextlib.suppress(duckdb.Error):  # what is still in use stays there
-                self.connection.execute(f"SET memory_limit = '{MEMORY}MB'")
+                self.connection.execute(f"SET memory_limit = '{self.memory}MB'")
 
     def _write_what_fits(self, round_: int, files: list[File], errors: dict[Path, str]) -> None:
         """Write a round's rows, with more memory where they do not fit, and then without the files that cannot be
         read or held; adds these to `errors`."""
-        memory = MEMORY
+        memory = self.memory
         while True:
             try:
                 self._write_round(round_, files, errors)
                 return
             except duckdb.Error as error:
                 large = isinstance(error, duckdb.OutOfMemoryException)
-                if large and memory < MOST_MEMORY:
-                    memory = min(4 * memory, MOST_MEMORY)
+                if large and memory < MORE * self.memory:
+                    memory = min(4 * memory, MORE * self.memory)
                     self.connection.execute(f"SET memory_limit = '{memory}MB'")
                     continue
                 # Its footer is whole and its inside is not: find which one, and go on without it.

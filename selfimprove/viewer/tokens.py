@@ -29,12 +29,12 @@ class Weighed:
 def weigh(record: Mapping[str, Any]) -> Weighed | None:
     """A record's text by its tokens; None where nothing is kept of them, or where it is not this text's."""
     text, lengths, costs = (record.get(name) for name in ("text", "token_lengths", "token_costs"))
-    if not text or not lengths or not costs or len(lengths) != len(costs):
+    if not text or not lengths or not costs or len(lengths) != len(costs) or None in (*lengths, *costs):
         return None
-    ends = list(accumulate(max(0, int(one)) for one in lengths))
+    ends = list(accumulate(max(0, one) for one in lengths))
     if ends[-1] != len(text):
         return None
-    chances = [math.exp(-max(0, int(one)) / 100) for one in costs[:MAX_TOKENS]]
+    chances = [math.exp(-max(0, one) / 100) for one in costs[:MAX_TOKENS]]
     tokens = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)][:MAX_TOKENS]
     mark = Markup('<span class="cost-{}" title="{}">{}</span>')
     parts = [

@@ -440,3 +440,14 @@ def test_a_text_on_which_two_stages_decide_counts_once(run: RunFolder) -> None:
     assert read_funnels(Query(run), 1) == funnels[0]
     assert read_funnel(index)[0] == {**funnels[1], "kept": funnels[1]["kept"] + more}
     index.close()
+
+
+def test_a_round_that_does_not_fit_takes_more_memory_and_loses_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [f"{at} " * 20_000 + "#3" for at in range(30)], rounds=1)
+    index = Index(run, tmp_path / "cache", memory=16)
+    index.refresh(force=True)
+    assert read_parts(index) == []
+    # Held out in two rounds, sampled, and one of them revised.
+    assert index.rows("SELECT count(*) AS n FROM trace") == [{"n": 91}]
+    limit = index.rows("SELECT current_setting('memory_limit') AS set")[0]["set"]
+    assert limit == "15.2 MiB"

@@ -1,5 +1,6 @@
 """Long texts as one reads them: Markdown, formulas, the turns of a chat; and nothing that a model wrote as markup."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from viewing import BASE, judge, write_run, write_stage
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.reading import looks_written, prose, signs, turns
 from selfimprove.viewer.text import line, word_diff
+from selfimprove.viewer.tokens import weigh
 
 CHAT = "<|im_start|>system\nBe **kind**.<|im_end|>\n<|im_start|>user\nHi <b><|im_end|>\n<|im_start|>assistant\n"
 ANSWER = (
@@ -149,3 +151,29 @@ def test_all_samples_of_a_problem_stand_beside_each_other(client: TestClient) ->
     assert beside.count("<article>") == 3 and "Again, <strong>4</strong>" in beside and "sample 2" in text_of(beside)
     assert 'id="beside"' not in client.get(f"/runs/made/problems/{problem}?round=7").text
     assert client.get(f"/runs/made/problems/{problem}?round=x").status_code == 422
+
+
+def test_a_text_is_shown_token_by_token_by_how_likely_each_was() -> None:
+    record = {"text": "<b> é 7", "token_lengths": [3, 1, 0, 1, 2], "token_costs": [0, 5, 0, 70, 100_000]}
+    found = weigh(record)
+    assert found is not None and found.more == 0
+    shown = re.findall(r'<span class="cost-(\d)" title="token (\d): ([^"]*)">([^<]*)</span>', str(found.text))
+    assert shown == [
+        ("0", "1", "100.0%", "&lt;b&gt;"), ("0", "2", "95.1%", " "), ("0", "3", "100.0%", ""),
+        ("2", "4", "49.7%", "é"), ("4", "5", "less than 0.1%", " 7"),
+    ]  # fmt: skip
+    assert [(str(token), at) for token, _, at in found.least] == [(" 7", 5), ("é", 4)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "costs"),
+    [([1, 1], [0, 0]), ([3], [0, 0]), ([], []), (None, [1]), ([3, None], [1, 2]), ([3], [None]), ([-3, 6], [1, 2])],
+)
+def test_numbers_that_are_not_this_texts_show_nothing(lengths: object, costs: object) -> None:
+    assert weigh({"text": "abc", "token_lengths": lengths, "token_costs": costs}) is None
+    assert weigh({"text": "abc"}) is None  # of an older version
+
+
+def test_of_a_long_text_the_first_tokens_are_shown() -> None:
+    found = weigh({"text": "x" * 5000, "token_lengths": [1] * 5000, "token_costs": [0] * 5000})
+    assert found is not None and found.more == 1000 and str(found.text).count("<span") == 4000 and not found.least
