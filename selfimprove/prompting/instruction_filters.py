@@ -21,6 +21,7 @@ OF_THE_PROMPT = "repeats the prompt"
 ALIKE = "like another one"
 ENOUGH = "enough were kept"
 NO_NUMBER = "holds no number"
+NO_QUESTION = "asks nothing"
 HAS_ANSWER = "states its answer"
 HELD_OUT = "held out"
 NO_FORM = "not of the form asked for"
@@ -58,13 +59,15 @@ def why_not_instruction(text: str) -> str:
     return _why_not_asked(text, PROPOSE)
 
 
-def why_not_problem(text: str, *, numbers: bool, begin: str) -> str:
-    """Why a proposed problem is turned away by itself, or nothing; with `numbers` where it holds none. `begin` is the
-    prompt."""
+def why_not_problem(text: str, *, numbers: bool, questions: bool, begin: str) -> str:
+    """Why a proposed problem is turned away by itself, or nothing; with `numbers` and `questions` where it holds none
+    of them. `begin` is the prompt."""
     if why := _why_not_length(text, 1):
         return why
     if numbers and not any(one.isdecimal() for one in text):
         return NO_NUMBER
+    if questions and not _QUESTION.search(text) and not _REQUEST.match(text):
+        return NO_QUESTION
     if _ANSWER.search(text):
         return HAS_ANSWER
     return _why_not_asked(text, begin)
@@ -89,6 +92,12 @@ def _sentences(begin: str) -> Nearest:
     return found
 
 
+_QUESTION = re.compile(r"[?？؟]\W*$")
+_REQUEST = re.compile(
+    r"(?:add|calculate|compute|convert|count|determine|divide|estimate|evaluate|express|factor|find|multiply|round"
+    r"|simplify|solve|subtract|what|work out|write|how)\b",
+    re.IGNORECASE,
+)
 _ANSWER = re.compile(r"\b(?:answer|solution)\b\s*(?:[:=]|is\b)|\\boxed|####|=\s*\d+\W*$", re.IGNORECASE)
 
 

@@ -40,6 +40,9 @@ class Propose(Proposing):
     """What the model is told before the list."""
     numbers: bool = True
     """Turn a problem away that holds no number."""
+    questions: bool = True
+    """Turn a problem away that neither ends in a question mark nor begins with a request such as "Find": of a small
+    model much of a list is answers to what stands before it."""
 
 
 def propose(_: Sequence[object], desk: Desk[Propose]) -> Iterator[Record]:
@@ -55,7 +58,9 @@ def propose(_: Sequence[object], desk: Desk[Propose]) -> Iterator[Record]:
     def why_not(text: str) -> str:
         if question_key(text) in held_out:
             return filters.HELD_OUT
-        return filters.why_not_problem(text, numbers=settings.numbers, begin=settings.begin)
+        return filters.why_not_problem(
+            text, numbers=settings.numbers, questions=settings.questions, begin=settings.begin
+        )
 
     pool, proposed = Pool(given, own, settings.alike, why_not), list[Instruction]()
     for some in propose_until_enough(desk, Asker(desk), pool, settings.begin):

@@ -25,7 +25,7 @@ EASY = "Tom had 4 marbles and lost 1 of them. How many does he have today?"
 FAIR = "Six boats carry 7 sailors each. How many sailors are at sea in all boats?"
 PROPOSED = [
     f" {FAIR}\n5. {EASY}\n6. Ann has 9 apples and eats 3. How many are left?\n7. Why is the sky blue?",
-    f" {HARD}\n5. What is 3 + 4? The answer is 7.\n6. {HELD_OUT}\n7. A train with 40 seats",
+    f" {HARD}\n5. What is 3 + 4? The answer is 7.\n6. {HELD_OUT}\n7. First, add 30 and 12 to get all seats.",
     f" {FAIR}\n5. Two dogs and 3 cats. How many",
     " A jar of 90 beans loses 8 of them each day. How many beans are in it after 2 days?",
 ]
@@ -92,7 +92,7 @@ def test_each_proposal_has_its_reason_and_its_nearest_problem(run: tuple[RunFold
         HARD: filters.KEPT,
         "What is 3 + 4? The answer is 7.": filters.HAS_ANSWER,
         HELD_OUT: filters.HELD_OUT,
-        "A train with 40 seats": filters.KEPT,  # cut off by nothing that could be seen; it gets no majority
+        "First, add 30 and 12 to get all seats.": filters.NO_QUESTION,
     }
     assert found["Ann has 9 apples and eats 3. How many are left?"].nearest == GIVEN[0]
     again = {one.text: one.reason for one in made.stage(2, "propose").read(Instruction)}
@@ -102,10 +102,26 @@ def test_each_proposal_has_its_reason_and_its_nearest_problem(run: tuple[RunFold
     assert all(one in proposer.lists[0] for one in GIVEN) and FAIR not in proposer.lists[0]
 
 
+def test_what_asks_nothing_is_no_problem() -> None:
+    """As a small chat model went on with a list of problems."""
+
+    def why(text: str, *, questions: bool = True) -> str:
+        return filters.why_not_problem(text, numbers=True, questions=questions, begin="Continue the list.")
+
+    for text in (
+        "1. 29 inches of snow = 29 inches, so 1 bucket = 29 inches x 2",
+        "5. First, find the final number of apples Jake ate at the end of the last problem.",
+        "To solve this problem, first, consider the given information: a school bus with 3,000 seats.",
+    ):
+        assert why(text) == filters.NO_QUESTION and not why(text, questions=False)
+    for text in ("Find the sum of 3 and 4.", "Ann has 3 pens. \u201cHow many?\u201d", "小明有3个苹果，一共有多少个？"):
+        assert not why(text)
+
+
 def test_votes_say_what_can_be_solved_and_what_is_too_easy(run: tuple[RunFolder, Proposer]) -> None:
     made, _ = run
     problems = {one.id: one for one in made.stage(1, "propose").read(Problem)}
-    assert {one.question for one in problems.values()} == {FAIR, EASY, HARD, "A train with 40 seats"}
+    assert {one.question for one in problems.values()} == {FAIR, EASY, HARD}
     assert all(one.answer is None and one.task == "jsonl" for one in problems.values())
     answers = {problems[one.problem].question: one.answer for one in made.stage(1, "verify").read(Vote)}
     assert answers[FAIR] == "42" and answers[EASY] == "3"
