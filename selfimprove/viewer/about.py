@@ -10,8 +10,6 @@ from pydantic import BaseModel
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.records.stats import mcnemar
-from selfimprove.stages.evaluate import EVALUATE
-from selfimprove.stages.generate import GENERATE
 from selfimprove.store.failures import read_causes, read_wrong_steps
 from selfimprove.store.made_from import read_solved
 from selfimprove.store.search import Filters
@@ -128,8 +126,8 @@ def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.constitution:
         yield "constitution", recipe.constitution
     yield "prompt", recipe.prompt.style + (f", {recipe.prompt.shots} exemplars" if recipe.prompt.shots else "")
-    settings, first = dict(_settings(recipe)), GENERATE if recipe.rounds else EVALUATE
-    sampling = settings.get(first.name) or settings.get(GENERATE.name)
+    name = "generate" if recipe.rounds else "evaluate"
+    sampling = dict(_settings(recipe)).get(name) or dict(_settings(recipe)).get("generate")
     if sampling:
         yield "sampling", sampling
 
