@@ -40,7 +40,7 @@ from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
 from selfimprove.store.evaluated import counts, places_in_round
-from selfimprove.store.files import check_shown
+from selfimprove.store.files import check_shown, missing_files
 from selfimprove.store.instructions import read_proposals
 from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
@@ -96,6 +96,7 @@ def to_json(folder: RunFolder) -> dict[str, object]:
     return {
         "run": folder.path.name,
         "working": folder.working(),
+        "missing": _missing(folder),
         "evaluations": {
             round_: [one.model_dump(exclude={"parents"}) | _accuracy(one) for one in found]
             for round_, found in evaluations.items()
@@ -153,6 +154,11 @@ def to_json(folder: RunFolder) -> dict[str, object]:
     }
 
 
+def _missing(folder: RunFolder) -> dict[str, str]:
+    """Parts of closed stages that are not there, with the reason."""
+    return {name: reason for name, reason in missing_files(folder).items() if name.endswith(".parquet")}
+
+
 def _accuracy(one: Evaluation) -> dict[str, float | None]:
     return {"accuracy": one.accuracy if one.n else None}
 
@@ -178,6 +184,8 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
     console = console or SafeConsole()
     say = partial(console.print, highlight=False, markup=False)
     say(_state(folder))
+    for name, reason in _missing(folder).items():
+        say(f"WARNING: {name}: {reason}, and what follows is without it; the same command makes it again")
     manifests, query = read_manifests(folder), Query(folder)
     promotions = _read_closed(folder, manifests, Promotion)
     if measured := [one for one in manifests if one.metrics.get(FIGURES)]:

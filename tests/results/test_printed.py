@@ -106,6 +106,8 @@ def test_what_changed_is_read_anew(run: RunFolder, capsys: pytest.CaptureFixture
         main(["status", str(run.path)])
     told = capsys.readouterr()
     assert "as it was" not in told.out
+    named = f"WARNING: round-01/evaluate/{part.name}: missing, and what follows is without it; the same command"
+    assert (named in " ".join(told.out.split())) == (change == "gone")
     assert end.value.code == (0 if change in ("new", "gone") else 2), told.err
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -275,10 +276,10 @@ def guarded(site: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def test_with_a_token_nothing_is_shown_without_it(guarded: str) -> None:
     address = guarded
     for path in ("/", "/runs/made", "/static/view.js", "/api/runs", "/?token=wrong"):
-        answer = web.get(address + path)
+        answer = web.get(address + path, timeout=60)
         assert answer.status_code == 401 and "made" not in answer.text
-    assert web.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}).status_code == 200
-    with web.Client() as client:
+    assert web.get(f"{address}/api/runs", headers={"authorization": "Bearer secret"}, timeout=60).status_code == 200
+    with web.Client(timeout=60) as client:
         welcome = client.get(f"{address}/runs/made?token=secret&graph=1")
         assert welcome.status_code == 303 and welcome.headers["location"] == "/runs/made?graph=1"
         assert "HttpOnly" in welcome.headers["set-cookie"]
@@ -288,20 +289,21 @@ def test_with_a_token_nothing_is_shown_without_it(guarded: str) -> None:
 def test_on_all_addresses_any_name_is_answered_to_with_the_token(tmp_path: Path) -> None:
     """What DNS rebinding brings is a foreign name without the token: its page was given none."""
     write_run(tmp_path)
+    get, post = partial(web.get, timeout=60), partial(web.post, timeout=60)
     with serving(tmp_path, tmp_path / "cache", token="secret", host="0.0.0.0") as address:
         port = address.rsplit(":", 1)[1]
         for name in (f"gpu-7.lab.example:{port}", f"192.168.0.7:{port}", f"[fe80::1]:{port}"):
             known = {"host": name, "authorization": "Bearer secret"}
-            assert web.get(f"{address}/runs/made", headers=known).status_code == 200
-            assert web.get(f"{address}/runs/made", headers={"host": name}).status_code == 401
-            assert web.get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
-            trace = web.get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
+            assert get(f"{address}/runs/made", headers=known).status_code == 200
+            assert get(f"{address}/runs/made", headers={"host": name}).status_code == 401
+            assert get(f"{address}/runs/made", headers={"host": name, "cookie": f"{COOKIE}=x"}).status_code == 401
+            trace = get(f"{address}/api/runs/made/traces", headers=known).json()["traces"][0]["id"]
             place = f"{address}/runs/made/traces/{trace}/notes"
             for origin, status in ((f"http://{name}", 303), (f"http://evil.example:{port}", 403), ("null", 403)):
-                answer = web.post(place, data={"mark": "good"}, headers={**known, "origin": origin})
+                answer = post(place, data={"mark": "good"}, headers={**known, "origin": origin})
                 assert answer.status_code == status, origin
             rebound = {"host": name, "origin": f"http://{name}"}
-            assert web.post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
+            assert post(place, data={"mark": "bad"}, headers=rebound).status_code == 401
     assert len(Notes(RunFolder(tmp_path / "made")).all()) == 3
     for host in ("0.0.0.0", "::", "0:0::0", ""):
         with pytest.raises(ValueError, match="needs a token"):
