@@ -14,7 +14,7 @@ from selfimprove.errors import StoreError
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.records import KINDS
 from selfimprove.store.database import connect
-from selfimprove.store.files import PLAIN, File, list_files
+from selfimprove.store.files import PLAIN, File, find_fault, is_readable, list_files
 from selfimprove.store.links import ROUND_NAME
 from selfimprove.store.parts import named_errors, named_full_disk, partial_of, schema_of
 from selfimprove.store.rules import macros
@@ -146,6 +146,9 @@ class Query:
             return StoreError(
                 f"{self.folder.path}: holds more than {self.memory} of memory can show; are texts enormous?"
             )
+        for file in list_files(self.folder):
+            if fault := find_fault(file) or (None if is_readable(file) else "damaged"):
+                return StoreError(f"{file.path}: {fault}; move it away to see the rest")
         return StoreError(f"{self.folder.path}: a file cannot be read ({str(error).splitlines()[0][:200]})")
 
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:

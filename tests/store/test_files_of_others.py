@@ -248,6 +248,22 @@ def test_one_damaged_run_leaves_the_others_alone(run: RunFolder, plain: RunFolde
     assert time.process_time() - started < 2
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_part_that_cannot_be_read_is_named(
+    run: RunFolder, closed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = run.path / "round-01/generate/rationale-00000.parquet"
+    content = bytearray(part.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[footer : footer + 40] = bytes(40)
+    part.write_bytes(content)
+    if not closed:
+        (part.parent / "stage.json").unlink()
+    for command in (("traces",), ("show", "0" * 40)):
+        code, text = said(capsys, command[0], str(run.path), *command[1:])
+        assert code == 2 and f"{part}: damaged" in text, text
+
+
 # --- enormous parts ----------------------------------------------------------------------------------------------
 
 
