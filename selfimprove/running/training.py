@@ -21,6 +21,7 @@ from selfimprove.store.join import Chosen
 from selfimprove.store.parts import PartFile, write_part
 from selfimprove.store.rows import Rows
 from selfimprove.store.stage import CHECKPOINT
+from selfimprove.store.weights import OF_BASE
 from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import Phase
@@ -61,6 +62,8 @@ def train(
         session.clock.metrics["adapter of"] = before[0]
     adapts = stage.declared.trains == "policy" and job.settings.lora  # a reward model's adapter is merged
     base = find_base(start, job.model, session) if adapts else None
+    if base and start is None:
+        session.clock.metrics[OF_BASE] = hash_weights(resolve_folder(str(session.locate(base))))
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
         path=str(job.output.relative_to(session.folder.path.resolve())),

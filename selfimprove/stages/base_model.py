@@ -12,10 +12,14 @@ def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
     from selfimprove.engines.model_files import read_base
     from selfimprove.engines.model_folders import resolve_folder
     from selfimprove.engines.tensors import hash_weights
+    from selfimprove.store.weights import OF_BASE
 
     path = str(desk.model.path)
     folder = resolve_folder(path)
-    yield Checkpoint(path=path, method="base", weights=hash_weights(folder), base=read_base(folder))
+    under = read_base(folder)
+    if under is not None:
+        desk.note(OF_BASE, hash_weights(resolve_folder(under)))
+    yield Checkpoint(path=path, method="base", weights=hash_weights(folder), base=under)
 
 
 BASE = Stage(
