@@ -11,7 +11,7 @@ from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
-from selfimprove.records import Checkpoint, derive_seed
+from selfimprove.records import OF_BASE, Checkpoint, derive_seed
 from selfimprove.running.decontaminate import decontaminate
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
@@ -21,7 +21,6 @@ from selfimprove.store.join import Chosen
 from selfimprove.store.parts import PartFile, write_part
 from selfimprove.store.rows import Rows
 from selfimprove.store.stage import CHECKPOINT
-from selfimprove.store.weights import OF_BASE
 from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import RESULT, TrainingJob, TrainResult
 from selfimprove.trainers.peaks import Phase

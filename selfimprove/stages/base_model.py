@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from selfimprove.records import Checkpoint
+from selfimprove.records import OF_BASE, Checkpoint
 from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 
@@ -12,7 +12,6 @@ def find_base(_: Sequence[Any], desk: Desk[NoSettings]) -> Iterator[Checkpoint]:
     from selfimprove.engines.model_files import read_base
     from selfimprove.engines.model_folders import resolve_folder
     from selfimprove.engines.tensors import hash_weights
-    from selfimprove.store.weights import OF_BASE
 
     path = str(desk.model.path)
     folder = resolve_folder(path)

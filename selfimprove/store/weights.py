@@ -5,12 +5,9 @@ from pathlib import Path
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import StoreError
-from selfimprove.records import Checkpoint
+from selfimprove.records import OF_BASE, Checkpoint
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import CHECKPOINT, StageFolder
-
-OF_BASE = "weights of its base"
-"""In the manifest of the stage that made the first checkpoint: the hash of the model under its adapter."""
 
 
 def locate_weights(run: RunFolder, path: str) -> Path | str:
