@@ -60,6 +60,7 @@ from selfimprove.records.text import (
     Vote,
 )
 from selfimprove.records.trained import (
+    OF_BASE,
     Checkpoint,
     Decision,
     Earned,
@@ -73,6 +74,7 @@ __all__ = [
     "INSTRUCTIONS",
     "KINDS",
     "KL",
+    "OF_BASE",
     "Action",
     "AnyRecord",
     "Arm",

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 from selfimprove.records.base import Record, Role, TokenIds
 from selfimprove.settings import added, unhashed
 
+OF_BASE = "weights of its base"
+"""In the manifest of the stage that made the first checkpoint: the hash of the model under its adapter."""
+
 
 class Decision(Record):
     """Why a rationale was kept for training or turned away; parents: rationale, verdict."""

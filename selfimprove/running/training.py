@@ -11,7 +11,7 @@ from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.recipe import Training
 from selfimprove.recipe.catalog import extensions
-from selfimprove.records import Checkpoint, derive_seed
+from selfimprove.records import OF_BASE, Checkpoint, derive_seed
 from selfimprove.running.decontaminate import decontaminate
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
@@ -61,6 +61,8 @@ def train(
         session.clock.metrics["adapter of"] = before[0]
     adapts = stage.declared.trains == "policy" and job.settings.lora  # a reward model's adapter is merged
     base = find_base(start, job.model, session) if adapts else None
+    if base and start is None:
+        session.clock.metrics[OF_BASE] = hash_weights(resolve_folder(str(session.locate(base))))
     return Checkpoint(
         parents=(*([start.id] if start else []), *dict.fromkeys(_ids(rows))),
         path=str(job.output.relative_to(session.folder.path.resolve())),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from selfimprove.records import Checkpoint
+from selfimprove.records import OF_BASE, Checkpoint
 from selfimprove.stages.base import SHOWN, Desk, NoSettings, Stage
 
 
@@ -14,7 +14,10 @@ def find_base(_: Sequence[object], desk: Desk[NoSettings]) -> Iterator[Checkpoin
 
     path = str(desk.model.path)
     folder = resolve_folder(path)
-    yield Checkpoint(path=path, method="base", weights=hash_weights(folder), base=read_base(folder))
+    under = read_base(folder)
+    if under is not None:
+        desk.note(OF_BASE, hash_weights(resolve_folder(under)))
+    yield Checkpoint(path=path, method="base", weights=hash_weights(folder), base=under)
 
 
 BASE = Stage(

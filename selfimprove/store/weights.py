@@ -5,7 +5,7 @@ from pathlib import Path
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.engines.tensors import hash_weights
 from selfimprove.errors import StoreError
-from selfimprove.records import Checkpoint
+from selfimprove.records import OF_BASE, Checkpoint
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import CHECKPOINT, StageFolder
 
@@ -32,6 +32,7 @@ def check_weights(run: RunFolder, checkpoint: Checkpoint, first: Checkpoint | No
         _check(run, first)
     elif checkpoint.base is not None:
         _check_own(run, checkpoint.base)
+        _check_base(run, checkpoint.base)
 
 
 def _check(run: RunFolder, checkpoint: Checkpoint) -> None:
@@ -42,14 +43,32 @@ def _check(run: RunFolder, checkpoint: Checkpoint) -> None:
     found = hash_weights(folder)
     if found == checkpoint.weights:
         return
-    said = f"{folder}: its weights are not those that the run's records speak of ({found} instead of "
     if not Path(checkpoint.path).is_absolute() and (run.path / checkpoint.path).exists():
         raise StoreError(
-            f"{said}{checkpoint.weights}); move this folder away and run the same command again: it is trained again"
+            f"{_describe(folder, found, checkpoint.weights)}); move this folder away and run the same command again: "
+            "it is trained again"
         )
-    raise StoreError(
-        f"{said}{checkpoint.weights}): the model was changed since the run began; put the old weights back, or choose "
-        f"another --name"
+    raise _changed(folder, found, checkpoint.weights)
+
+
+def _check_base(run: RunFolder, base: str) -> None:
+    """The same of the model under the adapter that the run began with, whose hash stands in a manifest of round 0; runs
+    of before have none."""
+    manifests = (stage.manifest() for stage in run.stages() if stage.key[0] == 0)
+    noted = next((one.metrics[OF_BASE] for one in manifests if one and OF_BASE in one.metrics), None)
+    folder = resolve_folder(str(locate_weights(run, base)))
+    if noted is not None and (found := hash_weights(folder)) != noted:
+        raise _changed(folder, found, noted)
+
+
+def _describe(folder: Path, found: str, recorded: str) -> str:
+    return f"{folder}: its weights are not those that the run's records speak of ({found} instead of {recorded}"
+
+
+def _changed(folder: Path, found: str, recorded: str) -> StoreError:
+    return StoreError(
+        f"{_describe(folder, found, recorded)}): the model was changed since the run began; put the old weights back, "
+        "or choose another --name"
     )
 
 

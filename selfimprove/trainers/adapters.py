@@ -24,7 +24,7 @@ def add_adapter(model: Any, lora: Lora, *, base: str, seed: int, task: str = "CA
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         task_type=task,
     )
-    config.base_model_name_or_path = base
+    config.base_model_name_or_path = model.name_or_path = base  # peft would put the model's own name in its place
     try:
         return get_peft_model(model, config)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """What a training would refuse is said by `plan` and `run` before anything is sampled, in one line."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,8 @@ def test_what_a_training_would_refuse_is_said_before_the_first_token(
 )
 def test_a_model_that_is_built_is_rehearsed_too(tmp_path: Path, change: str, said: str) -> None:
     recipe, run = small_recipe(tmp_path, *re.split(" (?=[a-z]+[.])", change)), RunFolder(tmp_path / "run")
-    with pytest.raises(SelfImproveError, match=said) as refused:
+    with warnings.catch_warnings(), pytest.raises(SelfImproveError, match=said) as refused:
+        warnings.filterwarnings("error", message="The PEFT config")  # which a user would see
         print_plan(recipe, run, Console(quiet=True))
     with pytest.raises(SelfImproveError, match=said):
         run_loop(recipe, run, load=never)

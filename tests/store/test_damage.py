@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from harm import HARMS, Harm, flip, link_away, swap_with, truncate
 from small import record_ids, small_recipe, weight_hashes
+from tiny_models import make_both, make_llama
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
@@ -114,6 +115,18 @@ def test_a_model_that_was_replaced_between_two_starts_is_named(whole: RunFolder,
     (model / "model.safetensors").write_bytes(before)
     with pytest.raises(SelfImproveError, match="no rationale was kept"):  # it goes on: nothing was asked of it in vain
         run_loop(again, run)
+
+
+def test_a_model_under_an_adapter_that_was_replaced_is_named(tmp_path: Path) -> None:
+    models, run = make_both(tmp_path / "models"), RunFolder(tmp_path / "run")
+    settings = ("model.build=null", f"model.path={models['adapter']}", "warmup=null", "repair=null", "rationalize=null")
+    run_loop(small_recipe(tmp_path / "recipe", "rounds=0", *settings), run)
+    other = make_llama(tmp_path / "other", seed=2, layers=1)
+    swap_with(other / "model.safetensors")(models["whole"] / "model.safetensors")
+    again = small_recipe(tmp_path / "recipe", "rounds=1", "select.sources=samples", *settings)
+    with pytest.raises(StoreError, match=r"whole: its weights are not those .*changed since the run began.*--name"):
+        run_loop(again, run)
+    assert not (run.path / "round-01/generate").exists()
 
 
 # --- what a stage cost ---------------------------------------------------------------------------------------------
