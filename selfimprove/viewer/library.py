@@ -17,12 +17,12 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import Audit, Evaluation, Promotion, hash_text
 from selfimprove.records.stats import Accuracy, sum_up
-from selfimprove.stages.evaluate import read_errors
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.ledger import why_ended
 from selfimprove.store.lookup import Records
+from selfimprove.store.manifest import last_measured
 from selfimprove.store.notes import Notes
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
@@ -75,7 +75,7 @@ class Figures:
     @property
     def verifier_errors(self) -> dict[str, Any]:
         """How often the verifier was wrong on the recipe's labelled responses; empty where that was not measured."""
-        return read_errors(self.manifests)
+        return last_measured(self.manifests, "verifier")
 
     @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:
