@@ -11,7 +11,7 @@ from selfimprove.recipe.yaml import dump
 from selfimprove.records.printable import printable
 from selfimprove.results.card_facts import Evaluated, Facts
 from selfimprove.results.steps import charts_figures
-from selfimprove.store.manifest import CUT_OFF
+from selfimprove.store.manifest import CUT_OFF, last_measured
 from selfimprove.verifiers.judge import JudgeVerifier
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
@@ -172,9 +172,9 @@ def _verifier(facts: Facts) -> Iterator[str]:
     ]
     yield "What said which answers are right, over all rounds; *undecided* is not *incorrect*."
     yield table(("verifier", "version", "outcome", "answers"), rows)
-    from selfimprove.stages.evaluate import describe_errors, read_errors
+    if errors := last_measured(facts.manifests, "verifier"):
+        from selfimprove.stages.evaluate import describe_errors
 
-    if errors := read_errors(facts.manifests):
         yield f"{describe_errors(errors)}."
 
 

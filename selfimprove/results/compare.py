@@ -14,10 +14,11 @@ from selfimprove.records.printable import one_line
 from selfimprove.records.stats import describe_share, holm, mcnemar
 from selfimprove.running.display import show_time
 from selfimprove.stages.asking import counted
-from selfimprove.stages.evaluate import Evaluate, describe_errors, read_errors
+from selfimprove.stages.evaluate import Evaluate, describe_errors
 from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest, RunFolder, StageFolder, find_run
 from selfimprove.store.evaluated import counts
+from selfimprove.store.manifest import last_measured
 from selfimprove.tasks.base import question_key
 
 ROUND = re.compile(r"(.+?)/round-(\d{1,6})/?")
@@ -128,7 +129,7 @@ def read_side(name: str, runs: Path, round_: int | None = None) -> Side:
         sum(one.tokens.get("written", 0) for one in manifests),
         sum(one.tokens.get("trained", 0) for one in manifests),
         sum(one.seconds.wall if one.seconds.elapsed is None else one.seconds.elapsed for one in manifests),
-        read_errors(manifests),
+        last_measured(manifests, "verifier"),
     )
 
 

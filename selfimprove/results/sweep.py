@@ -10,8 +10,9 @@ from selfimprove.records.stats import mean_interval
 from selfimprove.results.compare import accuracy_of
 from selfimprove.running.figures import read_manifests
 from selfimprove.running.sweep import Variant
-from selfimprove.stages.evaluate import describe_errors, read_errors
+from selfimprove.stages.evaluate import describe_errors
 from selfimprove.store import RunFolder
+from selfimprove.store.manifest import last_measured
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def read_outcome(variant: Variant, runs: Path) -> Outcome:
     folder = RunFolder(runs / variant.name)
     try:
         first, last = accuracy_of(folder, 0), accuracy_of(folder)
-        errors = read_errors(read_manifests(folder))
+        errors = last_measured(read_manifests(folder), "verifier")
     except SelfImproveError as error:
         return Outcome(variant, None, None, 0, str(error))
 

@@ -32,7 +32,6 @@ from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
 from selfimprove.stages.split import controllers
 from selfimprove.stages.vote import VOTE_VERSION, vote
-from selfimprove.store import Manifest
 
 
 class Evaluate(Settings):
@@ -260,11 +259,6 @@ def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
             f"the wrong line named in {revised['line named']} of {revised['critiques of wrong']} critiques"
         )
     return lines
-
-
-def read_errors(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was not."""
-    return next((one.metrics["verifier"] for one in reversed(manifests) if one.metrics.get("verifier")), {})
 
 
 def describe_errors(errors: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What closes a stage: `stage.json`, with the hash of each file that the stage made."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ class Manifest(BaseModel):
     """The stage's declared name, where it has another one in this run."""
     hash: str = ""
     """Of the rest of the manifest, where it is on disk."""
+
+
+def last_measured(manifests: Sequence[Manifest], name: str) -> dict[str, Any]:
+    """The figures of this name of the last stage that measured any; empty where none did."""
+    return next((one.metrics[name] for one in reversed(manifests) if one.metrics.get(name)), {})
 
 
 def read_manifest(path: Path, key: tuple[int, str]) -> Manifest | None:

@@ -24,6 +24,7 @@ from selfimprove.store.files import list_files, missing_files
 from selfimprove.store.index import Index
 from selfimprove.store.ledger import why_ended
 from selfimprove.store.lookup import Records
+from selfimprove.store.manifest import last_measured
 from selfimprove.store.notes import Notes
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.rankings import Rankings
@@ -80,10 +81,9 @@ class Figures:
         return [(round_, rows) for round_, rows in found if rows]
 
     @property
-    def verifier_errors(self) -> dict[str, object]:
-        """How often the verifier was wrong on the recipe's labelled responses, as last measured; empty where it was
-        not."""
-        return next((one.metrics["verifier"] for one in reversed(self.manifests) if one.metrics.get("verifier")), {})
+    def verifier_errors(self) -> dict[str, Any]:
+        """How often the verifier was wrong on the recipe's labelled responses; empty where that was not measured."""
+        return last_measured(self.manifests, "verifier")
 
     @property
     def overlaps(self) -> list[tuple[int, str, list[str]]]:

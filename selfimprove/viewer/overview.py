@@ -217,10 +217,12 @@ def runs(request: Request, asked: Annotated[AskedRuns, Query()]) -> HTMLResponse
     library = library_of(request)
     rows, hidden = list_rows(library, asked)
     every = {tag for folder in library.folders().values() for tag in read_labels(folder).tags}
-    drawn = [one for row in rows for one in (row.members or [row]) if one.figures and len(one.figures.rounds) > 1]
+    shown = [(one.name, one.figures) for row in rows for one in (row.members or [row]) if one.figures]
+    drawn = [figures for _, figures in shown if len(figures.rounds) > 1]
+    trusted = [(name, figures) for name, figures in shown if figures.verifier_errors]
     return render(request, "runs.html", title="Runs", run=None, rows=rows, hidden=hidden, asked=asked, names=COLUMNS,
                   tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn),
-                  start=start_command(library.path),
+                  start=start_command(library.path), trusted=trusted,
                   grids=find_grids(library))  # fmt: skip
 
 
