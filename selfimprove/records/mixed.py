@@ -4,6 +4,9 @@ from typing import ClassVar, Literal
 
 from selfimprove.records.base import Record
 
+TURNED_AWAY = ("empty", "duplicates", "too_long", "held_out", "failed")
+"""What a portion counts that is not trained, by the names of its fields."""
+
 
 class Draw(Record):
     """A row of a data set, the template and the form in which it was asked for, and whether it is trained.

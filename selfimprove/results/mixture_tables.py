@@ -8,9 +8,9 @@ from rich.text import Text
 
 from selfimprove.records import Evaluation, Portion
 from selfimprove.records.console import make_table
+from selfimprove.records.mixed import TURNED_AWAY
 
 BY = ("cluster", "data set", "form")
-TURNED_AWAY = ("empty", "duplicates", "too_long", "held_out", "failed")
 
 
 def mixture_tables(portions: Mapping[int, Sequence[Portion]]) -> Iterator[Table]:

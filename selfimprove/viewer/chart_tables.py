@@ -9,8 +9,8 @@ from typing import Any
 from fastapi.responses import Response
 
 from selfimprove.errors import StoreError
+from selfimprove.records.mixed import TURNED_AWAY
 from selfimprove.records.stats import Accuracy
-from selfimprove.results.mixture_tables import TURNED_AWAY
 from selfimprove.store.made_from import read_funnel, read_health
 from selfimprove.viewer import drawings
 from selfimprove.viewer.charts import Line

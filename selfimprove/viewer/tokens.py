@@ -1,6 +1,7 @@
 """A text token by token, each by how likely it was when it was sampled, as `engine.token_logprobs` keeps it."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -8,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from selfimprove.viewer.text import line, plain, safe
+from selfimprove.viewer.text import MAX_TEXT, line, plain, safe
 
 MAX_TOKENS = 4000
 LEAST = 10  # tokens that are named as the least likely ones
@@ -34,8 +35,9 @@ def weigh(record: Mapping[str, Any]) -> Weighed | None:
     ends = list(accumulate(max(0, one) for one in lengths))
     if ends[-1] != len(text):
         return None
-    chances = [math.exp(-max(0, one) / 100) for one in costs[:MAX_TOKENS]]
-    tokens = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)][:MAX_TOKENS]
+    count = min(MAX_TOKENS, bisect_right(ends, MAX_TEXT))
+    chances = [math.exp(-max(0, one) / 100) for one in costs[:count]]
+    tokens = [text[end - max(0, length) : end] for end, length in zip(ends[:count], lengths[:count], strict=True)]
     mark = Markup('<span class="cost-{}" title="{}">{}</span>')
     parts = [
         mark.format(sum(chance < bound for bound in BOUNDS), plain(f"token {at}: {name_chance(chance)}"), safe(token))

@@ -102,9 +102,10 @@ def write_round(folder: RunFolder, round_: int, texts: Sequence[str], change: Ch
     ]
     write_stage(folder, round_, "frontier", "problem", problems, change)
     rationales = [
-        make_rationale(problem, text, parents=(problem.id, BASE.id), round=round_, prompt=f"asked: {text}")
-        for problem, text in zip(problems, texts, strict=True)
-    ]
+        make_rationale(problem, text, parents=(problem.id, BASE.id), round=round_, prompt=f"asked: {text}",
+                       token_lengths=(1, len(text) - 1), token_costs=(800, 100 * at))
+        for at, (problem, text) in enumerate(zip(problems, texts, strict=True))
+    ]  # fmt: skip
     write_stage(folder, round_, "generate", "rationale", rationales, change)
     verdicts = [
         judge(one, "incorrect" if at % 2 else "correct", reason=one.text[:500]) for at, one in enumerate(rationales)

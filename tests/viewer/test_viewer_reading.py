@@ -176,4 +176,5 @@ def test_numbers_that_are_not_this_texts_show_nothing(lengths: object, costs: ob
 
 def test_of_a_long_text_the_first_tokens_are_shown() -> None:
     found = weigh({"text": "x" * 5000, "token_lengths": [1] * 5000, "token_costs": [0] * 5000})
+    assert weigh({"text": "x" * 300_000, "token_lengths": [300_000], "token_costs": [9]}).more == 1  # type: ignore[union-attr]
     assert found is not None and found.more == 1000 and str(found.text).count("<span") == 4000 and not found.least
