@@ -33,6 +33,7 @@ SETTINGS = {
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "axes.spines.top": False, "axes.spines.right": False,
     "axes.unicode_minus": False, "legend.frameon": False, "legend.fontsize": 10,
 }  # fmt: skip
+LEGEND_LINE = 0.17  # inches
 LONG_LABEL = 26  # characters, of which two do not fit beside each other on a phone
 LEGEND = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 LOCK = threading.Lock()  # matplotlib's settings are of the whole process
@@ -127,9 +128,11 @@ def legend(axes: Any, *, alone: bool = True) -> None:
     """The names of the lines beside the chart, or below a narrow one; `alone` says that no other chart is below it."""
     if not FORM.get().narrow:
         axes.legend(**LEGEND)
-    elif alone:  # the layout makes room for it, however high the chart is
+    elif alone:
         handles, labels = axes.get_legend_handles_labels()
         columns = 1 if max(map(len, labels), default=0) > LONG_LABEL else 2
+        # The layout makes room for it, which the chart itself does not lose.
+        axes.figure.set_figheight(axes.figure.get_figheight() + LEGEND_LINE * -(-len(labels) // columns))
         axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)
     else:
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=9)

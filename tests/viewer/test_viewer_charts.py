@@ -19,7 +19,7 @@ from selfimprove.records import Evaluation
 from selfimprove.viewer import charts
 from selfimprove.viewer.app import create_app
 from selfimprove.viewer.caching import Kept
-from selfimprove.viewer.canvas import PALETTE
+from selfimprove.viewer.canvas import FORM, LEGEND_LINE, PALETTE, Form
 from selfimprove.viewer.chart_tables import csv_of
 from selfimprove.viewer.drawings import family_bars
 from selfimprove.viewer.library import Figures
@@ -125,6 +125,18 @@ def test_lines_without_room_are_counted_and_move_no_point() -> None:
     some = str(charts.accuracy_chart(dict(list(lines.items())[: charts.MAX_LINES]), "some"))
     assert "24 of 57" in many and " of " not in re.sub("<metadata.*?</metadata>", "", some, flags=re.DOTALL)
     assert _places(many) == _places(some) != []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_narrow_chart_has_room_below_it_for_the_names_of_its_lines() -> None:
+    heights = []
+    for count in (2, 24):
+        lines = {f"a name that is long, {at}": [(0, 0.5, 0.4, 0.6), (1, 0.5, 0.4, 0.6)] for at in range(count)}
+        before = FORM.set(Form("svg", narrow=True))
+        drawn = str(charts.accuracy_chart(lines, "names"))
+        FORM.reset(before)
+        heights.append(float(drawn[drawn.index('height="') + 8 :].partition("pt")[0]))
+    assert heights[1] - heights[0] == pytest.approx(72 * LEGEND_LINE * 11)  # two of them beside each other
 
 
 def test_a_mean_says_of_how_many_runs_it_is() -> None:
