@@ -16,7 +16,17 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.recipe.file import load_recipe, write_recipe
 from selfimprove.records import hash_text
-from selfimprove.records.files import RECIPE, Stamp, find_folder, is_regular, open_regular, read_bounded, scan, stamp_of
+from selfimprove.records.files import (
+    RECIPE,
+    Stamp,
+    find_folder,
+    is_folder,
+    is_regular,
+    open_regular,
+    read_bounded,
+    scan,
+    stamp_of,
+)
 from selfimprove.store.links import is_link, list_rounds
 from selfimprove.store.parts import named_errors, write_text
 from selfimprove.store.stage import StageFolder
@@ -129,6 +139,8 @@ class RunFolder:
         path = self.path / LOCK
         with named_errors(path):
             self.path.mkdir(parents=True, exist_ok=True)
+            if is_folder(path):
+                raise StoreError(f"{path}: is a folder; move it away")
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         self._lock = os.fdopen(handle, "r+b", buffering=0)
         started = time.monotonic()

@@ -83,7 +83,7 @@ def test_figures_that_were_kept_are_used_as_they_were_measured(tmp_path: Path) -
     assert read_kept(path, asked) is None
     path.write_text(json.dumps({**asked, "rows": rows}))
     assert read_kept(path, asked) == {**asked, "rows": rows}
-    for changed in ("", "{", "[]", "{}", "null", '{"rows": 3}', json.dumps({**asked, "rows": []}),
+    for changed in ("", "{", "[" * 100_000, "[]", "{}", "null", '{"rows": 3}', json.dumps({**asked, "rows": []}),
                     json.dumps({**asked, "rows": [{"n": 1}]}), json.dumps({**asked, "rows": [dict.fromkeys(ROW, "x")]}),
                     json.dumps({**asked, "rows": [dict.fromkeys(ROW, float("nan"))]}),
                     json.dumps({**asked, "gold": "other", "rows": rows})):  # fmt: skip

@@ -11,9 +11,11 @@ from tiny_models import make_both, make_llama
 
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
+from selfimprove.records.files import SEAL, find_unsound
 from selfimprove.running.loop import run_loop
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.journal import seal_line
+from selfimprove.store.stage import OPEN
 from selfimprove.trainers.job import RESULT, TrainResult
 
 
@@ -204,6 +206,15 @@ def test_damaged_usage_is_named(content: bytes, run: RunFolder, recipe: Recipe) 
         run_loop(recipe, run)
     usage.unlink()
     run_loop(recipe, run)
+
+
+def test_what_is_nested_too_deeply_is_damage(tmp_path: Path) -> None:
+    disk = RunFolder(tmp_path).stage(1, "generate")
+    disk.begin({})
+    for name in (OPEN, SEAL):
+        (disk.path / name).write_text("[" * 100_000)
+    assert disk.opened_as() is None and disk.opened_with() == {}
+    assert find_unsound(disk.path) == f"{SEAL} is damaged"
 
 
 def test_all_harms_do_harm(tmp_path: Path) -> None:

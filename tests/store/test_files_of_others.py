@@ -409,6 +409,13 @@ def test_a_run_at_work_is_refused_with_its_pid(tmp_path: Path) -> None:
     assert run.working() is None
 
 
+def test_a_folder_in_place_of_the_lock_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run" / "lock").mkdir(parents=True)
+    for look in (RunFolder(tmp_path / "run").__enter__, RunFolder(tmp_path / "run").working):
+        with pytest.raises(StoreError, match="run/lock: is a folder; move it away"):
+            look()
+
+
 def test_a_lock_that_names_nobody_who_lives_is_refused_without_a_name(tmp_path: Path) -> None:
     run, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
     other.patience = 0.2
