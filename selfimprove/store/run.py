@@ -197,7 +197,10 @@ def _stamp(path: Path) -> Stamp | None:
 def _is_paid_for(stage: StageFolder) -> bool:
     """Whether a model was asked or trained for what a stage has made."""
     declared = known_stages().get(stage.path.name)
-    return not stage.empty and (declared is None or bool(declared.asks or declared.trains))
+    if declared is None or stage.empty:
+        return not stage.empty
+    manifest = stage.manifest()  # of a stage that only notes a checkpoint that was there it has no tokens
+    return bool(declared.asks or declared.trains) and (manifest is None or any(manifest.tokens.values()))
 
 
 def _read_pid(file: IO[bytes]) -> int:

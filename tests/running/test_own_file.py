@@ -249,7 +249,10 @@ def test_a_changed_file_is_named_as_such(place: Path, run: RunFolder, tmp_path: 
 
 def test_a_start_in_vain_leaves_no_folder(place: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for change in ("model.path=/nowhere", f"model.path={tmp_path}/empty", "train.path=/nowhere.jsonl"):
+    config = Path(shutil.copytree(place / "model", tmp_path / "wider")) / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 64}))  # found as it is loaded
+    models = [f"model.path={tmp_path}/{name}" for name in ("nowhere", "empty", "wider")]
+    for change in (*models, "train.path=/nowhere.jsonl"):
         vain = RunFolder(tmp_path / "runs/vain")
         with pytest.raises(SelfImproveError):
             run_loop(read_mine(place, change), vain)
