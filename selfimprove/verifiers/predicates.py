@@ -26,6 +26,7 @@ _BEFORE_RATIO = re.compile(
     re.IGNORECASE,
 )
 MAX_PARTS = 6
+MAX_SHARE = 500  # characters of a line; what leads to a share has under 200
 # `3 in 4`, `one out of every six`: of a whole below one, after the words that lead to it.
 _SHARE = re.compile(
     r"(?:an?\s)?(\w[\w,]{0,19})(?:\s(?:in|out of)\s(?:every\s)?|-in-|-out-of-)(\w[\w,]{0,19})"
@@ -70,6 +71,8 @@ def read_ratio(line: str) -> str:
 
 def read_share(line: str) -> str:
     """The share below one that a line says in digits or words and nothing else, as `3/4`; or nothing."""
+    if len(line) > MAX_SHARE:
+        return ""
     said = unwrap(line).strip(" .*_`$")
     lead = None if _SHARE.fullmatch(said) else _BEFORE_SHARE.match(said)
     if lead and _NO_SUBJECT.search(lead[0]):
