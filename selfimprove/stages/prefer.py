@@ -204,8 +204,9 @@ def say(desk: Desk[Prefer]) -> str:
         shorter += len(one.chosen) < len(one.rejected)
     problems = len(prompts)
     by = f" ({', '.join(f'{count} by {name}' for name, count in sources.items())})" if len(sources) > 1 else ""
-    trained = desk.setting("sft.preferred_less") == "train"
-    compared = describe_comparisons(manifest.metrics.get("comparisons"), trained=trained) if manifest else ""
+    compared = ""
+    if metrics := manifest.metrics.get("comparisons") if manifest else None:
+        compared = describe_comparisons(metrics, trained=desk.setting("sft.preferred_less") == "train")
     return f"{len(pairs)} pairs{by} of {problems} problems; in {shorter} the chosen text is the shorter one{compared}"
 
 

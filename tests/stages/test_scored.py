@@ -470,7 +470,7 @@ def test_few_shot_exemplars_are_not_asked_of_a_scored_task(tmp_path: Path) -> No
         (
             "evaluate_on=[{name: scored/x, path: p, limit: 3}]",
             "unknown key 'limit'; known: held_out, name, path; elsewhere there is "
-            "'repair.limit', 'rationalize.limit', 'revise.limit'",
+            "'evaluate.limit', 'comply.limit', 'repair.limit'",
         ),
         (
             "evaluate_on=[{name: scored/x, path: p}, {name: scored/x, path: q}]",
