@@ -73,7 +73,8 @@ def read_lines(path: Path) -> list[Usage]:
 
 
 def _read(raw: bytes) -> Usage:
-    line = unseal_line(raw)
+    # A stage that an older version left open has lines without a seal, and what they tell was paid for.
+    line = raw if raw.startswith(BEGIN) else unseal_line(raw)
     if line is None:
         raise ValueError("its hash is not the one that it begins with")
     return Usage.model_validate_json(line)
@@ -81,9 +82,10 @@ def _read(raw: bytes) -> Usage:
 
 def _is_torn(raw: bytes) -> bool:
     """Whether a line was begun as one of usage is and not written to its end."""
-    if not SEALED.match(raw):
+    sealed = SEALED.match(raw)
+    if not sealed and not raw.startswith(BEGIN):
         return bool(re.fullmatch(rb"[0-9a-f]*", raw))
-    line = raw[LETTERS + 1 :]
+    line = raw[sealed.end() :] if sealed else raw
     try:
         parse_json(line)
     except ValueError:

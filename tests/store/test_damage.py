@@ -170,7 +170,7 @@ def test_what_a_part_cost_is_noted_before_it_is_finished(run: RunFolder, recipe:
 
 
 TEXT = '{"part": 0, "wall": 1.0, "tokens": {}, "metrics": {}, "counts": {}}'
-ROW = seal_line(TEXT).strip()
+ROW, OLD = seal_line(TEXT).strip(), TEXT.encode()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +179,8 @@ ROW = seal_line(TEXT).strip()
         (b"", 0), (ROW + b"\n", 1), (ROW + b"\n" + ROW + b"\n", 2), (ROW + b"\n" + ROW[:20], 1), (ROW[:20], 0),
         (ROW[:20] + b"\n" + ROW + b"\n", 1), (ROW + b"\n\n", 1), (ROW + b"\n" + ROW[:40] + bytes(40), 1),
         (ROW[:10], 0), (ROW[:16] + b"\n" + ROW, 1), (ROW[:17], 0), (ROW[:-1], 0),
+        # As an older version left them, without seals.
+        (OLD + b"\n" + ROW + b"\n", 2), (OLD + b"\n" + OLD[:20], 1), (OLD[:-1], 0),
     ],
 )  # fmt: skip
 def test_a_torn_line_of_usage_is_passed_over(content: bytes, rows: int, tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_a_torn_line_of_usage_is_passed_over(content: bytes, rows: int, tmp_path
     "content",
     [
         b"[]", b"{}", b"\xff", b"null\n", bytes(300), b'{"part": "x"}', ROW[1:] + b"\n", b"[" * 100_000,
-        ROW.replace(b"1.0", b"9.0"), TEXT.encode(), seal_line(TEXT.replace("1.0", "NaN")), seal_line("[" * 100_000),
+        ROW.replace(b"1.0", b"9.0"), TEXT.encode()[1:], seal_line(TEXT.replace("1.0", "NaN")), seal_line("[" * 100_000),
         seal_line(TEXT.replace('"tokens": {}', '"tokens": {"written": -1}')),
     ],
     ids=range(13),
