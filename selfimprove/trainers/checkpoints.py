@@ -9,7 +9,7 @@ from typing import Any
 
 from selfimprove.records.files import find_unsound, is_folder, seal_folder
 
-UNSOUND = ".unsound"
+UNSOUND = "unsound-"  # in front: what begins as a trainer's checkpoints do would be counted, and rotated, as one
 SAVING = 10.0  # as long as saving takes it is trained at least, so many times
 
 
@@ -41,7 +41,7 @@ def is_finished(output: Path) -> bool:
 
 def _set_aside(folder: Path) -> bool:
     """Rename a folder; False where another process did it first."""
-    aside = folder.with_name(folder.name + UNSOUND)
+    aside = folder.with_name(UNSOUND + folder.name)
     try:
         if aside.is_dir() and not aside.is_symlink():
             shutil.rmtree(aside)

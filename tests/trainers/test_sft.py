@@ -12,6 +12,7 @@ import torch
 from harm import HARMS, Harm, flip
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers.trainer_utils import rotate_checkpoints
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.models import load_model
@@ -231,6 +232,10 @@ def test_an_unsound_trainer_checkpoint_is_set_aside_and_the_older_one_is_used(
     assert newest_checkpoint(workspace) == workspace / "checkpoint-2" and not capsys.readouterr().err
     harm(workspace / "checkpoint-2" / name)
     assert newest_checkpoint(workspace) is None
+    # What is set aside is none of the two checkpoints that the trainer keeps: it would drop the one that it just wrote.
+    (workspace / "checkpoint-2").mkdir()
+    rotate_checkpoints(str(workspace), save_total_limit=2)
+    assert (workspace / "checkpoint-2").is_dir() and len(list(workspace.glob("unsound-*"))) == 2
 
 
 def test_a_flipped_bit_in_the_optimizer_does_not_change_what_is_trained(
@@ -258,7 +263,7 @@ def test_a_finished_checkpoint_counts_as_one_only_where_it_is_whole(
     assert is_finished(output)
     harm(output / name)
     assert not is_finished(output)
-    assert not output.exists() and (tmp_path / "checkpoint.unsound").is_dir()
+    assert not output.exists() and (tmp_path / "unsound-checkpoint").is_dir()
 
 
 def test_the_loss_counts_the_completion_and_its_end_only(model: Path, tmp_path: Path) -> None:
