@@ -259,6 +259,15 @@ def test_a_stage_knows_no_disk_and_few_other_stages(module: str) -> None:
             assert package not in STAGES_MAY_NAME or {one.name for one in node.names} <= STAGES_MAY_NAME[package]
 
 
+@pytest.mark.parametrize(
+    "module",
+    [f"running.{one}" for one in ("plan", "loop", "estimate", "remarks", "cluster", "parts", "report", "flow_tree")],
+)
+def test_what_runs_stages_knows_them_by_their_declarations(module: str) -> None:
+    """A stage of another's is planned, estimated, run and reported like one of this package's."""
+    assert {one for one in own_imports(TREES[module]) if one.startswith("stages")} <= DECLARATION
+
+
 @pytest.mark.parametrize("module", [module for module in TREES if unit_of(module) == "viewer"])
 def test_the_viewer_knows_only_what_lies_on_disk(module: str) -> None:
     assert {unit_of(target) for target in own_imports(TREES[module])} - {"viewer"} <= VIEWER_MAY_IMPORT

@@ -15,8 +15,9 @@ from selfimprove.recipe.suite import Suite, choose_problems
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, Vote, derive_seed
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import holm, mcnemar
-from selfimprove.running.estimate import describe_total, estimate, measure, measure_sizes
+from selfimprove.running.estimate import describe_total, estimate, measure
 from selfimprove.running.find_model import locate_model, with_model_found
+from selfimprove.running.remarks import measure_sizes
 from selfimprove.running.session import Session
 from selfimprove.stages.asking import counted
 from selfimprove.stages.evaluate import EVALUATE
@@ -51,7 +52,7 @@ def describe_cost(recipe: Recipe, folder: RunFolder) -> str:
     stage = session.plan[0, EVALUATE.name]
     if folder.stage(*stage.key, stage.fingerprint).closed:
         return ""
-    problems, sizes = session.inputs.held_out, measure_sizes(session)
+    problems, sizes = session.inputs.held_out, measure_sizes(session.inputs)
     tasks = len({one.task for one in problems})
     rates = measure(recipe, folder, session.plan)
     total = describe_total(recipe, [estimate(stage, sizes, rates)], rates)

@@ -2,19 +2,16 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from selfimprove.constitution.adherence import to_judge
-from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines.model_files import read_header
 from selfimprove.engines.model_folders import resolve_folder
 from selfimprove.errors import SelfImproveError
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.flow import flow_of
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.running.answer_check import check_answers
 from selfimprove.running.changes import describe_redo
@@ -24,23 +21,12 @@ from selfimprove.running.find_model import with_model_found
 from selfimprove.running.flow_tree import draw_flow
 from selfimprove.running.plan import Plan, PlannedStage
 from selfimprove.running.rehearsal import check_training
-from selfimprove.running.remarks import find_remarks, pool_size
+from selfimprove.running.remarks import find_remarks, look_ahead, measure_sizes
 from selfimprove.running.session import Session
-from selfimprove.stages.base import Cost, Look, Sizes
-from selfimprove.stages.comply import Comply, asks_judge
-from selfimprove.stages.critique import CritiqueSettings
-from selfimprove.stages.frontier import FrontierSettings
-from selfimprove.stages.generate import GENERATE, Generate
-from selfimprove.stages.mix import Mix
-from selfimprove.stages.prefer import Prefer
-from selfimprove.stages.propose import Propose
-from selfimprove.stages.revise import Revise, chain_steps
-from selfimprove.stages.select import Select
+from selfimprove.stages.base import Cost, CutOff, Look, Sizes
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
 from selfimprove.store.manifest import CUT_OFF
-from selfimprove.tasks import Mixture, Task
-from selfimprove.tasks.mixture_draw import Draws
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class Rates:
     trained: float | None
     row: float | None  # trained tokens a row
     source: str
-    cut_off: tuple[int, int] = (0, 0)  # of the texts of `generate`, all of them beside
+    cut_off: Mapping[str, CutOff] = field(default_factory=dict)  # by the declared name of a stage
 
 
 @dataclass(frozen=True)
@@ -138,8 +124,12 @@ def _rates(manifests: list[Manifest], source: str, own: dict[str, Manifest], pla
             length[name] = tokens / count
     rows = [one for one in fitting if one.tokens.get("trained") and one.metrics.get("curve")]
     row = rows[-1].tokens["trained"] / max(1, _rows_seen(rows[-1])) if rows else None
-    generated = [one for one in fitting if (one.declared or one.stage) == GENERATE.name and CUT_OFF in one.metrics]
-    cut_off = sum(one.metrics[CUT_OFF] for one in generated), sum(_texts(one) for one in generated)
+    cut_off: dict[str, CutOff] = {}
+    for one in fitting:
+        if CUT_OFF in one.metrics:
+            name = one.declared or one.stage
+            before = cut_off.get(name, CutOff(0, 0, source))
+            cut_off[name] = CutOff(before.cut_off + one.metrics[CUT_OFF], before.texts + _texts(one), source)
     return Rates(own, length, rate("written"), rate("trained"), row, source, cut_off)
 
 
@@ -198,83 +188,6 @@ def _as_before(stage: PlannedStage, sizes: Sizes, before: Manifest) -> Estimate:
     return Estimate((round(low), round(high)), (seconds / SPREAD, seconds * SPREAD), True)
 
 
-def measure_sizes(session: Session) -> Sizes:
-    """What a round of a run draws, keeps and evaluates, at most: never more problems than there are."""
-    recipe = session.recipe
-    proposed = recipe.find(Propose)
-    drawn = _at_most(recipe.of(FrontierSettings).problems, session.inputs.task) + (proposed.keep if proposed else 0)
-    open_ = _at_most(recipe.open.draw, session.inputs.open_task) if recipe.open else 0
-    each = recipe.of(Select).per_problem or recipe.of(Generate).samples
-    kept = float(drawn * each) if recipe.find(Mix) is None else _mixed(session)
-    return Sizes(problems=drawn + open_, held_out=len(session.inputs.held_out), open=open_, kept=kept)
-
-
-def _mixed(session: Session) -> float:
-    """The rows that are drawn of a mixture, at most."""
-    settings, task = session.recipe.of(Mix), session.inputs.task
-    return float(settings.rows or (Draws(task, 0).size if isinstance(task, Mixture) else 0))
-
-
-def _at_most(asked: int, task: Task | None) -> int:
-    there = pool_size(task) if task else None
-    return asked if there is None else min(asked, there)
-
-
-def describe_chains(session: Session) -> str:
-    """What a round's pass by the constitution asks of the model, in requests and in what each of them reads."""
-    recipe, constitution = session.recipe, session.inputs.constitution
-    settings, prefer = recipe.find(Revise), recipe.find(Prefer)
-    if constitution is None or settings is None:
-        return ""
-    steps, _ = chain_steps(Look(settings, recipe, measure_sizes(session), 1))
-    prompter = Prompter(constitution)
-    lengths = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
-    kinds = f"{steps:,} critiques and {steps:,} revisions"
-    if recipe.find(CritiqueSettings) is None:
-        kinds = f"{steps:,} direct revisions"
-    feedback = prefer.feedback if prefer else None
-    sizes = measure_sizes(session)
-    prompts = sizes.problems if recipe.train.family == "prompts" else sizes.open
-    pairs = prompts * feedback.per_problem if feedback else 0
-    compared = f", {2 * pairs:,} comparisons" if pairs else ""
-    read = f"; beside question and response a prompt for a critique has {max(lengths):,} characters" if lengths else ""
-    return f"the constitution asks for at most {kinds} a round{compared}{read}"
-
-
-def describe_judging(session: Session) -> str:
-    """What a judge is asked about held-out answers, at most; nothing where it is not asked."""
-    settings = session.recipe.find(Comply)
-    if settings is None or not asks_judge(session.recipe):
-        return ""
-    constitution, open_ = session.inputs.constitution, [one for one in session.inputs.held_out if one.is_open]
-    asked = [len(to_judge(constitution, one)) for one in open_] if constitution else []
-    pairs = sum(sorted(asked, reverse=True)[: settings.limit])
-    more = f", and {2 * pairs:,} in later ones, beside round 0 too" if session.recipe.rounds > 1 else ""
-    return (
-        f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both orders"
-    )
-
-
-def describe_cut_off(recipe: Recipe, rates: Rates) -> str:
-    """What becomes of texts that `generate` cuts off, and how many were so far; nothing where there was none."""
-    cut, texts = rates.cut_off
-    generates = any(step.stage.settings is Generate for step in flow_of(recipe))
-    if not generates or not recipe.rounds or (texts and not cut):
-        return ""
-    revise = recipe.find(Revise)
-    lost = "neither criticised nor revised nor trained" if revise else "not trained"
-    short = (
-        ", but where a principle has a check of the greatest length and 'revise.cut_off' is brevity"
-        if revise and revise.cut_off == "brevity"
-        else ""
-    )
-    where = f"{cut} of {texts} texts in run '{rates.source}'" if texts else "nothing was measured yet"
-    what_next = "raise 'generate.max_tokens' if it is much"
-    return (
-        f"what `generate` cuts off at {recipe.of(Generate).max_tokens} tokens is {lost}{short} ({where}): {what_next}"
-    )
-
-
 def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None) -> None:
     """Print the stages of a run with what each would cost."""
     console = console or SafeConsole()
@@ -282,7 +195,7 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     session = Session(recipe, folder)
     check_answers(session)
     check_training(session)
-    rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session)
+    rates, sizes = measure(recipe, folder, session.plan), measure_sizes(session.inputs)
     table = make_table(f"{folder.path}: {recipe.description}", *("stage", "state", "tokens", "time"), left=TEXTS)
     total: list[Estimate] = []
     changed: list[PlannedStage] = []
@@ -299,8 +212,8 @@ def print_plan(recipe: Recipe, folder: RunFolder, console: Console | None = None
     console.print(draw_flow(session.plan), highlight=False)
     console.print(table)
     ledger = session.ledger()
-    lines = [describe_chains(session), describe_total(recipe, total, rates), *find_remarks(session.inputs)]
-    lines += [describe_judging(session), describe_cut_off(recipe, rates)]
+    lines = [*look_ahead(session.inputs, rates.cut_off), describe_total(recipe, total, rates)]
+    lines += find_remarks(session.inputs)
     lines += [f"a {ledger.said}; no stage begins once it is used up"] if ledger else []
     lines += describe_lineage(session)
     if changed:

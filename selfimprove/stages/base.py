@@ -8,14 +8,14 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, register
 from selfimprove.records import Problem, Rationale, Record, Role
 from selfimprove.settings import Settings
-from selfimprove.stages.cost import Cost, Look, Sizes
+from selfimprove.stages.cost import Ahead, Cost, CutOff, Look, Sizes
 from selfimprove.stages.desk import Desk, Trainable, Writer
 from selfimprove.stages.round import SHOWN, Key, Round, Shared
 from selfimprove.store import Manifest
 
 __all__ = [
-    "SHOWN", "Cost", "Desk", "Key", "Look", "NoSettings", "Records", "Round", "Shared", "Sizes", "Stage", "Trainable",
-    "Writer", "arrange", "chunks", "declare",
+    "SHOWN", "Ahead", "Cost", "CutOff", "Desk", "Key", "Look", "NoSettings", "Records", "Round", "Shared", "Sizes",
+    "Stage", "Trainable", "Writer", "arrange", "chunks", "declare",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Settings)
@@ -36,6 +36,14 @@ def say_nothing(_: Desk[Settings]) -> str:
 
 
 def cost_nothing(_: Look[Settings]) -> Sequence[Cost]:
+    return ()
+
+
+def same_sizes(ahead: Ahead[Settings]) -> Sizes:
+    return ahead.sizes
+
+
+def no_lines(_: Ahead[Settings]) -> Iterable[str]:
     return ()
 
 
@@ -125,6 +133,12 @@ class Stage(Generic[S]):
     open: bool = False
     """Whether responses to open prompts, which have no answer, are trained by it."""
     cost: Callable[[Look[S]], Sequence[Cost]] = cost_nothing
+    sizes: Callable[[Ahead[S]], Sizes] = same_sizes
+    """How many records a round has after it, at most."""
+    remarks: Callable[[Ahead[S]], Iterable[str]] = no_lines
+    """A line for each thing that the recipe asks for and the data cannot give."""
+    ahead: Callable[[Ahead[S]], Iterable[str]] = no_lines
+    """What `plan` says of it besides."""
     charts: Literal["loss", "figures"] = "loss"
     """What is worth looking at by step of a training: its loss, or figures of texts that were written meanwhile."""
     figures: Callable[[Manifest], Mapping[str, float | None]] = no_figures

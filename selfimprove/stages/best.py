@@ -1,6 +1,7 @@
 """Keep the best texts of each problem by their rewards, or pair the best with the worst."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Literal
@@ -14,7 +15,7 @@ from selfimprove.records import Decision, Example, Preference, Problem, Rational
 from selfimprove.records.stats import best_of, best_of_kl
 from selfimprove.settings import Settings
 from selfimprove.stages.as_sampled import count_sampled, is_sample, prompt_of, tokens_of_pair
-from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
+from selfimprove.stages.base import SHOWN, Ahead, Desk, Key, Round, Sizes, Stage
 from selfimprove.stages.label import Worth, each_once, find_worth, rewards_by
 from selfimprove.store import Manifest
 
@@ -197,6 +198,11 @@ def check(recipe: Recipe, settings: Best) -> Iterable[Mistake]:
         yield Mistake(("stages", flow[at].name, "into"), said)
 
 
+def sizes(ahead: Ahead[Best]) -> Sizes:
+    kept = ahead.sizes.problems * ahead.settings.keep if ahead.settings.into == "sft" else 0
+    return replace(ahead.sizes, kept=ahead.sizes.kept + kept)
+
+
 BEST = Stage(
     name="best",
     version=1,
@@ -210,6 +216,7 @@ BEST = Stage(
     depends=depends,
     open=True,
     say=say,
+    sizes=sizes,
     figures=figures,
     check=check,
 )

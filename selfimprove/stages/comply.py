@@ -34,7 +34,7 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.settings import Settings, Share
-from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage, chunks
+from selfimprove.stages.base import Ahead, Cost, Desk, Key, Look, Round, Stage, chunks
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, Match, compare
 from selfimprove.store import Manifest
 
@@ -219,6 +219,19 @@ def cost(look: Look[Comply]) -> Sequence[Cost]:
     return [Cost(texts=4 * prompts, longest=settings.max_tokens, upto=True)]
 
 
+def say_ahead(ahead: Ahead[Comply]) -> Iterator[str]:
+    """What a judge is asked about held-out answers, at most."""
+    constitution, recipe = ahead.given.constitution, ahead.recipe
+    if constitution is None or not asks_judge(recipe):
+        return
+    asked = [len(to_judge(constitution, one)) for one in ahead.given.held_out if one.is_open]
+    pairs = sum(sorted(asked, reverse=True)[: ahead.settings.limit])
+    more = f", and {2 * pairs:,} in later ones, beside round 0 too" if recipe.rounds > 1 else ""
+    yield (
+        f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both orders"
+    )
+
+
 def check(recipe: Recipe, settings: Comply) -> Iterable[Mistake]:
     if settings.thought and settings.by is None:
         yield Mistake(("stages", "comply", "thought"), "'comply.thought' needs a judge: 'comply.by' is null")
@@ -247,5 +260,6 @@ COMPLY = Stage(
     say=say,
     cost=cost,
     figures=figures,
+    ahead=say_ahead,
     check=check,
 )

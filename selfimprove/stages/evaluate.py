@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from selfimprove.prompting.phrases import find_boilerplate, loops, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.task_settings import TaskSettings
 from selfimprove.records import (
     Checkpoint,
     Critique,
@@ -26,12 +27,13 @@ from selfimprove.records import (
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.settings import Settings, Share, added, unhashed
 from selfimprove.stages.asking import Asking, counted, measure_votes
-from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Records, Round, Stage, chunks
+from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Look, Records, Round, Stage, chunks
 from selfimprove.stages.critique_examples import is_right
 from selfimprove.stages.generate import Generate
 from selfimprove.stages.revise import Revise, by_constitution, chain, chain_steps
 from selfimprove.stages.split import controllers
 from selfimprove.stages.vote import VOTE_VERSION, vote
+from selfimprove.tasks import Task, pool_size
 
 
 class Evaluate(Settings):
@@ -292,6 +294,25 @@ def cost(look: Look[Evaluate]) -> Sequence[Cost]:
     return found
 
 
+def remarks(ahead: Ahead[Evaluate]) -> Iterator[str]:
+    """Held-out problems that are fewer than the recipe says."""
+    recipe = ahead.recipe
+    if ahead.settings.training or ahead.settings.everything:
+        return
+    for asked, task in zip(recipe.evaluate_on or (recipe.train,), ahead.given.held_out_tasks, strict=True):
+        yield from too_few_held_out(asked, task, last=recipe.rounds == 0)
+
+
+def too_few_held_out(settings: TaskSettings, task: Task, *, last: bool) -> Iterator[str]:
+    asked, there, rest = getattr(settings, "held_out", None), len(task.held_out()), pool_size(task)
+    if not isinstance(asked, int) or rest is None or there >= asked:
+        return
+    half = there == (there + rest) // 2
+    why = f"at most half of its {there + rest:,} different problems are set aside" if half else "it has no more"
+    more = "; to evaluate all of them: --all" if last and half else ""
+    yield f"task '{task.name}': {there:,} problems are held out and not {asked:,} ('held_out'): {why}{more}"
+
+
 def check(recipe: Recipe, settings: Evaluate) -> Iterable[Mistake]:
     here = ("stages", "evaluate")
     if settings.samples > 1 and settings.temperature == 0:
@@ -337,5 +358,6 @@ EVALUATE = Stage(
     per_item=lambda desk: desk.settings.samples,
     say=say,
     cost=cost,
+    remarks=remarks,
     check=check,
 )

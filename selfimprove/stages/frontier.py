@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -9,11 +10,12 @@ from pydantic import PositiveInt
 from selfimprove.errors import StoreError
 from selfimprove.records import Frontier, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
 from selfimprove.settings import Settings, Share, hashed_settings
-from selfimprove.stages.base import Desk, Round, Stage
+from selfimprove.stages.base import Ahead, Desk, Round, Sizes, Stage
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import Select
 from selfimprove.stages.vote import NEEDED, Votes
 from selfimprove.store.join import Judged
+from selfimprove.tasks import draws_at_most, pool_size
 
 DRAWN = ("frontier", "propose")  # where the problems of a round come from
 LAST = (*DRAWN, "generate", "verify", "rl")  # whose records of the last round say what was reached
@@ -216,6 +218,24 @@ def depends(round_: Round[FrontierSettings]) -> dict[str, object]:
     }
 
 
+def sizes(ahead: Ahead[FrontierSettings]) -> Sizes:
+    given, asked = ahead.given, ahead.recipe.open
+    open_ = draws_at_most(asked.draw, given.open_task) if asked else 0
+    drawn = draws_at_most(ahead.settings.problems, given.task)
+    return replace(ahead.sizes, problems=ahead.sizes.problems + drawn + open_, open=open_)
+
+
+def remarks(ahead: Ahead[FrontierSettings]) -> Iterator[str]:
+    """Draws of a round that are fewer than the recipe says."""
+    given, drawn, asked = ahead.given, ahead.settings.problems, ahead.recipe.open
+    there = pool_size(given.task)
+    if there is not None and drawn > there:
+        yield f"a round draws {there:,} problems and not {drawn:,} ('frontier.problems'): there are no more to train on"
+    open_ = pool_size(given.open_task) if given.open_task else None
+    if asked and open_ is not None and asked.draw > open_:
+        yield f"a round draws {open_:,} open prompts and not {asked.draw:,} ('open.draw'): there are no more"
+
+
 FRONTIER = Stage(
     name="frontier",
     version=1,
@@ -228,4 +248,6 @@ FRONTIER = Stage(
     optional=False,
     per_item=lambda desk: desk.settings.problems,
     say=say,
+    sizes=sizes,
+    remarks=remarks,
 )

@@ -7,9 +7,10 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from selfimprove.engines import Request
 from selfimprove.recipe import Sampling
-from selfimprove.records import Origin, Problem, Rationale, Record, derive_seed, replace_surrogates
-from selfimprove.settings import unhashed
-from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Stage, Writer, chunks
+from selfimprove.recipe.flow import flow_of
+from selfimprove.records import Origin, Problem, Rationale, Record, Revision, derive_seed, replace_surrogates
+from selfimprove.settings import Settings, unhashed
+from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Look, Stage, Writer, chunks
 
 
 class Generate(Sampling):
@@ -104,6 +105,21 @@ def cost(look: Look[Generate]) -> Sequence[Cost]:
     return [Cost(texts=look.sizes.problems * look.settings.samples, longest=look.settings.max_tokens)]
 
 
+def say_ahead(ahead: Ahead[Generate]) -> Iterator[str]:
+    if not any(step.stage.gives([Revision]) for step in flow_of(ahead.recipe)):
+        yield from say_cut_off(ahead, "not trained")
+
+
+def say_cut_off(ahead: Ahead[Settings], lost: str) -> Iterator[str]:
+    """What becomes of texts that `generate` cuts off, and how many were so far; nothing where there was none."""
+    found, most = ahead.cut_off.get(GENERATE.name), ahead.recipe.of(Generate).max_tokens
+    if found is None or found.cut_off:
+        where = f"{found.cut_off} of {found.texts} texts in run '{found.run}'" if found else "nothing was measured yet"
+        yield (
+            f"what `generate` cuts off at {most} tokens is {lost} ({where}): raise 'generate.max_tokens' if it is much"
+        )
+
+
 GENERATE = Stage(
     name="generate",
     version=1,
@@ -118,4 +134,5 @@ GENERATE = Stage(
     asks="policy",
     per_item=lambda desk: desk.settings.samples,
     cost=cost,
+    ahead=say_ahead,
 )

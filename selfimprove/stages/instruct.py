@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from pydantic import PositiveInt
 
@@ -184,6 +185,7 @@ INSTRUCT = Stage(
     open=True,
     say=lambda desk: describe(desk.manifest, "instructions"),
     cost=cost,
+    sizes=lambda ahead: replace(ahead.sizes, kept=ahead.sizes.kept + ahead.settings.keep * ahead.settings.examples),
     figures=figures,
     check=lambda recipe, settings: check_shown("instruct", settings),
 )

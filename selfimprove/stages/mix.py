@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import PositiveInt
 
@@ -11,7 +11,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Draw, Example, Portion, Problem, Record, derive_seed, hash_text
 from selfimprove.settings import Settings
-from selfimprove.stages.base import Desk, Key, Round, Stage
+from selfimprove.stages.base import Ahead, Desk, Key, Round, Sizes, Stage
 from selfimprove.stages.sft import Sft
 from selfimprove.tasks import Mixture, question_key
 from selfimprove.tasks.mixture_draw import FORMS, Drawn, Draws
@@ -206,6 +206,12 @@ def check(recipe: Recipe, settings: Mix) -> Iterable[Mistake]:
         yield Mistake(("train", "name"), said)
 
 
+def sizes(ahead: Ahead[Mix]) -> Sizes:
+    task, rows = ahead.given.task, ahead.settings.rows
+    drawn = rows or (Draws(task, 0).size if isinstance(task, Mixture) else 0)
+    return replace(ahead.sizes, kept=ahead.sizes.kept + drawn)
+
+
 MIX = Stage(
     name="mix",
     version=1,
@@ -217,5 +223,6 @@ MIX = Stage(
     uses=("prompt", "model"),
     depends=depends,
     say=say,
+    sizes=sizes,
     check=check,
 )

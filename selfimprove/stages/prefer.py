@@ -23,7 +23,7 @@ from selfimprove.records import (
 )
 from selfimprove.settings import Settings, unhashed
 from selfimprove.stages.as_sampled import is_sample
-from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
+from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
 from selfimprove.stages.earlier import Written, fold, read_written
 from selfimprove.stages.pairing import Found, JudgedTexts, Pairing, Revised, find_named
@@ -217,6 +217,13 @@ def cost(look: Look[Prefer]) -> Sequence[Cost]:
     return [Cost(texts=2 * look.sizes.problems * feedback.per_problem, longest=feedback.max_tokens)]
 
 
+def say_ahead(ahead: Ahead[Prefer]) -> Iterator[str]:
+    if feedback := ahead.settings.feedback:
+        prompts = ahead.sizes.problems if ahead.recipe.train.family == "prompts" else ahead.sizes.open
+        pairs = prompts * feedback.per_problem
+        yield f"`prefer` has the judge compare at most {pairs:,} pairs of responses a round, in both orders"
+
+
 def check(recipe: Recipe, settings: Prefer) -> Iterable[Mistake]:
     trainers = [one.stage for one in flow_of(recipe) if Preference in one.stage.needs or one.stage.trains == "reward"]
     if not trainers:
@@ -247,5 +254,6 @@ PREFER = Stage(
     scores=lambda recipe: ["prefer.feedback"] if (found := recipe.find(Prefer)) and found.feedback else [],
     say=say,
     cost=cost,
+    ahead=say_ahead,
     check=check,
 )

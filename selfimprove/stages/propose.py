@@ -1,6 +1,7 @@
 """Have the model write problems of its own, whose answers its samples vote on: a curriculum that nobody wrote."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from pydantic import PositiveInt
 
@@ -106,6 +107,7 @@ PROPOSE = Stage(
     unit=Instruction,
     say=lambda desk: describe(desk.manifest, "problems"),
     cost=cost,
+    sizes=lambda ahead: replace(ahead.sizes, problems=ahead.sizes.problems + ahead.settings.keep),
     figures=figures,
     check=check,
 )

@@ -26,12 +26,12 @@ from selfimprove.records import (
     replace_surrogates,
 )
 from selfimprove.settings import Settings, added, hashed_settings
-from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
+from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
 from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
 from selfimprove.stages.failed import SAMPLES
 from selfimprove.stages.forms import CritiqueForm, Said, Turn, say_of
 from selfimprove.stages.gains import Prefer, judge_gains, take_best
-from selfimprove.stages.generate import Generate
+from selfimprove.stages.generate import Generate, say_cut_off
 from selfimprove.stages.relevance import measure_relevance
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out, may_change, take
 from selfimprove.stages.weigh import Chain, Mark, Scales, Weighed
@@ -333,6 +333,23 @@ def cost(look: Look[Revise]) -> Sequence[Cost]:
     return [Cost(texts=steps, longest=longest, upto=True)]
 
 
+def say_ahead(ahead: Ahead[Revise]) -> Iterator[str]:
+    """What a round's pass by the constitution asks of the model, in requests and in what each of them reads; and what
+    is left out of it."""
+    recipe, constitution = ahead.recipe, ahead.given.constitution
+    assert constitution is not None
+    steps, _ = chain_steps(Look(ahead.settings, recipe, ahead.sizes, 1))
+    direct = recipe.find(CritiqueSettings) is None
+    kinds = f"{steps:,} direct revisions" if direct else f"{steps:,} critiques and {steps:,} revisions"
+    principles, prompter = constitution.applying("critique", recipe.train.name), Prompter(constitution)
+    longest = max((len(prompter.critique(one, "", "")) for one in principles), default=0)
+    read = f"; beside question and response a prompt for a critique has {longest:,} characters" if longest else ""
+    yield f"the constitution asks for at most {kinds} a round{read}"
+    short = ", but where a principle has a check of the greatest length and 'revise.cut_off' is brevity"
+    lost = "neither criticised nor revised nor trained"
+    yield from say_cut_off(ahead, lost + (short if ahead.settings.cut_off == "brevity" else ""))
+
+
 def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
     if recipe.constitution is None:
         yield Mistake(("stages", "revise"), "'revise' needs a 'constitution', by path or by name")
@@ -381,5 +398,6 @@ REVISE = Stage(
     scores=scores,
     say=say,
     cost=cost,
+    ahead=say_ahead,
     check=check,
 )

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -17,7 +18,7 @@ from selfimprove.records import KL, Critique, Decision, Example, Problem, Ration
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
-from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
+from selfimprove.stages.base import SHOWN, Ahead, Desk, Key, Round, Sizes, Stage
 from selfimprove.stages.critique_examples import CRITIQUE_EXAMPLES_VERSION, critique_examples
 from selfimprove.stages.earlier import Written, fold, read_problems, read_written
 from selfimprove.stages.generate import Generate
@@ -344,6 +345,11 @@ def say(desk: Desk[Select]) -> str:
     return f"{sum(decisions.values('kept'))} kept of {len(decisions)}{cut_off}{said}{moved}"
 
 
+def sizes(ahead: Ahead[Select]) -> Sizes:
+    there, each = ahead.sizes, ahead.settings.per_problem or ahead.recipe.of(Generate).samples
+    return replace(there, kept=there.kept + (there.problems - there.open) * each)
+
+
 def check(recipe: Recipe, settings: Select) -> Iterable[Mistake]:
     vote, generate = settings.vote, recipe.of(Generate)
     if vote and (generate.samples < vote.votes or generate.temperature == 0):
@@ -368,5 +374,6 @@ SELECT = Stage(
     depends=depends,
     optional=False,
     say=say,
+    sizes=sizes,
     check=check,
 )

@@ -66,6 +66,17 @@ class Task(Protocol):
         ...
 
 
+def pool_size(task: Task) -> int | None:
+    """How many problems can be drawn for training; None where a task makes as many as are asked for."""
+    return len(task.train()) if isinstance(task, PoolTask) else None
+
+
+def draws_at_most(asked: int, task: Task | None) -> int:
+    """What can be drawn of a task where so many problems are asked for."""
+    there = pool_size(task) if task else None
+    return asked if there is None else min(asked, there)
+
+
 def compare_as(comparison: Comparison, settings: PoolSettings) -> VerifierSettings:
     """The verifier of a task whose answers are compared in this way, as strictly as its settings say."""
     return VerifierSettings(name=comparison, answers=settings.answers)

@@ -12,8 +12,9 @@ from small import SMALL, small_recipe
 
 from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build, Recipe
-from selfimprove.running.estimate import Estimate, estimate, measure, measure_sizes
+from selfimprove.running.estimate import Estimate, estimate, measure
 from selfimprove.running.loop import run_loop
+from selfimprove.running.remarks import measure_sizes
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
 
@@ -87,7 +88,7 @@ def written(folder: Path, text: str, name: str, rows: list[dict[str, Any]], mode
 def expect(recipe: Recipe, run: RunFolder, after: int) -> dict[tuple[int, str], Estimate]:
     """What the plan says of each stage after a round."""
     session = Session(recipe, run)
-    rates, sizes = measure(recipe, run, session.plan), measure_sizes(session)
+    rates, sizes = measure(recipe, run, session.plan), measure_sizes(session.inputs)
     return {key: estimate(one, sizes, rates) for key, one in session.plan.items() if key[0] > after}
 
 

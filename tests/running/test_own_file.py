@@ -17,10 +17,11 @@ from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Build, Recipe
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem
-from selfimprove.running.estimate import estimate, measure, measure_sizes
+from selfimprove.running.estimate import estimate, measure
 from selfimprove.running.find_model import find_best, find_checkpoint, locate_model, with_model_found
 from selfimprove.running.loop import run_loop
 from selfimprove.running.progress import LineReport
+from selfimprove.running.remarks import measure_sizes
 from selfimprove.running.seen import find_seen
 from selfimprove.running.session import Session
 from selfimprove.store import RunFolder
@@ -118,7 +119,7 @@ def test_a_plan_after_the_first_round_is_within_a_factor_of_two(place: Path, run
     shutil.copytree(run.path, copy.path)
     shutil.rmtree(copy.path / "round-02")
     session = Session(read_mine(place), copy)
-    rates, sizes = measure(session.recipe, copy, session.plan), measure_sizes(session)
+    rates, sizes = measure(session.recipe, copy, session.plan), measure_sizes(session.inputs)
     assert sizes.problems == 10
     low = high = real = 0
     for key, stage in session.plan.items():
@@ -131,7 +132,7 @@ def test_a_plan_after_the_first_round_is_within_a_factor_of_two(place: Path, run
     assert real / 2 <= (low * high) ** 0.5 <= real * 2
     # Before anything was measured: no more than the problems that there are can take.
     fresh = Session(read_mine(place, "frontier.problems=1000"), RunFolder(tmp_path / "none/mine"))
-    rates, sizes = measure(fresh.recipe, fresh.folder, fresh.plan), measure_sizes(fresh)
+    rates, sizes = measure(fresh.recipe, fresh.folder, fresh.plan), measure_sizes(fresh.inputs)
     assert sizes.problems == 16
     assert estimate(fresh.plan[1, "generate"], sizes, rates).tokens[1] == 16 * 2 * 24
 
