@@ -49,8 +49,9 @@ class Preference(Record):
     """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
 
     Parents: the chosen rationale and the rejected one, then what says so: their verdicts, the revision, comparisons.
-    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1. `weight` is how much the pair counts
-    in a reward model: 1/(K - 1) for those of K responses that were ranked at once (InstructGPT, section 3.5).
+    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1; where a training goes by margins it is
+    below 0 for a text that `label` chose by noise alone. `weight` is how much the pair counts in a reward model:
+    1/(K - 1) for those of K responses that were ranked at once (InstructGPT, section 3.5).
     """
 
     kind: ClassVar[str] = "preference"

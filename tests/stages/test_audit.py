@@ -1,14 +1,16 @@
 """Rewards that are only measured: what an audit says after a training, how often by chance, what it brings about."""
 
+import math
 import random
 from itertools import product
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Audit, Checkpoint, Promotion, Rollout
+from selfimprove.records import Audit, Checkpoint, Preference, Promotion, Reward, Rollout
 from selfimprove.records.stats import is_higher, mcnemar
 from selfimprove.records.trained import Earned
 from selfimprove.results.status import print_status, to_json
@@ -169,6 +171,21 @@ def test_dpo_is_trained_on_the_same_comparisons_that_rlhf_has() -> None:
     prints = {name: {key: one.fingerprint for key, one in plan.items()} for name, plan in plans.items()}
     assert prints["rlhf"][1, "label"] == prints["rlhf-dpo"][1, "label"]
     assert prints["rlhf"][1, "evaluate"] != prints["rlhf-dpo"][1, "evaluate"]
+
+
+@pytest.mark.parametrize("trained", ["reward.labels=soft", "reward.margin=0.5", ""])
+def test_what_noise_chose_is_no_certainty_where_margins_are_trained_on(trained: str, tmp_path: Path) -> None:
+    changes = (*SMALL, "reward.models=1", "rl.rewards={model: 1}", "rl.steps=1", "label.noise=2", *([trained] if trained else ()))
+    folder = RunFolder(tmp_path / "run")
+    run_loop(load_recipe("rlhf", changes), folder)
+    points = {one.id: one.value for one in folder.stage(1, "gold").read(Reward)}
+    pairs = folder.stage(1, "label").read(Preference)
+    worse = [one for one in pairs if points[one.parents[2]] < points[one.parents[3]]]
+    assert 0 < len(worse) < len(pairs) / 2
+    for one in pairs:  # the probability of what was chosen, as Bradley and Terry have it, is (1 + margin) / 2
+        ahead = points[one.parents[2]] - points[one.parents[3]]
+        margin = 2 / (1 + math.exp(-ahead / 2)) - 1
+        assert one.margin == pytest.approx(margin if trained else abs(margin))
 
 
 MISTAKES = [
