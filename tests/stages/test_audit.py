@@ -10,7 +10,7 @@ from rich.console import Console
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Audit, Checkpoint, Preference, Promotion, Reward, Rollout
+from selfimprove.records import Audit, Checkpoint, Preference, Problem, Promotion, Rationale, Reward, Rollout
 from selfimprove.records.stats import is_higher, mcnemar
 from selfimprove.records.trained import Earned
 from selfimprove.results.status import print_status, to_json
@@ -20,6 +20,7 @@ from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.store import RunFolder
+from selfimprove.trainers.rewarding import reward_model_function
 
 
 def rollouts(means: list[tuple[float, float]], rng: random.Random, texts: int = 16) -> list[Rollout]:
@@ -186,6 +187,26 @@ def test_what_noise_chose_is_no_certainty_where_margins_are_trained_on(trained: 
         ahead = points[one.parents[2]] - points[one.parents[3]]
         margin = 2 / (1 + math.exp(-ahead / 2)) - 1
         assert one.margin == pytest.approx(margin if trained else abs(margin))
+
+
+def test_a_reward_model_is_asked_by_the_prompts_that_it_was_trained_on(tmp_path: Path) -> None:
+    """The policy is shown more than the question, here a trigger, and the pairs have the question alone."""
+    folder = RunFolder(tmp_path / "run")
+    more = ("prompt={style: zero-shot-cot, trigger: '=7'}", "rl.steps=1", "rl.rewards={model: 1}")
+    run_loop(load_recipe("rlhf", (*SMALL, *more)), folder)
+    asked = {one.prompt for one in folder.stage(1, "label").read(Preference)}
+    texts = {one.id: one for one in folder.stage(1, "rl").read(Rationale)}
+    problems = {one.id: one for one in folder.stage(1, "frontier").read(Problem)}
+    assert asked <= {one.question for one in problems.values()}
+    assert {one.prompt for one in texts.values()} <= {f"{one.question} =7" for one in problems.values()}
+    rollouts = folder.stage(1, "rl").read(Rollout)
+    mine = [texts[one.rationale] for one in rollouts]
+    models = [folder.path / one.path for one in folder.stage(1, "reward").read(Checkpoint)]
+    of_texts = [problems[one.problem] for one in mine]
+    worth = reward_model_function(models, combine="min", device="cpu")(
+        [one.question for one in of_texts], [one.text for one in mine], of_texts
+    )
+    assert [one.reward for one in rollouts] == pytest.approx(worth, abs=1e-5)
 
 
 MISTAKES = [
