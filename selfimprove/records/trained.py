@@ -45,6 +45,10 @@ class Example(Record):
     weight: float = added(1.0)
 
 
+PEOPLE, FILE = "people", "file"
+"""Where a pair is from: what people ranked or rated, as this package writes it, or any other file."""
+
+
 class Preference(Record):
     """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
 
@@ -64,7 +68,7 @@ class Preference(Record):
     source: str
     """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2);
     revision: a revised response over the original; feedback: a model compared the two (Constitutional AI, section 4);
-    file: people did; or the name of another stage that paired them."""
+    people: people ranked or rated them; file: a file of pairs says so; or the name of another stage that made them."""
     principle: str = ""
     group: str
     """The group of the problem."""

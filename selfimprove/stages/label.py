@@ -79,9 +79,7 @@ def pair_texts(desk: Desk[Label]) -> Iterator[Preference]:
             better = chance_of_better(float(first[1].value or 0.0) - float(second[1].value or 0.0), settings.noise)
             if better == 0.5 and not settings.noise:
                 continue
-            chosen, rejected, sure = (
-                (first, second, better) if rng.random() < better else (second, first, 1 - better)
-            )
+            chosen, rejected, sure = (first, second, better) if rng.random() < better else (second, first, 1 - better)
             yield Preference(
                 parents=(chosen[0].id, rejected[0].id, chosen[1].id, rejected[1].id),
                 prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_full_prompt),

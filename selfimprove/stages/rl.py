@@ -32,7 +32,8 @@ class Rl(RlTraining):
 
 def train(_: Sequence[object], desk: Desk[Rl]) -> Iterator[Record]:
     """Train on the round's problems; every text with what it was worth is kept while it goes on."""
-    settings, problems, start = desk.settings, desk.read(Problem), desk.trained
+    settings, start = desk.settings, desk.trained
+    problems = [one for one in desk.read(Problem) if not one.is_pair]
     first = desk.first_checkpoint
     to_base = settings.reference == "base" and first.id != start.id
     judges = {name: desk.judging.verifier(name) for name in sorted({one.task for one in problems})}

@@ -1,5 +1,6 @@
 """Rewards that are only measured: what an audit says after a training, how often by chance, what it brings about."""
 
+import json
 import math
 import random
 from itertools import product
@@ -20,6 +21,7 @@ from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.store import RunFolder
+from selfimprove.tasks.scored import TURN
 from selfimprove.trainers.rewarding import reward_model_function
 
 
@@ -176,7 +178,14 @@ def test_dpo_is_trained_on_the_same_comparisons_that_rlhf_has() -> None:
 
 @pytest.mark.parametrize("trained", ["reward.labels=soft", "reward.margin=0.5", ""])
 def test_what_noise_chose_is_no_certainty_where_margins_are_trained_on(trained: str, tmp_path: Path) -> None:
-    changes = (*SMALL, "reward.models=1", "rl.rewards={model: 1}", "rl.steps=1", "label.noise=2", *([trained] if trained else ()))
+    changes = (
+        *SMALL,
+        "reward.models=1",
+        "rl.rewards={model: 1}",
+        "rl.steps=1",
+        "label.noise=2",
+        *([trained] if trained else ()),
+    )
     folder = RunFolder(tmp_path / "run")
     run_loop(load_recipe("rlhf", changes), folder)
     points = {one.id: one.value for one in folder.stage(1, "gold").read(Reward)}
@@ -207,6 +216,19 @@ def test_a_reward_model_is_asked_by_the_prompts_that_it_was_trained_on(tmp_path:
         [one.question for one in of_texts], [one.text for one in mine], of_texts
     )
     assert [one.reward for one in rollouts] == pytest.approx(worth, abs=1e-5)
+
+
+def test_rl_answers_the_problems_of_the_run_and_not_those_of_pairs_from_a_file(tmp_path: Path) -> None:
+    rows = [{"chosen": f"{TURN} 1{at}", "rejected": f"{TURN} {at}"} for at in range(10, 40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({k: f"Human: {at}{v}" for k, v in row.items()}) + "\n"
+                                                  for at, row in enumerate(rows)))  # fmt: skip
+    flow = "flow=[frontier, generate, {gold: rank}, verify, prefer, reward, rl, evaluate, promote]"
+    own = (f"prefer={{limit: 0, files: {{path: {tmp_path / 'pairs.jsonl'}}}}}", "label=null", "rl.steps=3")
+    folder = RunFolder(tmp_path / "run")
+    run_loop(load_recipe("rlhf", (*SMALL, flow, *own, "rl.rewards={model: 1}")), folder)
+    assert {one.source for one in folder.stage(1, "prefer").read(Preference)} == {"file"}
+    problems = {one.id for one in folder.stage(1, "frontier").read(Problem)}
+    assert {one.problem for one in folder.stage(1, "rl").read(Rationale)} <= problems
 
 
 MISTAKES = [
