@@ -103,7 +103,7 @@ STAGES_TOGETHER = {
     "repair": {"failed", "generate", "verify"},
     "revise": {"critique", "failed", "forms", "gains", "generate", "relevance", "taking", "weigh"},
     "reward": {"prefer", "reward_figures", "training"},
-    "rl": {"audit", "training"},
+    "rl": {"as_sampled", "audit", "training"},
     "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "critique_examples", "vote"},
     "sft": {"balance", "compare", "frontier", "prefer", "select", "critique_examples", "training"},
     "taking": {"earlier", "generate"},

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from selfimprove.people.ratings import TIE, Rating, sets_of
+from selfimprove.records import PEOPLE
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def pair_rows(compared: Sequence[Compared], cohort: str = "") -> Iterator[dict[s
         if abs(margin) > 1e-9:
             chosen, rejected = (low, high) if margin > 0 else (high, low)
             yield {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": round(abs(margin), 6),
-                   "weight": round(weight, 6), **({"cohort": cohort} if cohort else {})}  # fmt: skip
+                   "weight": round(weight, 6), "source": PEOPLE,
+                   **({"cohort": cohort} if cohort else {})}  # fmt: skip
 
 
 def measure_agreement(compared: Sequence[Compared]) -> dict[str, object]:

@@ -27,6 +27,12 @@ def trains_full_prompt(recipe: Recipe) -> bool:
     return getattr(settings, "prompt", "question") == "shown"
 
 
+def trains_by_margins(recipe: Recipe) -> bool:
+    """Whether a training of the flow goes by how sure its pairs are, and not by which text of each is chosen alone."""
+    own = [own_settings(recipe, step) for step in flow_of(recipe)]
+    return any(getattr(one, "labels", "hard") == "soft" or getattr(one, "margin", 0.0) > 0 for one in own)
+
+
 @dataclass(frozen=True)
 class UnknownStage:
     """A stage of a run that others made, which no package here declares."""

@@ -39,6 +39,7 @@ from selfimprove.records.mixed import (
     Portion,
 )
 from selfimprove.records.problem import (
+    PAIRS,
     Frontier,
     Problem,
 )
@@ -60,7 +61,9 @@ from selfimprove.records.text import (
     Vote,
 )
 from selfimprove.records.trained import (
+    FILE,
     OF_BASE,
+    PEOPLE,
     Checkpoint,
     Decision,
     Earned,
@@ -70,11 +73,14 @@ from selfimprove.records.trained import (
 )
 
 __all__ = [
+    "FILE",
     "ID_LENGTH",
     "INSTRUCTIONS",
     "KINDS",
     "KL",
     "OF_BASE",
+    "PAIRS",
+    "PEOPLE",
     "Action",
     "AnyRecord",
     "Arm",

@@ -4,6 +4,9 @@ from typing import ClassVar, Literal
 
 from selfimprove.records.base import Record
 
+PAIRS = "scored/pairs"
+"""The task that problems of pairs from a file name."""
+
 
 class Problem(Record):
     """A question, with its answer where one is known; `group` is the unit that the frontier opens and closes."""
@@ -22,6 +25,11 @@ class Problem(Record):
     def is_open(self) -> bool:
         """Whether it is a prompt that a constitution has to judge; a scorer may decide without an answer, too."""
         return self.task.startswith("prompts/")
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it stands for the two texts of a pair from a file, and is not there to be answered."""
+        return self.task == PAIRS
 
 
 class Frontier(Record):

@@ -45,12 +45,17 @@ class Example(Record):
     weight: float = added(1.0)
 
 
+PEOPLE, FILE = "people", "file"
+"""Where a pair is from: what people ranked or rated, as this package writes it, or any other file."""
+
+
 class Preference(Record):
     """One DPO row in TRL's columns: a text that is preferred to another one for one prompt (Rafailov et al., 2023).
 
     Parents: the chosen rationale and the rejected one, then what says so: their verdicts, the revision, comparisons.
-    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1. `weight` is how much the pair counts
-    in a reward model: 1/(K - 1) for those of K responses that were ranked at once (InstructGPT, section 3.5).
+    `margin` is how much the one is preferred by who judged, from 0 (a tie) to 1; where a training goes by margins it is
+    below 0 for a text that `label` chose by noise alone. `weight` is how much the pair counts in a reward model:
+    1/(K - 1) for those of K responses that were ranked at once (InstructGPT, section 3.5).
     """
 
     kind: ClassVar[str] = "preference"
@@ -63,7 +68,7 @@ class Preference(Record):
     source: str
     """verdicts: a correct rationale over an incorrect one of the same problem (IRPO; Pang et al., 2024, section 2);
     revision: a revised response over the original; feedback: a model compared the two (Constitutional AI, section 4);
-    file: people did; or the name of another stage that paired them."""
+    people: people ranked or rated them; file: a file of pairs says so; or the name of another stage that made them."""
     principle: str = ""
     group: str
     """The group of the problem."""

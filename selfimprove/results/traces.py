@@ -128,7 +128,9 @@ def _export_rankings(query: Query, out: Path, what: str) -> int:
         )
     named = sorted({trace for one in current for trace in one.parents})
     rows = query.rows(
-        f"SELECT id, prompt, text, checkpoint FROM ({TRACES}) WHERE id IN (SELECT unnest(?::VARCHAR[]))", named
+        f"SELECT id, coalesce(question, prompt) AS prompt, text, checkpoint FROM ({TRACES}) "
+        "WHERE id IN (SELECT unnest(?::VARCHAR[]))",
+        named,
     )
     ratings = list(rate_by_rank(current, {row["id"]: row for row in rows}))
     return write_ratings(ratings, out) if what == "ratings" else write_pairs(ratings, out)

@@ -10,7 +10,7 @@ from selfimprove.engines import Engine
 from selfimprove.prompting.prompts import PromptFormat, encode_completion, encode_prompt
 from selfimprove.recipe import Model
 from selfimprove.recipe.budget import Ledger
-from selfimprove.recipe.flow import flow_of, trains_full_prompt
+from selfimprove.recipe.flow import flow_of, trains_by_margins, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
 from selfimprove.running.decisions import RecipeSettings
 from selfimprove.running.engine_slot import EngineOf
@@ -46,6 +46,7 @@ class StageDesk:
         self.seed, self.run = stage.recipe.seed, session.folder.called
         self.folder: Path = self.disk.path
         self.trains_full_prompt = trains_full_prompt(stage.recipe)
+        self.trains_by_margins = trains_by_margins(stage.recipe)
         self.journal: Journal | None = None  # of the part that is being made
         self._made: dict[Any, Any] = {}
 

@@ -9,7 +9,7 @@ from selfimprove.constitution.transcript import Prompter
 from selfimprove.errors import TaskError
 from selfimprove.prompting.prompts import Exemplar, PromptFormat, load_exemplars
 from selfimprove.recipe import Recipe
-from selfimprove.records import Problem, derive_seed, digest
+from selfimprove.records import FILE, Problem, derive_seed, digest
 from selfimprove.running.seen import find_seen
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.prefer import Prefer
@@ -161,6 +161,8 @@ class Inputs:
 
 def _identify(pair: HumanPair) -> str | list[object]:
     """What the hash of the data holds of a pair."""
+    if pair.source != FILE:
+        return [pair.problem.id, pair.margin, pair.weight, pair.source]
     if pair.weight != 1.0:
         return [pair.problem.id, pair.margin, pair.weight]
     return pair.problem.id if pair.margin == 1.0 else [pair.problem.id, pair.margin]

@@ -16,7 +16,7 @@ from typing import Any
 from selfimprove.engines import Request
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Recipe, Sampling
-from selfimprove.recipe.flow import Step, flow_of, own_settings
+from selfimprove.recipe.flow import Step, flow_of, own_settings, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, derive_seed, digest
 from selfimprove.records.files import parse_json, read_bounded
 from selfimprove.records.stats import best_of, best_of_kl
@@ -24,6 +24,7 @@ from selfimprove.running.loop import prepare_redo
 from selfimprove.running.rewarding import load_rewards
 from selfimprove.running.session import Session
 from selfimprove.running.upkeep import copy_run, move_run, remove_run
+from selfimprove.stages.as_sampled import prompt_as_trained
 from selfimprove.stages.label import LABEL
 from selfimprove.stages.reward import REWARD
 from selfimprove.stages.rl import OURS, RL
@@ -165,6 +166,8 @@ def measure_best_of_n(recipe: Recipe, folder: RunFolder, gold: str, out: Path, p
         [settings] = [stage.own for stage in session.plan.values() if stage.declared is RL]
         asked = {"start": start.weights, "models": [one.weights for one in models], "combine": settings.combine,
                  "gold": gold, "problems": problems, "samples": samples, "seed": recipe.seed}  # fmt: skip
+        if recipe.prompt.style != "zero-shot":
+            asked["by"] = "prompts of training"  # another version asked by those of sampling
         kept = out / f"best-of-n-{digest(asked)}.json"
         if (before := read_kept(kept, asked)) is not None:
             return before
@@ -217,9 +220,11 @@ def _rows(
     """What the best of n is worth, by n."""
     problems = [problem for problem, _, some in texts for _ in some]
     prompts = [prompt for _, prompt, some in texts for _ in some]
+    shown = trains_full_prompt(session.recipe)
+    asked = [prompt_as_trained(one, session.prompts, shown) for one in problems]
     written = [text for _, _, some in texts for text in some]
     [settings] = [stage.own for stage in session.plan.values() if stage.declared is RL]
-    proxies = load_rewards(session, models, settings.combine)(prompts, written, problems)
+    proxies = load_rewards(session, models, settings.combine)(asked, written, problems)
     golds = rule_function(gold)(prompts, written, problems)
     samples = len(texts[0][2])
     known = [one is not None and other is not None for one, other in zip(proxies, golds, strict=True)]

@@ -39,4 +39,9 @@ def prompt_of(rationale: Rationale, problem: Problem, prompts: PromptFormat, sho
     """The prompt that a text is trained by, and that a reward model reads: the question, or what was shown."""
     if is_sample(rationale) and prompts.is_trained_as_shown(problem, shown):
         return rationale.prompt
+    return prompt_as_trained(problem, prompts, shown)
+
+
+def prompt_as_trained(problem: Problem, prompts: PromptFormat, shown: bool) -> str:
+    """The prompt by which texts of a problem are trained, whoever wrote them, and by which a reward model is asked."""
     return prompts.render(problem) if shown else prompts.render_question(problem)

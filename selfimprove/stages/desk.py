@@ -181,6 +181,11 @@ class Desk(Protocol[S_co]):
         ...
 
     @property
+    def trains_by_margins(self) -> bool:
+        """Whether a training of the flow goes by how sure its pairs are."""
+        ...
+
+    @property
     def judging(self) -> "Judging": ...
 
     # --- models

@@ -10,13 +10,14 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.flow import flow_of, own_settings, trains_full_prompt
+from selfimprove.recipe.flow import flow_of, own_settings, trains_by_margins, trains_full_prompt
 from selfimprove.records import Preference, Problem, Rationale, Reward, derive_seed
 from selfimprove.settings import Settings, added
 from selfimprove.stages.as_sampled import is_sample, prompt_of, tokens_of_pair
 from selfimprove.stages.base import SHOWN, Desk, Key, Round, Stage
 
 Worth = tuple[Rationale, Reward]
+SIGNED_VERSION = 2  # where a training goes by margins, and that of a text that was chosen by noise is below 0
 
 
 class Label(Settings):
@@ -78,13 +79,13 @@ def pair_texts(desk: Desk[Label]) -> Iterator[Preference]:
             better = chance_of_better(float(first[1].value or 0.0) - float(second[1].value or 0.0), settings.noise)
             if better == 0.5 and not settings.noise:
                 continue
-            chosen, rejected = (first, second) if rng.random() < better else (second, first)
+            chosen, rejected, sure = (first, second, better) if rng.random() < better else (second, first, 1 - better)
             yield Preference(
                 parents=(chosen[0].id, rejected[0].id, chosen[1].id, rejected[1].id),
                 prompt=prompt_of(first[0], problem, desk.prompts, desk.trains_full_prompt),
                 chosen=chosen[0].text,
                 rejected=rejected[0].text,
-                margin=abs(2 * better - 1),
+                margin=margin_of(sure, signed=desk.trains_by_margins),
                 source="label",
                 group=problem.group,
                 **tokens_of_pair(chosen[0], rejected[0], desk.prompts.stop),
@@ -98,12 +99,19 @@ def chance_of_better(difference: float, noise: float) -> float:
     return 1 / (1 + math.exp(max(-700.0, min(700.0, -difference / noise))))
 
 
+def margin_of(sure: float, *, signed: bool) -> float:
+    """The margin of a pair whose text was chosen with a probability. With its sign it is 2p - 1, so that a soft label
+    is right with p, whoever was chosen; without one noise that chose the worse text would be taken for certainty."""
+    return 2 * sure - 1 if signed else abs(2 * sure - 1)
+
+
 def reads(round_: Round[Label]) -> list[Key]:
     return [*dict.fromkeys([*round_.every(Problem, Rationale), *rewards_by(round_, round_.settings.by)])]
 
 
 def depends(round_: Round[Label]) -> dict[str, object]:
-    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN)}
+    signed = {"version of margin": SIGNED_VERSION} if trains_by_margins(round_.recipe) and round_.settings.noise else {}
+    return {**round_.own, "shown": trains_full_prompt(round_.recipe), **round_.shared(*SHOWN), **signed}
 
 
 def say(desk: Desk[Label]) -> str:

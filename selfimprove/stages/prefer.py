@@ -12,6 +12,7 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.records import (
+    PEOPLE,
     Comparison,
     Preference,
     Problem,
@@ -22,7 +23,7 @@ from selfimprove.records import (
     derive_seed,
 )
 from selfimprove.settings import Settings, unhashed
-from selfimprove.stages.as_sampled import is_sample
+from selfimprove.stages.as_sampled import is_sample, prompt_as_trained
 from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, compare_responses, describe_comparisons
 from selfimprove.stages.earlier import Written, fold, read_written
@@ -35,7 +36,8 @@ CUT_VERSION = 2  # where a right answer may hold wrong steps
 
 class HumanPairs(Settings):
     """Pairs that people chose between: `chosen` and `rejected` as whole dialogues (hh-rlhf), or `prompt`, `chosen` and
-    `rejected` as texts or lists of messages; `score_chosen` and `score_rejected` give each its margin."""
+    `rejected` as texts or lists of messages; `score_chosen` and `score_rejected` give each its margin. What `export
+    --what pairs` and `people pairs` write counts as by `people`, any other as by `file`."""
 
     path: str = unhashed(..., "a JSONL file, or one packed by gzip (its content counts)")
     limit: PositiveInt = 100
@@ -162,14 +164,25 @@ def read_pairs(desk: Desk[Prefer]) -> Iterator[Problem | Preference]:
             if problem.answer is not None and other != problem.answer:
                 yield Preference(
                     parents=(problem.id,),
-                    prompt=desk.prompts.render_verbatim(problem),
+                    prompt=prompt_of_pair(problem, pair.source, desk),
                     chosen=problem.answer,
                     rejected=other,
                     margin=pair.margin,
-                    source="file",
+                    source=pair.source,
                     group="",
                     weight=pair.weight,
                 )
+
+
+def prompt_of_pair(problem: Problem, source: str, desk: Desk[Prefer]) -> str:
+    """The prompt of a pair from a file: of what people ranked the question in the recipe's own form, else as it stands.
+
+    A reward model is asked by the same form, which a chat template or a cue makes another one than the question.
+    """
+    if source != PEOPLE:
+        return desk.prompts.render_verbatim(problem)
+    asked = Problem(question=problem.question, answer=None, task=desk.task.name)
+    return prompt_as_trained(asked, desk.prompts, desk.trains_full_prompt)
 
 
 def reads(round_: Round[Prefer]) -> list[Key]:

@@ -65,7 +65,7 @@ def parts(desk: Desk[Probe]) -> list[Sequence[Item]]:
     settings, now = desk.settings, desk.other(Generate)
     if now.temperature == 0 or (desk.round - 1) % settings.every:
         return [[]]
-    known = [one for one in desk.read(Problem) if one.answer is not None]
+    known = [one for one in desk.read(Problem) if one.answer is not None and not one.is_pair]
     chosen = sorted(known, key=lambda one: one.id)[: settings.problems]
     temperatures = dict.fromkeys(one.temperature for one in arms_of(settings, now))
     some = chunks(chosen, settings.part_size)

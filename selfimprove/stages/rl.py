@@ -6,9 +6,10 @@ from heapq import nsmallest
 from selfimprove.errors import RecipeError, not_known
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake, of_others
-from selfimprove.recipe.flow import flow_of
+from selfimprove.recipe.flow import flow_of, trains_full_prompt
 from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.records import Audit, Checkpoint, Example, Problem, Rationale, Record, Rollout, Verdict, derive_seed
+from selfimprove.stages.as_sampled import prompt_as_trained
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.base import SHOWN, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
@@ -20,6 +21,7 @@ OURS = ("verifier", "constitution", "model", *RULES)
 """The rewards that need no extension."""
 MIXED = 10_000  # demonstrations at most
 REQUIRE_VERSION = 2
+ASKED_VERSION = 2  # where reward models are asked by another prompt than texts are written by
 
 
 class Rl(RlTraining):
@@ -30,7 +32,8 @@ class Rl(RlTraining):
 
 def train(_: Sequence[object], desk: Desk[Rl]) -> Iterator[Record]:
     """Train on the round's problems; every text with what it was worth is kept while it goes on."""
-    settings, problems, start = desk.settings, desk.read(Problem), desk.trained
+    settings, start = desk.settings, desk.trained
+    problems = [one for one in desk.read(Problem) if not one.is_pair]
     first = desk.first_checkpoint
     to_base = settings.reference == "base" and first.id != start.id
     judges = {name: desk.judging.verifier(name) for name in sorted({one.task for one in problems})}
@@ -45,6 +48,7 @@ def train(_: Sequence[object], desk: Desk[Rl]) -> Iterator[Record]:
         problems,
         start,
         prompts=tuple(desk.prompts.render(one) for one in problems),
+        asked=tuple(prompt_as_trained(one, desk.prompts, desk.trains_full_prompt) for one in problems),
         stop=desk.prompts.stop,
         checkpoint=start.id,
         round=desk.round,
@@ -84,7 +88,9 @@ def reads(round_: Round[Rl]) -> list[Key]:
 def depends(round_: Round[Rl]) -> dict[str, object]:
     constitution = round_.shared("constitution") if "constitution" in round_.settings.rewards else {}
     required = {} if round_.settings.require == "answer" else {"version of require": REQUIRE_VERSION}
-    return {**round_.own, **round_.shared(*SHOWN), **constitution, **required}
+    by_question = round_.recipe.prompt.style != "zero-shot" and not trains_full_prompt(round_.recipe)
+    asked = {"version of asked": ASKED_VERSION} if by_question and "model" in round_.settings.rewards else {}
+    return {**round_.own, **round_.shared(*SHOWN), **constitution, **required, **asked}
 
 
 def _curve(manifest: Manifest) -> list[Mapping[str, float]]:

@@ -114,7 +114,8 @@ def _read(path: Path) -> Ranking | None:
 def rate_by_rank(rankings: Sequence[Ranking], traces: Mapping[str, Mapping[str, str]]) -> Iterator[Rating]:
     """Rankings as ratings, of responses that `traces` gives by id: prompt, text, checkpoint.
 
-    The prompt is that of the first response by id, for all of a problem: what was ranked together was asked the same.
+    The prompt is the question, around which a run puts a form of its own, such as a chat template; for all of a problem
+    that of the first response by id: what was ranked together was asked the same.
     """
     for one in rankings:
         known = [(trace, rank) for trace, rank in zip(one.parents, one.ranks, strict=True) if trace in traces]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfimprove.errors import TaskError
-from selfimprove.records import Problem, replace_surrogates
+from selfimprove.records import FILE, PAIRS, PEOPLE, Problem, replace_surrogates
 from selfimprove.tasks.base import read_rows
 from selfimprove.tasks.scored import compare_dialogues, make_choice
 
-NAME = "scored/pairs"  # the task that their problems name
 SCORES = ("score_chosen", "score_rejected")
 NUMBERS = {"margin": 1.0, "weight": 1000.0}
 """What a pair may say of itself, with the most that it may be; 1 by default."""
@@ -20,11 +19,13 @@ TURNS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}  # hh-rlhf's, fo
 @dataclass(frozen=True)
 class HumanPair:
     """A problem whose answer is preferred to its other option, by a margin between 0 and 1; a pair of weight 2 counts
-    in a reward model as often as two."""
+    in a reward model as often as two. With the source `people` its question is one of a run's, and asked as those are;
+    else it is a prompt as it stands."""
 
     problem: Problem
     margin: float = 1.0
     weight: float = 1.0
+    source: str = FILE
 
 
 def load_pairs(path: Path) -> list[HumanPair]:
@@ -32,8 +33,9 @@ def load_pairs(path: Path) -> list[HumanPair]:
     with `chosen` and `rejected` as texts or as lists of messages. With `score_chosen` and `score_rejected` the margin
     is the difference of the two as a share of the largest one in the file; a pair whose scores say otherwise, or are
     equal, is left out. In place of scores `margin`, from 0 to 1, may say it itself, and `weight` how much a pair
-    counts, as those of K ranked responses do with 1/(K - 1) each. Raises TaskError with the file and the line."""
-    found: list[tuple[Problem, float | None, float, float]] = []
+    counts, as those of K ranked responses do with 1/(K - 1) each; `source: people` says that people ranked or rated
+    them. Raises TaskError with the file and the line."""
+    found: list[tuple[Problem, float | None, float, float, str]] = []
     left_out = 0
     for where, row in read_rows(path):
         if not isinstance(row, dict) or not {"chosen", "rejected"} <= row.keys():
@@ -43,14 +45,15 @@ def load_pairs(path: Path) -> list[HumanPair]:
             left_out += 1
         else:
             margin, weight = (_read_number(row, name, most, where) for name, most in NUMBERS.items())
-            found.append((problem, ahead, margin, weight))
+            source = PEOPLE if row.get("source") == PEOPLE else FILE
+            found.append((problem, ahead, margin, weight, source))
     if not found:
         why = f"; its {left_out} pairs do not answer one prompt differently, or are ties" if left_out else ""
         raise TaskError(f"{path}: holds no pair{why}")
-    most = max((ahead for _, ahead, _, _ in found if ahead is not None), default=1.0)
+    most = max((ahead for _, ahead, *_ in found if ahead is not None), default=1.0)
     pairs = [
-        HumanPair(problem, margin if ahead is None else ahead / most, weight)
-        for problem, ahead, margin, weight in found
+        HumanPair(problem, margin if ahead is None else ahead / most, weight, source)
+        for problem, ahead, margin, weight, source in found
     ]
     return list({one.problem.id: one for one in pairs}.values())
 
@@ -58,7 +61,7 @@ def load_pairs(path: Path) -> list[HumanPair]:
 def _read_pair(row: Mapping[str, object], where: str) -> Problem | None:
     """The problem of a row; None where the two texts do not answer one prompt in different words."""
     if "prompt" not in row and isinstance(row["chosen"], str):
-        return compare_dialogues(row, NAME, where)
+        return compare_dialogues(row, PAIRS, where)
     prompt = row.get("prompt")
     (before, chosen), (others, rejected) = (_read_response(row[name], where, name) for name in ("chosen", "rejected"))
     if before != others:
@@ -70,7 +73,7 @@ def _read_pair(row: Mapping[str, object], where: str) -> Problem | None:
     prompt, chosen, rejected = map(replace_surrogates, (prompt, chosen, rejected))
     if not chosen.strip() or not rejected.strip() or chosen == rejected:
         return None
-    return make_choice(prompt, chosen, [rejected], NAME)
+    return make_choice(prompt, chosen, [rejected], PAIRS)
 
 
 def _read_response(given: object, where: str, name: str) -> tuple[str, str]:

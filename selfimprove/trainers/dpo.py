@@ -17,7 +17,7 @@ from selfimprove.trainers.tokens import CompletionTokens, longest_row, read_rows
 
 TEXTS = ("chosen", "rejected")
 WRONG = "wrong"  # the column with the probability that a pair's label is wrong
-MOST_WRONG = 0.499  # at a half the pair says nothing, and the formula divides by zero
+NEAR_HALF = 0.001  # at a half the pair says nothing, and the formula divides by zero
 
 
 def train_dpo(job: DpoJob, report: Report | None = None) -> TrainResult:
@@ -129,7 +129,8 @@ def _tokenize(job: DpoJob, tokenizer: Tokenizer) -> Rows:
             continue
         for name, found in zip(columns, (ids, chosen, rejected), strict=True):
             columns[name].append(found)
-        wrong.append(min(MOST_WRONG, (1 - row["margin"]) / 2 if soft else job.settings.label_smoothing))
+        share = (1 - row["margin"]) / 2 if soft else job.settings.label_smoothing
+        wrong.append(0.5 - NEAR_HALF if abs(share - 0.5) < NEAR_HALF else share)
     if not wrong:
         raise TrainingError(f"{job.output}: none of {len(pairs)} pairs to train on fits 'max_length: {longest}'")
     columns[WRONG] = wrong

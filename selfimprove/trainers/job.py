@@ -116,6 +116,8 @@ class RlJob(TrainingJob):
     method: Literal["rl"] = "rl"
     settings: RlTraining
     prompts: tuple[str, ...]
+    asked: tuple[str, ...] = ()
+    """The prompts by which reward models are asked, in the same order; by default those."""
     stop: tuple[str, ...] = ()
     checkpoint: str = ""
     """The record of the one that it starts from."""

@@ -45,7 +45,7 @@ def train_rl(job: RlJob, report: Report | None = None) -> TrainResult:
         own = _arguments(job, rows, rloo=rloo, beta=job.settings.kl if adapted else 0.0)
         arguments = make_arguments(RLOOConfig if rloo else GRPOConfig, job, _texts(job, rows), **own)
         return make_rollout_trainer(RLOOTrainer if rloo else GRPOTrainer)(
-            rollouts=Rollouts(job, problems, judge, make_reward(job, judge, tokenizer)),
+            rollouts=Rollouts(job, problems, judge, make_reward(job, judge, tokenizer, problems)),
             reference=None if adapted or not job.settings.kl else _load_reference(job),
             model=model,
             args=arguments,

@@ -144,9 +144,21 @@ def _weigh(weights: Sequence[float], values: Sequence[float | None]) -> float | 
     return sum(known) if len(known) == len(values) else None
 
 
-def make_reward(job: RlJob, judge: Judge, tokenizer: Tokenizer) -> WeightedReward:
-    """The reward of a job; raises TrainingError or ModelError where a part of it cannot be had."""
+def asked_by(reward: RewardFunction, asked: Mapping[str, str]) -> RewardFunction:
+    """A reward that is asked by other prompts, by problem, than those that the texts were written for: a reward model
+    reads questions as its pairs had them, without the exemplars that the policy is shown."""
+
+    def ask(prompts: Sequence[str], completions: Sequence[str], problems: Sequence[Problem]) -> list[float | None]:
+        as_trained = zip(prompts, problems, strict=True)
+        return reward([asked.get(problem.id, prompt) for prompt, problem in as_trained], completions, problems)
+
+    return ask
+
+
+def make_reward(job: RlJob, judge: Judge, tokenizer: Tokenizer, problems: Sequence[Problem] = ()) -> WeightedReward:
+    """The reward of a job on its problems; raises TrainingError or ModelError where a part of it cannot be had."""
     settings = job.settings
+    asked = {one.id: prompt for one, prompt in zip(problems, job.asked, strict=False)}
 
     def make(name: str) -> RewardFunction:
         if name == "verifier":
@@ -154,9 +166,10 @@ def make_reward(job: RlJob, judge: Judge, tokenizer: Tokenizer) -> WeightedRewar
         if name == "constitution" and job.constitution:
             return constitution_function(job.constitution, judge)
         if name == "model" and job.reward_models:
-            return reward_model_function(
+            models = reward_model_function(
                 job.reward_models, tokenizer=tokenizer, chat=job.chat, combine=settings.combine, device=job.device
             )
+            return asked_by(models, asked)
         return rule_function(name)
 
     return WeightedReward({name: make(name) for name in settings.rewards}, settings.rewards)

@@ -25,12 +25,14 @@ router = APIRouter(include_in_schema=False)
 MOST_SETS = 5000  # problems of a run that are offered
 YEAR = 365 * 24 * 3600
 # Only what the policy wrote for training problems: a held-out one that is ranked and trained on is held out no more.
+# Those of demonstrations are training problems too.
 SETS = f"""
     SELECT problem, list(id ORDER BY id)[1:{MOST}] AS ids FROM (
         SELECT problem, min(id) AS id FROM trace
         WHERE origin = 'sampled' AND finish = 'stop' AND trim(text) <> '' AND round > 0
-              AND problem NOT IN (SELECT problem FROM trace WHERE is_held_out(stage) OR round = 0)
-              AND problem NOT IN (SELECT id FROM problem WHERE round = 0)
+              AND problem NOT IN (SELECT problem FROM trace WHERE is_held_out(stage))
+              AND problem NOT IN (SELECT p.id FROM problem p JOIN part ON part.number = p.part
+                                  WHERE is_held_out(part.stage))
         GROUP BY problem, text)
     GROUP BY problem HAVING count(*) > 1 ORDER BY problem LIMIT {MOST_SETS}
 """

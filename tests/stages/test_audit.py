@@ -1,14 +1,17 @@
 """Rewards that are only measured: what an audit says after a training, how often by chance, what it brings about."""
 
+import json
+import math
 import random
 from itertools import product
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Audit, Checkpoint, Promotion, Rollout
+from selfimprove.records import Audit, Checkpoint, Preference, Problem, Promotion, Rationale, Reward, Rollout
 from selfimprove.records.stats import is_higher, mcnemar
 from selfimprove.records.trained import Earned
 from selfimprove.results.status import print_status, to_json
@@ -18,6 +21,8 @@ from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.store import RunFolder
+from selfimprove.tasks.scored import TURN
+from selfimprove.trainers.rewarding import reward_model_function
 
 
 def rollouts(means: list[tuple[float, float]], rng: random.Random, texts: int = 16) -> list[Rollout]:
@@ -169,6 +174,61 @@ def test_dpo_is_trained_on_the_same_comparisons_that_rlhf_has() -> None:
     prints = {name: {key: one.fingerprint for key, one in plan.items()} for name, plan in plans.items()}
     assert prints["rlhf"][1, "label"] == prints["rlhf-dpo"][1, "label"]
     assert prints["rlhf"][1, "evaluate"] != prints["rlhf-dpo"][1, "evaluate"]
+
+
+@pytest.mark.parametrize("trained", ["reward.labels=soft", "reward.margin=0.5", ""])
+def test_what_noise_chose_is_no_certainty_where_margins_are_trained_on(trained: str, tmp_path: Path) -> None:
+    changes = (
+        *SMALL,
+        "reward.models=1",
+        "rl.rewards={model: 1}",
+        "rl.steps=1",
+        "label.noise=2",
+        *([trained] if trained else ()),
+    )
+    folder = RunFolder(tmp_path / "run")
+    run_loop(load_recipe("rlhf", changes), folder)
+    points = {one.id: one.value for one in folder.stage(1, "gold").read(Reward)}
+    pairs = folder.stage(1, "label").read(Preference)
+    worse = [one for one in pairs if points[one.parents[2]] < points[one.parents[3]]]
+    assert 0 < len(worse) < len(pairs) / 2
+    for one in pairs:  # the probability of what was chosen, as Bradley and Terry have it, is (1 + margin) / 2
+        ahead = points[one.parents[2]] - points[one.parents[3]]
+        margin = 2 / (1 + math.exp(-ahead / 2)) - 1
+        assert one.margin == pytest.approx(margin if trained else abs(margin))
+
+
+def test_a_reward_model_is_asked_by_the_prompts_that_it_was_trained_on(tmp_path: Path) -> None:
+    """The policy is shown more than the question, here a trigger, and the pairs have the question alone."""
+    folder = RunFolder(tmp_path / "run")
+    more = ("prompt={style: zero-shot-cot, trigger: '=7'}", "rl.steps=1", "rl.rewards={model: 1}")
+    run_loop(load_recipe("rlhf", (*SMALL, *more)), folder)
+    asked = {one.prompt for one in folder.stage(1, "label").read(Preference)}
+    texts = {one.id: one for one in folder.stage(1, "rl").read(Rationale)}
+    problems = {one.id: one for one in folder.stage(1, "frontier").read(Problem)}
+    assert asked <= {one.question for one in problems.values()}
+    assert {one.prompt for one in texts.values()} <= {f"{one.question} =7" for one in problems.values()}
+    rollouts = folder.stage(1, "rl").read(Rollout)
+    mine = [texts[one.rationale] for one in rollouts]
+    models = [folder.path / one.path for one in folder.stage(1, "reward").read(Checkpoint)]
+    of_texts = [problems[one.problem] for one in mine]
+    worth = reward_model_function(models, combine="min", device="cpu")(
+        [one.question for one in of_texts], [one.text for one in mine], of_texts
+    )
+    assert [one.reward for one in rollouts] == pytest.approx(worth, abs=1e-5)
+
+
+def test_rl_answers_the_problems_of_the_run_and_not_those_of_pairs_from_a_file(tmp_path: Path) -> None:
+    rows = [{"chosen": f"{TURN} 1{at}", "rejected": f"{TURN} {at}"} for at in range(10, 40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({k: f"Human: {at}{v}" for k, v in row.items()}) + "\n"
+                                                  for at, row in enumerate(rows)))  # fmt: skip
+    flow = "flow=[frontier, generate, {gold: rank}, verify, prefer, reward, rl, evaluate, promote]"
+    own = (f"prefer={{limit: 0, files: {{path: {tmp_path / 'pairs.jsonl'}}}}}", "label=null", "rl.steps=3")
+    folder = RunFolder(tmp_path / "run")
+    run_loop(load_recipe("rlhf", (*SMALL, flow, *own, "rl.rewards={model: 1}")), folder)
+    assert {one.source for one in folder.stage(1, "prefer").read(Preference)} == {"file"}
+    problems = {one.id for one in folder.stage(1, "frontier").read(Problem)}
+    assert {one.problem for one in folder.stage(1, "rl").read(Rationale)} <= problems
 
 
 MISTAKES = [

@@ -75,3 +75,10 @@ def test_a_pair_says_itself_how_sure_it_is_and_how_much_it_counts(tmp_path: Path
     for name, value in (("margin", 0), ("margin", 1.5), ("weight", -1), ("weight", "2"), ("weight", True)):
         with pytest.raises(TaskError, match=f"'{name}' must be a number above 0"):
             load_pairs(save(tmp_path, {**row, name: value}))
+
+
+def test_pairs_of_people_are_told_from_those_of_a_file(tmp_path: Path) -> None:
+    """UltraFeedback has a column of that name too, with where its prompts are from."""
+    row = {"prompt": "Who?", "chosen": "A", "rejected": "B"}
+    found = load_pairs(save(tmp_path, {**row, "source": "people"}, {**row, "chosen": "C", "source": "evol_instruct"}))
+    assert [one.source for one in found] == ["people", "file"]

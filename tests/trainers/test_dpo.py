@@ -107,6 +107,10 @@ def test_soft_labels_weigh_both_sides_of_each_pair(padding: str | None, model: P
     assert soft.curve[0].loss == pytest.approx(expected, abs=2e-5)
     hard = train_dpo(make_job(policy, tmp_path / "hard", rows, 1, **settings))
     assert hard.curve[0].loss == pytest.approx(right, abs=2e-5)
+    # A text that noise chose against the odds, 1 to 3: its pair is the other way round with three quarters.
+    turned = [{**row, "margin": -0.5} for row in rows]
+    against = train_dpo(make_job(policy, tmp_path / "against", turned, 1, **settings, labels="soft"))
+    assert against.curve[0].loss == pytest.approx(0.25 * right + 0.75 * wrong, abs=2e-5)
     smooth = train_dpo(make_job(policy, tmp_path / "smooth", rows, 1, **settings, label_smoothing=0.25))
     assert smooth.curve[0].loss == pytest.approx(0.75 * right + 0.25 * wrong, abs=2e-5)
 

@@ -37,6 +37,7 @@ def write_samples(path: Path, problems: int, samples: int) -> RunFolder:
     write_stage(folder, 0, "problems", "problem", held_out)
     write_evaluation(folder, 0, held_out, ["1"])
     asked = [make_problem(f"{at}+1=", str(at + 1)) for at in range(problems)]
+    write_stage(folder, 0, "warmup", "problem", asked[:1])  # of a demonstration
     write_stage(folder, 1, "frontier", "problem", asked)
     texts = [
         make_rationale(one, WORDS[at] if at < len(WORDS) else f"{at}", parents=(one.id, BASE.id), sample=at)
@@ -191,6 +192,68 @@ def learn(pairs: Any, folder: Path) -> None:
     good, bad = (model.score([row["prompt"] for row in rows], [row[name] for row in rows])[0]
                  for name in ("chosen", "rejected"))  # fmt: skip
     assert all(float(one or 0) > float(other or 0) for one, other in zip(good, bad, strict=True))
+
+
+SMALL = (
+    "model.build={hidden_size: 32, intermediate_size: 64, layers: 1, heads: 1, head_size: 32}",
+    "train.held_out=6", "warmup={examples: 400, steps: 60, batch_size: 32, learning_rate: 0.01}",
+    "frontier.problems=8", "generate={samples: 5, temperature: 1.0, max_tokens: 12}",
+    "reward={steps: 40, batch_size: 16, max_length: 64, learning_rate: 0.005, models: 2, held_out: 0.25}",
+    "rl={steps: 3, batch_size: 8, samples: 4, max_tokens: 10, learning_rate: 0.003, kl: 0.1, rewards: {model: 1}}",
+)  # fmt: skip
+FORM = "prompt={question: '8{question}', cue: '7'}"  # around the question, as a chat template is
+
+
+@pytest.mark.long
+def test_from_a_run_to_people_to_a_run_that_follows_them(browser: Any, tmp_path: Path) -> None:
+    """A run writes responses, a person ranks them in the browser, and the reward model of the next run learns from the
+    pairs, is measured on those of prompts that it has not seen, and is what RL follows."""
+    from selfimprove.records import Checkpoint, Preference, Problem, Rationale, Rollout
+    from selfimprove.running.loop import run_loop
+
+    runs = tmp_path / "runs"
+    asked = RunFolder(runs / "asked")
+    run_loop(load_recipe("rlhf", (*SMALL, FORM, "name=asked", "rl.steps=1")), asked)
+    with serving(runs, tmp_path / "cache") as address:
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.set_default_timeout(40_000)
+        page.goto(f"{address}/runs/asked/rate")
+        page.locator("input[name=by]").fill("Ada")
+        page.locator("h1").click()
+        ranked = 0
+        while "All are done" not in page.locator("main").inner_text():
+            page.wait_for_selector("article")
+            rank_by_length(page)
+            ranked += 1
+        assert ranked == 8
+        page.context.close()
+    texts = {one.id for stage in ("generate", "rl") for one in asked.stage(1, stage).read(Rationale)}
+    for one in Rankings(asked).current():  # on disk, by the ids of what was ranked
+        assert sorted(rank or 0 for rank in one.ranks) == [*range(1, len(one.ranks) + 1)] and {*one.parents} <= texts
+    export(asked, tmp_path / "pairs.jsonl", "pairs")
+
+    rated = RunFolder(runs / "rated")
+    flow = "flow=[frontier, generate, {gold: rank}, verify, prefer, reward, rl, evaluate, promote]"
+    own = (f"prefer={{limit: 0, files: {{path: {tmp_path / 'pairs.jsonl'}, limit: 1000}}}}", "label=null")
+    run_loop(load_recipe("rlhf", (*SMALL, FORM, "name=rated", flow, *own)), rated)
+    pairs = rated.stage(1, "prefer").read(Preference)
+    assert len(pairs) >= 20 and {one.source for one in pairs} == {"people"}
+    assert all(len(one.chosen) <= len(one.rejected) for one in pairs)
+    manifest = rated.stage(1, "reward").manifest()
+    assert manifest is not None
+    found = manifest.metrics["held out"]
+    assert found["by source"] == {"people": found["accuracy"]} and found["prompts"] >= 2
+    assert manifest.metrics["trained pairs"] + found["pairs"] == len(pairs)
+    assert found["accuracy"]["low"] > 0.5  # what one person likes is soon learned
+    assert found["correlation with length"] < -0.5
+    # RL follows what they learned, on the problems of the run: what people compared is no problem that it answers.
+    models, rollouts = rated.stage(1, "reward").read(Checkpoint), rated.stage(1, "rl").read(Rollout)
+    assert [one.role for one in models] == ["reward"] * 2 and len(rollouts) == 3 * 8
+    written = rated.stage(1, "rl").read(Rationale)
+    assert {one.problem for one in written} <= {one.id for one in rated.stage(1, "frontier").read(Problem)}
+    # It is asked in the form that it has learned.
+    for one in (*pairs, *written):
+        assert one.prompt.startswith("8") and one.prompt.endswith("=7")
 
 
 @pytest.mark.long
