@@ -39,6 +39,8 @@ class Point:
     length: float
     """In characters for best-of-n, in tokens for RL, its end token among them."""
     step: int = 0
+    half: float = 0.0
+    """Half the width of Student's 95% interval of `gold` over the steps of a window of RL."""
 
     @property
     def d(self) -> float:
@@ -125,6 +127,7 @@ def _point(batches: Sequence[Sequence[Rollout]], gold: str, tokens: Mapping[str,
         error=stdev(means) / len(means) ** 0.5 if len(means) > 1 else 0.0,
         length=fmean(tokens[one.rationale] for one in texts),
         step=texts[-1].step,
+        half=_half(means),
     )
 
 
@@ -268,7 +271,8 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def draw_lines(found: Sequence[Measured]) -> dict[str, list[dict[str, Any]]]:
-    """What the picture shows: for best-of-n the means over seeds, for RL each run with the lowest KL coefficient."""
+    """What the picture shows: for best-of-n the means over seeds, for RL each run with the lowest KL coefficient, both
+    with Student's 95% intervals."""
     best = []
     for many, rows in _best_rows(found).items():
         points = [values for _, values in sorted(rows.items())]
@@ -281,11 +285,16 @@ def draw_lines(found: Sequence[Measured]) -> dict[str, list[dict[str, Any]]]:
     lowest = min((one.cell.kl for one in found), default=0.0)
     rl = [
         {"name": f"{SHOWN[name]}, {one.cell.comparisons} comparisons", "xs": [each.d for each in one.curve],
-         "ys": [getattr(each, name) for each in one.curve], "errors": [each.error for each in one.curve]
+         "ys": [getattr(each, name) for each in one.curve], "errors": [each.half for each in one.curve]
          if name == "gold" else None, "group": one.cell.comparisons, "dashed": name == "reward"}
         for one in found if not one.cell.control and one.cell.kl == lowest for name in SHOWN
     ]  # fmt: skip
-    return {"Best of n": best, f"RL, a nat of KL for {lowest:g}": rl}
+    # Of one seed there is no interval.
+    bars = "; bars: 95% intervals over seeds" if any(any(one["errors"]) for one in best) else ""
+    return {
+        f"Best of n{bars}": best,
+        f"RL, a nat of KL for {lowest:g}; bars: 95% intervals over steps": rl,
+    }
 
 
 def _half(values: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
 from selfimprove.store.index import Index, key_of, keys_of
 from selfimprove.store.index_tables import COMBO, FACETS, MAX_SEARCHED, ROUND
+from selfimprove.store.patterns import matches
 
 MAX_PATTERN = 200  # characters of a searched text or regular expression
 MAX_VALUES = 50  # chosen values of one filter
@@ -78,8 +79,7 @@ class Search:
 
     def page(self, filters: Filters, *, sort: str = "order", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
         """Traces with the beginning of their text and of their question."""
-        rows = self._fill(self._places(filters, sort, limit, offset))
-        return self._quote(rows, filters) if filters.text else rows
+        return self._fill(self._places(filters, sort, limit, offset), filters)
 
     def ids(self, filters: Filters, *, sort: str = "order", limit: int = 200, offset: int = 0) -> list[str]:
         """The ids of traces in the filtered, sorted list."""
@@ -96,30 +96,28 @@ class Search:
                                f"OFFSET {int(offset)}", *values)  # fmt: skip
         return [row["seq"] for row in rows]
 
-    def _fill(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of a page: only they are looked up in the wide columns."""
+    def _fill(self, places: Sequence[int], filters: Filters) -> list[dict[str, Any]]:
+        """The rows of a page: only they are looked up in the wide columns. Where a text was searched for they have
+        `found`: the place of the text where it stands."""
         if not places:
             return []
         listed = ", ".join(map(str, places))
-        # The range leaves most of the table unread; the list alone would not.
+        hit = "regexp_extract(text, $1, 0, 'i')" if filters.regex else "$1"
+        found = (
+            f", strpos(lower(text), lower({hit})) AS place, "
+            "CASE WHEN place > 200 THEN text[greatest(1, place - 80):][:400] END AS found"
+        )
+        # The range leaves most of the table unread; the list alone would not. Without a step of its own for the rows,
+        # what was searched for would be looked for in all texts once more.
         rows = self.index.rows(
-            f"SELECT {COLUMNS}, text[:400] AS text, length(text) AS length FROM trace "
-            f"WHERE seq BETWEEN {min(places)} AND {max(places)} AND seq IN ({listed})"
+            f"WITH page AS MATERIALIZED (SELECT {COLUMNS}, text FROM trace WHERE seq BETWEEN {min(places)} AND "
+            f"{max(places)} AND seq IN ({listed})) SELECT {COLUMNS}, text[:400] AS text, length(text) AS length"
+            f"{found if filters.text else ''} FROM page",
+            *([filters.text] if filters.text else []),
         )
         questions = _questions(self.index.rows, {row["problem"] for row in rows})
         by_place = {row["seq"]: {**row, **questions.get(row["problem"], UNKNOWN)} for row in rows}
         return [by_place[place] for place in places if place in by_place]
-
-    def _quote(self, rows: list[dict[str, Any]], filters: Filters) -> list[dict[str, object]]:
-        """The rows with `found`: the place of the text where it holds what was searched for."""
-        hit = "regexp_extract(text, $1, 0, 'i')" if filters.regex else "$1"
-        places = self.index.rows(
-            f"SELECT id, text[greatest(1, place - 80):][:400] AS found FROM (SELECT id, text, strpos(lower(text), "
-            f"lower({hit})) AS place FROM trace WHERE key IN ({keys_of(row['id'] for row in rows)})) WHERE place > 200",
-            filters.text,
-        )
-        found = {row["id"]: row["found"] for row in places}
-        return [{**row, "found": found.get(row["id"])} for row in rows]
 
     def with_questions(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Rows that name a problem, with its question and the expected answer."""
@@ -229,10 +227,14 @@ class Search:
                 self._searches.move_to_end(key)
                 return self._searches[key]
             table = f"scratch.found_{hash_text(repr(key))}"
-            test, values = _match(text, regex)
+            (in_text, first), (in_question, second) = _tests(text, regex)
             try:
-                columns = f"seq, {COMBO} AS combo, tokens, logprob, wrong"
-                self.index.rows(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM trace WHERE {test}", *values)
+                # Either test alone is made while the table is read; one or the other is not, and reads all columns.
+                self.index.rows(
+                    f"CREATE OR REPLACE TABLE {table} AS SELECT seq, {COMBO} AS combo, tokens, logprob, wrong "
+                    f"FROM trace WHERE seq IN (SELECT seq FROM trace WHERE {in_text} UNION "
+                    f"SELECT seq FROM trace WHERE {in_question})", *first, *second,
+                )  # fmt: skip
             except StoreError as error:
                 if regex and "took longer" not in str(error):
                     raise StoreError(f"'{text}' is no regular expression that can be searched for") from None
@@ -268,11 +270,16 @@ def _named(filters: Filters) -> tuple[str, list[Any]]:
 
 def _match(text: str, regex: bool) -> tuple[str, list[Any]]:
     """The condition that a trace's text or its question holds a text or matches a regular expression."""
-    # ILIKE is the fastest test without case; its own signs are escaped.
-    escaped = re.sub(r"([%_\\])", r"\\\1", text)
-    test, value = ("regexp_matches({}, ?, 'i')", text) if regex else ("{} ILIKE ? ESCAPE '\\'", f"%{escaped}%")
-    asked = f"problem_key IN (SELECT key FROM problem WHERE {test.format('question')})"
-    return f"({test.format('text')} OR {asked})", [value, value]
+    (in_text, first), (in_question, second) = _tests(text, regex)
+    return f"({in_text} OR {in_question})", [*first, *second]
+
+
+def _tests(text: str, regex: bool) -> tuple[tuple[str, list[str]], tuple[str, list[str]]]:
+    """The conditions that a trace's text, and that its question, holds a text or matches an expression."""
+    pattern = text if regex else re.escape(text)  # ILIKE would take longer
+    test, values = matches("question", pattern)
+    asked = f"problem_key IN (SELECT key FROM problem WHERE {test})"
+    return matches("text", pattern), (asked, values)
 
 
 def _questions(rows: Callable[..., list[dict[str, Any]]], problems: set[str]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import stub_server
 from servers import QUICK, Stub, free_port, make_engine, stub
 
 from selfimprove.engines import Completion, Request, Weights
@@ -110,6 +111,35 @@ def test_what_a_server_cannot_do_is_found_before_the_work(name: str, model: Path
         else:
             with pytest.raises(EngineError, match=r"cannot score texts, which this recipe needs.*engine.canary=false"):
                 engine.score([("1+2=", "3")])
+        engine.close()
+
+
+@pytest.mark.parametrize("stop", [(), ("7", "3")], ids=["whole", "cut"])
+def test_how_likely_each_token_was_is_kept_where_that_is_asked_for(stop: tuple[str, ...], model: Path) -> None:
+    """As the server says it, in hundredths of a nat, of the tokens that wrote the text."""
+    with stub() as server:
+        plain, engine = make_engine(model, server.url), make_engine(model, server.url, token_logprobs=True)
+        for one, other in zip(ask(plain, 20, stop=stop), ask(engine, 20, stop=stop), strict=True):
+            assert (one.token_ids, one.token_lengths, one.token_costs) == (other.token_ids, None, None)
+            if not other.token_ids:  # cut at its beginning
+                assert stop and (other.token_lengths, other.token_costs) == (None, None)
+                continue
+            said = [stub_server.logprob(stub_server.encode(f"{one.index}+{one.index}="), token, at)
+                    for at, token in enumerate(other.token_ids)]  # fmt: skip
+            assert other.token_lengths == (1,) * len(other.text)
+            assert other.token_costs == tuple(round(-100 * one) for one in said)
+            assert all(type(one) is int for one in other.token_costs)
+        plain.close()
+        engine.close()
+
+
+@pytest.mark.parametrize("name", ["plain", "text", "chat"])
+def test_how_likely_each_token_was_is_not_kept_where_a_server_does_not_say_which_they_were(
+    name: str, model: Path
+) -> None:
+    with stub(**ABLE[name][0]) as server:
+        engine = make_engine(model, server.url, token_logprobs=True)
+        assert {(one.token_ids, one.token_lengths, one.token_costs) for one in ask(engine, 5)} == {(None, None, None)}
         engine.close()
 
 

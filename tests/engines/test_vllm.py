@@ -180,6 +180,33 @@ def test_a_samples_log_probability_is_at_temperature_1(
     assert [one.logprob for one in cut] == pytest.approx([one.logprob for one in scores], abs=1e-3)
 
 
+@pytest.mark.parametrize("stop", [(), ("3", "#")], ids=["whole", "cut"])
+def test_how_likely_each_token_was_is_kept_where_that_is_asked_for(
+    stop: tuple[str, ...], serve: Serving, models: dict[str, Weights]
+) -> None:
+    engine, requests = serve(models["first"]), [Request(prompt, at) for at, prompt in enumerate(PROMPTS * 4)]
+    reference = TransformersEngine(models["first"].path, device="cpu", threads=1, weigh=True)
+    plain, greedy = write(engine, requests, HOT, stop), write(reference, requests[:5], GREEDY, stop)
+    engine._weigh = True
+    try:
+        weighed = write(engine, requests, HOT, stop)
+        for one, other in zip(write(engine, requests[:5], GREEDY, stop), greedy, strict=True):
+            assert (one.token_ids, one.token_lengths) == (other.token_ids, other.token_lengths)
+            assert one.token_costs == pytest.approx(other.token_costs, abs=1)
+    finally:
+        engine._weigh = False
+    for one, other in zip(plain, weighed, strict=True):
+        assert (one.token_ids, one.token_lengths, one.token_costs) == (other.token_ids, None, None)
+        if not other.token_ids:  # cut at its beginning
+            continue
+        assert other.token_costs is not None and other.token_lengths is not None
+        assert len(other.token_costs) == len(other.token_lengths) == len(other.token_ids)
+        assert sum(other.token_lengths) == len(other.text)
+        assert all(type(cost) is int for cost in other.token_costs)
+        score = reference.score([(requests[one.index].prompt, other.token_ids)])[0]
+        assert sum(other.token_costs) / -100 == pytest.approx(score.logprob, abs=0.02 * len(other.token_ids))
+
+
 def test_samples_follow_the_distribution(serve: Serving, models: dict[str, Weights]) -> None:
     engine, count = serve(models["first"]), 3000
     for sampling in (Sampling(temperature=2.0, max_tokens=1), Sampling(temperature=2.0, max_tokens=1, top_p=0.7)):

@@ -6,13 +6,16 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from builders import make_problem, make_rationale
 from typer.testing import CliRunner
+from viewing import write_stage
 
 from selfimprove.cli.app import app
 from selfimprove.cli.options import UsageError
 from selfimprove.errors import RecipeError, StoreError
 from selfimprove.recipe.file import load_recipe
-from selfimprove.records import Checkpoint, Preference
+from selfimprove.records import Checkpoint, Preference, Rollout
+from selfimprove.records.trained import Earned
 from selfimprove.results.overoptimise import (
     FORMS,
     Measured,
@@ -22,6 +25,7 @@ from selfimprove.results.overoptimise import (
     draw_lines,
     fit_curve,
     fits,
+    rl_points,
     to_json,
 )
 from selfimprove.running.overoptimise import CONTROLS, Cell, find_names, make_cells
@@ -117,6 +121,31 @@ def made(seed: int, kl: float, control: str = "") -> Measured:
     return Measured(Cell(f"c-{seed}-{kl:g}{control}", 50, seed, kl, control, ()), best, rl, rl[-1])
 
 
+def test_the_bars_of_both_panels_are_95_percent_intervals(tmp_path: Path) -> None:
+    folder, problem = RunFolder(tmp_path / "run"), make_problem("p", None)
+    folder.path.mkdir()
+    texts = [make_rationale(problem, f"{at}", sample=at) for at in range(8)]
+    golds = (1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0)  # two texts a step
+    rollouts = [
+        Rollout(parents=(text.id,), round=1, step=at // 2, reward=gold, parts=(Earned(reward="rising", value=gold),),
+                kl=1.0, advantage=0.0)
+        for at, (text, gold) in enumerate(zip(texts, golds, strict=True))
+    ]  # fmt: skip
+    write_stage(folder, 1, "rl", "rollout", [*texts, *rollouts])
+    curve, _ = rl_points(folder, "rl", "rising")
+    assert [(one.gold, one.step) for one in curve] == [(2.5, 3)]
+    # The means of the four steps are 1, 2, 3 and 4: 3.1824 standard errors of sqrt(5/3)/2.
+    assert curve[0].half == pytest.approx(3.18244631 * 0.64549722) and curve[0].error == pytest.approx(0.64549722)
+    best = [[Point(1.0, 0.0, gold, 0.1, 8, 2)] for gold in (1.0, 3.0)]
+    found = [Measured(Cell(f"c-{at}", 50, at, 0.0, "", ()), points, curve, curve[0]) for at, points in enumerate(best)]
+    (over_seeds, gold, _), (over_steps, line, *_) = ((name, *some) for name, some in draw_lines(found).items())
+    assert "95% intervals over seeds" in over_seeds and "95% intervals over steps" in over_steps
+    assert gold["errors"] == [pytest.approx(12.70620474)]  # Student's t of one degree of freedom times an error of 1
+    assert line["errors"] == [curve[0].half]
+    alone = draw_lines(found[:1])
+    assert "Best of n" in alone  # of one seed there are no bars
+
+
 def test_the_tables_and_the_picture_of_a_grid() -> None:
     from selfimprove.viewer.charts import rewards_chart
 
@@ -145,7 +174,7 @@ def test_a_page_shows_the_picture_and_the_tables(tmp_path: Path) -> None:
 
     shown = to_json([made(seed, kl) for seed in (0, 1) for kl in (0.0, 0.1)])
     shown["tables"][0][1][0] = "<script>alert(1)</script>"
-    damaged = {"lines": {"RL": [{**shown["lines"]["Best of n"][0], "ys": [1.0]}]}, "tables": []}
+    damaged = {"lines": {"RL": [{**next(iter(shown["lines"].values()))[0], "ys": [1.0]}]}, "tables": []}
     for name, text in (("mine", json.dumps(shown)), ("torn", json.dumps(shown)[:400]), ("odd", json.dumps(damaged))):
         (tmp_path / f"{name}-overoptimise").mkdir()
         (tmp_path / f"{name}-overoptimise" / "results.json").write_text(text)
@@ -154,6 +183,7 @@ def test_a_page_shows_the_picture_and_the_tables(tmp_path: Path) -> None:
     with serving(tmp_path, tmp_path / "cache") as address:
         assert 'href="/overoptimise/mine"' in web.get(f"{address}/").text
         page = web.get(f"{address}/overoptimise/mine")
+        assert "bars of the picture are such intervals" in page.text
         assert page.status_code == 200 and page.text.count("<table") == 3 and "<script>alert" not in page.text
         svg = web.get(f"{address}/overoptimise/mine/rewards.svg?narrow=true")
         assert "gold, 50 comparisons" in svg.text and svg.headers["content-type"] == "image/svg+xml"

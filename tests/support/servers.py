@@ -66,11 +66,15 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def make_engine(model: Path, *urls: str, pace: Pace = QUICK, **settings: Any) -> ServerEngine:
+def make_engine(
+    model: Path, *urls: str, pace: Pace = QUICK, token_logprobs: bool = False, **settings: Any
+) -> ServerEngine:
     given = {"concurrency": 8, "timeout": 20.0, "patience": 20.0, **settings}
     return ServerEngine(
         Weights(str(model)),
-        settings=EngineSettings(name="server", server=ServerSettings(urls=urls, **given)),
+        settings=EngineSettings(
+            name="server", server=ServerSettings(urls=urls, **given), token_logprobs=token_logprobs
+        ),
         model=Model(path=str(model)),
         pace=pace,
     )
