@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from selfimprove.recipe.flow import flow_of
+from selfimprove.recipe.suite import EVERY
 from selfimprove.recipe.task_settings import TaskSettings
 from selfimprove.running.inputs import Inputs
 from selfimprove.stages.evaluate import Evaluate
@@ -34,7 +35,7 @@ def find_remarks(inputs: Inputs) -> Iterator[str]:
 
 def _too_few_held_out(settings: TaskSettings, task: Task, *, last: bool) -> Iterator[str]:
     asked, there, rest = getattr(settings, "held_out", None), len(task.held_out()), pool_size(task)
-    if not isinstance(asked, int) or rest is None or there >= asked:
+    if not isinstance(asked, int) or asked >= EVERY or rest is None or there >= asked:
         return
     half = there == (there + rest) // 2
     why = f"at most half of its {there + rest:,} different problems are set aside" if half else "it has no more"
