@@ -128,7 +128,10 @@ class Collapse(Settings):
     """When a run ends because the texts that it trains on collapse, compared with those of its first round."""
 
     rounds: PositiveInt = 2
-    """After a round up to which a sign has held in so many rounds in a row."""
+    """After so many rounds in a row that show it."""
+    fewest: PositiveInt = 2
+    """A round shows it by so many of the signs at once, or by all where there are fewer: one alone may come of
+    learning, as other lengths do, or fewer different forms of right steps."""
     signs: Annotated[tuple[Sign, ...], Field(min_length=1)] = SIGNS
     """The signs that count, as `status` warns of them: texts that repeat each other, several samples that find less
     than before, samples that take the same steps, lengths that went to half or double, rows that were there before."""

@@ -136,9 +136,12 @@ def why_collapsed(texts: Mapping[int, Texts], recipe: Recipe) -> str:
     settings = recipe.stop_at_collapse
     if settings is None:
         return ""
-    lasting = (one for one in find_collapse(texts) if sum(at >= one["since"] for at in texts) >= settings.rounds)
-    found = [one["said"] for one in lasting if one["rule"] in settings.signs]
-    return f"{'; '.join(found)}; change or take out 'stop_at_collapse' to go on" if found else ""
+    needed = min(settings.fewest, len(set(settings.signs)))
+    last = [set(find_signs(texts, at)).intersection(settings.signs) for at in sorted(texts)[-settings.rounds :]]
+    if len(last) < settings.rounds or min(map(len, last)) < needed:
+        return ""
+    found = [one["said"] for one in find_collapse(texts) if one["rule"] in settings.signs]
+    return f"{'; '.join(found)}; change or take out 'stop_at_collapse' to go on"
 
 
 def find_collapse(texts: Mapping[int, Texts]) -> list[dict[str, Any]]:

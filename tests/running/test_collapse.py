@@ -70,12 +70,20 @@ def test_a_run_ends_once_its_texts_have_collapsed_for_so_many_rounds(
 def test_other_signs_and_healthy_texts_end_nothing(tmp_path: Path) -> None:
     for name, changes, healthy in (
         ("other", ("stop_at_collapse={rounds: 1, signs: [same rows]}",), False),
+        ("one", ("stop_at_collapse={rounds: 1, signs: [repetition, same rows]}",), False),
         ("healthy", ("stop_at_collapse={rounds: 1}",), True),
     ):
         folder = RunFolder(tmp_path / name)
         run(folder, *changes, "rounds=3", healthy=healthy)
         assert rounds(folder) == {0, 1, 2, 3}
     assert {one.state for one in list_runs(tmp_path)} == {"finished"}
+
+
+def test_one_sign_is_enough_where_it_is_told_so(tmp_path: Path) -> None:
+    for at, more in enumerate(("signs: [repetition]", "signs: [repetition, same rows], fewest: 1")):
+        folder = RunFolder(tmp_path / str(at))
+        run(folder, f"stop_at_collapse={{rounds: 1, {more}}}", "rounds=3")
+        assert rounds(folder) == {0, 1, 2}
 
 
 def test_a_sign_that_there_is_not_is_one_line(tmp_path: Path) -> None:
