@@ -26,9 +26,10 @@ def evaluate_suite(
     from selfimprove.recipe.policies import policy_names
     from selfimprove.recipe.suite import load_suite, one_task
     from selfimprove.results.judged import check_judged
-    from selfimprove.results.suite import describe_cost, print_suite, read_answered, suite_recipe, to_json
+    from selfimprove.results.suite import SUITE, describe_cost, print_suite, read_answered, suite_recipe, to_json
     from selfimprove.running.loop import run_loop
     from selfimprove.store import RunFolder
+    from selfimprove.store.parts import write_text
 
     is_suite = name in policy_names("suites") or name.endswith((".yaml", ".yml"))
     suite = load_suite(name) if is_suite else one_task(name)
@@ -52,8 +53,29 @@ def evaluate_suite(
             run_loop(loaded, folder, report=report)
         check_judged(folder)
         found.append(read_answered(model, folder))
+    values = json.dumps(to_json(title, found, suite.group_of), indent=2)
+    write_text(place / SUITE, values)
+    drawn = draw_pictures(place, values)
     if json_:
-        typer.echo(json.dumps(to_json(title, found, suite.group_of), indent=2))
+        typer.echo(values)
         return
     print_suite(title, found, suite.group_of)
     typer.echo(f"of each task: selfimprove status {RunFolder(place / labels[0]).called}")
+    if drawn:
+        typer.echo(f"the pictures: {', '.join(map(str, drawn))}; as a page: selfimprove view {runs}")
+
+
+def draw_pictures(place: Path, values: str) -> list[Path]:
+    """Draw the averages and, of several models, their differences, beside the figures; none without the extra view."""
+    from importlib.util import find_spec
+
+    if not (find_spec("matplotlib") and find_spec("fastapi")):
+        return []
+    from selfimprove.store.parts import write_text
+    from selfimprove.viewer.suites import PICTURES, Suite, draw_suite
+
+    suite = Suite.model_validate_json(values)
+    drawn = {place / f"{one}.svg": str(draw_suite(suite, one)) for one in PICTURES if any(suite.dots(one).values())}
+    for path, picture in drawn.items():
+        write_text(path, picture)
+    return list(drawn)

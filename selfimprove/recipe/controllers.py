@@ -25,8 +25,10 @@ Figure = Literal[
     "yield", "change", "gain", "pass@k", "pass@k change", "unique", "diversity", "same", "alike", "coincidences",
     "cut off", "trained", "repaired", "rationalized", "lowest yield", "closed", "refused", "controller accuracy",
     "behind best", "length", "KL", "tokens so far", "budget left", "rounds left", "reward change",
-    "gold change", "gold fell",
+    "gold change", "gold fell", "collapse", "distinct left", "forms left", "rows again", "own text",
 ]  # fmt: skip
+COLLAPSE: tuple[Figure, ...] = ("collapse", "distinct left", "forms left", "rows again", "own text")
+"""Figures that compare the texts of a round with those of the first one."""
 
 
 class Condition(Settings):
@@ -126,6 +128,12 @@ class Controller(Settings):
     def called(self) -> str:
         """Name, version and hash, as decisions note them."""
         return f"{self.name} {self.version} {self.hash[:8]}"
+
+    @property
+    def figures(self) -> set[str]:
+        """Every figure that a rule looks at, or that should move."""
+        expected = (rule.expects.figure for rule in self.rules if rule.expects)
+        return {*expected, *(one.figure for rule in self.rules for one in rule.when)}
 
     @property
     def settings(self) -> list[str]:

@@ -17,7 +17,7 @@ from selfimprove.recipe.catalog import known_stages, of_others
 from selfimprove.recipe.engine_settings import EngineSettings, Ray
 from selfimprove.recipe.task_settings import PromptsTask, TaskSettings
 from selfimprove.recipe.task_type import Task, task_type
-from selfimprove.recipe.training_settings import Decontamination
+from selfimprove.recipe.training_settings import Collapse, Decontamination
 from selfimprove.settings import Settings, added, unhashed
 
 S = TypeVar("S", bound=Settings)
@@ -169,6 +169,9 @@ class Recipe(Settings):
     """The model that judges where a verdict or a comparison needs one."""
     decontaminate: Decontamination | None = added(None)
     """What is done about rows that share text with held-out problems; by default they are not compared."""
+    stop_at_collapse: Collapse | None = unhashed(
+        None, "end the run before the next round where its texts collapse; by default `status` warns, and nothing more"
+    )
     report_to: tuple[TrackerName, ...] = unhashed(
         (), "trackers that the trainers' steps and each round's figures are reported to"
     )

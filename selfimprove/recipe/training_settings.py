@@ -1,6 +1,6 @@
 """The settings of training: what all methods share, what each adds, and what is trained beside held-out problems."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -117,6 +117,24 @@ class RewardTraining(Training):
     """The weight of the squared sum of a pair's rewards, which keeps them around 0 (Eisenstein et al., 2023)."""
     learning_rate: PositiveFloat = 1e-5
     """The highest learning rate of the schedule."""
+
+
+Sign = Literal["repetition", "fewer ways", "same steps", "length", "same rows"]
+"""What `status` warns of where the texts of a run get less different."""
+SIGNS: tuple[Sign, ...] = get_args(Sign)
+
+
+class Collapse(Settings):
+    """When a run ends because the texts that it trains on collapse, compared with those of its first round."""
+
+    rounds: PositiveInt = 2
+    """After so many rounds in a row that show it."""
+    fewest: PositiveInt = 2
+    """A round shows it by so many of the signs at once, or by all where there are fewer: one alone may come of
+    learning, as other lengths do, or fewer different forms of right steps."""
+    signs: Annotated[tuple[Sign, ...], Field(min_length=1)] = SIGNS
+    """The signs that count, as `status` warns of them: texts that repeat each other, several samples that find less
+    than before, samples that take the same steps, lengths that went to half or double, rows that were there before."""
 
 
 class Decontamination(Settings):

@@ -22,6 +22,7 @@ from selfimprove.running.training import train
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
+from selfimprove.store.collapse import Texts
 from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.tasks import Task
@@ -66,6 +67,10 @@ class StageDesk:
     @property
     def ledger(self) -> Ledger | None:
         return self.session.ledger()
+
+    @property
+    def texts(self) -> Mapping[int, Texts]:
+        return {at: found for at, found in self.session.texts().items() if at < self.round}
 
     def once(self, make: Callable[[Any], Any]) -> Any:
         if make not in self._made:

@@ -3,7 +3,7 @@
     for each round, for each stage of the flow: make the parts that are missing, close it
 
 A stage is closed once its records are on disk; what is closed is never done again, what is open keeps its parts. Where
-the recipe has a budget, no stage is begun once it is used up.
+the recipe has a budget, no stage is begun once it is used up, and with `stop_at_collapse` no round once texts have.
 """
 
 import sys
@@ -34,7 +34,6 @@ from selfimprove.running.report_rounds import Reports
 from selfimprove.running.session import Loader, Session
 from selfimprove.running.verify_beside import verify_beside
 from selfimprove.store import Manifest, RunFolder, StageFolder
-from selfimprove.store.ledger import describe_end
 from selfimprove.store.manifest import CUT_OFF, Seconds
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.parts import count_rows, named_full_disk
@@ -77,8 +76,8 @@ def run_loop(
                     break
                 disk = folder.stage(*stage.key, stage.fingerprint)
                 if not disk.closed:
-                    if (ledger := session.ledger()) and not ledger.left:
-                        _tell(f"ends before {stage}: {describe_end(ledger)}")
+                    if why := session.why_ended(stage):
+                        _tell(f"ends before {stage}: {why}")
                         break
                     session.check_start()
                     if not examined:

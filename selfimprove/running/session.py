@@ -22,7 +22,8 @@ from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
-from selfimprove.store.ledger import Costs, read_ledger
+from selfimprove.store.collapse import Texts, read_texts, why_collapsed
+from selfimprove.store.ledger import Costs, describe_end, read_ledger
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation
 from selfimprove.verifiers.judging import Judging, ask_engine
@@ -80,6 +81,18 @@ class Session:
     def ledger(self) -> Ledger | None:
         """What was spent so far, by what lies on disk; None where there is no budget."""
         return read_ledger(self.folder, self.recipe, self._costs)
+
+    def texts(self) -> dict[int, Texts]:
+        """What the texts of each round are like, by what lies on disk."""
+        return read_texts([one for stage in self.folder.stages() if (one := stage.manifest())])
+
+    def why_ended(self, stage: PlannedStage) -> str:
+        """Why a stage is not begun: the budget is spent, or texts have collapsed in the rounds before; or nothing."""
+        if (ledger := self.ledger()) and not ledger.left:
+            return describe_end(ledger)
+        texts = self.texts() if self.recipe.stop_at_collapse else {}
+        # What a round has begun it does to its end.
+        return why_collapsed(texts, self.recipe) if stage.round > max(texts, default=stage.round) else ""
 
     # --- prompts and judges
 

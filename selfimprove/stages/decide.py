@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.controllers import check_controller, find_setting, load_controller
+from selfimprove.recipe.controllers import COLLAPSE, check_controller, find_setting, load_controller
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import (
     Action,
@@ -30,7 +30,7 @@ from selfimprove.settings import Settings, unhashed
 from selfimprove.stages.asking import counted
 from selfimprove.stages.base import Desk, Key, Round, Stage
 from selfimprove.stages.evaluate import Evaluate
-from selfimprove.stages.health import count, measure, measure_apart, measure_budget
+from selfimprove.stages.health import count, measure, measure_apart, measure_budget, measure_collapse
 from selfimprove.stages.promote import Promote
 from selfimprove.stages.rules import act, look_back, predict
 from selfimprove.stages.select import Select
@@ -75,6 +75,9 @@ def measure_last(desk: Desk[Decide], before: Sequence[Health], past: Sequence[Ac
     found = list(measure_round(desk, last, before))
     yield from found
     yield from measure_budget(last, desk.ledger)
+    # Measured where a rule asks for it: what other rules have recorded so far stays what it is.
+    if load_controller(desk.settings.rules).figures.intersection(COLLAPSE):
+        yield from measure_collapse(last, desk.texts)
     rounds = (0, 1) if last == 1 else (last,)  # the first decision comes before anything is compared
     outcomes = {at: outcomes_apart(desk, at) for at in rounds}
     yield from measure_apart(outcomes, [*before, *found], past)

@@ -14,6 +14,7 @@ from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Checkpoint, Problem, Record
 from selfimprove.settings import Settings
 from selfimprove.store import Manifest
+from selfimprove.store.collapse import Texts
 from selfimprove.store.join import Chosen
 from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task
@@ -102,6 +103,11 @@ class Desk(Protocol[S_co]):
     @property
     def ledger(self) -> Ledger | None:
         """What the run has spent so far; None where it has no budget."""
+        ...
+
+    @property
+    def texts(self) -> Mapping[int, Texts]:
+        """What the texts of earlier rounds are like, by round."""
         ...
 
     def once(self, make: Callable[["Desk[S_co]"], T]) -> T:

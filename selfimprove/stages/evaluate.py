@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from selfimprove.prompting.phrases import find_boilerplate, loops, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
+from selfimprove.recipe.suite import EVERY
 from selfimprove.recipe.task_settings import TaskSettings
 from selfimprove.records import (
     Checkpoint,
@@ -305,7 +306,7 @@ def remarks(ahead: Ahead[Evaluate]) -> Iterator[str]:
 
 def too_few_held_out(settings: TaskSettings, task: Task, *, last: bool) -> Iterator[str]:
     asked, there, rest = getattr(settings, "held_out", None), len(task.held_out()), pool_size(task)
-    if not isinstance(asked, int) or rest is None or there >= asked:
+    if not isinstance(asked, int) or asked >= EVERY or rest is None or there >= asked:
         return
     half = there == (there + rest) // 2
     why = f"at most half of its {there + rest:,} different problems are set aside" if half else "it has no more"

@@ -11,6 +11,7 @@ from selfimprove.stages.archive import find_best, trained_in
 from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import COINCIDENCE
+from selfimprove.store.collapse import RULES, Texts, compare_texts, find_signs
 
 ALL = ""  # the family of all problems
 PROBLEMS = "problems with several samples"
@@ -130,6 +131,14 @@ def measure_budget(round_: int, ledger: Ledger | None) -> Iterator[Health]:
     if ledger is not None:
         yield _value(round_, "budget left", ledger.share_left, "budgets")
         yield _value(round_, "rounds left", ledger.rounds_left(round_), "rounds")
+
+
+def measure_collapse(round_: int, texts: Mapping[int, Texts]) -> Iterator[Health]:
+    """How many signs of collapse a round shows, and what is left of what the first one had."""
+    if round_ in texts:
+        yield _value(round_, "collapse", len(find_signs(texts, round_)), "signs", n=len(RULES))
+        for figure, value in compare_texts(texts, round_).items():
+            yield _value(round_, figure, value, "texts", n=texts[round_].texts)
 
 
 def measure_apart(

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from selfimprove.recipe import Recipe
+from selfimprove.recipe.training_settings import Sign
 from selfimprove.records.stats import wilson
 from selfimprove.store.manifest import Manifest
 
@@ -99,13 +101,47 @@ def _from(said: str, was: float, now: float, true: bool) -> str:
     return f"{said} fell from {was:.3g} to {now:.3g}" if true else ""
 
 
-RULES: Mapping[str, Callable[[Texts, Texts], str]] = {
+RULES: Mapping[Sign, Callable[[Texts, Texts], str]] = {
     "repetition": _less_distinct,
     "fewer ways": _fewer_ways,
     "same steps": _same_steps,
     "length": _other_lengths,
     "same rows": _trained_again,
 }
+
+
+def find_signs(texts: Mapping[int, Texts], round_: int) -> list[Sign]:
+    """The signs of collapse that a round shows, compared with the first one; none of a round that was not measured."""
+    first = min(texts, default=round_)
+    if round_ not in texts or round_ == first:
+        return []
+    return [name for name, rule in RULES.items() if rule(texts[round_], texts[first])]
+
+
+def compare_texts(texts: Mapping[int, Texts], round_: int) -> dict[str, float]:
+    """What is left of the first round's differences in a round, and what of it is old or the model's own."""
+    now, was = texts[round_], texts[min(texts)]
+    size = next((one for one in ("3", "2", "1") if now.distinct.get(one) and was.distinct.get(one)), None)
+    found = {
+        "distinct left": now.distinct[size] / was.distinct[size] if size else None,
+        "forms left": now.skeletons / was.skeletons if now.skeletons is not None and was.skeletons else None,
+        "rows again": now.again,
+        "own text": now.own,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def why_collapsed(texts: Mapping[int, Texts], recipe: Recipe) -> str:
+    """Why a run begins no other round: signs that count have lasted as long as the recipe has it; or nothing."""
+    settings = recipe.stop_at_collapse
+    if settings is None:
+        return ""
+    needed = min(settings.fewest, len(set(settings.signs)))
+    last = [set(find_signs(texts, at)).intersection(settings.signs) for at in sorted(texts)[-settings.rounds :]]
+    if len(last) < settings.rounds or min(map(len, last)) < needed:
+        return ""
+    found = [one["said"] for one in find_collapse(texts) if one["rule"] in settings.signs]
+    return f"{'; '.join(found)}; change or take out 'stop_at_collapse' to go on"
 
 
 def find_collapse(texts: Mapping[int, Texts]) -> list[dict[str, Any]]:

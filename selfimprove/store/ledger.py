@@ -5,6 +5,7 @@ from typing import TypeAlias
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.budget import Ledger, Unit, parse_budget
 from selfimprove.recipe.flow import last_of_round
+from selfimprove.store.collapse import read_texts, why_collapsed
 from selfimprove.store.run import RunFolder
 from selfimprove.store.stage import StageFolder
 from selfimprove.store.steered import ended_early
@@ -53,11 +54,17 @@ def why_ended(folder: RunFolder) -> str:
     """Why a run that has not made all of its rounds is at its end; nothing where it is not."""
     if action := ended_early(folder):
         return f"in round {action.round} ({action.said})"
-    ledger = read_ledger(folder, folder.recipe())
-    if ledger is None or ledger.left:
-        return ""
-    last = max(ledger.by_round, default=0)
-    return f"in round {last} ({describe_end(ledger)})"
+    recipe = folder.recipe()
+    ledger = read_ledger(folder, recipe)
+    if ledger is not None and not ledger.left:
+        return f"in round {max(ledger.by_round, default=0)} ({describe_end(ledger)})"
+    texts = (
+        read_texts([one for stage in folder.stages() if (one := stage.manifest())]) if recipe.stop_at_collapse else {}
+    )
+    last = max(texts, default=0)
+    if last and folder.stage(last, last_of_round(recipe, last)).closed and (said := why_collapsed(texts, recipe)):
+        return f"after round {last} ({said})"
+    return ""
 
 
 def describe_end(ledger: Ledger) -> str:

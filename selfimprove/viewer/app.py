@@ -26,6 +26,7 @@ from selfimprove.viewer import (
     pages,
     rating,
     reading,
+    suites,
     text,
     tokens,
 )
@@ -60,6 +61,7 @@ def create_app(runs: Path, *, host: str = "127.0.0.1", port: int = 8000, token: 
     app.include_router(overview.router)
     app.include_router(pages.router)
     app.include_router(rating.router)
+    app.include_router(suites.router)
     app.add_exception_handler(SelfImproveError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)

@@ -28,6 +28,7 @@ from selfimprove.viewer.library import Figures, Library
 from selfimprove.viewer.overoptimisation import find_grids
 from selfimprove.viewer.posting import go_back, read_form
 from selfimprove.viewer.rendering import render
+from selfimprove.viewer.suites import find_suites
 
 router = APIRouter(include_in_schema=False)
 COLUMNS = {
@@ -223,7 +224,7 @@ def runs(request: Request, asked: Annotated[AskedRuns, Query()]) -> HTMLResponse
     return render(request, "runs.html", title="Runs", run=None, rows=rows, hidden=hidden, asked=asked, names=COLUMNS,
                   tags=sorted(every), folder=str(library.path), sorted_by=SORTED, drawn=len(drawn),
                   start=start_command(library.path), trusted=trusted,
-                  grids=find_grids(library))  # fmt: skip
+                  grids=find_grids(library), suites=find_suites(library))  # fmt: skip
 
 
 @router.get("/charts/runs.{kind}")

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from selfimprove.records.diversity import CHUNK, distinct, pass_at, quantiles, skeleton
-from selfimprove.store.collapse import Texts, find_collapse
+from selfimprove.store.collapse import Texts, compare_texts, find_collapse, find_signs
 
 
 @pytest.mark.parametrize(("samples", "passed"), [(4, 0), (4, 1), (5, 2), (6, 6)])
@@ -73,3 +73,11 @@ def test_collapse_is_told_with_the_round_since_which_it_lasts(fields: dict[str, 
     if rule:
         assert found[0]["since"] == 4 and said in found[0]["said"] and found[0]["said"].endswith("since round 4")
     assert find_collapse({1: texts(), 2: worse, 3: texts()}) == [] and find_collapse({1: worse}) == []
+
+
+def test_a_round_is_compared_with_the_first_one() -> None:
+    found = {1: texts(), 3: texts(distinct={"2": 0.4}, skeletons=0.45, again=0.95, own=0.25)}
+    assert find_signs(found, 3) == ["repetition", "same steps", "same rows"]
+    assert find_signs(found, 1) == find_signs(found, 2) == []
+    assert compare_texts(found, 3) == {"distinct left": 0.5, "forms left": 0.5, "rows again": 0.95, "own text": 0.25}
+    assert compare_texts({2: Texts(texts=1, sampled=True)}, 2) == {}

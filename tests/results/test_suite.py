@@ -16,7 +16,7 @@ from selfimprove.recipe.suite import EVERY, choose_problems, load_suite
 from selfimprove.recipe.task_settings import BbhTask, MmluTask, SvampTask
 from selfimprove.records import Outcome
 from selfimprove.records.stats import mcnemar
-from selfimprove.results.suite import ALL, ModelOutcomes, average, compare_pairs, rows_of, tasks_of
+from selfimprove.results.suite import ALL, SUITE, ModelOutcomes, average, compare_pairs, rows_of, tasks_of
 from selfimprove.tasks import load_task
 from selfimprove.tasks.bbh import TASKS
 from selfimprove.tasks.mmlu import SUBJECTS
@@ -206,6 +206,25 @@ def test_a_suite_is_a_run_for_each_model_which_goes_on_and_a_table_of_them(tmp_p
     assert [(one["group"], one["n"]) for one in found["pairs"]][-1][0] == ALL
     code, table, _ = call("evaluate", suite, "--model", models[0], "--runs", str(tmp_path / "runs"), "--name", "mine")
     assert code == 0 and "micro is over problems, macro over tasks" in table and "selfimprove status" in table
+
+
+def test_the_figures_and_the_pictures_of_models_are_kept(tmp_path: Path, models: list[str]) -> None:
+    pytest.importorskip("matplotlib", reason="the extra [view] is not installed")
+    make_svamp(tmp_path, 4)
+    suite = write(
+        tmp_path,
+        "settings: [prompt.exemplars=null, prompt.style=zero-shot, generate.max_tokens=3]\n"
+        "groups: {words: [{name: svamp, path: SVAMP.json}]}",
+    )
+    found, said = evaluate(suite, models, tmp_path / "runs")
+    place = tmp_path / "runs" / "suite-mine"
+    assert json.loads((place / SUITE).read_text()) == found
+    for name in ("averages", "differences"):
+        assert "<svg" in (place / f"{name}.svg").read_text()
+    assert "held out and not" not in said  # all of them were asked for, as many as there are
+    named = [part for one in models for part in ("--model", one)]
+    code, table, _ = call("evaluate", suite, *named, "--runs", str(tmp_path / "runs"))
+    assert code == 0 and f"the pictures: {place / 'averages.svg'}, {place / 'differences.svg'}" in table
 
 
 @pytest.mark.parametrize(
