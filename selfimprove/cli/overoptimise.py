@@ -26,6 +26,10 @@ def overoptimise(
     kl: Annotated[
         str, typer.Option(metavar="X,X", help="Run RL at each of these costs of a nat; 0 is next to none.")
     ] = ("0,0.03,0.1,0.3"),
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Make reward models of the first n layers; by default as the recipe has it."),
+    ] = None,
     controls: Annotated[
         bool, typer.Option(help="Also gold as reward, shuffled labels, and ensembles by mean and minimum.")
     ] = True,
@@ -56,7 +60,8 @@ def overoptimise(
     loaded = load_recipe(recipe, changes)
     base, names = name or loaded.name, find_names(loaded)
     wanted = [int(one) for one in _read_numbers("--comparisons", comparisons, 2, whole=True)]
-    cells = make_cells(base, names, wanted, read_seeds(seeds), _read_numbers("--kl", kl, 0), controls)
+    sizes = [int(one) for one in _read_numbers("--layers", layers, 1, whole=True)] if layers else (None,)
+    cells = make_cells(base, names, wanted, read_seeds(seeds), _read_numbers("--kl", kl, 0), controls, sizes)
     if len(cells) > MOST or len({one.name for one in cells}) < len(cells):
         raise UsageError(f"A grid has at most {MOST:,} runs, no two of them with the same numbers in six digits.")
     recipes = [load_recipe(recipe, [*changes, *one.changes]) for one in cells]  # all mistakes come first

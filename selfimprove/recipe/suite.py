@@ -8,13 +8,10 @@ from pydantic import BeforeValidator
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.policies import find_policy
-from selfimprove.recipe.task_settings import OnePartTask, PoolTask, TaskSettings
+from selfimprove.recipe.task_settings import EVERY, OnePartTask, PoolTask, TaskSettings
 from selfimprove.recipe.task_type import Task
 from selfimprove.recipe.yaml import Document, read_document, validate
 from selfimprove.settings import Settings
-
-EVERY = 1_000_000
-"""As many problems as a task has."""
 
 
 def _named(value: object) -> object:

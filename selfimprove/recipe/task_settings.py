@@ -20,6 +20,8 @@ Comparison = Annotated[str, Named("verifier", ("math", "text", "choice", "judge"
 """Who compares answers that a file gives."""
 Mark = Annotated[str, Field(min_length=3, max_length=100)]
 Marks = tuple[Mark, Mark]
+EVERY = 1_000_000
+"""As many problems as a task has."""
 THINKING: tuple[Marks, ...] = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),

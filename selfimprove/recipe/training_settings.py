@@ -115,6 +115,9 @@ class RewardTraining(Training):
     certain pair (Touvron et al., 2023, section 3.2.2)."""
     center: NonNegativeFloat = 0.01
     """The weight of the squared sum of a pair's rewards, which keeps them around 0 (Eisenstein et al., 2023)."""
+    layers: PositiveInt | None = added(None)
+    """Keep only the first n layers of what the model is made of: a smaller reward model of the same family (Gao et al.,
+    2022, vary its size); by default all."""
     learning_rate: PositiveFloat = 1e-5
     """The highest learning rate of the schedule."""
 

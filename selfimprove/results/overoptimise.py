@@ -146,22 +146,23 @@ def to_json(found: Sequence[Measured]) -> dict[str, object]:
     of it all as a picture and as tables."""
     return {
         "runs": [
-            {"run": one.cell.name, "comparisons": one.cell.comparisons, "seed": one.cell.seed, "kl": one.cell.kl,
-             "control": one.cell.control, "best of n": [vars(each) for each in one.best],
-             "RL": [vars(each) for each in one.curve], "end of RL": vars(one.end)}
+            {"run": one.cell.name, "comparisons": one.cell.comparisons, "layers": one.cell.layers,
+             "seed": one.cell.seed, "kl": one.cell.kl, "control": one.cell.control,
+             "best of n": [vars(each) for each in one.best], "RL": [vars(each) for each in one.curve], "end of RL": vars(one.end)}
             for one in found
         ],
         "fits": [
-            {"form": form, "comparisons": many, "seed": seed, **vars(fit), "peak": fit.peak(form)}
-            for form, many, seed, fit in fits(found)
+            {"form": form, "comparisons": cell.comparisons, "layers": cell.layers, "seed": cell.seed, **vars(fit),
+             "peak": fit.peak(form)}
+            for form, cell, fit in fits(found)
         ],
-        "cells": [_cell_json(name, some) for name, some in groups(found).items()],
+        "cells": [_cell_json(some) for some in groups(found)],
         "lines": draw_lines(found),
         "tables": list(describe(found)),
     }  # fmt: skip
 
 
-def fits(found: Sequence[Measured]) -> Iterator[tuple[str, int, int, Fit]]:
+def fits(found: Sequence[Measured]) -> Iterator[tuple[str, Cell, Fit]]:
     """A fit of best-of-n for each reward model, and of RL for each run with the lowest KL coefficient."""
     plain = [one for one in found if not one.cell.control]
     lowest = min((one.cell.kl for one in plain), default=0.0)
@@ -171,20 +172,21 @@ def fits(found: Sequence[Measured]) -> Iterator[tuple[str, int, int, Fit]]:
         start = one.best[0].gold
         for form, points in (("best of n", one.best), ("RL", one.curve)):
             if fit := fit_curve([(each.d, each.gold - start) for each in points], form):
-                yield form, one.cell.comparisons, one.cell.seed, fit
+                yield form, one.cell, fit
 
 
-def groups(found: Sequence[Measured]) -> dict[tuple[str, int, float], list[Measured]]:
+def groups(found: Sequence[Measured]) -> list[list[Measured]]:
     """The runs that differ in their seeds alone."""
-    made: dict[tuple[str, int, float], list[Measured]] = {}
+    made: dict[object, list[Measured]] = defaultdict(list)
     for one in found:
-        made.setdefault((one.cell.control, one.cell.comparisons, one.cell.kl), []).append(one)
-    return made
+        made[one.cell.control, one.cell.comparisons, one.cell.layers, one.cell.kl].append(one)
+    return [*made.values()]
 
 
-def _cell_json(name: tuple[str, int, float], some: Sequence[Measured]) -> dict[str, object]:
-    control, many, kl = name
-    row: dict[str, Any] = {"control": control, "comparisons": many, "kl": kl, "seeds": len(some)}
+def _cell_json(some: Sequence[Measured]) -> dict[str, object]:
+    cell = some[0].cell
+    row: dict[str, Any] = {"control": cell.control, "comparisons": cell.comparisons, "layers": cell.layers,
+                           "kl": cell.kl, "seeds": len(some)}  # fmt: skip
     for figure in ("gold", "reward", "kl", "length"):
         values = [getattr(one.end, figure) for one in some]
         interval = mean_interval(values, NOWHERE)
@@ -227,19 +229,19 @@ def check_comparisons(folder: RunFolder, stage: str, wanted: int) -> None:
 def describe(found: Sequence[Measured]) -> Iterator[list[list[str]]]:
     """The tables, as rows of cells; means over seeds stand with Student's 95% interval."""
     yield [["best of n", "n", "KL at most", "proxy", "gold", "length"]] + [
-        [f"{many} comparisons", str(n), f"{values[0].kl:.2f}", *_means(values, ("reward", "gold", "length"))]
-        for many, rows in _best_rows(found).items()
+        [proxy, str(n), f"{values[0].kl:.2f}", *_means(values, ("reward", "gold", "length"))]
+        for proxy, rows in _best_rows(found).items()
         for n, values in rows.items()
     ]
     yield [["end of RL", "cost of KL", "KL", "proxy", "gold", "length"]] + [
-        [f"{many} comparisons{control and ', '}{control}", f"{kl:g}",
+        [", ".join(filter(None, (some[0].cell.proxy, some[0].cell.control))), f"{some[0].cell.kl:g}",
          *_means([one.end for one in some], ("kl", "reward", "gold", "length"))]
-        for (control, many, kl), some in groups(found).items()
+        for some in groups(found)
     ]  # fmt: skip
     yield [["fit", "seed", "α", "β", "R²", "residual", "peak at √KL"]] + [
-        [f"{form}, {many} comparisons", str(seed), f"{fit.alpha:.2f}", f"{fit.beta:.2f}", f"{fit.explained:.2f}",
+        [f"{form}, {cell.proxy}", str(cell.seed), f"{fit.alpha:.2f}", f"{fit.beta:.2f}", f"{fit.explained:.2f}",
          f"{max(fit.residuals, key=abs):+.2f}", _describe_peak(fit.peak(form))]
-        for form, many, seed, fit in fits(found)
+        for form, cell, fit in fits(found)
     ]  # fmt: skip
 
 
@@ -251,16 +253,16 @@ def _means(points: Sequence[Point], names: Sequence[str]) -> list[str]:
     return [_mean([getattr(one, name) for one in points]) for name in names]
 
 
-def _best_rows(found: Sequence[Measured]) -> dict[int, dict[int, list[Point]]]:
-    """By comparisons and n, one point a seed."""
-    rows: dict[int, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
+def _best_rows(found: Sequence[Measured]) -> dict[str, dict[int, list[Point]]]:
+    """By reward model and n, one point a seed."""
+    rows: dict[str, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
     seen = set()
     for one in found:
-        key = (one.cell.comparisons, one.cell.seed)
+        key = (one.cell.proxy, one.cell.seed)
         if not one.cell.control and key not in seen:
             seen.add(key)
             for point in one.best:
-                rows[one.cell.comparisons][point.step].append(point)
+                rows[one.cell.proxy][point.step].append(point)
     return rows
 
 
@@ -273,20 +275,20 @@ def _mean(values: Sequence[float]) -> str:
 def draw_lines(found: Sequence[Measured]) -> dict[str, list[dict[str, Any]]]:
     """What the picture shows: for best-of-n the means over seeds, for RL each run with the lowest KL coefficient, both
     with Student's 95% intervals."""
-    best = []
-    for many, rows in _best_rows(found).items():
+    best: list[dict[str, Any]] = []
+    for proxy, rows in _best_rows(found).items():
         points = [values for _, values in sorted(rows.items())]
         xs = [math.sqrt(some[0].kl) for some in points]
         for name in SHOWN:
             ys = [fmean(getattr(one, name) for one in some) for some in points]
             errors = [_half([getattr(one, name) for one in some]) for some in points]
-            best.append({"name": f"{SHOWN[name]}, {many} comparisons", "xs": xs, "ys": ys, "errors": errors,
-                         "group": many, "dashed": name == "reward"})  # fmt: skip
+            best.append({"name": f"{SHOWN[name]}, {proxy}", "xs": xs, "ys": ys, "errors": errors,
+                         "group": proxy, "dashed": name == "reward"})  # fmt: skip
     lowest = min((one.cell.kl for one in found), default=0.0)
     rl = [
-        {"name": f"{SHOWN[name]}, {one.cell.comparisons} comparisons", "xs": [each.d for each in one.curve],
+        {"name": f"{SHOWN[name]}, {one.cell.proxy}", "xs": [each.d for each in one.curve],
          "ys": [getattr(each, name) for each in one.curve], "errors": [each.half for each in one.curve]
-         if name == "gold" else None, "group": one.cell.comparisons, "dashed": name == "reward"}
+         if name == "gold" else None, "group": one.cell.proxy, "dashed": name == "reward"}
         for one in found if not one.cell.control and one.cell.kl == lowest for name in SHOWN
     ]  # fmt: skip
     # Of one seed there is no interval.

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -56,7 +56,15 @@ class Cell:
     changes: tuple[str, ...]
     """What `--set` takes to make its recipe."""
     like: str = ""
-    """An earlier cell's run, which differs in its RL alone."""
+    """An earlier cell's run, which begins in the same way."""
+    layers: int | None = None
+    """Of the reward model; None where it is as the recipe has it."""
+
+    @property
+    def proxy(self) -> str:
+        """What the reward model is, in words."""
+        size = "" if self.layers is None else f", {self.layers} layer{'s' * (self.layers > 1)}"
+        return f"{self.comparisons} comparisons{size}"
 
 
 @dataclass(frozen=True)
@@ -95,43 +103,58 @@ def find_names(recipe: Recipe) -> Names:
 
 
 def make_cells(
-    base: str, names: Names, comparisons: Sequence[int], seeds: Sequence[int], kls: Sequence[float], controls: bool
+    base: str,
+    names: Names,
+    comparisons: Sequence[int],
+    seeds: Sequence[int],
+    kls: Sequence[float],
+    controls: bool,
+    layers: Sequence[int | None] = (None,),
 ) -> list[Cell]:
-    """All runs of a grid; controls have the median number of comparisons and the lowest KL coefficient."""
-    found = []
+    """All runs of a grid; controls have the median number of comparisons, the lowest KL coefficient, and the first
+    size of a reward model."""
+    found: list[Cell] = []
     for seed in seeds:
-        for many in comparisons:
-            first = ""
-            for kl in kls:
-                name = f"{base}-n-{many}-kl-{kl:g}-seed-{seed}"
-                changes = _changes(names, name, many, seed, kl)
-                found.append(Cell(name, many, seed, kl, "", changes, first))
-                first = first or name
+        begun: dict[int, str] = {}
+        for size in layers:
+            for many in comparisons:
+                like = begun.get(many, "")  # of another size, with the same comparisons
+                for kl in kls:
+                    name = f"{base}-n-{many}{f'-layers-{size}' if size else ''}-kl-{kl:g}-seed-{seed}"
+                    changes = _changes(names, name, many, seed, kl, size)
+                    found.append(Cell(name, many, seed, kl, "", changes, like, size))
+                    begun.setdefault(many, name)
+                    like = name if kl == kls[0] else like
         if controls:
-            found += _controls(base, names, sorted(comparisons)[len(comparisons) // 2], seed, min(kls), found)
+            middle = sorted(comparisons)[len(comparisons) // 2]
+            plain = next(
+                one for one in found
+                if (one.comparisons, one.seed, one.kl, one.layers) == (middle, seed, min(kls), layers[0])
+            )  # fmt: skip
+            found += _controls(base, names, plain)
     return found
 
 
-def _changes(names: Names, name: str, many: int, seed: int, kl: float) -> tuple[str, ...]:
-    return (f"name={name}", f"seed={seed}", f"{names.label}.limit={many}", f"{names.rl}.kl={kl or FREE}")
+def _changes(names: Names, name: str, many: int, seed: int, kl: float, layers: int | None) -> tuple[str, ...]:
+    size = () if layers is None else (f"{names.reward}.layers={layers}",)
+    return (f"name={name}", f"seed={seed}", f"{names.label}.limit={many}", f"{names.rl}.kl={kl or FREE}", *size)
 
 
-def _controls(base: str, names: Names, many: int, seed: int, kl: float, cells: Sequence[Cell]) -> Iterator[Cell]:
-    """The same with the gold reward itself, with labels that say nothing, and with several reward models."""
-    label, rl = names.label, names.rl
+def _controls(base: str, names: Names, plain: Cell) -> Iterator[Cell]:
+    """The same as a cell with the gold reward itself, with labels that say nothing, and with several reward models."""
+    rl, seed = names.rl, plain.seed
     ensemble = f"{names.reward}.models={MEMBERS}"
     made = {
         "gold as reward": (f"{rl}.rewards={{model: 0, {names.gold}: 1}}",),
-        "shuffled labels": (f"{label}.noise={COIN}",),
+        "shuffled labels": (f"{names.label}.noise={COIN}",),
         "ensemble, mean": (ensemble, f"{rl}.combine=mean"),
         "ensemble, lowest": (ensemble, f"{rl}.combine=min"),
     }
-    plain = next(one.name for one in cells if (one.comparisons, one.seed, one.control) == (many, seed, ""))
-    like = {"gold as reward": plain, "ensemble, lowest": f"{base}-ensemble-mean-seed-{seed}"}
+    like = {"gold as reward": plain.name, "ensemble, lowest": f"{base}-ensemble-mean-seed-{seed}"}
     for control in CONTROLS:
         name = f"{base}-{control.replace(', ', '-').replace(' ', '-')}-seed-{seed}"
-        changes = (*_changes(names, name, many, seed, kl), *made[control])
-        yield Cell(name, many, seed, kl, control, changes, like.get(control, ""))
+        changes = (*_changes(names, name, plain.comparisons, seed, plain.kl, plain.layers), *made[control])
+        yield replace(plain, name=name, control=control, changes=changes, like=like.get(control, ""))
 
 
 def begin_as_copy(cell: Cell, recipe: Recipe, runs: Path) -> None:

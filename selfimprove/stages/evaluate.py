@@ -10,8 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from selfimprove.prompting.phrases import find_boilerplate, loops, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
-from selfimprove.recipe.suite import EVERY
-from selfimprove.recipe.task_settings import TaskSettings
+from selfimprove.recipe.task_settings import EVERY, TaskSettings
 from selfimprove.records import (
     Checkpoint,
     Critique,

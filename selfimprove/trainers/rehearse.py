@@ -8,7 +8,7 @@ from selfimprove.recipe import RewardTraining, Training
 from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.trainers.adapters import add_adapter
 from selfimprove.trainers.common import make_optimizer
-from selfimprove.trainers.reward_model import sketch_reward_model
+from selfimprove.trainers.reward_model import keep_layers, sketch_reward_model
 
 
 def rehearse(model: Any, settings: Training, *, base: str) -> None:
@@ -25,7 +25,8 @@ def rehearse(model: Any, settings: Training, *, base: str) -> None:
             f"{base}: is a recurrent or hybrid model, whose texts cannot be written while it is trained"
         )
     rewards = isinstance(settings, RewardTraining)
-    if rewards:
+    if isinstance(settings, RewardTraining):
+        keep_layers(model, settings.layers)
         model = sketch_reward_model(model, pad=0)
     with torch.random.fork_rng(devices=[]):  # what is sampled next is none of a rehearsal's business
         if settings.lora:

@@ -14,7 +14,7 @@ from selfimprove.recipe.launch import SHARDED
 from selfimprove.trainers.adapters import add_adapter
 from selfimprove.trainers.common import Rows, make_arguments, place, train_with
 from selfimprove.trainers.job import Report, RewardJob, TrainResult
-from selfimprove.trainers.reward_model import build_reward_model, make_reading, read_rewards
+from selfimprove.trainers.reward_model import build_reward_model, keep_layers, make_reading, read_rewards
 from selfimprove.trainers.rewarding import READING, Reading, encode_text
 from selfimprove.trainers.tokens import longest_row, read_rows
 from selfimprove.trainers.watch import diverged
@@ -37,6 +37,7 @@ def train_reward(job: RewardJob, report: Report | None = None) -> TrainResult:
     def load(job: RewardJob) -> tuple[Any, Any]:
         model, tokenizer = load_model(job.model, base=job.base, dtype=job.dtype, device=place(job))
         reading = made["reading"] = make_reading(tokenizer, chat=job.chat, longest=longest_row(job))
+        keep_layers(model, job.settings.layers)
         reward = build_reward_model(model.requires_grad_(), pad=reading.pad, seed=job.seed)
         if job.settings.lora:
             reward = add_adapter(reward, job.settings.lora, base=job.model, seed=job.seed, task="SEQ_CLS")

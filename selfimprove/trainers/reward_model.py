@@ -43,6 +43,31 @@ def sketch_reward_model(model: Any, *, pad: int) -> Any:
         ) from None
 
 
+def keep_layers(model: Any, layers: int | None) -> None:
+    """Take all layers of a causal language model away but the first ones; raises ModelError where it has fewer."""
+    import torch
+
+    if layers is None:
+        return
+    config = model.config.get_text_config()
+    there = config.num_hidden_layers
+    if layers > there:
+        raise ModelError(f"'layers: {layers}' of a reward model: {type(model).__name__} has {there} here; take fewer")
+    stacks = [
+        (owner, name)
+        for owner in model.base_model.modules()
+        for name, one in owner.named_children()
+        if isinstance(one, torch.nn.ModuleList) and len(one) == there
+    ]
+    if len(stacks) != 1:
+        raise ModelError(f"'layers: {layers}': it cannot be told which layers of a {type(model).__name__} to keep")
+    [(owner, name)] = stacks
+    setattr(owner, name, getattr(owner, name)[:layers])
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+
+
 def build_reward_model(model: Any, *, pad: int, seed: int) -> Any:
     """A causal language model's layers under a new head of one number; raises ModelError where there is no such class.
 

@@ -83,6 +83,20 @@ def test_a_grid_has_every_combination_and_its_controls() -> None:
     assert {one.comparisons for one in cells if one.control} == {250}
 
 
+def test_a_grid_varies_the_size_of_reward_models_on_the_same_comparisons() -> None:
+    names = find_names(load_recipe("rlhf"))
+    cells = make_cells("mine", names, [50, 250], [0, 1], [0.0, 0.1], True, [1, 2])
+    assert len(cells) == len({one.name for one in cells}) == 2 * (2 * 2 * 2 + len(CONTROLS))
+    for one in cells:
+        assert load_recipe("rlhf", one.changes).stages.reward.layers == one.layers
+        like = next((other for other in cells if other.name == one.like), None)
+        assert like is None or (like.comparisons, like.seed) == (one.comparisons, one.seed)
+        # Only a first run of its comparisons, or other labels and other numbers of models, begin with nothing.
+        assert like is not None or (one.layers, one.kl) == (1, 0.0)
+    assert {one.layers for one in cells if one.control} == {1}
+    assert [cells[at].proxy for at in (0, 4)] == ["50 comparisons, 1 layer", "50 comparisons, 2 layers"]
+
+
 MISTAKES = [
     ("rlhf-dpo", (), "measured with one stage 'reward', and its flow has 0"),
     ("rlhf", ("rl.rewards={model: 1}",), "one rule of weight 0 as gold"),
@@ -107,6 +121,8 @@ def test_what_cannot_be_measured_is_one_line(recipe: str, changes: tuple[str, ..
         ("--kl", "-1"),
         ("--kl", "0,0"),
         ("--kl", "nan"),
+        ("--layers", "0"),
+        ("--layers", "1.5"),
     ],
 )
 def test_numbers_that_are_none_are_one_line(given: tuple[str, str]) -> None:
@@ -150,7 +166,7 @@ def test_the_tables_and_the_picture_of_a_grid() -> None:
     from selfimprove.viewer.charts import rewards_chart
 
     found = [made(seed, kl) for seed in (0, 1) for kl in (0.0, 0.1)] + [made(0, 0.0, "shuffled labels")]
-    assert [(form, seed) for form, _, seed, _ in fits(found)] == [
+    assert [(form, cell.seed) for form, cell, _ in fits(found)] == [
         ("best of n", 0),
         ("RL", 0),
         ("best of n", 1),

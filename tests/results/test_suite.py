@@ -12,8 +12,8 @@ from test_prompt_study import call
 from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
-from selfimprove.recipe.suite import EVERY, choose_problems, load_suite
-from selfimprove.recipe.task_settings import BbhTask, MmluTask, SvampTask
+from selfimprove.recipe.suite import choose_problems, load_suite
+from selfimprove.recipe.task_settings import EVERY, BbhTask, MmluTask, SvampTask
 from selfimprove.records import Outcome
 from selfimprove.records.stats import mcnemar
 from selfimprove.results.suite import ALL, SUITE, ModelOutcomes, average, compare_pairs, rows_of, tasks_of

@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoTokenizer
+import torch
+from tiny_models import make_gemma, make_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.tensors import hash_weights
@@ -17,7 +19,7 @@ from selfimprove.recipe import Build, Lora, RewardTraining
 from selfimprove.records import Problem
 from selfimprove.trainers.job import RewardJob, TrainResult
 from selfimprove.trainers.reward import tokenize_pairs, train_reward
-from selfimprove.trainers.reward_model import RewardModel, make_reading
+from selfimprove.trainers.reward_model import RewardModel, keep_layers, make_reading
 from selfimprove.trainers.rewarding import READING, combine_rewards, encode_text, reward_model_function
 
 SHAPE = Build(hidden_size=32, intermediate_size=64, layers=1, heads=1, head_size=32)
@@ -163,6 +165,33 @@ def test_members_of_an_ensemble_have_heads_of_their_own_and_an_adapter_is_merged
     rewards = [one for name in ("chosen", "rejected") for one in raw_rewards(folders[0], name)]
     reading = RewardModel(folders[0], device="cpu", dtype="float32", batch_size=8).reading
     assert reading.mean == pytest.approx(sum(rewards) / len(rewards), abs=1e-5)
+
+
+def test_a_smaller_reward_model_is_the_first_layers_of_the_larger_one(tmp_path: Path) -> None:
+    """As transformers runs a model of which it is told that it has fewer layers."""
+    llama = make_llama(tmp_path / "llama")
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=32, n_layer=2, n_head=2, n_positions=32))
+    gpt2.save_pretrained(tmp_path / "gpt2")
+    ids = torch.tensor([[3, 4, 5, 6]])
+    for folder in (llama, make_gemma(tmp_path / "gemma", llama), tmp_path / "gpt2"):
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        whole = model.base_model(ids).last_hidden_state
+        keep_layers(model, 1)
+        fewer = AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=1, **one_type(model)).eval()
+        found = model.base_model(ids).last_hidden_state
+        assert torch.equal(found, fewer.base_model(ids).last_hidden_state) and not torch.equal(found, whole)
+        assert model.config.num_hidden_layers == 1
+        with pytest.raises(ModelError, match=f"'layers: 3' of a reward model: {type(model).__name__} has 1 here"):
+            keep_layers(model, 3)
+    job = make_job(llama, tmp_path / "small", steps=2, layers=1)
+    train_reward(job)
+    assert len(RewardModel(job.output, device="cpu", dtype="float32", batch_size=8).model.base_model.layers) == 1
+
+
+def one_type(model: Any) -> dict[str, Any]:
+    """What else transformers has to be told of a model of one layer whose layers differ."""
+    found = getattr(model.config, "layer_types", None)
+    return {"layer_types": found} if found else {}
 
 
 def test_rewards_of_several_models_become_one_by_hand() -> None:
