@@ -148,7 +148,8 @@ def to_json(found: Sequence[Measured]) -> dict[str, object]:
         "runs": [
             {"run": one.cell.name, "comparisons": one.cell.comparisons, "layers": one.cell.layers,
              "seed": one.cell.seed, "kl": one.cell.kl, "control": one.cell.control,
-             "best of n": [vars(each) for each in one.best], "RL": [vars(each) for each in one.curve], "end of RL": vars(one.end)}
+             "best of n": [vars(each) for each in one.best], "RL": [vars(each) for each in one.curve],
+             "end of RL": vars(one.end)}
             for one in found
         ],
         "fits": [

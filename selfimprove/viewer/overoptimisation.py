@@ -33,7 +33,7 @@ class Line(BaseModel):
     xs: Numbers
     ys: Numbers
     errors: Numbers | None = None
-    group: FiniteFloat
+    group: FiniteFloat | str
     """Lines of one group have one colour."""
     dashed: bool
 
