@@ -47,7 +47,7 @@ class Dice:
     def write(self, problem: Problem, prompt: str, *parents: str, text: str = "", **fields: Any) -> Rationale:
         self.sample += 1  # no two records are the same
         finish = "length" if self.rng.random() < 0.1 else "stop"
-        said = text or self.rng.choice([*SAID, f"{problem.answer}?{problem.question}"])
+        said = text or self.rng.choice([*SAID, *SAID, f"{problem.answer}?{problem.question}"])
         more = {"parents": (problem.id, "c0ffee", *parents), "sample": self.sample, "finish": finish, "prompt": prompt}
         return make_rationale(problem, said, **more | fields)
 
@@ -70,20 +70,23 @@ def write_round(session: Session, seed: int) -> None:
             disk.write_part(stage.main, number, records)
         disk.close(describe(stage, disk, max(1, len(files)), session.clock))
 
-    def example(problem: Problem) -> Example:
-        asked = rng.choice([render, session.prompts.render_question])(problem)
-        return Example(prompt=asked, completion=rng.choice(SAID), origin="seed", group=problem.group)
+    def example(problem: Problem, said: str) -> Example:
+        asked = rng.choice([render, session.prompts.render_question, of_old])(problem)
+        return Example(prompt=asked, completion=said, origin="seed", group=problem.group)
+
+    def of_old(problem: Problem) -> str:
+        """A prompt that is written otherwise now, as where a chat template was changed."""
+        return f"{problem.question} (of old)"
 
     def halves(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
         return records[: len(records) // 2], records[len(records) // 2 :]
 
     problems = by_id(dice.problems)
-    pool = list({one.id: one for one in (example(rng.choice(dice.problems)) for _ in range(6))}.values())
-    close("warmup", [Checkpoint(path="nothing", method="sft", weights=""), *pool[:3]], round_=0)
-    close("select", pool[3:], round_=1)
+    pool = [*by_id(example(one, said) for one in dice.problems for said in SAID if rng.random() < 0.4).values()]
+    close("warmup", [Checkpoint(path="nothing", method="sft", weights=""), *pool[::2]], round_=0)
+    close("select", pool[1::2], round_=1)
     close("frontier", dice.problems)
-    # One in a few was given a prompt that is written otherwise now, as where a chat template was changed.
-    written = [dice.write(one, render(one) if rng.random() < 0.8 else f"{one.question} (of old)")
+    written = [dice.write(one, rng.choice([render, of_old])(one))
                for one in dice.problems for _ in range(rng.randrange(1, 5))]  # fmt: skip
     verdicts = [dice.judge(one, problems[one.problem]) for one in written]
     unknown = [one for one in written if problems[one.problem].answer is None and not problems[one.problem].is_open]
@@ -93,10 +96,10 @@ def write_round(session: Session, seed: int) -> None:
         rng.shuffle(verdicts)
     close("generate", *halves(written))
     close("verify", verdicts, votes)
-    again = [dice.write(one, "# is", rng.choice(written).id) for one in rng.choices(dice.problems, k=8)]
+    again = [dice.write(one, "#", rng.choice(written).id) for one in rng.choices(dice.problems, k=12)]
     close("repair", [*again, *(dice.judge(one, problems[one.problem]) for one in again)])
     hinted = [dice.write(one, session.prompts.render_hint(one), origin="rationalized")
-              for one in rng.choices([one for one in dice.problems if one.answer], k=8)]  # fmt: skip
+              for one in rng.choices([one for one in dice.problems if one.answer], k=12)]  # fmt: skip
     close("rationalize", [*hinted, *(dice.judge(one, problems[one.problem]) for one in hinted)])
     if (2, "revise") in session.plan:
         revise(close, dice, written, problems)
@@ -144,7 +147,7 @@ def changes_of(rng: random.Random, revising: bool) -> list[str]:
     """Settings at random."""
     changes = [
         f"select.per_problem={rng.choice(['null', '1', '2'])}",
-        f"select.rationalized_cap={rng.choice(['null', '0.1', '0.3'])}",
+        f"select.rationalized_cap={rng.choice(['null', '0.1', '0.2'])}",
         f"select.hard_below={rng.choice(['0', '0.7'])}",
         f"select.require={rng.choice(['answer', 'steps', 'grounded'])}",
         f"select.sources={rng.choice(['samples', 'seed+samples'])}",
@@ -160,7 +163,7 @@ def without_select(folder: Path) -> None:
     shutil.rmtree(folder / "small/round-02/select", ignore_errors=True)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_round_in_parts_of_any_size_is_the_round_at_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +177,7 @@ def test_a_round_in_parts_of_any_size_is_the_round_at_once(
         assert len(job.parts) == 1 and job.disk.files_of(Decision)[1:] == []
         decisions, examples, metrics = found(tmp_path)
         assert len(decisions) == len(job.parts[0]) > 30 and examples
-        for size in (1, 2, 3, 7, 20):
+        for size in (1, 3, 8):
             without_select(tmp_path)
             session = load(tmp_path, text, changes)
             job = select_again(session, size, monkeypatch)
