@@ -58,8 +58,8 @@ STAGES_MAY_IMPORT = (
     | {"recipe.task_settings", "prompting.prompts", "prompting.phrases", "tasks", "tasks.addition", "tasks.standard"}
     | {"tasks.mixture_draw", "prompting", "prompting.instructions", "prompting.rouge"}
     | {"engines.build", "engines.model_files", "engines.model_folders", "engines.tensors"}
-    | {"stages.base", "store", "store.join", "store.light", "store.rows", "trainers.job"}
-    | {"trainers.rewarding"}
+    | {"stages.base", "store", "store.join", "store.light", "store.order", "store.rows"}
+    | {"trainers.job", "trainers.rewarding"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
     | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}
 )
@@ -86,6 +86,7 @@ STAGES_TOGETHER = {
     "forms": {"critique"},
     "frontier": {"passes", "select", "vote"},
     "gains": {"compare", "weigh"},
+    "hint_check": {"earlier"},
     "health": {"archive", "earlier", "passes", "select"},
     "instruct": {"proposing"},
     "kl": {"generate"},
@@ -104,13 +105,16 @@ STAGES_TOGETHER = {
     "revise": {"critique", "failed", "forms", "gains", "generate", "relevance", "taking", "weigh"},
     "reward": {"prefer", "reward_figures", "training"},
     "rl": {"as_sampled", "audit", "training"},
-    "select": {"as_sampled", "balance", "earlier", "generate", "kl", "passes", "revise", "critique_examples", "vote"},
+    "round_parts": {"earlier"},
+    "select": {"as_sampled", "balance", "earlier", "generate", "hint_check", "kl", "passes", "revise", "round_parts"}
+    | {"critique_examples", "vote", "whole_round"},
     "sft": {"balance", "compare", "frontier", "prefer", "select", "critique_examples", "training"},
     "taking": {"earlier", "generate"},
     "critique_examples": {"passes"},
     "verify": {"generate", "select", "vote"},
     "warmup": {"training"},
     "weigh": {"critique"},
+    "whole_round": {"vote"},
 }
 
 # The viewer reads what a run left behind; it knows nothing of how it was made.

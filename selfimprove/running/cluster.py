@@ -47,7 +47,7 @@ def needs_model(job: Job) -> bool:
 
 
 class OnRay:
-    """Makes the parts of what writes and judges on a cluster, and everything else in this process.
+    """Makes the parts of what writes, judges or selects on a cluster, and everything else in this process.
 
     Ray is started on this machine, and ended with the run, unless the settings name a cluster that is there already.
     Raises ClusterError.
@@ -106,7 +106,7 @@ class OnRay:
         first = [one for one in numbers if one not in last]
         if asks:
             job.session.slot.close()  # this process has none beside those of its workers
-        groups = [(first, asks or (declared.asks == "verifier" and len(first) > 1))]
+        groups = [(first, asks or (len(first) > 1 and (declared.apart or declared.asks == "verifier")))]
         # What follows from all others asks a model only for critiques, or to judge.
         groups.append((last, bool(last) and declared.gathering_asks(job.desk)))
         for some, apart in groups:

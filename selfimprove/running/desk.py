@@ -25,6 +25,7 @@ from selfimprove.store import Manifest, StageFolder
 from selfimprove.store.collapse import Texts
 from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
+from selfimprove.store.usage import COUNTED
 from selfimprove.tasks import Task
 from selfimprove.tasks.pairs import HumanPair
 from selfimprove.tasks.standard import Standard
@@ -257,6 +258,9 @@ class StageDesk:
         metrics = self.session.clock.metrics
         there = metrics.get(name)
         metrics[name] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+
+    def count(self, name: str, value: int) -> None:
+        self.session.clock.metrics.setdefault(COUNTED, {})[name] = value
 
 
 def _tokenizer_of(desk: StageDesk) -> tuple[Any, int, bool]:

@@ -37,7 +37,7 @@ from selfimprove.store import Manifest, RunFolder, StageFolder
 from selfimprove.store.manifest import CUT_OFF, Seconds
 from selfimprove.store.overlaps import describe_overlaps
 from selfimprove.store.parts import count_rows, named_full_disk
-from selfimprove.store.usage import Usage
+from selfimprove.store.usage import Usage, sum_counted
 from selfimprove.trainers.peaks import Phase, join_phases
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "selfimprove")
@@ -160,7 +160,7 @@ def describe(stage: PlannedStage, disk: StageFolder, parts: int, clock: Clock) -
     files, sizes = disk.describe_files()
     counts: dict[str, int] = {}
     tokens: dict[str, int] = {}
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = {**sum_counted(usage)}
     phases: list[Phase] = []
     served: list[dict[str, Any]] = []
     for file in disk.files():

@@ -118,6 +118,8 @@ class Stage(Generic[S]):
     """The stage while which it may make whole parts of what that one has written already."""
     at_once: Callable[[Desk[S]], int] = lambda desk: 0
     """Items of such a part; 0 where it waits."""
+    apart: bool = False
+    """Whether a cluster makes its parts on many machines although they ask nothing: there is enough to do in each."""
     gathers: bool = False
     """Whether its last part follows from the records of all others."""
     gathering_asks: Callable[[Desk[S]], bool] = lambda desk: False

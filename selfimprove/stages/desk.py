@@ -252,3 +252,7 @@ class Desk(Protocol[S_co]):
     def note(self, name: str, value: object) -> None:
         """Put a figure into the stage's manifest; a mapping is merged into one that is there."""
         ...
+
+    def count(self, name: str, value: int) -> None:
+        """Put a figure into the stage's manifest that is the sum over its parts, each of which says it once."""
+        ...

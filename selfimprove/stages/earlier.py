@@ -1,7 +1,8 @@
 """Wrong responses of earlier rounds that a round takes up once more."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from heapq import nsmallest
 
@@ -71,10 +72,16 @@ class Written:
     """All that a round wrote for training problems: what is looked at as a whole."""
 
     judged: Judged
-    problems: Mapping[str, Problem]
     revisions: Mapping[str, Revision]
     """By rationale."""
     earlier: Earlier
+    read: Callable[[], dict[str, Problem]]
+    """This round's problems."""
+
+    @cached_property
+    def problems(self) -> Mapping[str, Problem]:
+        """This round's problems and those of the earlier responses, by id; read when they are first asked for."""
+        return {**self.read(), **self.earlier.problems}
 
 
 def read_written(desk: Desk[Settings]) -> Written:
@@ -82,7 +89,7 @@ def read_written(desk: Desk[Settings]) -> Written:
     earlier = read_earlier(desk)
     return Written(
         judged=Judged(desk.scan(Rationale), desk.scan(Verdict)),
-        problems={**read_problems(desk), **earlier.problems},
         revisions={one.rationale: one for one in desk.read(Revision)},
         earlier=earlier,
+        read=lambda: read_problems(desk),
     )

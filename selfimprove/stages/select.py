@@ -1,15 +1,13 @@
 """Turn rationales into SFT examples, with a reason for each one that is kept or turned away."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
-from typing import Literal, TypeAlias
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from pydantic import PositiveInt
 
 from selfimprove.errors import StoreError
-from selfimprove.prompting.phrases import find_boilerplate
 from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
@@ -20,16 +18,19 @@ from selfimprove.stages.as_sampled import count_sampled, is_sample
 from selfimprove.stages.balance import Balance
 from selfimprove.stages.base import SHOWN, Ahead, Desk, Key, Round, Sizes, Stage
 from selfimprove.stages.critique_examples import CRITIQUE_EXAMPLES_VERSION, critique_examples
-from selfimprove.stages.earlier import Written, fold, read_problems, read_written
+from selfimprove.stages.earlier import Written, fold, read_written
 from selfimprove.stages.generate import Generate
+from selfimprove.stages.hint_check import HintCheck
 from selfimprove.stages.kl import describe_kl, measure_into
 from selfimprove.stages.passes import CUT, why_not, why_not_steps
 from selfimprove.stages.revise import Revise
+from selfimprove.stages.round_parts import Lot, count_by_group, parts_of_round, read_lot
 from selfimprove.stages.vote import NEEDED, MajorityVote, Votes
+from selfimprove.stages.whole_round import OpenTexts, Pairs, WholeRound, count_right, find_suspicious, hinted_last
 from selfimprove.store.light import make
+from selfimprove.store.order import ByValue
 from selfimprove.store.rows import Rows, join_rows
 
-Pairs: TypeAlias = Iterable[tuple[Rationale, Verdict]]
 COINCIDENCE = "likely a coincidence"
 OTHERWISE = "prompts that are written otherwise now"  # in the manifest's metrics
 OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "token_ids")
@@ -83,195 +84,193 @@ def select(
     rationale, says which revised ones were kept; of an open prompt only these are trained, the last one of each chain
     or all. `votes` decide on the samples of problems without an answer.
     """
-    render = prompts.render if shown else prompts.render_question
-    stop = prompts.stop
-    seen = {fold(one.prompt, one.completion) for one in earlier}
-    rendered, prompt, is_open = "", "", False  # the samples of a problem follow each other
-    kept_of: Counter[str] = Counter()
-    kept: Counter[str] = Counter()  # by origin
+    group_of = {name: one.group for name, one in problems.items()}
+    counts = count_right(judged) if settings.hard_below else {}
     became = revisions or {}
-    why_not_open = _OpenTexts(judged, problems, became, all_revisions)
-    suspicious = _suspicious(judged, problems, settings)
-    for rationale, verdict in _hinted_last(judged):
-        problem = problems[rationale.problem]
-        if problem.id != rendered:
-            recorded = is_sample(rationale) and prompts.is_trained_as_shown(problem, shown)
-            rendered, prompt = problem.id, rationale.prompt if recorded else render(problem)
-            is_open = problem.is_open
-        revision, why = became.get(rationale.id), "kept"
+    texts = (rationale for rationale, _ in judged)
+    look = WholeRound(
+        OpenTexts(texts if became else (), problems, became, all_revisions),
+        find_suspicious(counts, group_of, settings),
+        votes,
+    )
+    decide = Decide(problems, prompts, shown, settings, look, {fold(one.prompt, one.completion) for one in earlier})
+    yield from decide(enumerate(hinted_last(judged)))
+
+
+@dataclass
+class Decide:
+    """Decides on rationales in the order of the round, and makes the examples of those that are kept."""
+
+    problems: Mapping[str, Problem]
+    prompts: PromptFormat
+    shown: bool
+    settings: Select
+    look: WholeRound
+    seen: set[bytes]
+    """Of prompts and texts that are trained already."""
+    sampled: int = 0
+    """Samples that other parts have kept."""
+    kept_of: Counter[str] = field(default_factory=Counter)
+    """By problem."""
+    hinted: int = 0
+    """Rationalizations that were kept."""
+
+    def __call__(
+        self, judged: Iterable[tuple[int, tuple[Rationale, Verdict]]], first: int = 0
+    ) -> Iterator[Decision | Example]:
+        """Each rationale and its verdict come with their place in the order of the round; those before `first` were
+        decided on by another part, and are so again for what follows from it alone."""
+        prompts, stop = self.prompts, self.prompts.stop
+        render = prompts.render if self.shown else prompts.render_question
+        rendered, prompt, following = "", "", -1  # the samples of a problem follow each other
+        for place, (rationale, verdict) in judged:
+            problem = self.problems[rationale.problem]
+            if problem.id != rendered or place != following:
+                recorded = is_sample(rationale) and prompts.is_trained_as_shown(problem, self.shown)
+                rendered, prompt = problem.id, rationale.prompt if recorded else render(problem)
+            following = place + 1
+            reason, why = self._judge_alone(rationale, verdict, problem)
+            if not reason and (text := fold(prompt, rationale.text)) in self.seen:
+                reason = "duplicate of an example that is trained already"
+            reason = reason or self._judge_kept(rationale, problem)
+            if not reason:
+                self.seen.add(text)
+                self.kept_of[problem.id] += 1
+                self.hinted += rationale.origin == "rationalized"
+                self.sampled += rationale.origin == "sampled" and place >= first
+            if place < first:
+                continue
+            yield make(Decision, parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
+            if not reason:
+                yield make(
+                    Example,
+                    parents=(rationale.id, verdict.id),
+                    prompt=prompt,
+                    completion=rationale.text,
+                    origin=rationale.origin,
+                    group=problem.group,
+                    token_ids=rationale.token_ids,
+                    sampled_tokens=count_sampled(rationale, stop),
+                )
+
+    def _judge_alone(self, rationale: Rationale, verdict: Verdict, problem: Problem) -> tuple[str, str]:
+        """Why a rationale is not kept whatever else is, or nothing, and why it is."""
+        votes, settings, why = self.look.votes, self.settings, "kept"
+        revision = self.look.why_not_open.revisions.get(rationale.id)
         if revision and not revision.kept:
             reason = f"revision not kept: {revision.reason}"
-        elif is_open:
-            reason = why_not_open(rationale)
+        elif problem.is_open:
+            reason = self.look.why_not_open(rationale)
         elif votes and votes.holds(rationale) and verdict.outcome == "undecided":
             reason = votes.why_not(rationale) or why_not_steps(verdict, settings, "the majority's answer")
             why = votes.why(rationale)
         else:
             reason = why_not(rationale, verdict, settings)
-        if not reason and rationale.problem in suspicious:
+        if not reason and rationale.problem in self.look.suspicious:
             reason = (
                 f"{COINCIDENCE}: over {settings.hard_share:.0%} of the problem's samples are correct, "
                 f"in a group with a yield below {settings.hard_below:.0%}"
             )
-        if not reason and (text := fold(prompt, rationale.text)) in seen:
-            reason = "duplicate of an example that is trained already"
-        if not reason and settings.per_problem is not None and kept_of[problem.id] >= settings.per_problem:
-            reason = f"over the cap of {settings.per_problem} a problem"
-        if not reason and (hint := prompts.finds_hint(problem, rationale.text)):
-            reason = f"hint text in the rationale: {hint[:60]!r}"
-        if not reason and rationale.origin == "rationalized":
-            hinted, cap = kept["rationalized"] + 1, settings.rationalized_cap
-            if cap is not None and hinted > cap * (kept["sampled"] + hinted) + 1e-9:
-                reason = "over the cap on rationalized examples"
-        yield make(Decision, parents=(rationale.id, verdict.id), kept=not reason, reason=reason or why)
-        if not reason:
-            seen.add(text)
-            kept_of[problem.id] += 1
-            kept[rationale.origin] += 1
-            yield make(
-                Example,
-                parents=(rationale.id, verdict.id),
-                prompt=prompt,
-                completion=rationale.text,
-                origin=rationale.origin,
-                group=problem.group,
-                token_ids=rationale.token_ids,
-                sampled_tokens=count_sampled(rationale, stop),
-            )
+        return reason, why
 
-
-def _hinted_last(judged: Pairs) -> Iterator[tuple[Rationale, Verdict]]:
-    """Rationalizations after all others, else in order."""
-    hinted = 0
-    for pair in judged:
-        if pair[0].origin == "rationalized":
-            hinted += 1
-        else:
-            yield pair
-    if hinted:
-        yield from (pair for pair in judged if pair[0].origin == "rationalized")
-
-
-class _OpenTexts:
-    """Why a response to an open prompt is not trained, or nothing."""
-
-    def __init__(
-        self,
-        judged: Pairs,
-        problems: Mapping[str, Problem],
-        revisions: Mapping[str, Revision],
-        all_revisions: bool,
-    ) -> None:
-        self.revisions = revisions
-        self.superseded = set() if all_revisions else {one.response for one in revisions.values() if one.kept}
-        texts: dict[str, list[str]] = defaultdict(list)
-        for one, _ in judged if revisions else ():
-            if one.id in revisions and problems[one.problem].is_open:
-                texts[problems[one.problem].question].append(one.text)
-        self.boilerplate = find_boilerplate(texts)
-
-    def __call__(self, rationale: Rationale) -> str:
-        if rationale.id not in self.revisions:
-            return "a response to an open prompt that is not a revision"
-        if rationale.text in self.boilerplate:
-            return "boilerplate: most of it stands in the revisions for other prompts too"
-        if rationale.id in self.superseded:
-            return "there is a later revision of it"
+    def _judge_kept(self, rationale: Rationale, problem: Problem) -> str:
+        """Why one is not kept beside those that are, or nothing."""
+        settings = self.settings
+        if settings.per_problem is not None and self.kept_of[problem.id] >= settings.per_problem:
+            return f"over the cap of {settings.per_problem} a problem"
+        if hint := self.prompts.finds_hint(problem, rationale.text):
+            return f"hint text in the rationale: {hint[:60]!r}"
+        if rationale.origin == "rationalized" and (cap := settings.rationalized_cap) is not None:
+            hinted = self.hinted + 1
+            if hinted > cap * (self.sampled + hinted) + 1e-9:
+                return "over the cap on rationalized examples"
         return ""
 
 
-def _suspicious(judged: Pairs, problems: Mapping[str, Problem], settings: Select) -> set[str]:
-    """Problems of groups with a low yield that are right too often to be more than a coincidence of a wrong rule."""
-    right: Counter[str] = Counter()  # by problem
-    decided: Counter[str] = Counter()
-    for rationale, verdict in judged if settings.hard_below else ():
-        if rationale.origin == "sampled" and verdict.outcome != "undecided":
-            decided[rationale.problem] += 1
-            right[rationale.problem] += verdict.outcome == "correct"
-    right_in: Counter[str] = Counter()  # by group
-    decided_in: Counter[str] = Counter()
-    for problem, count in decided.items():
-        decided_in[problems[problem].group] += count
-        right_in[problems[problem].group] += right[problem]
-    hard = {group for group, count in decided_in.items() if right_in[group] / count < settings.hard_below}
-    return {
-        problem
-        for problem, count in decided.items()
-        if problems[problem].group in hard and right[problem] / count > settings.hard_share
-    }
-
-
-class HintCheck:
-    """Counts trained prompts that are neither exactly the unhinted prompt of a problem nor one that a sample was given;
-    a round with one must not train.
-
-    `otherwise` counts those that a sample was given and that are written in another way now: the model's chat template
-    was changed since.
-    """
-
-    def __init__(
-        self, prompts: PromptFormat, problems: Iterable[Problem], sampled: Callable[[], Iterable[str]] = tuple
-    ) -> None:
-        """`problems` is gone over again where a prompt is not a question alone; `sampled` gives the prompts of samples
-        and is called where one is needed."""
-        self._prompts, self._problems, self._sampled = prompts, problems, sampled
-        self._questions = {fold(prompts.render_question(problem)) for problem in problems}
-        self.checked = self.hinted = self.otherwise = 0
-        self._last, self._wrong, self._other = "", False, False  # the samples of a problem follow each other
-
-    @cached_property
-    def _shown(self) -> set[bytes]:
-        return {fold(self._prompts.render(problem)) for problem in self._problems}
-
-    @cached_property
-    def _given(self) -> set[bytes]:
-        return {fold(one) for one in self._sampled()}
-
-    def see(self, example: Example) -> None:
-        if example.prompt is not self._last:
-            prompt = fold(example.prompt)
-            self._last = example.prompt
-            unknown = prompt not in self._questions and prompt not in self._shown
-            self._other = unknown and prompt in self._given
-            self._wrong = unknown and not self._other
-        self.checked += 1
-        self.hinted += self._wrong
-        self.otherwise += self._other
-
-
-def choose(_: Sequence[object], desk: Desk[Select]) -> Iterator[Record]:
-    """The decisions of a round, each kept rationale's example after it, and what is learned from right critiques."""
-    written, revise, settings = read_written(desk), desk.find(Revise), desk.settings
+def choose(part: Sequence[int], desk: Desk[Select]) -> Iterator[Record]:
+    """The decisions of a part, each kept rationale's example after it, and at the end of a round what is learned from
+    right critiques."""
+    written, revise, settings = desk.once(read_written), desk.find(Revise), desk.settings
+    lot = read_lot(desk, part, parts(desk))
     steps = () if settings.require == "answer" else ("steps",)
     given = written.judged.rationales
     check = HintCheck(
         desk.prompts,
-        written.problems.values(),
+        lot.problems.values(),
         lambda: (one.prompt for one in given.pick("parents", "prompt", "origin") if is_sample(one)),
+        lambda: () if lot.whole else written.problems.values(),
     )
-    pool = join_rows(Example, [read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)])
-    for record in select(
-        written.judged.pick(OF_RATIONALE, ("outcome", "reason", *steps)),
-        problems=written.problems,
-        earlier=pool.pick("prompt", "completion"),
-        prompts=desk.prompts,
-        shown=desk.trains_full_prompt,
-        settings=settings,
-        revisions=written.revisions,
-        all_revisions=revise is not None and revise.train == "all",
-        votes=read_votes(desk),
-    ):
+    decide = Decide(
+        lot.problems, desk.prompts, desk.trains_full_prompt, settings, desk.once(look_over),
+        seen=read_seen(desk, lot), sampled=count_kept(desk, lot),
+    )  # fmt: skip
+    judged = hinted_last(lot.judged.pick(OF_RATIONALE, ("outcome", "reason", *steps)))
+    for record in decide(zip(lot.ordinals, judged, strict=True), lot.first):
         if isinstance(record, Example):
             check.see(record)
         yield record
-    if revise and revise.lessons:
+    if lot.last and revise and revise.lessons:
         yield from learn(desk, written, settings)
     if check.hinted:
         raise StoreError(f"{desk.title}: {check.hinted} examples hold a prompt with the hint; a fault of the program")
-    desk.note("prompts checked for hints", check.checked)
+    desk.count("prompts checked for hints", check.checked)
     if check.otherwise:
-        desk.note(OTHERWISE, check.otherwise)
-    measure_into(desk, written.judged.rationales)  # here, because the engine is closed for training next
+        desk.count(OTHERWISE, check.otherwise)
+    if lot.last:
+        measure_into(desk, given)  # here, because the engine is closed for training next
+
+
+def parts(desk: Desk[Select]) -> list[range]:
+    return desk.once(cut_round)
+
+
+def cut_round(desk: Desk[Select]) -> list[range]:
+    return parts_of_round(desk, Decision)
+
+
+def look_over(desk: Desk[Select]) -> WholeRound:
+    """What single decisions need to know of the whole round."""
+    written, revise, settings = desk.once(read_written), desk.find(Revise), desk.settings
+    revisions, rationales = written.revisions, written.judged.rationales
+    return WholeRound(
+        OpenTexts(
+            rationales.pick_of(revisions.keys(), "parents", "text"),
+            written.problems if revisions else {},
+            revisions,
+            revise is not None and revise.train == "all",
+        ),
+        find_suspicious(*count_by_group(desk), settings) if settings.hard_below else frozenset(),
+        read_votes(desk),
+    )
+
+
+def read_seen(desk: Desk[Select], lot: Lot) -> set[bytes]:
+    """What is trained already by earlier examples, of which a part of a round needs those of its own prompts."""
+    pool = desk.once(read_earlier_pool)
+    if len(pool) and not lot.whole:
+        render = desk.prompts.render if desk.trains_full_prompt else desk.prompts.render_question
+        rendered = map(render, lot.problems.values())
+        pool = desk.once(find_by_prompt).find({*rendered, *lot.judged.rationales.values("prompt")})
+    return {fold(one.prompt, one.completion) for one in pool.pick("prompt", "completion")}
+
+
+def read_earlier_pool(desk: Desk[Select]) -> Rows[Example]:
+    return join_rows(Example, [read_seeds(desk), *read_pool(desk, up_to=desk.round - 1)])
+
+
+def find_by_prompt(desk: Desk[Select]) -> ByValue[Example]:
+    return ByValue(desk.once(read_earlier_pool), "prompt")
+
+
+def count_kept(desk: Desk[Select], lot: Lot) -> int:
+    """The samples that other parts have kept, which the cap on rationalized examples, all in the last part, goes by."""
+    if lot.whole or not lot.last:
+        return 0
+    if (decided := len(desk.scan_written(Decision))) < lot.first:
+        raise StoreError(
+            f"{desk.title}: {decided} of {lot.first} decisions of other parts are seen; is the folder a shared one?"
+        )
+    return sum(one == "sampled" for one in desk.scan_written(Example).values("origin"))
 
 
 def learn(desk: Desk[Select], written: Written, settings: Select) -> Iterator[Example]:
@@ -309,7 +308,7 @@ def read_votes(desk: Desk[Settings]) -> Votes | None:
     if settings is None:
         return None
     rationales = desk.scan(Rationale, "generate").pick(*NEEDED)
-    return Votes(desk.scan(Vote), rationales, read_problems(desk), settings)
+    return Votes(desk.scan(Vote), rationales, desk.once(read_written).problems, settings)
 
 
 def pool_since(round_: Round[Settings]) -> int:
@@ -368,8 +367,10 @@ SELECT = Stage(
     also=(Example,),
     reads=reads,
     needs=(Problem, Rationale, Verdict),
-    parts=lambda desk: [desk.scan(Rationale)],
+    parts=parts,
     run=choose,
+    gathers=True,
+    apart=True,
     uses=SHOWN,
     depends=depends,
     optional=False,

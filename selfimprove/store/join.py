@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,7 +16,7 @@ from selfimprove.records import Rationale, Record, Verdict
 from selfimprove.store.columns import first_items
 from selfimprove.store.database import connect
 from selfimprove.store.parts import to_records, to_table
-from selfimprove.store.rows import AT_ONCE, Rows, pick_records, schema_of_kind
+from selfimprove.store.rows import AT_ONCE, Places, Rows, pick_records, schema_of_kind
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 OF_PARENT = ("problem", "rationale")
@@ -39,6 +40,7 @@ class Judged:
         self.rationales, self.verdicts, self.all_judged = rationales, verdicts, all_judged
         self._of_rationale, self._of_verdict = of_rationale, of_verdict
         self._side_by_side: bool | None = None
+        self._last_verdicts: Places | None = None
 
     def pick(self, of_rationale: Sequence[str], of_verdict: Sequence[str]) -> "Judged":
         """The same with other columns."""
@@ -49,8 +51,48 @@ class Judged:
             of_verdict=of_verdict,
             all_judged=self.all_judged,
         )
-        made._side_by_side = self._side_by_side
+        made._side_by_side, made._last_verdicts = self._side_by_side, self._last_verdicts
         return made
+
+    def at(self, places: Places) -> "Judged":
+        """The rationales at these places alone, and their verdicts."""
+        if self.side_by_side:
+            made = Judged(self.rationales.at(places), self.verdicts.at(places), all_judged=self.all_judged)
+            made._side_by_side = True
+        else:
+            last = self._find_last()[places]
+            verdicts = self.verdicts.at(np.unique(last[last >= 0]))
+            made = Judged(self.rationales.at(places), verdicts, all_judged=self.all_judged)
+        return made.pick(self._of_rationale, self._of_verdict)
+
+    def outcomes(self) -> pa.ChunkedArray:
+        """The outcome of each rationale; those without a verdict have none."""
+        found = pa.chunked_array([one.column(0) for one in self.verdicts.batches(["outcome"])], pa.string())
+        if self.side_by_side:
+            return found
+        last = self._find_last()
+        return found.take(pa.array(last, mask=last < 0))
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether each rationale has one verdict, in the same order, as a verifier writes them."""
+        if self._side_by_side is None:
+            self._side_by_side = self._lie_side_by_side()
+        return self._side_by_side
+
+    def _find_last(self) -> Places:
+        """By rationale: the place of the last verdict on it, -1 where there is none."""
+        if self._last_verdicts is None:
+            last = np.full(len(self.rationales), -1, np.int64)
+            with connect() as database:
+                database.register("r", _numbered(self.rationales, ["id"], ["id"]))
+                database.register("v", _numbered(self.verdicts, ["parents"], ["rationale"]))
+                found = database.sql(
+                    "SELECT r.place AS at, max(v.place) AS last FROM r JOIN v ON v.rationale = r.id GROUP BY r.place"
+                ).fetchnumpy()
+            last[found["at"]] = found["last"]
+            self._last_verdicts = last
+        return self._last_verdicts
 
     def __len__(self) -> int:
         return len(self.rationales)
@@ -69,9 +111,7 @@ class Judged:
 
     def _in_order(self) -> Iterator[tuple[int, Verdict]]:
         """The verdicts, each with the place of its rationale."""
-        if self._side_by_side is None:
-            self._side_by_side = self._lie_side_by_side()
-        if self._side_by_side:
+        if self.side_by_side:
             yield from enumerate(self.verdicts.pick(*self._of_verdict))
             return
         columns = _with_id(self._of_verdict)
@@ -115,7 +155,6 @@ class Judged:
                 yield [one for one in last.values() if one[1].id is not None]
 
     def _lie_side_by_side(self) -> bool:
-        """Whether each rationale has one verdict, in the same order, as a verifier writes them."""
         if len(self.rationales) != len(self.verdicts):
             return False
         ids = pa.chunked_array([one.column(0) for one in self.rationales.batches(["id"])], pa.string())

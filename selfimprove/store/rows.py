@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cached_property
 from itertools import accumulate, repeat
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +19,8 @@ from selfimprove.store.parts import count_rows, named_damage, schema_of, to_reco
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 AT_ONCE = 2048  # rows in memory
+Places: TypeAlias = npt.NDArray[np.int64]
+"""Places of rows, which ascend."""
 
 
 class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
@@ -30,6 +34,7 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
         self.kind, self.files, self.at_once = kind, files, at_once
         self._start = 0
         self._stop: int | None = None
+        self._places: Places | None = None  # in the files, where only some rows are meant
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -42,6 +47,8 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
         return self._start, total if self._stop is None else min(self._stop, total)
 
     def __len__(self) -> int:
+        if self._places is not None:
+            return len(self._places)
         start, stop = self._span
         return max(0, stop - start)
 
@@ -67,7 +74,15 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
     def _cut(self, start: int, stop: int) -> "Rows[AnyRecord]":
         cut = Rows(self.kind, self.files, at_once=self.at_once)
         cut._start, cut._stop, cut._ends = self._start + start, self._start + stop, self._ends
+        if self._places is not None:
+            cut._places = self._places[start:stop]
         return cut
+
+    def at(self, places: Places | Sequence[int]) -> "Rows[AnyRecord]":
+        """The rows at these places alone, which ascend: no others are decoded, and what holds none is not read."""
+        chosen, wanted = self._cut(0, len(self)), np.asarray(places, np.int64)
+        chosen._places = self._start + wanted if self._places is None else self._places[wanted]
+        return chosen
 
     # --- some columns
 
@@ -89,16 +104,30 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
 
     def find(self, ids: Set[str], column: str = "id") -> Iterator[AnyRecord]:
         """The whole records whose id, or first parent, is one of these."""
+        for path, batch in self._matching(ids, column, None):
+            with named_damage(path):
+                records = to_records(batch, self.kind)
+            yield from records
+
+    def pick_of(self, ids: Set[str], *columns: str) -> Iterator[AnyRecord]:
+        """As `pick`, of the records of these ids."""
+        for path, batch in self._matching(ids, "id", [*dict.fromkeys(("id", *columns))]):
+            with named_damage(path):
+                found = pick_records(batch, self.kind)
+            yield from found
+
+    def _matching(
+        self, ids: Set[str], column: str, columns: Sequence[str] | None
+    ) -> Iterator[tuple[Path, pa.RecordBatch]]:
+        """The rows whose id, or first parent, is one of these."""
         import pyarrow.compute as pc  # takes a while, and most rows are read without it
 
         wanted = pa.array(sorted(ids), pa.string())
-        if not ids:
-            return
-        for path, batch in self._batches(None):
+        for path, batch in self._batches(columns) if ids else ():
             with named_damage(path):
                 names = batch.column("id") if column == "id" else first_items(batch.column(column))
-                records = to_records(batch.filter(pc.is_in(names, wanted)), self.kind)
-            yield from records
+                found = batch.filter(pc.is_in(names, wanted))
+            yield path, found
 
     def _annotation(self, name: str) -> object:
         return str if name == "id" else self.kind.model_fields[name].annotation
@@ -115,11 +144,7 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
 
     def _batches(self, columns: Sequence[str] | None) -> Iterator[tuple[Path, pa.RecordBatch]]:
         """Some rows at a time, with their file; named columns that a file lacks have their default."""
-        start, stop = self._span
-        at = bisect_right(self._ends, start)
-        while at < len(self.files) and (before := self._ends[at - 1] if at else 0) < stop:
-            path = self.files[at]
-            batches = _read(path, columns, max(0, start - before), min(stop, self._ends[at]) - before, self.at_once)
+        for path, batches in self._read_files(columns):
             while True:
                 with named_damage(path):  # around the reading alone: what the user of a row meets is not the file's
                     batch = next(batches, None)
@@ -127,6 +152,20 @@ class Rows(Sequence[AnyRecord], Generic[AnyRecord]):
                         break
                     found = self._complete(batch, columns) if columns else batch
                 yield path, found
+
+    def _read_files(self, columns: Sequence[str] | None) -> Iterator[tuple[Path, Iterator[pa.RecordBatch]]]:
+        start, stop = self._span
+        if self._places is not None:
+            start, stop = (int(self._places[0]), int(self._places[-1]) + 1) if len(self._places) else (0, 0)
+        at = bisect_right(self._ends, start)
+        while at < len(self.files) and (before := self._ends[at - 1] if at else 0) < stop:
+            path, end = self.files[at], self._ends[at]
+            if self._places is None:
+                yield path, _read(path, columns, max(0, start - before), min(stop, end) - before, self.at_once)
+            else:
+                first, last = np.searchsorted(self._places, [before, end])
+                if first < last:
+                    yield path, _read_at(path, columns, self._places[first:last] - before, self.at_once)
             at += 1
 
     def _complete(self, batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
@@ -179,6 +218,26 @@ def _read(path: Path, columns: Sequence[str] | None, start: int, stop: int, at_o
             place += batch.num_rows
             if cut.num_rows:
                 yield cut.select(wanted) if wanted else cut
+
+
+def _read_at(path: Path, columns: Sequence[str] | None, places: Places, at_once: int) -> Iterator[pa.RecordBatch]:
+    """The rows at places of a file; row groups without any are not read."""
+    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        there = file.schema_arrow.names
+        wanted = None if columns is None else [name for name in columns if name in there]
+        start = 0
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            first, last = np.searchsorted(places, [start, start + size])
+            if first < last:
+                for batch in file.iter_batches(at_once, row_groups=[group], columns=wanted, use_threads=False):
+                    last = np.searchsorted(places, start + batch.num_rows)
+                    if first < last:
+                        cut = batch.take(pa.array(places[first:last] - start))
+                        yield cut.select(wanted) if wanted else cut
+                    first, start = last, start + batch.num_rows
+            else:
+                start += size
 
 
 def join_rows(kind: type[AnyRecord], parts: Iterable[Rows[AnyRecord]]) -> Rows[AnyRecord]:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from selfimprove.store.journal import LETTERS, seal_line, unseal_line
 from selfimprove.store.parts import named_errors
 
 USAGE = "usage.jsonl"
+COUNTED = "counted"
+"""Under this name the metrics of a part hold figures of which the manifest has the sums."""
 MAX_USAGE = 256 << 20
 BEGIN = b'{"part": '
 SEALED = re.compile(rb"[0-9a-f]{%d} " % LETTERS)
@@ -70,6 +72,16 @@ def read_lines(path: Path) -> list[Usage]:
             reason = str(error).splitlines()[0][:80]
             raise StoreError(f"{path}:{number}: damaged ({reason}); {USAGE_ADVICE}") from None
     return rows
+
+
+def sum_counted(rows: Iterable[Usage]) -> dict[str, int]:
+    """The sums of what parts counted; a part that was made again before it was finished counts once."""
+    by_part: dict[int, dict[str, int]] = {}
+    for row in rows:
+        if COUNTED in row.metrics:
+            by_part[row.part] = row.metrics.pop(COUNTED)
+    names = dict.fromkeys(name for found in by_part.values() for name in found)
+    return {name: sum(found.get(name, 0) for found in by_part.values()) for name in names}
 
 
 def _read(raw: bytes) -> Usage:

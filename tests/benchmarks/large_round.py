@@ -1,12 +1,14 @@
 """A round of a million samples, from its verdicts to the rows that are trained: memory and CPU seconds.
 
-    python tests/benchmarks/large_round.py [--samples N] [--require answer] [--balance] [--pairs] [--folder FOLDER]
+    python tests/benchmarks/large_round.py [--samples N] [--require answer] [--balance] [--pairs] [--rows N]
+        [--folder FOLDER]
 
 The round is written by a run's own store: problems, four samples each of 150 to 450 characters, verdicts of three steps
 each, half of them right. Then a process of its own, whose peak of memory and CPU seconds are what the operating system
 says (`getrusage`), does what the one process of a run does between `verify` and the training: the stage `select`, the
 rows that `sft` trains, and the yields that the next round's frontier reads; with --pairs the stage `prefer` as well.
-Training itself is not part of it.
+Training itself is not part of it. What each part of `select` took stands below: the first one holds what every process
+looks over once, so that a worker of a cluster takes as long for its first part.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Checkpoint, Problem, Rationale, Record, Step, Verdict, derive_seed
@@ -26,6 +29,7 @@ from selfimprove.running.loop import describe, run_stage
 from selfimprove.running.parts import Sequential, collecting_rarely
 from selfimprove.running.session import Session
 from selfimprove.running.training import write_rows
+from selfimprove.stages import round_parts
 from selfimprove.stages.frontier import read_yields
 from selfimprove.stages.sft import trained_examples
 from selfimprove.store import RunFolder, StageFolder
@@ -149,6 +153,7 @@ def measure(session: Session) -> None:
     usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     start = usage.ru_utime + usage.ru_stime
     rows: list[dict[str, float | str]] = []
+    cpu: dict[str, list[float]] = {}  # by part
 
     def note(name: str, count: int) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -163,6 +168,7 @@ def measure(session: Session) -> None:
         stage = session.plan[1, name]
         disk = session.folder.stage(*stage.key, stage.fingerprint)
         run_stage(stage, disk, session, Sequential())
+        cpu[name] = [row.cpu for row in disk.usage()]
         manifest = disk.manifest()
         assert manifest is not None
         return manifest.counts[stage.main]
@@ -177,7 +183,17 @@ def measure(session: Session) -> None:
         note("yields", sum(attempts for attempts, _ in yields.values()))
         if (1, "prefer") in session.plan:
             note("prefer", run("prefer"))
-    print(json.dumps(rows))
+    print(json.dumps([rows, cpu]))
+
+
+def describe_parts(cpu: list[float]) -> str:
+    """The CPU seconds of the parts of a stage."""
+    first, *others = cpu
+    said = f"select in {len(cpu)} parts, {sum(cpu):.1f} CPU s in all: the first {first:.2f}"
+    if len(others) < 2:
+        return said
+    *middle, last = others
+    return f"{said}, the others {median(middle):.2f}, at most {max(middle):.2f}, and the last {last:.2f}"
 
 
 def main() -> None:
@@ -188,12 +204,14 @@ def main() -> None:
     parser.add_argument("--pairs", action="store_true", help="the stage prefer too")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
     parser.add_argument("--folder", type=Path, help="keep the round here, or go on with the one that lies there")
+    parser.add_argument("--rows", type=int, default=round_parts.ROWS, help="rationales in a part of select")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if options.measure:
+            round_parts.ROWS = options.rows
             measure(load(folder, options.data, options.require, options.balance, options.pairs))
             return
         session = load(folder, options.data, options.require, options.balance, options.pairs)
@@ -201,12 +219,15 @@ def main() -> None:
             with session.folder:
                 write_round(session, options.samples)
         command = [sys.executable, __file__, "--measure", "--folder", str(folder), "--require", options.require]
-        command += ["--data", str(options.data), *(["--balance"] if options.balance else [])]
+        command += ["--data", str(options.data), "--rows", str(options.rows)]
+        command += ["--balance"] if options.balance else []
         command += ["--pairs"] if options.pairs else []
         shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print("| step | rows | CPU s so far | s on the clock | peak GB |\n| --- | ---: | ---: | ---: | ---: |")
-        for row in json.loads(shown.splitlines()[-1]):
+        rows, cpu = json.loads(shown.splitlines()[-1])
+        for row in rows:
             print(f"| {row['step']} | {row['rows']:,} | {row['cpu']:.1f} | {row['clock']:.1f} | {row['peak']:.2f} |")
+        print(f"\n{describe_parts(cpu['select'])}")
 
 
 if __name__ == "__main__":
