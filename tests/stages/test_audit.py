@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from viewing import serving
 
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.file import load_recipe
@@ -21,6 +22,7 @@ from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
 from selfimprove.store import RunFolder
+from selfimprove.store.reward_models import read_reward_models
 from selfimprove.tasks.scored import TURN
 from selfimprove.trainers.rewarding import reward_model_function
 
@@ -147,10 +149,33 @@ def test_status_shows_the_figures_by_step_and_the_audit(run: RunFolder) -> None:
     console = Console(width=140, record=True, file=None, force_terminal=False)
     print_status(run, console)
     shown = console.export_text()
+    assert "Round 1, reward: trained on " in shown and "two models agree on" in shown and "by label" in shown
     assert "Round 1, rl by step" in shown and "gold of rising" in shown and "round 1: " in shown
     status = to_json(run)
     assert [one["step"] for one in status["steps"][0]["curve"]] == [1, 2, 3, 4, 5, 6]
     assert status["audits"][1][0]["gold"] == "rising"
+    [model], manifest = status["reward models"], run.stage(1, "reward").manifest()
+    assert manifest is not None and model["trained pairs"] == manifest.metrics["trained pairs"]
+    for name in ("pairs", "accuracy", "by source", "agreement", "correlation with length"):
+        assert model["held out"][name] == manifest.metrics["held out"][name]
+
+
+def test_the_page_of_a_run_shows_how_good_its_reward_models_are(run: RunFolder, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx", reason="the extra [view] is not installed")
+    pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+    with serving(run.path.parent, tmp_path) as address:
+        page = httpx.get(f"{address}/runs/run", timeout=120).text
+    manifest = run.stage(1, "reward").manifest()
+    assert manifest is not None
+    assert f"trained on {manifest.metrics['trained pairs']} pairs" in page and "two models agree on" in page
+
+
+@pytest.mark.parametrize("noted", ["much", {"pairs": -1}, {"pairs": 1, "prompts": 1, "accuracy": {"n": math.nan}}])
+def test_what_others_noted_of_a_reward_model_is_passed_over(noted: object, run: RunFolder) -> None:
+    manifest = run.stage(1, "reward").manifest()
+    assert manifest is not None and len(read_reward_models([manifest])) == 1
+    changed = manifest.model_copy(update={"metrics": {**manifest.metrics, "held out": noted}})
+    assert read_reward_models([changed]) == []
 
 
 @pytest.mark.parametrize(
