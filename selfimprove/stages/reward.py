@@ -167,6 +167,9 @@ def check(recipe: Recipe, settings: BradleyTerry) -> Iterable[Mistake]:
     if not any(one.stage.gives((Preference,)) and one.stage.name != OWN for one in flow[:at]):
         said = f"'{flow[at].name}' needs pairs, and no stage 'prefer' or 'label' stands before it"
         yield Mistake(("stages", flow[at].name), said)
+    if settings.held_out == 1:
+        said = f"'{flow[at].name}.held_out: 1' leaves no pair to train on; it is the share of prompts to measure with"
+        yield Mistake(("stages", flow[at].name, "held_out"), said)
     if settings.labels == "soft" and settings.margin:
         said = "'labels: soft' says how sure a pair is already; leave 'margin' out"
         yield Mistake(("stages", "reward", "margin"), said)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from viewing import serving
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import ModelError, RecipeError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Audit, Checkpoint, Preference, Problem, Promotion, Rationale, Reward, Rollout
 from selfimprove.records.stats import is_higher, mcnemar
@@ -256,10 +256,21 @@ def test_rl_answers_the_problems_of_the_run_and_not_those_of_pairs_from_a_file(t
     assert {one.problem for one in folder.stage(1, "rl").read(Rationale)} <= problems
 
 
+def test_a_reward_model_that_is_not_there_is_told_before_anything_is_paid_for(tmp_path: Path) -> None:
+    flow = "flow=[frontier, generate, {gold: rank}, label, reward, rank, best, sft, evaluate, promote]"
+    own = (f"rank.path={tmp_path / 'none'}", "best.by=rank", "sft.steps=1", "rl=null")
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ModelError, match="/none: no such folder; 'path' names that of a reward model"):
+        run_loop(load_recipe("rlhf", (*SMALL[:-1], flow, *own)), folder)
+    assert folder.stage(0, "warmup").manifest() is None
+
+
 MISTAKES = [
     ("rl.rewards={rising: 0}", "'rl.rewards' is empty"),
     ("rl.rewards={model: 1, constitution: 0}", "the reward 'constitution' needs a 'constitution'"),
     ("rl.rewards={model: 1, risin: 0}", "unknown reward 'risin'; did you mean 'rising'"),
+    ("generate.samples=1", "'generate.samples: 1' leaves 'label' no other text to compare one with"),
+    ("reward.held_out=1", "'reward.held_out: 1' leaves no pair to train on"),
 ]
 
 
