@@ -5,6 +5,8 @@ import math
 import random
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -21,6 +23,7 @@ from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
+from selfimprove.stages.reward import REWARD, BradleyTerry
 from selfimprove.store import RunFolder
 from selfimprove.store.reward_models import read_reward_models
 from selfimprove.tasks.scored import TURN
@@ -247,11 +250,20 @@ def test_rl_answers_the_problems_of_the_run_and_not_those_of_pairs_from_a_file(t
     rows = [{"chosen": f"{TURN} 1{at}", "rejected": f"{TURN} {at}"} for at in range(10, 40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({k: f"Human: {at}{v}" for k, v in row.items()}) + "\n"
                                                   for at, row in enumerate(rows)))  # fmt: skip
+    long = [{"chosen": f"Human: {at}{TURN} {'1' * 80}", "rejected": f"Human: {at}{TURN} 2"} for at in range(50, 60)]
+    with (tmp_path / "pairs.jsonl").open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in long)
     flow = "flow=[frontier, generate, {gold: rank}, verify, prefer, reward, rl, evaluate, promote]"
     own = (f"prefer={{limit: 0, files: {{path: {tmp_path / 'pairs.jsonl'}}}}}", "label=null", "rl.steps=3")
     folder = RunFolder(tmp_path / "run")
     run_loop(load_recipe("rlhf", (*SMALL, flow, *own, "rl.rewards={model: 1}")), folder)
     assert {one.source for one in folder.stage(1, "prefer").read(Preference)} == {"file"}
+    manifest = folder.stage(1, "reward").manifest()
+    assert manifest is not None
+    used = manifest.metrics["trained pairs"] - manifest.metrics["left_out"], manifest.metrics["held out"]["pairs"]
+    assert sum(used) == 30
+    line = REWARD.say(cast("Any", SimpleNamespace(manifest=manifest, settings=BradleyTerry(models=2))))
+    assert line.startswith(f"2 models, {used[0]} pairs (10 more are longer than 'max_length'); right on ")
     problems = {one.id for one in folder.stage(1, "frontier").read(Problem)}
     assert {one.problem for one in folder.stage(1, "rl").read(Rationale)} <= problems
 
