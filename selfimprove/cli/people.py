@@ -89,10 +89,11 @@ def generate(
     """Draw a population whose cohorts differ by what is planted, to see whether it is found."""
     import json
 
-    from selfimprove.people.files import write_ratings
+    from selfimprove.people.files import write_lines
     from selfimprove.people.synthetic import make_population
 
     drawn = make_population(people=people, cohorts=cohorts, items=items, responses=responses, each=each,
                             difference=difference, seed=seed)  # fmt: skip
-    count = write_ratings(drawn.ratings, out, cohorts=True, pseudonyms=False)
-    typer.echo(f"{count} ratings in {out}; planted: {json.dumps({'shared': drawn.shared, 'offsets': drawn.offsets})}")
+    write_lines(out, (one.to_json() for one in drawn.ratings))
+    planted = json.dumps({"shared": drawn.shared, "offsets": drawn.offsets})
+    typer.echo(f"{len(drawn.ratings)} ratings in {out}; planted: {planted}")

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from selfimprove.errors import TaskError, suggest
@@ -39,11 +40,23 @@ def choose_cohort(ratings: Sequence[Rating], cohort: str) -> list[Rating]:
     return [one for one in ratings if one.rater in people]
 
 
-def write_ratings(ratings: Sequence[Rating], out: Path, *, cohorts: bool = False, pseudonyms: bool = True) -> int:
-    """Write ratings, by pseudonyms, and without traits unless they are asked for; gives their number."""
-    shown = use_pseudonyms(ratings) if pseudonyms else ratings
+def write_ratings(ratings: Sequence[Rating], out: Path, *, cohorts: bool = False) -> int:
+    """Write ratings, by pseudonyms, and without traits unless they are asked for; gives their number.
+
+    A trait that fewer people share than a cohort has is left out even then: it would tell who somebody is.
+    """
+    shown = use_pseudonyms(leave_out_small(ratings) if cohorts else ratings)
     write_lines(out, (one.to_json(cohorts=cohorts) for one in shown))
     return len(shown)
+
+
+def leave_out_small(ratings: Sequence[Rating]) -> list[Rating]:
+    """The same ratings without the traits that fewer than 20 people share."""
+    large = {trait: large_cohorts(of)[0] for trait, of in traits_of(ratings).items()}
+    return [
+        replace(one, cohorts={trait: value for trait, value in one.cohorts.items() if value in large[trait]})
+        for one in ratings
+    ]
 
 
 def write_lines(out: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -26,6 +26,7 @@ from selfimprove.results.status_tables import (
     open_table,
     preferences_table,
     revised_table,
+    reward_models_table,
     rounds_table,
     tasks_table,
     texts_table,
@@ -46,6 +47,7 @@ from selfimprove.store.ledger import read_ledger, why_ended
 from selfimprove.store.manifest import CUT_OFF
 from selfimprove.store.overlaps import CLEAN, OVERLAPS, describe_overlaps
 from selfimprove.store.query import Query
+from selfimprove.store.reward_models import read_reward_models
 from selfimprove.store.steered import read_decided
 from selfimprove.trainers.tokens import describe_origins
 
@@ -132,6 +134,15 @@ def to_json(folder: RunFolder) -> dict[str, object]:
             for one in manifests
             if one.metrics.get(OVERLAPS)
         ],
+        "reward models": [
+            {
+                "round": one.round,
+                "stage": one.stage,
+                "trained pairs": one.trained,
+                "held out": one.measured.model_dump(by_alias=True),
+            }
+            for one in read_reward_models(manifests)
+        ],
         "steps": steps,
         "mixture": mixture_json(_read_closed(folder, manifests, Portion)),
         "audits": {
@@ -214,6 +225,9 @@ def print_status(folder: RunFolder, console: Console | None = None) -> None:
         console.print(revised_table(manifests))
     if _measured(manifests, "open prompts"):
         console.print(open_table(manifests))
+    for models in read_reward_models(manifests):
+        console.print(reward_models_table(models))
+        say(models.measured.said or "no pair was held out, so nothing is known of how good it is")
     for steps in (curves := read_steps(manifests)):
         console.print(steps_table(steps))
     if len(texts := read_texts(manifests)) > 1:

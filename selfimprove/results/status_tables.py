@@ -9,10 +9,12 @@ from rich.text import Text
 from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.records import Evaluation, Promotion
 from selfimprove.records.console import make_table
+from selfimprove.records.printable import one_line
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.store import Manifest
 from selfimprove.store.collapse import Texts
 from selfimprove.store.instructions import Proposals
+from selfimprove.store.reward_models import OfRound
 from selfimprove.store.rules import Funnel
 
 
@@ -177,6 +179,16 @@ def open_table(manifests: list[Manifest]) -> Table:
         if found := one.metrics.get("open prompts"):
             counts = (str(int(found[name])) if name in found else "" for name in counted)  # of older runs some alone
             table.add_row(str(one.round), *counts, f"{found['words']:.0f}")
+    return table
+
+
+def reward_models_table(found: OfRound) -> Table:
+    """How often a round's reward model is right on pairs that it was not trained on."""
+    title = f"Round {found.round}, {found.stage}: trained on {found.trained} pairs, measured on others"
+    table = make_table(title, "pairs", "right", "95% interval", left=("pairs",))
+    for name, one in found.measured.rows():
+        share = f"{one.right / one.n:.1%} of {one.n}" if one.n else ""
+        table.add_row(Text(one_line(name)), share, f"{one.low:.1%} to {one.high:.1%}")
     return table
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from selfimprove.errors import RecipeError, SelfImproveError
+from selfimprove.engines.model_folders import resolve_folder
+from selfimprove.errors import ModelError, RecipeError, SelfImproveError
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.recipe import Training
 from selfimprove.recipe.recipe import Build
@@ -15,9 +16,28 @@ from selfimprove.records import Problem
 from selfimprove.records.printable import printable
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
+from selfimprove.stages.rank import Rank
 from selfimprove.stages.training import adapter_before, differing_adapter, with_adapter
+from selfimprove.trainers.rewarding import OTHER_TOKENIZER, hash_vocabulary, read_reading, tell_form
 
 MOST, GROUPS, DRAWN = 2000, 32, 8  # problems that the shortest question is looked for in; drawn of each group
+
+
+def check_reward_models(session: Session) -> None:
+    """Look at the reward models of other runs that stages still to come name; raises ModelError with what is wrong."""
+    ranks = [one for one in session.plan.values() if isinstance(one.own, Rank) and one.own.path is not None]
+    paths = [str(one.own.path) for one in ranks if not session.folder.stage(*one.key, one.fingerprint).closed]
+    for path in dict.fromkeys(paths):
+        reading = read_reading(path)
+        if reading.chat != (session.prompts.chat is not None):
+            raise ModelError(tell_form(path, chat=reading.chat))
+        if session.recipe.model.path is None:
+            continue  # the tokenizer of a model that is built is known once it is
+        from selfimprove.engines.models import read_tokenizer
+
+        session.import_models()
+        if hash_vocabulary(read_tokenizer(resolve_folder(str(session.recipe.model.path)))) != reading.tokenizer:
+            raise ModelError(f"{path}: {OTHER_TOKENIZER}")
 
 
 def check_training(session: Session) -> None:
@@ -25,6 +45,7 @@ def check_training(session: Session) -> None:
 
     A training that goes on with another's adapter without being told to is said.
     """
+    check_reward_models(session)
     model = session.recipe.model
     coming = [one for one in session.plan.values() if isinstance(one.own, Training)]
     coming = [one for one in coming if not session.folder.stage(*one.key, one.fingerprint).closed]

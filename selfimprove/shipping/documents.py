@@ -44,6 +44,7 @@ TOPICS = {
         ("verifiers", "selfimprove/verifiers/README.md", "who judges, and how far to trust it"),
         ("engines", "selfimprove/engines/README.md", "vLLM, servers, several GPUs, many machines"),
         ("viewer", "selfimprove/viewer/README.md", "looking at a run: terminal, browser, Inspect, trackers, files"),
+        ("rlhf", "selfimprove/trainers/README.md", "comparisons by people and others, reward models, best-of-n, RL"),
         (
             "people",
             "selfimprove/people/README.md",

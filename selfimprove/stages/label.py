@@ -128,6 +128,12 @@ def check(recipe: Recipe, settings: Label) -> Iterable[Mistake]:
     if settings.by is not None and settings.by not in there:
         said = f"no stage '{settings.by}' that gives rewards stands before '{flow[at].name}'"
         yield Mistake(("stages", flow[at].name, "by"), said)
+    writers = [one for one in flow[:at] if one.stage.gives((Rationale,))]
+    alone = len(writers) == 1 and not any(one.stage.name == "decide" for one in flow)
+    if alone and getattr(own_settings(recipe, writers[0]), "samples", 2) < 2:
+        name = writers[0].name
+        said = f"'{name}.samples: 1' leaves '{flow[at].name}' no other text to compare one with; at least 2 are needed"
+        yield Mistake(("stages", name, "samples"), said)
 
 
 LABEL = Stage(

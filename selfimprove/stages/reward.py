@@ -124,7 +124,9 @@ def say(desk: Desk[BradleyTerry]) -> str:
     metrics = desk.manifest.metrics if desk.manifest else {}
     found = metrics.get("held out") or {}
     many = f"{desk.settings.models} models, " if desk.settings.models > 1 else ""
-    trained = f"{many}{metrics.get('trained pairs', 0)} pairs"
+    long = sum(int(some) for some in (metrics.get("left_out", 0), found.get("too long", 0)))
+    apart = f" ({long} more are longer than 'max_length')" if long else ""
+    trained = f"{many}{metrics.get('trained pairs', 0) - metrics.get('left_out', 0)} pairs{apart}"
     if not found.get("pairs"):
         return f"{trained}; none held out, so nothing is known of how good it is"
     right, length, agree = found["accuracy"], found["correlation with length"], found["agreement"]
@@ -167,6 +169,9 @@ def check(recipe: Recipe, settings: BradleyTerry) -> Iterable[Mistake]:
     if not any(one.stage.gives((Preference,)) and one.stage.name != OWN for one in flow[:at]):
         said = f"'{flow[at].name}' needs pairs, and no stage 'prefer' or 'label' stands before it"
         yield Mistake(("stages", flow[at].name), said)
+    if settings.held_out == 1:
+        said = f"'{flow[at].name}.held_out: 1' leaves no pair to train on; it is the share of prompts to measure with"
+        yield Mistake(("stages", flow[at].name, "held_out"), said)
     if settings.labels == "soft" and settings.margin:
         said = "'labels: soft' says how sure a pair is already; leave 'margin' out"
         yield Mistake(("stages", "reward", "margin"), said)

@@ -21,6 +21,7 @@ OURS = ("verifier", "constitution", "model", *RULES)
 """The rewards that need no extension."""
 MIXED = 10_000  # demonstrations at most
 REQUIRE_VERSION = 2
+PTX_VERSION = 2  # where demonstrations counted by the policy at the temperature at which it writes
 ASKED_VERSION = 2  # where reward models are asked by another prompt than texts are written by
 
 
@@ -90,7 +91,9 @@ def depends(round_: Round[Rl]) -> dict[str, object]:
     required = {} if round_.settings.require == "answer" else {"version of require": REQUIRE_VERSION}
     by_question = round_.recipe.prompt.style != "zero-shot" and not trains_full_prompt(round_.recipe)
     asked = {"version of asked": ASKED_VERSION} if by_question and "model" in round_.settings.rewards else {}
-    return {**round_.own, **round_.shared(*SHOWN), **constitution, **required, **asked}
+    tempered = round_.settings.ptx and round_.settings.temperature != 1
+    mixed = {"version of ptx": PTX_VERSION} if tempered else {}
+    return {**round_.own, **round_.shared(*SHOWN), **constitution, **required, **asked, **mixed}
 
 
 def _curve(manifest: Manifest) -> list[Mapping[str, float]]:

@@ -8,7 +8,14 @@ from selfimprove.engines.models import PLAIN, load_classifier, read_longest
 from selfimprove.errors import ModelError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.tokenizer import Tokenizer
-from selfimprove.trainers.rewarding import Reading, encode_text, hash_vocabulary, read_reading
+from selfimprove.trainers.rewarding import (
+    OTHER_TOKENIZER,
+    Reading,
+    encode_text,
+    hash_vocabulary,
+    read_reading,
+    tell_form,
+)
 
 
 def make_reading(tokenizer: Tokenizer, *, chat: bool, longest: int) -> Reading:
@@ -97,6 +104,8 @@ class RewardModel:
         self.reading = read_reading(folder)
         model, self.tokenizer = load_classifier(self.folder, dtype=dtype, device=device)
         self.model = model.eval()
+        if (labels := self.model.config.num_labels) != 1:
+            raise ModelError(f"{folder}: has a head of {labels} labels; a reward model's gives one number")
         self.longest = min(self.reading.longest, read_longest(self.folder) or self.reading.longest)
 
     def check(self, tokenizer: Tokenizer | None = None, chat: bool | None = None) -> None:
@@ -104,14 +113,9 @@ class RewardModel:
         if hash_vocabulary(self.tokenizer) != self.reading.tokenizer:
             raise ModelError(f"{self.folder}: its tokenizer is not the one that this reward model was trained with")
         if tokenizer is not None and hash_vocabulary(tokenizer) != self.reading.tokenizer:
-            raise ModelError(
-                f"{self.folder}: this reward model has another tokenizer than the model whose texts it is to score; "
-                "train one from that model"
-            )
+            raise ModelError(f"{self.folder}: {OTHER_TOKENIZER}")
         if chat is not None and chat != self.reading.chat:
-            forms = ("a chat template", "plain prompts")
-            had, given = forms if self.reading.chat else forms[::-1]
-            raise ModelError(f"{self.folder}: this reward model was trained on {had}, and would be asked by {given}")
+            raise ModelError(tell_form(self.folder, chat=self.reading.chat))
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> tuple[list[float | None], int]:
         """The reward of each text, None where it is too long, and the number of tokens that were read."""

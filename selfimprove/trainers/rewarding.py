@@ -19,6 +19,9 @@ from selfimprove.trainers.rewards import find_reward
 
 READING = "reward.json"
 """In the folder of a reward model: how it reads texts."""
+OTHER_TOKENIZER = (
+    "this reward model has another tokenizer than the model whose texts it is to score; train one from that model"
+)
 LARGEST = 1e30
 """No reward is larger in size: trainers hold rewards as float32, and means and spreads are made of them."""
 RULES = ("rising",)
@@ -79,6 +82,12 @@ def read_reading(folder: str | Path) -> Reading:
         return Reading.model_validate_json(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]})") from None
+
+
+def tell_form(folder: str | Path, *, chat: bool) -> str:
+    """What is wrong where a reward model, trained by a chat template or not, is asked in the other form."""
+    had, given = ("a chat template", "plain prompts")[:: 1 if chat else -1]
+    return f"{folder}: this reward model was trained on {had}, and would be asked by {given}"
 
 
 def check_rewards(values: Sequence[float | None], count: int, name: str) -> list[float | None]:

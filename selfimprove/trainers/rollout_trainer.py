@@ -133,10 +133,19 @@ class RolloutTrainer(_Base):  # type: ignore[misc]
         ids, mask, completions = (
             torch.tensor(one, device=self.accelerator.device) for one in self._mixture.pad_rows(rows)
         )
-        found = super()._get_per_token_logps_and_entropies(model, ids, mask, completions.size(1))
-        forgotten = -(found[0] * completions).sum() / completions.sum()
+        if job.settings.temperature == 1:
+            logps = super()._get_per_token_logps_and_entropies(model, ids, mask, completions.size(1))[0]
+        else:  # TRL's are those of the policy at the temperature at which it writes
+            logps = self._plain_logps(model, ids, mask, completions.size(1))
+        forgotten = -(logps * completions).sum() / completions.sum()
         self._metrics["train"][f"{OWN}loss on demonstrations"].append(float(forgotten.detach()))
         return loss + job.settings.ptx * forgotten
+
+    @staticmethod
+    def _plain_logps(model: Any, ids: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
+        """The log-probabilities of the last tokens of rows, at temperature 1; [rows, last]."""
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, -last - 1 : -1].float()
+        return torch.log_softmax(logits, -1).gather(-1, ids[:, -last:, None]).squeeze(-1)
 
     def log(self, logs: dict[str, float], *more: object) -> None:
         metrics = self._metrics["train"]

@@ -27,6 +27,7 @@ from selfimprove.store.made_from import (
     read_undecided,
 )
 from selfimprove.store.notes import MARKS, write_note
+from selfimprove.store.reward_models import read_reward_models
 from selfimprove.store.search import SORTS, Filters
 from selfimprove.viewer import about, constitution, drawings
 from selfimprove.viewer import steps as by_steps
@@ -96,6 +97,7 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "accuracy": [(at, own.get(at), beside.get(at)) for at in sorted(own.keys() | beside.keys())],
         "kl": drawings.divergences(figures),
         "proposals": read_proposals(figures.manifests),
+        "reward_models": read_reward_models(figures.manifests),
         "variety": drawings.variety(figures),
         "collapse": find_collapse(read_texts(figures.manifests)),
         "rounds": rounds,

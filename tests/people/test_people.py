@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,10 @@ def test_exports_are_by_pseudonyms(planted: Any, tmp_path: Path) -> None:
     write_ratings(drawn.ratings, tmp_path / "out.jsonl")
     again = load_ratings(tmp_path / "out.jsonl")
     assert all(one.rater.startswith("person-") and not one.cohorts for one in again)
+    few = [one for one in drawn.ratings if one.cohorts[TRAIT] != "cohort C" or int(one.rater[1:]) < 30]
+    write_ratings(few, tmp_path / "few.jsonl", cohorts=True)  # ten of cohort C, of whom nothing is told
+    told = {one.rater: one.cohorts.get(TRAIT) for one in load_ratings(tmp_path / "few.jsonl")}
+    assert Counter(told.values()) == {"cohort A": 30, "cohort B": 30, None: 10}
     assert write_pairs(drawn.ratings, tmp_path / "pairs.jsonl", cohort=f"{TRAIT}=cohort A") > 20
     pairs = load_pairs(tmp_path / "pairs.jsonl")
     assert {len(one.problem.options) for one in pairs} == {2} and {one.weight for one in pairs} == {

@@ -5,11 +5,14 @@ import math
 import random
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
+from viewing import serving
 
-from selfimprove.errors import RecipeError
+from selfimprove.errors import ModelError, RecipeError
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Audit, Checkpoint, Preference, Problem, Promotion, Rationale, Reward, Rollout
 from selfimprove.records.stats import is_higher, mcnemar
@@ -20,7 +23,9 @@ from selfimprove.running.loop import run_loop
 from selfimprove.running.plan import build_plan
 from selfimprove.stages.audit import audit_rollouts
 from selfimprove.stages.promote import Promote, promote
+from selfimprove.stages.reward import REWARD, BradleyTerry
 from selfimprove.store import RunFolder
+from selfimprove.store.reward_models import read_reward_models
 from selfimprove.tasks.scored import TURN
 from selfimprove.trainers.rewarding import reward_model_function
 
@@ -147,10 +152,33 @@ def test_status_shows_the_figures_by_step_and_the_audit(run: RunFolder) -> None:
     console = Console(width=140, record=True, file=None, force_terminal=False)
     print_status(run, console)
     shown = console.export_text()
+    assert "Round 1, reward: trained on " in shown and "two models agree on" in shown and "by label" in shown
     assert "Round 1, rl by step" in shown and "gold of rising" in shown and "round 1: " in shown
     status = to_json(run)
     assert [one["step"] for one in status["steps"][0]["curve"]] == [1, 2, 3, 4, 5, 6]
     assert status["audits"][1][0]["gold"] == "rising"
+    [model], manifest = status["reward models"], run.stage(1, "reward").manifest()
+    assert manifest is not None and model["trained pairs"] == manifest.metrics["trained pairs"]
+    for name in ("pairs", "accuracy", "by source", "agreement", "correlation with length"):
+        assert model["held out"][name] == manifest.metrics["held out"][name]
+
+
+def test_the_page_of_a_run_shows_how_good_its_reward_models_are(run: RunFolder, tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx", reason="the extra [view] is not installed")
+    pytest.importorskip("fastapi", reason="the extra [view] is not installed")
+    with serving(run.path.parent, tmp_path) as address:
+        page = httpx.get(f"{address}/runs/run", timeout=120).text
+    manifest = run.stage(1, "reward").manifest()
+    assert manifest is not None
+    assert f"trained on {manifest.metrics['trained pairs']} pairs" in page and "two models agree on" in page
+
+
+@pytest.mark.parametrize("noted", ["much", {"pairs": -1}, {"pairs": 1, "prompts": 1, "accuracy": {"n": math.nan}}])
+def test_what_others_noted_of_a_reward_model_is_passed_over(noted: object, run: RunFolder) -> None:
+    manifest = run.stage(1, "reward").manifest()
+    assert manifest is not None and len(read_reward_models([manifest])) == 1
+    changed = manifest.model_copy(update={"metrics": {**manifest.metrics, "held out": noted}})
+    assert read_reward_models([changed]) == []
 
 
 @pytest.mark.parametrize(
@@ -222,19 +250,39 @@ def test_rl_answers_the_problems_of_the_run_and_not_those_of_pairs_from_a_file(t
     rows = [{"chosen": f"{TURN} 1{at}", "rejected": f"{TURN} {at}"} for at in range(10, 40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({k: f"Human: {at}{v}" for k, v in row.items()}) + "\n"
                                                   for at, row in enumerate(rows)))  # fmt: skip
+    long = [{"chosen": f"Human: {at}{TURN} {'1' * 80}", "rejected": f"Human: {at}{TURN} 2"} for at in range(50, 60)]
+    with (tmp_path / "pairs.jsonl").open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in long)
     flow = "flow=[frontier, generate, {gold: rank}, verify, prefer, reward, rl, evaluate, promote]"
     own = (f"prefer={{limit: 0, files: {{path: {tmp_path / 'pairs.jsonl'}}}}}", "label=null", "rl.steps=3")
     folder = RunFolder(tmp_path / "run")
     run_loop(load_recipe("rlhf", (*SMALL, flow, *own, "rl.rewards={model: 1}")), folder)
     assert {one.source for one in folder.stage(1, "prefer").read(Preference)} == {"file"}
+    manifest = folder.stage(1, "reward").manifest()
+    assert manifest is not None
+    used = manifest.metrics["trained pairs"] - manifest.metrics["left_out"], manifest.metrics["held out"]["pairs"]
+    assert sum(used) == 30
+    line = REWARD.say(cast("Any", SimpleNamespace(manifest=manifest, settings=BradleyTerry(models=2))))
+    assert line.startswith(f"2 models, {used[0]} pairs (10 more are longer than 'max_length'); right on ")
     problems = {one.id for one in folder.stage(1, "frontier").read(Problem)}
     assert {one.problem for one in folder.stage(1, "rl").read(Rationale)} <= problems
+
+
+def test_a_reward_model_that_is_not_there_is_told_before_anything_is_paid_for(tmp_path: Path) -> None:
+    flow = "flow=[frontier, generate, {gold: rank}, label, reward, rank, best, sft, evaluate, promote]"
+    own = (f"rank.path={tmp_path / 'none'}", "best.by=rank", "sft.steps=1", "rl=null")
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ModelError, match="/none: no such folder; 'path' names that of a reward model"):
+        run_loop(load_recipe("rlhf", (*SMALL[:-1], flow, *own)), folder)
+    assert folder.stage(0, "warmup").manifest() is None
 
 
 MISTAKES = [
     ("rl.rewards={rising: 0}", "'rl.rewards' is empty"),
     ("rl.rewards={model: 1, constitution: 0}", "the reward 'constitution' needs a 'constitution'"),
     ("rl.rewards={model: 1, risin: 0}", "unknown reward 'risin'; did you mean 'rising'"),
+    ("generate.samples=1", "'generate.samples: 1' leaves 'label' no other text to compare one with"),
+    ("reward.held_out=1", "'reward.held_out: 1' leaves no pair to train on"),
 ]
 
 

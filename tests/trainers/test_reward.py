@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_models import make_gemma, make_llama
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.tensors import hash_weights
@@ -230,6 +238,12 @@ def test_mistakes_are_one_line(model: Path, tmp_path: Path) -> None:
     build_model(Build(hidden_size=32, layers=1, heads=1, alphabet="0123456789+=x"), other, seed=1)
     with pytest.raises(ModelError, match="has another tokenizer than the model whose texts it is to score; train one"):
         reward_model_function(job.output, tokenizer=AutoTokenizer.from_pretrained(other), device="cpu")
+    two = tmp_path / "two"  # with reward.json beside a classifier of two labels
+    shutil.copytree(job.output, two)
+    config = AutoConfig.from_pretrained(two, num_labels=2)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(two)
+    with pytest.raises(ModelError, match="/two: has a head of 2 labels; a reward model's gives one number"):
+        reward_model_function(two, device="cpu")
     with pytest.raises(ModelError, match="was trained on plain prompts, and would be asked by a chat template"):
         reward_model_function(job.output, chat=True, device="cpu")
     with pytest.raises(ModelError, match=f"is no reward model of a run .it has no {READING}.; train one with 'reward'"):

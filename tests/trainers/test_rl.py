@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_models import make_both, two_token_model
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.engines.build import build_model
 from selfimprove.engines.tensors import hash_weights
@@ -209,6 +210,32 @@ def test_what_is_mixed_in_is_remembered(model: Path, tmp_path: Path) -> None:
     assert mask == [[1, 1, 1, 0, 0], [0, 1, 1, 1, 1]] and completions == [[1, 0, 0], [1, 1, 1]]
     with pytest.raises(TrainingError, match="'ptx' has nothing to mix in: none of 3 texts fits"):
         Mixture(make_job(model, tmp_path / "short", max_length=2), tokenizer, tokenizer.eos_token_id, 0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_what_is_mixed_in_counts_as_its_likelihood_worked_out_by_hand(
+    temperature: float, model: Path, tmp_path: Path
+) -> None:
+    """InstructGPT's second term, section 3.5: the mean over tokens of the demonstrations drawn, of the policy itself,
+    at whatever temperature it writes."""
+    changes = {"rewards": {"test-silent": 1.0}, "batch_size": 4, "temperature": temperature, "clip": 0.0}
+    settings = {"weight_decay": 0.0, "learning_rate": 1e-12, **changes}
+    job = make_job(model, tmp_path, 1, ptx=2.0, **settings)
+    [point] = train_rl(job).curve
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    plain = AutoModelForCausalLM.from_pretrained(str(model)).eval()
+    costs = []
+    for prompt, completion in Mixture(job, tokenizer, tokenizer.eos_token_id, 0).draw(0, 0, 4):
+        with torch.no_grad():
+            logits = plain(torch.tensor([[*prompt, *completion]])).logits[0].double()
+        for at, token in enumerate(completion, len(prompt)):
+            costs.append(float(torch.logsumexp(logits[at - 1], 0) - logits[at - 1, token]))
+        assert completion[-1] == tokenizer.eos_token_id
+    by_hand = sum(costs) / len(costs)
+    assert point.values["loss on demonstrations"] == pytest.approx(by_hand, abs=1e-4)
+    assert point.loss == pytest.approx(
+        2 * by_hand, abs=1e-4
+    )  # nothing else is in it: what is undecided is worth nothing
 
 
 @pytest.mark.parametrize(
