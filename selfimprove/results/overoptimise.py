@@ -273,7 +273,7 @@ def _mean(values: Sequence[float]) -> str:
 def draw_lines(found: Sequence[Measured]) -> dict[str, list[dict[str, Any]]]:
     """What the picture shows: for best-of-n the means over seeds, for RL each run with the lowest KL coefficient, both
     with Student's 95% intervals."""
-    best = []
+    best: list[dict[str, Any]] = []
     for many, rows in _best_rows(found).items():
         points = [values for _, values in sorted(rows.items())]
         xs = [math.sqrt(some[0].kl) for some in points]
