@@ -8,11 +8,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticKnownError
 
+MOST = 100_000_000  # of whatever a setting counts: more of it fills any memory before it is noticed
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -46,6 +47,13 @@ class Settings(BaseModel):
     """Unknown keys are errors; the docstrings and descriptions reach the JSON Schema that editors read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*")
+    @classmethod
+    def _check_count(cls, value: object, info: ValidationInfo) -> object:
+        if type(value) is int and value > MOST and info.field_name != "seed":
+            raise PydanticKnownError("less_than_equal", {"le": MOST})
+        return value
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -112,6 +112,16 @@ def read_triggers(file: str, own: list[str] | None) -> "list[Trigger]":
     return list({one.text: one for one in given}.values())
 
 
+def is_of_another_model(folder: "RunFolder", recipe: "Recipe") -> bool:
+    """Whether a run is there that asked another model."""
+    from selfimprove.errors import SelfImproveError
+
+    try:
+        return folder.recipe().model != recipe.model
+    except SelfImproveError:  # none is there, or what is there is said where it is read
+        return False
+
+
 def plain_name(*parts: str) -> str:
     """A folder's name of a task, a model and the like."""
     import re
@@ -249,9 +259,10 @@ def evaluate(
 ) -> None:
     """Evaluate a model on the held-out problems of a task or of a suite of tasks, or compare several models on them.
 
-    Each evaluation is a run without rounds, kept like every other; the same command again goes on where it stopped. Of
-    a suite there are averages over problems (micro) and over tasks (macro), by group, and what it takes is said before
-    it begins; several models are compared with the first one on the same problems.
+    Each evaluation is a run without rounds, kept like every other; the same command again goes on where it stopped,
+    and another model gets a folder of its own. Of a suite there are averages over problems (micro) and over tasks
+    (macro), by group, and what it takes is said before it begins; several models are compared with the first one on
+    the same problems.
 
     Of a run's checkpoint, problems that it was trained on are left out, and counted; --set evaluate.unseen=false asks
     them too.
@@ -279,9 +290,17 @@ def evaluate(
     if everything:
         more.append("evaluate.everything=true")
     default = plain_name("evaluate", task, standard or "", str(samples) if samples > 1 else "")
-    folder = RunFolder(runs / (name or default))
     count = None if everything else limit or 200
-    loaded = load_ask(task, models[0] if models else None, path, recipe, set_, count, folder.path.name, more, runs=runs)
+
+    def load(called: str) -> "Recipe":
+        return load_ask(task, models[0] if models else None, path, recipe, set_, count, called, more, runs=runs)
+
+    folder = RunFolder(runs / (name or default))
+    loaded = load(folder.path.name)
+    if name is None and is_of_another_model(folder, loaded):
+        asked = models[0] if models else str(loaded.model.path)
+        folder = RunFolder(runs / plain_name(default, asked[-40:].strip("./")))  # a path differs at its end
+        loaded = load(folder.path.name)
     with watch(json_, folder) as report:
         run_loop(loaded, folder, report=report)
     if json_:

@@ -6,7 +6,7 @@ from math import log
 from shlex import quote
 
 from selfimprove.doctor.findings import Finding
-from selfimprove.doctor.likelihood import Likelihood
+from selfimprove.doctor.likelihood import UNKNOWN, Likelihood
 from selfimprove.doctor.subject import Subject, Use
 from selfimprove.prompting.chat import USER
 from selfimprove.prompting.prompts import decode_completion, encode_completion, encode_prompt
@@ -73,7 +73,7 @@ def check_likelihood(subject: Subject, likelihood: Likelihood | None) -> Iterato
     if likelihood is None:
         return
     if likelihood.plain is None:
-        yield Finding("likelihood", "ok", "not measured: the tokenizer does not know the letters of plain English")
+        yield Finding("likelihood", "ok", "not measured: the tokenizer lacks letters of plain English")
         return
     guess = log(subject.rows or len(subject.tokenizer))
     best = min(one for one in (likelihood.plain, likelihood.plain_other) if one is not None)
@@ -131,6 +131,12 @@ def check_padding(subject: Subject) -> Iterator[Finding]:
 def check_vocabulary(subject: Subject, use: Use) -> Iterator[Finding]:
     """Tokens without an embedding are an index error, embeddings without a token write nothing."""
     tokenizer, rows = subject.tokenizer, subject.rows
+    ids = [one for prompt in use.sampled[:8] for one in encode_prompt(tokenizer, prompt, chat=use.chat)]
+    if tokenizer.unk_token_id is not None and (lost := ids.count(tokenizer.unk_token_id)) > UNKNOWN * len(ids):
+        text = f"{lost / len(ids):.0%} of what the model is asked with has no token: it reads nothing of that"
+        advice = "take a tokenizer that has these letters, or name the recipe that the model is for"
+        yield Finding("vocabulary", "doubtful", text, advice)
+        return
     size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
     if rows is None or size == rows:
         yield Finding("vocabulary", "ok", f"{size} tokens")
@@ -139,7 +145,7 @@ def check_vocabulary(subject: Subject, use: Use) -> Iterator[Finding]:
         yield Finding("vocabulary", "ok", f"{size} tokens, and {rows - size} embeddings without one")
         return
     needed = {tokenizer.eos_token_id, tokenizer.bos_token_id, subject.end(use.chat)}
-    needed |= {one for prompt in use.sampled[:8] for one in encode_prompt(tokenizer, prompt, chat=use.chat)}
+    needed |= set(ids)
     beyond = sorted(one for one in needed if one is not None and one >= rows)
     text = f"{size} tokens, and embeddings for {rows}"
     if beyond:

@@ -334,20 +334,17 @@ def cost(look: Look[Revise]) -> Sequence[Cost]:
 
 
 def say_ahead(ahead: Ahead[Revise]) -> Iterator[str]:
-    """What a round's pass by the constitution asks of the model, in requests and in what each of them reads; and what
-    is left out of it."""
+    """What is asked of the model, in requests and in what each of them reads; and what is left out of it."""
     recipe, constitution = ahead.recipe, ahead.given.constitution
-    assert constitution is not None
-    steps, _ = chain_steps(Look(ahead.settings, recipe, ahead.sizes, 1))
-    direct = recipe.find(CritiqueSettings) is None
-    kinds = f"{steps:,} direct revisions" if direct else f"{steps:,} critiques and {steps:,} revisions"
-    principles, prompter = constitution.applying("critique", recipe.train.name), Prompter(constitution)
-    longest = max((len(prompter.critique(one, "", "")) for one in principles), default=0)
-    read = f"; beside question and response a prompt for a critique has {longest:,} characters" if longest else ""
-    yield f"the constitution asks for at most {kinds} a round{read}"
+    assert constitution
+    (steps, _), prompter = chain_steps(Look(ahead.settings, recipe, ahead.sizes, 1)), Prompter(constitution)
+    kinds = f"{steps:,} {f'critiques and {steps:,}' if recipe.find(CritiqueSettings) else 'direct'} revisions"
+    read = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
+    more = f"; beside question and response a prompt for a critique has {max(read):,} characters" if read else ""
+    yield f"the constitution asks for at most {kinds} a round{more}"
     short = ", but where a principle has a check of the greatest length and 'revise.cut_off' is brevity"
-    lost = "neither criticised nor revised nor trained"
-    yield from say_cut_off(ahead, lost + (short if ahead.settings.cut_off == "brevity" else ""))
+    more = short if ahead.settings.cut_off == "brevity" else ""
+    yield from say_cut_off(ahead, f"neither criticised nor revised nor trained{more}")
 
 
 def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:

@@ -9,7 +9,7 @@ from selfimprove.errors import TrainingError
 from selfimprove.recipe import Recipe, SupervisedTraining
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.flow import flow_of
-from selfimprove.records import Checkpoint, Comparison, Example, derive_seed
+from selfimprove.records import Checkpoint, Comparison, Example, Rationale, derive_seed
 from selfimprove.settings import Settings, Share, added
 from selfimprove.stages.balance import BALANCE_VERSION, Member, balance
 from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
@@ -52,7 +52,7 @@ def train(_: Sequence[object], desk: Desk[Sft]) -> Iterator[Checkpoint]:
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * settings.mastered_rate})
     if not examples:
         raise TrainingError(
-            f"{desk.title}: no rationale was kept, so there is nothing to train on; see why with: "
+            f"{desk.title}: no rationale was kept, so there is nothing to train on{_say_cut(desk)}; see why with: "
             f"selfimprove traces {desk.run} --round {desk.round}"
         )
     if (rows := len(set(examples.ids()))) < settings.fewest:
@@ -61,6 +61,13 @@ def train(_: Sequence[object], desk: Desk[Sft]) -> Iterator[Checkpoint]:
         return
     start = desk.first_checkpoint if settings.start == "base" else desk.incumbent
     yield desk.train(SftJob, examples, start, settings=settings)
+
+
+def _say_cut(desk: Desk[Sft]) -> str:
+    """How many samples have no end, which are not trained even where they are right."""
+    finishes = [one.finish for one in desk.scan(Rationale).pick("finish")]
+    cut = finishes.count("length")
+    return f"; {cut} of {len(finishes)} samples are cut off: raise 'generate.max_tokens'" if cut else ""
 
 
 def trained_examples(desk: Desk[Settings]) -> Rows[Example] | Chosen[Example]:

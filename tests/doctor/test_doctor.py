@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import make_problem
 from small import small_recipe
 from tiny_models import make_adapter, make_llama
 from tokenizers import Tokenizer, processors
@@ -218,6 +219,16 @@ def test_a_stop_string_that_no_token_writes_is_said(stop: str, level: str, text:
     use = replace(plain_use(None), prompts=PromptFormat(Prompting(stop=(stop,))))
     found = {one.id: one for one in examine(subject, use)}["stop"]
     assert (found.level, text in str(found)) == (level, True), str(found)
+
+
+def test_a_tokenizer_without_letters_is_fit_for_prompts_without_them(tmp_path: Path) -> None:
+    folder = make_llama(tmp_path / "digits")
+    found = look(folder, Likelihood())
+    assert found["vocabulary"].level == "doubtful" and "has no token: it reads nothing" in found["vocabulary"].text
+    assert "lacks letters" in found["likelihood"].text
+    subject, sums = read_subject(str(folder)), [make_problem("12+7=", "19")]
+    use = replace(plain_use(None), prompts=PromptFormat(Prompting(question="{question}")), problems=sums)
+    assert {one.id: one.level for one in examine(subject, use)}["vocabulary"] == "ok"
 
 
 def test_an_adapter_is_looked_at_with_its_base(model: Path, tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ BOMBS = {
         "name: x\nmodel: {build: {layers: 999999999}}\ntrain: {name: arithmetic}",
         "'model.build.layers' must be",
     ),
+    "a count": (
+        "name: x\nmodel: {path: a/b}\ntrain: {name: arithmetic}\nstages: {frontier: {problems: 99999999999}}",
+        "'stages.frontier.problems' must be at most 100000000, not 99999999999",
+    ),
     "a date": ("name: 2024-13-45", "month must be in"),
     "a tag": ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
 }
@@ -94,3 +98,7 @@ def test_a_device_is_no_file_to_read(name: str) -> None:
 def test_an_override_is_bounded_too(value: str) -> None:
     with pytest.raises(RecipeError, match=r"--set seed: .* is not a YAML value"):
         load_recipe("arithmetic", [f"seed={value}"])
+
+
+def test_a_seed_is_no_count() -> None:
+    assert load_recipe("arithmetic", ["seed=99999999999"]).seed == 99_999_999_999

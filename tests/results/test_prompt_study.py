@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,21 @@ def test_the_commands_work_with_a_real_model(model: Path, problems: Path, tmp_pa
     assert code == 0 and json.loads(output)["search"]["proposals"] == 2
     code, output, _ = call("evaluate", "jsonl", *runs, *short, "--samples", "3")
     assert code == 0 and json.loads(output)["votes"][0]["samples"] == 3
+
+
+def test_another_model_is_evaluated_in_a_folder_of_its_own(model: Path, problems: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(model, tmp_path / "other")
+    runs = tmp_path / "runs"
+    for one in (model, other, model, other):  # the second time each goes on
+        code, _, errors = call(
+            "evaluate", "jsonl", "--runs", str(runs), "--model", str(one), "--path", str(problems), "--limit", "2",
+            "--set", "generate.max_tokens=2", "--json",
+        )  # fmt: skip
+        assert code == 0, errors
+    asked = {path.parent.name: RunFolder(path.parent).recipe().model.path for path in runs.glob("*/recipe.yaml")}
+    assert len(asked) == 2 and asked["evaluate-jsonl"] == str(model)
+    (second,) = asked.keys() - {"evaluate-jsonl"}
+    assert asked[second] == str(other) and second.endswith("-other") and "--" not in second
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,13 @@ def test_training_and_held_out_problems_do_not_overlap(whole: RunFolder) -> None
 
 def test_a_round_that_keeps_nothing_says_how_to_see_why(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, "select.sources=samples", "warmup.steps=1", "rounds=1")
-    with pytest.raises(TrainingError, match=r"round-01/sft: no rationale was kept.*selfimprove traces"):
-        run_loop(recipe, RunFolder(tmp_path / "run"))
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"round-01/sft: no rationale was kept.*selfimprove traces") as said:
+        run_loop(recipe, run)
+    written = run.stage(1, "generate").read(Rationale)
+    cut = sum(one.finish == "length" for one in written)
+    found = f"; {cut} of {len(written)} samples are cut off: raise 'generate.max_tokens'; see why"
+    assert cut and found in str(said.value)
 
 
 def test_the_control_trains_on_the_seeds_alone(tmp_path: Path) -> None:
