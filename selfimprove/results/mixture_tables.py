@@ -26,7 +26,8 @@ def mixture_tables(portions: Mapping[int, Sequence[Portion]]) -> Iterator[Table]
 
 def _cells(one: Portion) -> tuple[str, ...]:
     away = sum(getattr(one, name) for name in TURNED_AWAY)
-    return f"{one.rows:,}", f"{one.tokens:,}", f"{one.share:.1%}", f"{one.asked:.1%}", f"{away:,}" if away else ""
+    share = f"{one.share:.1%}" if one.of else ""  # of a form that no row could have there is none
+    return f"{one.rows:,}", f"{one.tokens:,}", share, f"{one.asked:.1%}", f"{away:,}" if away else ""
 
 
 def mixture_json(portions: Mapping[int, Sequence[Portion]]) -> dict[int, list[dict[str, Any]]]:

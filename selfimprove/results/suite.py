@@ -15,8 +15,10 @@ from selfimprove.recipe.suite import Suite, choose_problems
 from selfimprove.records import Outcome, Problem, Rationale, Verdict, Vote, derive_seed
 from selfimprove.records.console import SafeConsole, make_table
 from selfimprove.records.stats import holm, mcnemar
-from selfimprove.running.estimate import describe_total, estimate, measure
+from selfimprove.running.display import show_time
+from selfimprove.running.estimate import describe_total, estimate, guess_seconds, measure
 from selfimprove.running.find_model import locate_model, with_model_found
+from selfimprove.running.reading import count_read
 from selfimprove.running.remarks import measure_sizes
 from selfimprove.running.session import Session
 from selfimprove.stages.asking import counted
@@ -57,7 +59,10 @@ def describe_cost(recipe: Recipe, folder: RunFolder) -> str:
     tasks = len({one.task for one in problems})
     rates = measure(recipe, folder, session.plan)
     total = describe_total(recipe, [estimate(stage, sizes, rates)], rates)
-    return f"{len(problems):,} problems of {tasks} tasks: {total}"
+    read = count_read(session)
+    # Where something was measured, the speed of writing has the reading in it.
+    rough = "" if rates.written else f", roughly {show_time(guess_seconds(recipe, read, reads=True))}"
+    return f"{len(problems):,} problems of {tasks} tasks, prompts of about {read:,} tokens{rough}; written are {total}"
 
 
 @dataclass(frozen=True)

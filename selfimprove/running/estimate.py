@@ -275,8 +275,9 @@ def describe_state(stage: PlannedStage, folder: RunFolder) -> str:
     return "done" if disk.closed else f"to do, {parts} parts are there"
 
 
-def guess_seconds(recipe: Recipe, tokens: int) -> float:
-    """A rough time from the number of parameters and a short matrix product: 6 operations a parameter and token."""
+def guess_seconds(recipe: Recipe, tokens: int, *, reads: bool = False) -> float:
+    """A rough time from the number of parameters and a short matrix product: 6 operations a parameter and token, 2 of a
+    prompt that is read."""
     import time
 
     import torch
@@ -289,7 +290,7 @@ def guess_seconds(recipe: Recipe, tokens: int) -> float:
         rounds += 1
     speed = rounds * 2 * size**3 / (time.perf_counter() - started)
     # Small models are bound by the calls and not by the arithmetic: 20,000 tokens a second at best.
-    return tokens * max(6 * count_parameters(recipe) / (0.3 * speed), 1 / 20_000)
+    return tokens * max((2 if reads else 6) * count_parameters(recipe) / (0.3 * speed), 1 / 20_000)
 
 
 def count_parameters(recipe: Recipe) -> int:

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/leaks.py [--rows 10000 100000] [--data FOLDER] [--share 0.5] [--show]
 
-The questions are the test problems of GSM8K, MMLU, BIG-Bench Hard, SVAMP and CommonsenseQA, the rows T0's prompts with
-their completions and GSM8K's training problems, gone over again until there are enough. `--show` prints each pair of
-texts that is found between the training and the test split of GSM8K.
+The questions are the test problems of GSM8K, MMLU, BIG-Bench Hard, CommonsenseQA, SVAMP and ASDiv, the rows T0's
+prompts with their completions and GSM8K's training problems, gone over again until there are enough. `--show` prints
+each pair of texts that is found between the training and the test split of GSM8K.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import csv
 import json
 import resource
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -39,6 +40,8 @@ def read_questions(data: Path) -> Iterator[str]:
         yield from (one["question"]["stem"] for one in map(json.loads, path.read_text().splitlines()))
     for one in json.loads((data / "svamp" / "SVAMP.json").read_text()):
         yield f"{one['Body']} {one['Question']}"
+    for problem in ElementTree.parse(data / "asdiv" / "ASDiv.xml").iter("Problem"):
+        yield f"{problem.findtext('Body')} {problem.findtext('Question')}"
 
 
 def read_training(data: Path) -> list[Row]:

@@ -180,6 +180,7 @@ UNHASHED = [
     "constitution",
     "rounds",
     "budget",
+    "stop_at_collapse",
     "model.device",
     "model.overrule",
     "train.path",

@@ -14,9 +14,22 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
 from selfimprove.recipe.suite import choose_problems, load_suite
 from selfimprove.recipe.task_settings import EVERY, BbhTask, MmluTask, SvampTask
-from selfimprove.records import Outcome
+from selfimprove.records import Outcome, Problem
 from selfimprove.records.stats import mcnemar
-from selfimprove.results.suite import ALL, SUITE, ModelOutcomes, average, compare_pairs, rows_of, tasks_of
+from selfimprove.results.suite import (
+    ALL,
+    SUITE,
+    ModelOutcomes,
+    average,
+    compare_pairs,
+    rows_of,
+    suite_recipe,
+    tasks_of,
+)
+from selfimprove.running.estimate import guess_seconds
+from selfimprove.running.reading import count_read
+from selfimprove.running.session import Session
+from selfimprove.store import RunFolder
 from selfimprove.tasks import load_task
 from selfimprove.tasks.bbh import TASKS
 from selfimprove.tasks.mmlu import SUBJECTS
@@ -190,7 +203,7 @@ def test_a_suite_is_a_run_for_each_model_which_goes_on_and_a_table_of_them(tmp_p
         "groups: {words: [{name: svamp, path: SVAMP.json}], sums: [{name: jsonl, path: sums.jsonl, held_out: 1}]}",
     )
     found, said = evaluate(suite, models[:1], tmp_path / "runs", "--name", "mine")
-    assert f"{models[0]}: 9 problems of 2 tasks: " in said and "tokens" in said
+    assert f"{models[0]}: 9 problems of 2 tasks, prompts of about " in said and "; written are " in said
     [first] = found["models"]
     assert [(row["group"], row["tasks"], row["n"] + row["undecided"]) for row in first["averages"]] == [
         ("words", 1, 8), ("sums", 1, 1), (ALL, 2, 9),
@@ -225,6 +238,24 @@ def test_the_figures_and_the_pictures_of_models_are_kept(tmp_path: Path, models:
     named = [part for one in models for part in ("--model", one)]
     code, table, _ = call("evaluate", suite, *named, "--runs", str(tmp_path / "runs"))
     assert code == 0 and f"the pictures: {place / 'averages.svg'}, {place / 'differences.svg'}" in table
+
+
+def test_prompts_count_in_what_a_suite_takes(tmp_path: Path, models: list[str]) -> None:
+    make_svamp(tmp_path, 40)
+    suite = load_suite(write(tmp_path, "groups: {words: [{name: svamp, path: SVAMP.json}]}"))
+
+    def count(*changes: str) -> tuple[int, list[Problem], Session]:
+        recipe = suite_recipe(suite, models[0], name="m", runs=tmp_path, data=None, limit=None, changes=changes)
+        session = Session(recipe, RunFolder(tmp_path / "run"))
+        return count_read(session), list(session.inputs.held_out), session
+
+    read, problems, session = count("prompt.exemplars=null", "prompt.style=zero-shot")
+    whole = sum(len(session.prompts.render(one)) + 1 for one in problems)  # a token a character, and one that begins
+    assert len(problems) == 40 and whole / 2 < read < whole  # what all begin with is read once
+    few, _, session = count("evaluate.part_size=10")
+    each = len(session.prompts.render(problems[0]))
+    assert each * 4 < few < each * 4 + 1.2 * read  # the worked problems once for each of four parts
+    assert guess_seconds(session.recipe, 10**9, reads=True) <= guess_seconds(session.recipe, 10**9)
 
 
 @pytest.mark.parametrize(

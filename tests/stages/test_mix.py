@@ -102,6 +102,9 @@ def test_the_same_problems_are_asked_before_and_after(run: RunFolder, capsys: py
     assert run_command("status", "tiny", "--runs", run.path.parent) == 0
     shown = capsys.readouterr().out
     assert "Drawn in round 1" in shown and "data set sums" in shown and "held out" in shown and "66.7%" in shown
+    # No template has options, so that there is no share of them that could be the one asked for.
+    [options] = [line.split() for line in shown.splitlines() if "form options" in line]
+    assert options == ["form", "options", "0", "0", "100.0%"]
     assert run_command("status", "tiny", "--json", "--runs", run.path.parent) == 0
     assert len(json.loads(capsys.readouterr().out)["mixture"]["1"]) == len(read(run, Portion))
 
