@@ -170,6 +170,7 @@ def test_a_round_in_parts_of_any_size_is_the_round_at_once(
     rng = random.Random(seed)
     text = REVISING if seed % 2 else SMALL
     changes = changes_of(rng, text is REVISING)
+    changes += ["select.hard_below=0.9"] if seed % 3 == 0 else []
     session = load(tmp_path, text, changes)
     with session.folder:
         write_round(session, seed)
