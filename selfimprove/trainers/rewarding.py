@@ -15,6 +15,7 @@ from selfimprove.errors import ModelError, TrainingError
 from selfimprove.prompting.prompts import encode_completion, encode_prompt
 from selfimprove.prompting.tokenizer import Tokenizer
 from selfimprove.records import Problem, hash_text
+from selfimprove.records.printable import one_line
 from selfimprove.trainers.rewards import find_reward
 
 READING = "reward.json"
@@ -92,17 +93,29 @@ def tell_form(folder: str | Path, *, chat: bool) -> str:
 
 def check_rewards(values: Sequence[float | None], count: int, name: str) -> list[float | None]:
     """The values that a reward gave, as numbers; raises TrainingError where one is no number, or some are missing."""
+    if not hasattr(values, "__len__") or isinstance(values, str):
+        raise TrainingError(
+            f"the reward '{name}' gave a {type(values).__name__} for {count} texts; it must give a number for each"
+        )
     if len(values) != count:
         raise TrainingError(
             f"the reward '{name}' gave {len(values)} values for {count} texts; it must give one for each"
         )
-    wrong = next((at for at, one in enumerate(values) if one is not None and not abs(one) <= LARGEST), None)
+    wrong = next((at for at, one in enumerate(values) if one is not None and not _is_number(one)), None)
     if wrong is not None:
+        given = one_line(str(values[wrong]), 40)
         raise TrainingError(
-            f"the reward '{name}' gave {values[wrong]} for text {wrong + 1} of {count}; it must give a number of at "
-            f"most {LARGEST:g}, or None where it has nothing to say"
+            f"the reward '{name}' gave {given} for text {wrong + 1} of {count}; it must give a number of at most "
+            f"{LARGEST:g}, or None where it has nothing to say"
         )
     return [None if one is None else float(one) for one in values]
+
+
+def _is_number(one: object) -> bool:
+    try:
+        return bool(abs(one) <= LARGEST)  # type: ignore[arg-type]  # what others' functions give
+    except (TypeError, ValueError):
+        return False
 
 
 def rule_function(name: str) -> RewardFunction:

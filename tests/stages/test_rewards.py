@@ -146,9 +146,12 @@ def test_the_points_of_rising_digits() -> None:
         ([1.0, math.nan], "the reward 'odd' gave nan for text 2 of 2; it must give a number of at most 1e+30, or None"),
         ([math.inf, 1.0], "the reward 'odd' gave inf for text 1 of 2"),
         ([1.0, -1e308], "the reward 'odd' gave -1e+308 for text 2 of 2"),  # two of them have no sum
+        ([1.0, "good\n"], "the reward 'odd' gave good"),
+        (None, "the reward 'odd' gave a NoneType for 2 texts; it must give a number for each"),
+        ("ab", "the reward 'odd' gave a str for 2 texts"),
     ],
 )
-def test_what_a_reward_must_not_give(given: list[float | None], said: str) -> None:
+def test_what_a_reward_must_not_give(given: Any, said: str) -> None:
     declare_reward("odd", lambda prompts, completions, **columns: given)
     problems = [Problem(question="1", answer=None, task="t")] * 2
     with pytest.raises(TrainingError) as error:
