@@ -98,7 +98,7 @@ def signs(
 ) -> list[charts.Line]:
     """What shows early that a loop goes wrong, each over the rounds in which it is known."""
     shares = {
-        "wrong reason, % of right answers": [(one["round"], one["wrong_reason"], one["correct"]) for one in funnel],
+        "wrong step, % of right answers": [(one["round"], one["wrong_reason"], one["correct"]) for one in funnel],
         "rationalized, % of kept": [(one["round"], one["kept_rationalized"], one["kept"]) for one in funnel],
         "undecided, % of judged": [
             (one["round"], one["undecided"], one["sampled"] + one["again"] - one["unjudged"]) for one in funnel

@@ -32,7 +32,10 @@ ELEMENTS = {
     "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msup", "msub", "msubsup", "mfrac", "msqrt", "mroot", "mover",
     "munder", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded", "mphantom", "menclose",
 }  # fmt: skip
-MARKED = re.compile(r"\*\*|^#{1,6} |^\s*[-*] |^\s*\d+[.)] |```|\\\(|\\\[|\$[^\s$]|^\|.*\|$", re.MULTILINE)
+# A line of a sum such as `# 84` is no heading: those have letters.
+MARKED = re.compile(
+    r"\*\*|^#{1,6} [^\n]{0,200}?[^\W\d_]|^\s*[-*] |^\s*\d+[.)] |```|\\\(|\\\[|\$[^\s$]|^\|.*\|$", re.MULTILINE
+)
 # Signs of chat templates: what stands between turns, which no person wrote.
 SIGN = re.compile(
     r"<\|[A-Za-z0-9_ ]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<[be]os>|<｜[^｜<>]{1,40}｜>"

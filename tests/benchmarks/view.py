@@ -1,17 +1,19 @@
 """Milliseconds that the viewer's server takes on a store of a million traces, beside DuckDB on the same Parquet files.
 
-    python tests/benchmarks/view.py [--traces 1000000] [--rounds 16] [--times 20] [--folder FOLDER]
+    python tests/benchmarks/view.py [--traces 1000000] [--rounds 16] [--times 20] [--folder FOLDER] [--only PATTERN]
 
 The store has the shapes and lengths of real runs (view_store.py). The server is a process of its own that is asked over
 HTTP, each question in other words each time, so that nothing is answered from memory; the times are the whole answer's,
 and the CPU time is the mean of all of the server's threads, which other work on the machine hardly lengthens. By hand
-is the CPU time of the same question as one query of DuckDB on the Parquet files, with the joins of store/query.py.
+is the CPU time of the same question as one query of DuckDB on the Parquet files, with the joins of store/query.py. The
+server is that of the checkout in which the script is started, so that two can be asked in turn about one store.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -161,6 +163,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--by-hand", type=int, default=3, help="How often each query by hand is run.")
     parser.add_argument("--folder", type=Path, help="Keep the store and the index here, and take what is there.")
+    parser.add_argument("--only", default="", help="Ask only the questions whose name this expression finds.")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="selfimprove-view-"))
     path = folder / "runs" / "million"
@@ -189,6 +192,8 @@ def measure(server: Server, path: Path, given: argparse.Namespace) -> None:
     server.get("/runs/million/traces")
     print(f"{'':32} {'median ms':>10} {'95th ms':>10} {'CPU ms':>8} {'aim':>8} {'by hand, CPU':>13}")
     for name, make in questions(server, given.rounds, random.Random(1)):
+        if not re.search(given.only, name):
+            continue
         asked = [make() for _ in range(given.times)]
         before = server.cpu()
         times = sorted(timed(lambda one=one: server.get(one[0])) for one in asked)

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from test_viewer import check
 from test_viewer_run import text_of
 from viewing import BASE, judge, write_run, write_stage
 
+from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Evaluation, Problem
 from selfimprove.records.stats import wilson
 from selfimprove.store import RunFolder
@@ -125,3 +127,18 @@ def test_a_round_that_is_not_there_is_named_beside_those_that_are(client: TestCl
     assert client.get("/compare?a=mine&b=nobody").status_code == 404
     further = text_of(client.get("/compare?a=mine&b=best&more=again&more=nobody").text)
     assert "again 1 33.3%" in further and "nobody" not in further
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_runs_of_other_seeds_say_why_they_share_no_problem(seed: int, tmp_path: Path) -> None:
+    for name, own in (("one", 0), ("two", seed)):
+        folder = write_run(tmp_path, (), rounds=0, name=name)
+        folder.write_recipe(load_recipe("arithmetic", [f"name={name}", f"seed={own}", "rounds=0"]))
+        problems = [make_problem(f"{name} {at}", "3", group="1+1") for at in range(3)]
+        write_round(folder, 0, problems, {"1+1"})
+    with TestClient(
+        create_app(tmp_path, port=8000, cache=tmp_path / "cache"), base_url="http://127.0.0.1:8000"
+    ) as client:
+        shown = text_of(client.get("/compare?a=one&b=two").text)
+    assert "The two share no held-out problem that both decided." in shown
+    assert ("Their seeds differ, by which held-out problems are drawn." in shown) is bool(seed)

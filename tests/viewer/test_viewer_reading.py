@@ -110,7 +110,13 @@ def test_a_word_diff_says_how_far_it_goes() -> None:
     assert "compared as far" not in word_diff("one two", "one three")
 
 
-@pytest.mark.parametrize(("text", "written"), [(ANSWER, True), ("a" * 500, True), ("1+2=3\n#3", False), ("", False)])
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (ANSWER, True), ("a" * 500, True), ("# Steps\n1+2=3", True), ("1+2=3\n#3", False), ("1+2=3\n# 3", False),
+        ("# 3", False), ("", False),
+    ],
+)  # fmt: skip
 def test_prose_is_told_from_lines_of_steps(text: str, written: bool) -> None:
     assert looks_written(text) is written
 
