@@ -13,6 +13,8 @@ from selfimprove.recipe.task_type import Task
 from selfimprove.recipe.yaml import Document, read_document, validate
 from selfimprove.settings import Settings
 
+FILE = "suite.json"
+"""The averages of models on a suite, in the folder of their runs."""
 EVERY = 1_000_000
 """As many problems as a task has."""
 
