@@ -45,6 +45,7 @@ STAGES_MAY_IMPORT = (
     {
         "errors",
         "records",
+        "records.collapse",
         "records.stats",
         "settings",
         "recipe",
@@ -67,7 +68,7 @@ STAGES_MAY_IMPORT = (
 DECLARATION = {"stages.base", "stages.cost", "stages.desk", "stages.round"}
 DECLARATION_MAY_IMPORT = {
     "recipe.budget", "recipe.catalog", "constitution", "constitution.transcript", "engines", "recipe.flow",
-    "verifiers.judging",
+    "verifiers.judging", "records.collapse",
     "prompting.prompts", "recipe", "records", "settings", "store", "tasks", "tasks.standard", "trainers.job",
     "tasks.pairs", "trainers.rewarding", "store.join", "store.rows",
 }  # fmt: skip

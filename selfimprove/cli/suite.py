@@ -24,9 +24,9 @@ def evaluate_suite(
     """Evaluate each model on a suite, or on one task; raises SelfImproveError."""
     from selfimprove.errors import RecipeError
     from selfimprove.recipe.policies import policy_names
-    from selfimprove.recipe.suite import load_suite, one_task
+    from selfimprove.recipe.suite import FILE, load_suite, one_task
     from selfimprove.results.judged import check_judged
-    from selfimprove.results.suite import SUITE, describe_cost, print_suite, read_answered, suite_recipe, to_json
+    from selfimprove.results.suite import describe_cost, print_suite, read_answered, suite_recipe, to_json
     from selfimprove.running.loop import run_loop
     from selfimprove.store import RunFolder
     from selfimprove.store.parts import write_text
@@ -54,7 +54,7 @@ def evaluate_suite(
         check_judged(folder)
         found.append(read_answered(model, folder))
     values = json.dumps(to_json(title, found, suite.group_of), indent=2)
-    write_text(place / SUITE, values)
+    write_text(place / FILE, values)
     drawn = draw_pictures(place, values)
     if json_:
         typer.echo(values)

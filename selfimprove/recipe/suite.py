@@ -13,6 +13,9 @@ from selfimprove.recipe.task_type import Task
 from selfimprove.recipe.yaml import Document, read_document, validate
 from selfimprove.settings import Settings
 
+FILE = "suite.json"
+"""The averages of models on a suite, in the folder of their runs."""
+
 
 def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value

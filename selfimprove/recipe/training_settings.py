@@ -1,9 +1,10 @@
 """The settings of training: what all methods share, what each adds, and what is trained beside held-out problems."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from selfimprove.records.collapse import SIGNS, Sign
 from selfimprove.settings import Settings, Share, added, unhashed
 
 
@@ -120,11 +121,6 @@ class RewardTraining(Training):
     2022, vary its size); by default all."""
     learning_rate: PositiveFloat = 1e-5
     """The highest learning rate of the schedule."""
-
-
-Sign = Literal["repetition", "fewer ways", "same steps", "length", "same rows"]
-"""What `status` warns of where the texts of a run get less different."""
-SIGNS: tuple[Sign, ...] = get_args(Sign)
 
 
 class Collapse(Settings):

@@ -10,6 +10,7 @@ from rich.console import Console
 from selfimprove.constitution.adherence import FIGURES
 from selfimprove.recipe.flow import last_of_round
 from selfimprove.records import INSTRUCTIONS, Audit, Evaluation, Portion, Promotion, Record
+from selfimprove.records.collapse import find_collapse
 from selfimprove.records.console import SafeConsole
 from selfimprove.records.stats import sum_by_task
 from selfimprove.results.budget import budget_json, budget_table
@@ -39,7 +40,7 @@ from selfimprove.stages.evaluate import describe_errors
 from selfimprove.stages.taking import LEFT_OUT, describe_left_out
 from selfimprove.store import Manifest, RunFolder
 from selfimprove.store.branches import describe_branches, read_branches
-from selfimprove.store.collapse import COLLAPSE, find_collapse, read_texts
+from selfimprove.store.collapse import COLLAPSE, read_texts
 from selfimprove.store.evaluated import counts, places_in_round
 from selfimprove.store.files import check_shown, missing_files
 from selfimprove.store.instructions import read_proposals

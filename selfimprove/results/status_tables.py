@@ -8,11 +8,11 @@ from rich.text import Text
 
 from selfimprove.constitution.adherence import FIGURES, rows_of
 from selfimprove.records import Evaluation, Promotion
+from selfimprove.records.collapse import Texts
 from selfimprove.records.console import make_table
 from selfimprove.records.printable import one_line
 from selfimprove.records.stats import sum_by_task, wilson
 from selfimprove.store import Manifest
-from selfimprove.store.collapse import Texts
 from selfimprove.store.instructions import Proposals
 from selfimprove.store.reward_models import OfRound
 from selfimprove.store.rules import Funnel

@@ -26,7 +26,6 @@ from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.store import RunFolder
 
 DRAWS = 10_000  # of the bootstrap
-SUITE = "suite.json"  # in the folder of the runs, a run for each model
 ALL = "all"
 
 

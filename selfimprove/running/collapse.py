@@ -6,6 +6,7 @@ from heapq import nsmallest
 from itertools import islice
 
 from selfimprove.records import Example, Rationale, Verdict
+from selfimprove.records.collapse import Texts
 from selfimprove.records.diversity import distinct, pass_at, quantiles, skeleton
 from selfimprove.running.plan import PlannedStage
 from selfimprove.running.session import Session
@@ -14,7 +15,7 @@ from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import Select
 from selfimprove.store import StageFolder
-from selfimprove.store.collapse import COLLAPSE, Texts
+from selfimprove.store.collapse import COLLAPSE
 from selfimprove.store.rows import Rows, join_rows
 
 MOST = 4_000  # texts of a round that are looked at, chosen by their ids

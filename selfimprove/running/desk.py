@@ -12,6 +12,7 @@ from selfimprove.recipe import Model
 from selfimprove.recipe.budget import Ledger
 from selfimprove.recipe.flow import flow_of, trains_by_margins, trains_full_prompt
 from selfimprove.records import Checkpoint, Problem, Record, by_id
+from selfimprove.records.collapse import Texts
 from selfimprove.running.decisions import RecipeSettings
 from selfimprove.running.engine_slot import EngineOf
 from selfimprove.running.journaled import JournaledEngine, scored_at_once, written_at_once
@@ -22,7 +23,6 @@ from selfimprove.running.training import train
 from selfimprove.settings import Settings
 from selfimprove.stages.base import Key, Shared, Trainable, Writer
 from selfimprove.store import Manifest, StageFolder
-from selfimprove.store.collapse import Texts
 from selfimprove.store.journal import Journal
 from selfimprove.store.rows import Rows, join_rows
 from selfimprove.store.usage import COUNTED

@@ -13,6 +13,7 @@ from selfimprove.recipe.budget import Ledger
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import KINDS, Action, Checkpoint, Promotion, Record
 from selfimprove.records.base import AnyRecord
+from selfimprove.records.collapse import Texts
 from selfimprove.running.clock import Clock
 from selfimprove.running.engine_slot import EngineSlot, import_models, load_with_recipe
 from selfimprove.running.inputs import Inputs
@@ -22,7 +23,7 @@ from selfimprove.running.upkeep import check_freed
 from selfimprove.stages.base import Key
 from selfimprove.stages.verify import Verify
 from selfimprove.store import RunFolder, StageFolder
-from selfimprove.store.collapse import Texts, read_texts, why_collapsed
+from selfimprove.store.collapse import read_texts, why_collapsed
 from selfimprove.store.ledger import Costs, describe_end, read_ledger
 from selfimprove.store.weights import check_weights, locate_weights
 from selfimprove.verifiers.judge import Conversation

@@ -12,9 +12,9 @@ from selfimprove.prompting.prompts import PromptFormat
 from selfimprove.recipe import Model
 from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Checkpoint, Problem, Record
+from selfimprove.records.collapse import Texts
 from selfimprove.settings import Settings
 from selfimprove.store import Manifest
-from selfimprove.store.collapse import Texts
 from selfimprove.store.join import Chosen
 from selfimprove.store.rows import Rows
 from selfimprove.tasks import Task

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Action, Audit, Decision, Frontier, Health, Problem, Promotion, Rationale, Verdict
+from selfimprove.records.collapse import RULES, Texts, compare_texts, find_signs
 from selfimprove.records.stats import difference, wilson
 from selfimprove.stages.archive import find_best, trained_in
 from selfimprove.stages.earlier import fold
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import COINCIDENCE
-from selfimprove.store.collapse import RULES, Texts, compare_texts, find_signs
 
 ALL = ""  # the family of all problems
 PROBLEMS = "problems with several samples"

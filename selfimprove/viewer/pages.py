@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect
 
 from selfimprove.errors import StoreError
 from selfimprove.records import hash_text
+from selfimprove.records.collapse import find_collapse
 from selfimprove.records.stats import Accuracy
-from selfimprove.store.collapse import find_collapse, read_texts
+from selfimprove.store.collapse import read_texts
 from selfimprove.store.failures import read_causes
 from selfimprove.store.index_tables import FACETS
 from selfimprove.store.instructions import read_proposals

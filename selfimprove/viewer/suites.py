@@ -8,8 +8,8 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 from selfimprove.errors import StoreError
+from selfimprove.recipe.suite import FILE
 from selfimprove.records.files import read_bounded
-from selfimprove.results.suite import SUITE
 from selfimprove.viewer.caching import image_of
 from selfimprove.viewer.canvas import Form
 from selfimprove.viewer.chart_tables import Table, csv_of
@@ -118,7 +118,7 @@ class Suite(Shown):
 
 def find_suites(library: Library) -> list[str]:
     """The names of the folders among the runs that hold models on a suite."""
-    return sorted(one.parent.name for one in library.path.glob(f"*/{SUITE}"))
+    return sorted(one.parent.name for one in library.path.glob(f"*/{FILE}"))
 
 
 def read_suite(library: Library, name: str) -> Suite:
@@ -126,10 +126,10 @@ def read_suite(library: Library, name: str) -> Suite:
     if name not in find_suites(library):
         raise StoreError("there are no such models on a suite")
     try:
-        return Suite.model_validate_json(read_bounded(library.path / name / SUITE, MAX_FILE))
+        return Suite.model_validate_json(read_bounded(library.path / name / FILE, MAX_FILE))
     except (OSError, ValueError) as error:
         said = str(error).splitlines()[0][:200]
-        raise StoreError(f"{name}/{SUITE}: cannot be read ({said}); run the command again") from None
+        raise StoreError(f"{name}/{FILE}: cannot be read ({said}); run the command again") from None
 
 
 @router.get("/suites/{name}")

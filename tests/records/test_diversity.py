@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from selfimprove.records.collapse import Texts, compare_texts, find_collapse, find_signs
 from selfimprove.records.diversity import CHUNK, distinct, pass_at, quantiles, skeleton
-from selfimprove.store.collapse import Texts, compare_texts, find_collapse, find_signs
 
 
 @pytest.mark.parametrize(("samples", "passed"), [(4, 0), (4, 1), (5, 2), (6, 6)])

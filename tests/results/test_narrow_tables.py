@@ -13,6 +13,7 @@ from rich.console import Console
 from viewing import BASE, judge, write_run, write_stage
 
 from selfimprove.records import CrossCheck, Evaluation, Record
+from selfimprove.records.collapse import Texts
 from selfimprove.records.console import make_table
 from selfimprove.records.stats import wilson
 from selfimprove.results.principle_report import print_report
@@ -22,7 +23,6 @@ from selfimprove.results.status_tables import texts_table
 from selfimprove.results.verify_file import Totals, choose_verifier, judge_file
 from selfimprove.results.verify_report import print_totals
 from selfimprove.store import RunFolder
-from selfimprove.store.collapse import Texts
 from selfimprove.store.query import Query
 from selfimprove.verifiers.response_file import Columns
 from selfimprove.verifiers.workers import VerifierPool

@@ -12,13 +12,12 @@ from test_prompt_study import call
 from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
-from selfimprove.recipe.suite import choose_problems, load_suite
+from selfimprove.recipe.suite import FILE, choose_problems, load_suite
 from selfimprove.recipe.task_settings import EVERY, BbhTask, MmluTask, SvampTask
 from selfimprove.records import Outcome, Problem
 from selfimprove.records.stats import mcnemar
 from selfimprove.results.suite import (
     ALL,
-    SUITE,
     ModelOutcomes,
     average,
     compare_pairs,
@@ -231,7 +230,7 @@ def test_the_figures_and_the_pictures_of_models_are_kept(tmp_path: Path, models:
     )
     found, said = evaluate(suite, models, tmp_path / "runs")
     place = tmp_path / "runs" / "suite-mine"
-    assert json.loads((place / SUITE).read_text()) == found
+    assert json.loads((place / FILE).read_text()) == found
     for name in ("averages", "differences"):
         assert "<svg" in (place / f"{name}.svg").read_text()
     assert "held out and not" not in said  # all of them were asked for, as many as there are

@@ -15,8 +15,9 @@ from test_viewer import check, get
 from test_viewer_browser import AXE, Watched, browser
 from viewing import serving
 
+from selfimprove.recipe.suite import FILE
 from selfimprove.records import Outcome
-from selfimprove.results.suite import SUITE, ModelOutcomes, to_json
+from selfimprove.results.suite import ModelOutcomes, to_json
 from selfimprove.viewer.canvas import FORM, Form
 from selfimprove.viewer.suites import PICTURES, Suite, draw_suite
 
@@ -45,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     files = {"suite-mine": json.dumps(make_suite()), "torn": '{"suite": "torn", "models": [', "odd": "{}"}
     for name, text in files.items():
         (folder / name).mkdir()
-        (folder / name / SUITE).write_text(text)
+        (folder / name / FILE).write_text(text)
     with serving(folder, tmp_path_factory.mktemp("cache")) as address:
         yield address, folder
 
@@ -94,7 +95,7 @@ def test_a_difference_that_the_test_shows_is_filled() -> None:
 def test_models_of_which_nothing_is_decided_have_no_picture(tmp_path: Path) -> None:
     undecided = ModelOutcomes("m", "m", {"a1": "undecided"}, {"a1": "a"})
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / SUITE).write_text(json.dumps(to_json("none", [undecided], {"a": "letters"})))
+    (tmp_path / "one" / FILE).write_text(json.dumps(to_json("none", [undecided], {"a": "letters"})))
     with serving(tmp_path, tmp_path / "cache") as address:
         page = get((address, tmp_path), "/suites/one").text
         assert "<img" not in page and "beside the others" not in page and "letters" in page
