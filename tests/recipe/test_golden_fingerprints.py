@@ -26,15 +26,16 @@ GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
-    "instruction-tuning", "own-problems", "rlhf", "rlhf-dpo", "rlvr", "self-correct", "self-instruct", "star-dpo",
-    "word-problems",
+    "instruction-tuning", "own-problems", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-correct", "self-instruct",
+    "star-dpo", "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more, and those that have few stages: what they plan otherwise is seen in a few plans.
 SOME = ("as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise")
 FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "own-problems"), SOME),
+       "rlhf-chat": SOME[:3],
        "self-instruct": tuple(one for one in SOME if one != "unhashed settings")}  # fmt: skip
-# These have no `verify`, which has unhashed settings.
-REFUSE = ("instruction-tuning", "rlhf", "rlhf-dpo", "rlvr", "self-instruct")
+# These have no `verify`, which has unhashed settings, or nothing that `sft` could train on.
+REFUSE = ("instruction-tuning", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-instruct")
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 
@@ -268,7 +269,8 @@ def test_plans_are_what_they_were(name: str) -> None:
 
 def test_the_file_holds_every_recipe_and_enough_plans() -> None:
     plans = [key for key, value in golden().items() if value != REFUSED]
-    assert {key.partition(" | ")[0] for key in plans} == set(RECIPES)
+    shipped = {one.stem for one in (GOLDEN.parents[3] / "policies" / "recipes").glob("*.yaml")}
+    assert {key.partition(" | ")[0] for key in plans} == set(RECIPES) == shipped
     assert len(plans) >= 300
 
 
