@@ -18,7 +18,6 @@ from small import record_ids, small_recipe, weight_hashes
 from selfimprove import errors
 from selfimprove.cli import main
 from selfimprove.recipe import Recipe
-from selfimprove.records import Decision, Example
 from selfimprove.running.cluster import TRIES, Worker, package_versions
 from selfimprove.running.loop import run_loop
 from selfimprove.running.parts import Advance, Job, Sequential
@@ -361,40 +360,3 @@ def test_what_no_machine_has_is_said_before_anything_waits_for_it(tmp_path: Path
     away = start(tmp_path, "ray.address=127.0.0.1:1")
     _, complained = away.communicate(timeout=PATIENCE)
     assert away.returncode == 2 and complained.startswith("selfimprove: no Ray cluster at 127.0.0.1:1"), complained
-
-
-SELECT_ON_RAY = """
-import sys
-from pathlib import Path
-from selfimprove.recipe.catalog import import_file
-from selfimprove.recipe.engine_settings import Ray
-from selfimprove.running.cluster import OnRay
-from selfimprove.running.loop import run_loop
-from selfimprove.store import RunFolder
-
-import_file(sys.argv[2])
-run = RunFolder(Path(sys.argv[1]))
-with OnRay(Ray(workers=2)) as runner:
-    run_loop(run.recipe(), run, runner=runner, until="sft")
-"""
-
-
-@pytest.mark.long
-def test_a_round_is_selected_by_many_as_by_one(local: RunFolder, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    shutil.copytree(local.path, tmp_path / "small")
-    run, small_parts = RunFolder(tmp_path / "small"), tmp_path / "small_parts.py"
-    for name in ("select", "sft", "evaluate", "promote"):
-        shutil.rmtree(run.path / "round-01" / name)
-    # Imported by the workers too, so that the round is cut everywhere.
-    small_parts.write_text("from selfimprove.stages import round_parts\n\nround_parts.ROWS = 8\n")
-    done = subprocess.run([sys.executable, "-c", SELECT_ON_RAY, str(run.path), str(small_parts)], capture_output=True,
-                          text=True, timeout=PATIENCE, env={**os.environ, **ENVIRONMENT})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    selected, expected = run.stage(1, "select"), local.stage(1, "select")
-    for kind in (Decision, Example):
-        assert len(selected.files_of(kind)) > 3 and selected.read(kind) == expected.read(kind) != []
-    manifest, before = selected.manifest(), expected.manifest()
-    assert manifest is not None and before is not None and manifest.parts > 3
-    assert manifest.metrics.pop("ray")["workers"] == 2 and manifest.metrics == before.metrics
-    assert list(selected.path.glob("usage.*.jsonl")), "no worker selected anything"

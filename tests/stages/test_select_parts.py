@@ -1,7 +1,10 @@
 """A round that is selected in parts: the decisions, the examples and the figures of one that is selected at once."""
 
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +101,11 @@ def write_round(session: Session, seed: int) -> None:
     close("verify", verdicts, votes)
     again = [dice.write(one, "#", rng.choice(written).id) for one in rng.choices(dice.problems, k=12)]
     close("repair", [*again, *(dice.judge(one, problems[one.problem]) for one in again)])
-    hinted = [dice.write(one, session.prompts.render_hint(one), origin="rationalized")
-              for one in rng.choices([one for one in dice.problems if one.answer], k=12)]  # fmt: skip
+    with_answer = [one for one in dice.problems if one.answer]
+    hinted = [
+        dice.write(one, session.prompts.render_hint(one), text=rng.choice(["", f"{at}"]), origin="rationalized")
+        for at, one in enumerate(rng.choices(with_answer, k=20))
+    ]
     close("rationalize", [*hinted, *(dice.judge(one, problems[one.problem]) for one in hinted)])
     if (2, "revise") in session.plan:
         revise(close, dice, written, problems)
@@ -229,6 +235,53 @@ def test_a_round_goes_on_after_a_kill_between_its_parts(
         select_again(load(tmp_path, text, changes), 7, monkeypatch, Stopping(100))
         assert found(tmp_path) == expected
         assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+ON_RAY = """
+import sys
+from pathlib import Path
+from selfimprove.recipe.catalog import import_file
+from selfimprove.recipe.engine_settings import Ray
+from selfimprove.recipe.file import load_recipe
+from selfimprove.running.cluster import OnRay
+from selfimprove.running.loop import run_stage
+from selfimprove.running.session import Session
+from selfimprove.store import RunFolder
+
+folder, *changes = sys.argv[1:]
+import_file(folder + "/small_parts.py")
+run, recipe = RunFolder(Path(folder, "small")), load_recipe(folder + "/small.yaml", changes)
+with run, OnRay(Ray(workers=2)) as runner:
+    run.write_recipe(recipe)
+    session = Session(recipe, run)
+    stage = session.plan[2, "select"]
+    run_stage(stage, run.stage(*stage.key, stage.fingerprint), session, runner)
+"""
+
+
+@pytest.mark.long
+def test_a_round_is_selected_by_a_cluster_as_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    changes = [*changes_of(random.Random(5), True), "select.rationalized_cap=0.2"]
+    session = load(tmp_path, REVISING, changes)
+    with session.folder:
+        write_round(session, 5)
+        select_again(session, 10**9, monkeypatch)
+    decisions, examples, metrics = found(tmp_path)
+    assert {one.origin for one in examples} > {"sampled", "rationalized"}
+    assert any(one.reason.startswith("over the cap on rationalized") for one in decisions)
+    without_select(tmp_path)
+    # Imported by the workers too, so that the round is cut everywhere.
+    lines = "from selfimprove.stages import round_parts\n\nround_parts.ROWS = 8\n"
+    (tmp_path / "small_parts.py").write_text(lines)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    done = subprocess.run([sys.executable, "-c", ON_RAY, str(tmp_path), *changes], capture_output=True, text=True,
+                          timeout=400, env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *same, spread = found(tmp_path)
+    assert same == [decisions, examples] and spread.pop("ray")["workers"] == 2 and spread == metrics
+    disk = RunFolder(tmp_path / "small").stage(2, "select")
+    assert len(disk.files_of(Decision)) > 3 and list(disk.path.glob("usage.*.jsonl")), "no worker selected anything"
 
 
 def test_a_hint_in_any_part_stops_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
