@@ -169,7 +169,7 @@ def without_select(folder: Path) -> None:
     shutil.rmtree(folder / "small/round-02/select", ignore_errors=True)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_round_in_parts_of_any_size_is_the_round_at_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
