@@ -194,7 +194,8 @@ def learn(pairs: Any, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_and_is_accessible(browser: Any, width: int, scheme: str, tmp_path: Path) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     write_samples(tmp_path / "runs", problems=1, samples=10)  # one of them is a text twice
