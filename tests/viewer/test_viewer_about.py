@@ -180,3 +180,9 @@ def test_a_reward_model_and_rl_are_told_of_first(tmp_path: Path) -> None:
     assert "rl of round 1: reward from 0.05 to 1.85, KL from 0.1 to 3.7, gold of rising from 1.95 to 0.15" in said
     head = page[page.index('id="funnel"') :]
     assert "in pairs" not in head and "rationalized, of kept" not in head  # nothing is selected in such a run
+
+
+def test_a_list_names_a_group_where_there_is_one_and_offers_no_download_of_nothing(client: TestClient) -> None:
+    said = text_of(client.get("/runs/open/traces").text)
+    assert "prompts/chat, " in said and "All 12 as JSONL" in said
+    assert "as JSONL" not in text_of(client.get("/runs/open/traces?text=nowhere").text)
