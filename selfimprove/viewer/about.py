@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.changes import find_changes, show_value
 from selfimprove.recipe.flow import flow_of
-from selfimprove.records.stats import mcnemar
+from selfimprove.records.stats import Accuracy, mcnemar
 from selfimprove.store.failures import read_causes, read_wrong_steps
 from selfimprove.store.made_from import read_solved
 from selfimprove.store.search import Filters
 from selfimprove.viewer.controls import Control
 from selfimprove.viewer.library import Figures, Run
+from selfimprove.viewer.steps import summarize_rl
 
 MAX_ROUNDS = 60  # whose held-out answers are compared with each other
 SHOWN = ("samples", "temperature", "top_p", "max_tokens", "method", "loss", "beta", "learning_rate", "epochs", "steps",
@@ -56,10 +57,24 @@ def summarize(run: Run, figures: Figures, control: Control | None) -> dict[str, 
         "causes": read["causes"][:3],
         "steps": read["steps"][:2],
         "cut": read["cut"],
+        "pairs": list(_pair_accuracies(figures)),
+        "rl": summarize_rl(figures),
         "facts": list(_facts(figures.recipe)) if figures.recipe else [],
         "settings": list(_settings(figures.recipe)) if figures.recipe and figures.recipe.rounds else [],
         "cost": _cost(figures),
     }
+
+
+def _pair_accuracies(figures: Figures) -> Iterator[tuple[str, int, Accuracy]]:
+    """The latest reward models, by stage, with their round and the held-out pairs that they order as these were."""
+    latest: dict[str, tuple[int, Accuracy]] = {}
+    for one in figures.manifests:
+        held_out = one.metrics.get("held out")
+        measured = held_out.get("accuracy") if isinstance(held_out, dict) else None
+        n, right = (measured.get(key) if isinstance(measured, dict) else None for key in ("n", "right"))
+        if isinstance(n, int) and isinstance(right, int) and 0 <= right <= n and n:
+            latest[one.stage] = one.round, Accuracy(one.round, n, right, undecided=0, wrong_reason=0)
+    yield from ((stage, *found) for stage, found in latest.items())
 
 
 def _read(run: Run) -> dict[str, Any]:

@@ -122,5 +122,7 @@ async def _explain(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": text.plain(message, 400)}, status, headers)
     template = request.app.state.templates.get_template("error.html")
     return HTMLResponse(
-        template.render(status=status, message=text.plain(message, 400), title="Not shown", run=None), status, headers
-    )
+        template.render(status=status, message=text.plain(message, 400), title="Not shown", run=None,
+                        path=request.scope["path"] if request.url.query else ""),
+        status, headers,
+    )  # fmt: skip

@@ -112,6 +112,8 @@ def run_values(library: Library, one: Run, graph: int | None, control: Control |
         "flow": drawings.stage_flow(one, figures, chosen),
         "charts": drawings.charts_of(figures, funnel, health),
         "decided": drawings.decided(funnel),
+        "selects": any("decision" in each.counts for each in figures.manifests)
+        or any(each["kept"] or each["trained"] or each["preferred"] for each in funnel),
         "summary": about.summarize(one, figures, control),
         "causes": read_causes(one.search, Filters()),
         "families": family_table(figures),

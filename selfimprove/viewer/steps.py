@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from selfimprove.recipe import flow_names
 from selfimprove.recipe.catalog import known_stages
 from selfimprove.viewer import charts
 from selfimprove.viewer.library import Figures
+
+TENTH = 10
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,23 @@ def by_step(figures: Figures) -> dict[str, list[ByStep]]:
         if charts_figures(figures, stage):
             points = [(at.step, at.values) for at in trains.curve]
             found.setdefault(stage, []).append(ByStep(round_, len(points), _curves(points), going_on=True))
+    return found
+
+
+def summarize_rl(figures: Figures) -> list[tuple[str, int, int, list[tuple[str, float, float]]]]:
+    """Of each stage that writes its own texts, in its latest round: its name, the round, the steps, and for rewards and
+    KL the means of the first and of the last tenth of the steps."""
+    found = []
+    for stage, rounds in by_step(figures).items():
+        last = max(rounds, key=lambda one: one.round)
+        told = []
+        for name, points in last.curves.items():
+            if name in ("reward", "KL") or name.startswith("gold of "):
+                part = max(1, len(points) // TENTH)
+                first, end = (fmean(value for _, value in some) for some in (points[:part], points[-part:]))
+                told.append((name, first, end))
+        if told:
+            found.append((stage, last.round, last.steps, told))
     return found
 
 

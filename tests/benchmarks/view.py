@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("--by-hand", type=int, default=3, help="How often each query by hand is run.")
     parser.add_argument("--folder", type=Path, help="Keep the store and the index here, and take what is there.")
     parser.add_argument("--only", default="", help="Ask only the questions whose name this expression finds.")
+    parser.add_argument("--seed", type=int, default=1, help="Of the questions' words and places.")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="selfimprove-view-"))
     path = folder / "runs" / "million"
@@ -191,7 +192,7 @@ def measure(server: Server, path: Path, given: argparse.Namespace) -> None:
     query = Query(RunFolder(path), memory="8GB")
     server.get("/runs/million/traces")
     print(f"{'':32} {'median ms':>10} {'95th ms':>10} {'CPU ms':>8} {'aim':>8} {'by hand, CPU':>13}")
-    for name, make in questions(server, given.rounds, random.Random(1)):
+    for name, make in questions(server, given.rounds, random.Random(given.seed)):
         if not re.search(given.only, name):
             continue
         asked = [make() for _ in range(given.times)]

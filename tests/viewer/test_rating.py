@@ -257,7 +257,8 @@ def test_from_a_run_to_people_to_a_run_that_follows_them(browser: Any, tmp_path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_and_is_accessible(browser: Any, width: int, scheme: str, tmp_path: Path) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     write_samples(tmp_path / "runs", problems=1, samples=10)  # one of them is a text twice

@@ -245,6 +245,16 @@ def test_strange_addresses_are_answered_in_one_line(site: tuple[str, Path]) -> N
             check(answer.text)
 
 
+def test_what_cannot_be_asked_leads_back_to_the_page_that_was_asked(site: tuple[str, Path]) -> None:
+    assert 'href="/runs/made/traces">' in get(site, "/runs/made/traces?regex=true&text=(", 404).text
+    assert "what was asked for" not in get(site, "/runs/none", 404).text
+
+
+def test_names_in_the_description_of_the_api_are_code(site: tuple[str, Path]) -> None:
+    page = get(site, "/api").text
+    assert "`" not in page and "<code>against</code>" in page
+
+
 def test_every_answer_says_what_it_may_load(site: tuple[str, Path]) -> None:
     for path in ("/", "/runs/made", "/api/runs", "/static/view.js", "/nowhere"):
         headers = web.get(site[0] + path).headers

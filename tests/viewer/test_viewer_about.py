@@ -156,3 +156,33 @@ def test_no_answer_is_read_out_of_a_response_to_an_open_prompt(client: TestClien
         said = text_of(client.get(path).text)
         assert "answered 5" not in said and "never solved" not in said and "level 0" not in said, path
     assert "an open prompt" in text_of(client.get(pages[0]).text)
+
+
+def test_a_reward_model_and_rl_are_told_of_first(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, (), rounds=0, name="rlhf")
+    folder.write_recipe(load_recipe("rlhf"))
+    sampled = [make_rationale(make_problem("p", None), "12", parents=("p", BASE.id), round=1)]
+    write_stage(folder, 1, "generate", "rationale", sampled)
+    made = [Checkpoint(parents=(BASE.id,), path=name, method=name, weights=name) for name in ("reward", "rl")]
+    held_out = {"pairs": 40, "accuracy": {"n": 40, "right": 30, "low": 0.6, "high": 0.86}}
+    write_stage(folder, 1, "reward", "checkpoint", made[:1], metrics={"held out": held_out})
+    values = [{"reward": at / 10, "KL": at / 5, "gold of rising": 2 - at / 10, "tokens": 9.0} for at in range(20)]
+    curve = [{"step": at, "loss": 0.0, "values": one} for at, one in enumerate(values, 1)]
+    write_stage(folder, 1, "rl", "checkpoint", made[1:], metrics={"curve": curve})
+    with TestClient(
+        create_app(tmp_path, cache=tmp_path / "cache", patience=60.0), base_url="http://127.0.0.1:8000"
+    ) as one:
+        page = one.get("/runs/rlhf").text
+    check(page)
+    said = text_of(page).replace(" ,", ",")
+    assert "reward of round 1 orders 75.0% (59.8% to 85.8%) of 40 held-out pairs as they were compared" in said
+    # The first two steps have 0 and 0.1, the last two 1.8 and 1.9.
+    assert "rl of round 1: reward from 0.05 to 1.85, KL from 0.1 to 3.7, gold of rising from 1.95 to 0.15" in said
+    head = page[page.index('id="funnel"') :]
+    assert "in pairs" not in head and "rationalized, of kept" not in head  # nothing is selected in such a run
+
+
+def test_a_list_names_a_group_where_there_is_one_and_offers_no_download_of_nothing(client: TestClient) -> None:
+    said = text_of(client.get("/runs/open/traces").text)
+    assert "prompts/chat, " in said and "All 12 as JSONL" in said
+    assert "as JSONL" not in text_of(client.get("/runs/open/traces?text=nowhere").text)

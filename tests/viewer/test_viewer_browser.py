@@ -24,6 +24,7 @@ from selfimprove.viewer.report import write_report  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 TEXTS = ("1+2=3\n#3", "1+2=4\n#4", "2+1=3\n#3", "3+0=3\n#3")
+FORMS = ((400, "dark"), (1280, "dark"), (400, "light"))  # of pages, beside 1280 pixels in light
 # What a page may not have: axe's rules for WCAG 2 A and AA.
 AXE = "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
 
@@ -239,7 +240,10 @@ def some_pages(page: Any, address: str) -> Iterator[str]:
     yield from (known.get(one, one) for one in PAGES)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(400, "dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(1280, "light"), *(pytest.param(*one, marks=pytest.mark.long) for one in FORMS)],
+)
 def test_pages_fit_and_are_accessible(browser: Any, site: tuple[str, Path], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()

@@ -48,17 +48,27 @@ def test_five_marks_are_five_keys(browser: Any, site: tuple[str, Path]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_of_daily_work_are_accessible(browser: Any, site: tuple[str, Path], width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
     one = Watched(browser, site[0], viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
     trace = one.page.request.get(f"{site[0]}/api/runs/made/traces?stage=generate").json()["traces"][0]
-    own = ("", "/failures", "/traces?text=1", "/mark", "/notes", "/rate", "/decisions", "/constitution",
-           f"/traces/{trace['id']}", f"/problems/{trace['problem']}?round=1",
+    own = ("", "/failures", "/traces?text=1", "/traces?text=nothing", "/mark", "/notes", "/rate", "/decisions",
+           "/constitution", f"/traces/{trace['id']}", f"/problems/{trace['problem']}?round=1",
            f"/records/{trace['problem']}")  # fmt: skip
     others = (f"/runs/{RUN}", f"/runs/{RUN}/decisions", f"/runs/{RUN}/constitution")
-    plain = ("/", "/compare?a=made", "/compare", "/overoptimise/mine", "/api", "/docs", "/docs/viewer")
+    plain = (
+        "/",
+        "/compare?a=made",
+        "/compare",
+        "/compare?a=made&b=made&first=0&second=2",
+        "/overoptimise/mine",
+        "/api",
+        "/docs",
+        "/docs/viewer",
+    )
     for path in (*plain, *(f"/runs/made{one}" for one in own), *others):
         page = one.open(path)
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
