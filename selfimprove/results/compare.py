@@ -104,7 +104,8 @@ class Paired:
         )
         word = "better" if len(self.won) > len(self.lost) else "worse"
         said = word if self.adjusted < 0.05 else "no difference is shown"
-        return f"{len(self.won)} problem{'s' * (len(self.won) != 1)} won, {len(self.lost)} lost of {self.both} ({p}): {said}"
+        won = f"{len(self.won)} problem{'s' * (len(self.won) != 1)} won"
+        return f"{won}, {len(self.lost)} lost of {self.both} ({p}): {said}"
 
 
 def read_side(name: str, runs: Path, round_: int | None = None) -> Side:
