@@ -96,7 +96,7 @@ def test_rounds_of_one_run_and_what_was_written(place: Path, width: int, monkeyp
     monkeypatch.setenv("COLUMNS", str(width))
     done = call("compare", "a/round-00", "a", "--show", "3", folder=place)
     assert done.returncode == 0, done.stderr
-    assert "1 problems won, 0 lost" in " ".join(done.stdout.split())
+    assert "1 problem won, 0 lost" in " ".join(done.stdout.split())
     assert "2+1=" in done.stdout and "expected" in done.stdout and "\\u001b" in done.stdout.replace("\\x1b", "\\u001b")
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
     assert all(cell_len(line) <= width for line in done.stdout.splitlines()), done.stdout
