@@ -40,7 +40,7 @@ class Portion(Record):
     name: str
     rows: int
     of: int
-    """The rows that it is a share of: all, and of a form those that could have it."""
+    """The rows that it is a share of: all, and of a form those that could have it or not, of which `rows` are some."""
     tokens: int
     """Those of prompts and completions."""
     completion_tokens: int

@@ -109,6 +109,18 @@ def test_the_same_problems_are_asked_before_and_after(run: RunFolder, capsys: py
     assert len(json.loads(capsys.readouterr().out)["mixture"]["1"]) == len(read(run, Portion))
 
 
+def test_a_form_is_a_share_of_the_rows_that_could_do_without_it(tmp_path: Path) -> None:
+    """`same` shows its options in each of its rows, so that only `sums` has what can be asked for."""
+    always = {"plain": {"prompt": "{{q}}(1|2)", "completion": "{{a}}", "options": "1 ||| 2", "shows_options": True}}
+    free = {"plain": {"prompt": "{{q}}", "completion": "{{a}}", "options": "1 ||| 2"}}
+    mixed = run_tiny(write(tmp_path, same={"templates": always}, sums={"templates": free}))
+    portions = {(one.by, one.name): one for one in read(mixed, Portion)}
+    options, sums = portions["form", "options"], portions["data set", "sums"]
+    assert options.of == sums.rows and options.share == pytest.approx(options.asked, abs=0.1)
+    shown = [one for one in read(mixed, Draw) if one.kept and "options" in one.forms]
+    assert len(shown) > options.rows and {one.data_set for one in shown} == {"same", "sums"}
+
+
 def test_a_budget_of_tokens_and_of_clusters(tmp_path: Path, run: RunFolder) -> None:
     mixed = run_tiny(write(tmp_path, "{tokens: 20, clusters: [c same], templates: 1}"))
     draws = read(mixed, Draw)
