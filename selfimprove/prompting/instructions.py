@@ -35,6 +35,7 @@ INPUT_FIRST = (
 OUTPUT_FIRST = "Task: {instruction}\nWrite an example: first one of the labels of this task, then an input that has it."
 STOP = ("\nTask:",)
 _ITEM = re.compile(r"\n[ \t]*\d{1,3} ?[.)]")
+_NUMBERED = re.compile(r"^(?:\d{1,3} ?[.)] )+")
 _OUTPUT = re.compile(r"\sOutput:")
 _INPUT = re.compile(r"\n[ \t]*Input:")
 _NEXT = re.compile(r"\n[ \t]*(?:Input|Output|Label):")  # of one example more than was asked for
@@ -157,8 +158,8 @@ def _shown(one: SeedInstance, output_first: bool) -> str:
 
 
 def read_proposals(text: str) -> list[str]:
-    """The tasks of a list that goes on after a number."""
-    return [" ".join(one.split()) for one in _ITEM.split(text[:LONGEST])]
+    """The tasks of a list that goes on after a number; a model may begin a list of its own there (`9. 1. Write …`)."""
+    return [_NUMBERED.sub("", " ".join(one.split())) for one in _ITEM.split(text[:LONGEST])]
 
 
 def read_classification(text: str) -> bool | None:

@@ -162,6 +162,8 @@ def test_new_runs_of_words_are_those_that_stood_nowhere_before() -> None:
         (" Write a poem.\n10. Sing\na song.\n11) Dance", ["Write a poem.", "Sing a song.", "Dance"]),
         ("", [""]),
         (" One in 2024. It was good.", ["One in 2024. It was good."]),
+        (" 1. Tell me of the lake.\n10. 2. Sing", ["Tell me of the lake.", "Sing"]),
+        (" 3.5 is what of 7?", ["3.5 is what of 7?"]),
     ],
 )
 def test_proposals_are_read_from_a_list(text: str, found: list[str]) -> None:
