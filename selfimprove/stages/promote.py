@@ -55,7 +55,7 @@ def promote(
     significant = p_value < settings.alpha
     counts = f"{won} problems won, {lost} lost of {len(both)} (McNemar p = {p_value:.2g})"
     if settings.rule == "always":
-        promoted, reason = True, f"kept without a test: {counts}"
+        promoted, reason = True, f"kept without a test{f': {counts}' if both else ''}"
     elif significant and lost > won:
         promoted, reason = False, f"rolled back, the paired test says worse: {counts}"
     elif significant:
