@@ -2,10 +2,10 @@
 
     python tests/benchmarks/mixture.py [--runs runs] [--seeds 0..2] [--tokens 150000] [--set KEY=VALUE]
 
-A task is to find the value of a key among three pairs: a cluster is a kind of keys and a kind of values (digits, small
-letters, capitals), and a template one of four ways to write the pairs and to ask. Two clusters, whose two kinds are
-never put together in training, are held out and asked by all four templates. All runs train a tiny Llama of random
-weights on as many tokens for as many steps.
+A task is to give one letter of four: which one is said by a word that every template has, and a cluster is a place
+(first, second, last) in a kind of letters (digits, small ones, capitals). Two clusters, whose place and whose kind stand
+in others but never together in training, are held out and asked by all four templates. All runs train a tiny Llama of
+random weights on as many tokens for as many steps.
 """
 
 import argparse
@@ -25,20 +25,20 @@ from selfimprove.running.loop import run_loop
 from selfimprove.running.sweep import read_seeds
 from selfimprove.store import RunFolder
 
-KINDS = {"digits": "0123456789", "small": "abcdefghij", "capitals": "ABCDEFGHIJ"}
-HELD_OUT = ("digits-capitals", "capitals-small")
-ONE = "small-small"
-EACH = "{% for key, value in pairs %}"
+KINDS = {one: one for one in ("01234567", "abcdefgh", "ijklmnop", "qrstuvwx", "ABCDEFGH", "IJKLMNOP", "QRSTUVWX")}
+PLACES = {"first": 0, "second": 1, "third": 2, "last": 3}
+HELD_OUT = ("first-abcdefgh", "second-IJKLMNOP", "third-01234567", "last-QRSTUVWX")
+ONE = "first-01234567"
 TEMPLATES = {
-    "plain": f"{EACH}{{{{key}}}}={{{{value}}}} {{% endfor %}}{{{{asked}}}}?",
-    "backwards": f"{EACH}{{{{value}}}}<{{{{key}}}};{{% endfor %}}{{{{asked}}}}<",
-    "question first": f"{{{{asked}}}}? {EACH}{{{{key}}}}:{{{{value}}}} {{% endfor %}}",
-    "tight": f"{EACH}{{{{key}}}}{{{{value}}}}{{% endfor %}}>{{{{asked}}}}",
+    "plain": "{{place}} of {{text}}?",
+    "backwards": "{{text}}: {{place}}=",
+    "asked for": "take {{text}}, say {{place}}>",
+    "tight": "{{place}}{{text}}",
 }
 ARMS = {
-    "seven clusters, four templates": ("many", ()),
+    "24 clusters, four templates": ("many", ()),
     "one cluster, four templates": ("many", (f"mix.clusters=[{ONE}]",)),
-    "seven clusters, one template": ("few", ()),
+    "24 clusters, one template": ("few", ()),
 }
 RECIPE = """
 rounds: 1
@@ -54,17 +54,13 @@ def write_data(folder: Path, rows: int) -> None:
     """The data sets, and the mixtures `many` and `few`, of which the second trains on one template alone."""
     rng = random.Random(0)
     sets = {}
-    for (name, keys), (other, values) in itertools.product(KINDS.items(), repeat=2):
-        found = []
-        for _ in range(rows):
-            pairs = [*zip(rng.sample(keys, 3), rng.sample(values, 3), strict=True)]
-            asked, answer = rng.choice(pairs)
-            found.append(json.dumps({"pairs": pairs, "asked": asked, "answer": answer}))
-        (folder / f"{name}-{other}.jsonl").write_text("\n".join(found))
+    for (place, at), (kind, letters) in itertools.product(PLACES.items(), KINDS.items()):
+        texts = ["".join(rng.sample(letters, 4)) for _ in range(rows)]
+        name = f"{place}-{kind}"
+        found = [json.dumps({"place": place, "text": one, "answer": one[at]}) for one in texts]
+        (folder / f"{name}.jsonl").write_text("\n".join(found))
         templates = {one: {"prompt": text, "completion": "{{answer}}"} for one, text in TEMPLATES.items()}
-        sets[f"{name}-{other}"] = {
-            "cluster": f"{name}-{other}", "path": f"{name}-{other}.jsonl", "templates": templates,
-        }  # fmt: skip
+        sets[name] = {"cluster": name, "path": f"{name}.jsonl", "templates": templates}
     for mixture in ("many", "few"):
         if mixture == "few":
             for name in sets.keys() - {*HELD_OUT}:
@@ -93,7 +89,7 @@ def main() -> None:
         "| seed | trained on | held-out clusters | trained clusters, new rows |\n| --- | --- | --- | --- |", flush=True
     )
     reached: dict[str, list[float]] = {name: [] for name in ARMS}
-    alphabet = "".join(KINDS.values()) + "=<>;:? "
+    alphabet = "".join(sorted({*"".join((*KINDS.values(), *PLACES, *TEMPLATES.values()))} - {*"{}"}))
     for seed in read_seeds(given.seeds):
         model = data / f"model-{seed}"
         if not model.exists():
