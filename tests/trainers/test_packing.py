@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_models import make_gemma, make_llama
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfimprove.recipe import SupervisedTraining
+from selfimprove.engines.build import build_model
+from selfimprove.recipe import Build, SupervisedTraining
 from selfimprove.trainers.job import SftJob
 from selfimprove.trainers.packing import LENGTHS, WEIGHTS, make_collator, pack, scale_weights
 from selfimprove.trainers.sft import tokenize_examples, train_sft
@@ -114,3 +116,17 @@ def test_prompts_are_learned_where_it_is_asked_for(models: dict[str, Path], tmp_
         assert one["input_ids"] == other["input_ids"] and other["labels"] == [-100, *other["input_ids"][1:]]
         completion = [label for label in one["labels"] if label != -100]
         assert one["input_ids"][-len(completion) :] == completion and one["labels"].count(-100) > 1
+
+
+def test_on_a_cpu_only_learned_positions_go_through_the_output_layer(tmp_path: Path) -> None:
+    """With thousands of letters nearly all of the work is there, and prompts are most of the rows."""
+    letters = "".join(chr(0x4E00 + at) for at in range(2000)) + "0123456789+="
+    build_model(Build(hidden_size=16, intermediate_size=16, layers=1, heads=1, alphabet=letters), tmp_path / "model", 0)
+    work = {}
+    for name in ("completion", "all"):
+        job = make_job(tmp_path / name, tmp_path / "model", loss_on=name, max_length=64)
+        pq.write_table(pa.table({"prompt": ["1+2+3+4+5+6+7+8+9+10="] * 4, "completion": ["55"] * 4}), job.examples)
+        with FlopCounterMode(display=False) as counter:
+            train_sft(job)
+        work[name] = counter.get_total_flops()
+    assert 0 < work["completion"] < 0.3 * work["all"]
