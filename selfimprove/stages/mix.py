@@ -123,14 +123,15 @@ def _first(counted: Sequence[_Counted]) -> str:
 def measure(counted: Sequence[_Counted], draws: Draws, task: Mixture, round_: int) -> Iterator[Portion]:
     """How much there is of each cluster, data set, template and form, beside what was asked for.
 
-    A form is a share of the rows that could have it or not: those that cannot do without it are no answer to what was asked.
+    A form is a share of the rows that could have it or not: those that cannot do without it answer to nothing asked.
     """
     groups: dict[tuple[str, str], list[_Counted]] = defaultdict(list)
     for one in counted:
         source = one.drawn.source
+        forms = (("form", form) for form in one.drawn.forms if form in one.drawn.able)
         for key in (
             ("mixture", task.name), ("cluster", source.settings.cluster), ("data set", source.name),
-            ("template", f"{source.name}: {one.drawn.template}"), *(("form", form) for form in one.drawn.forms if form in one.drawn.able),
+            ("template", f"{source.name}: {one.drawn.template}"), *forms,
         ):  # fmt: skip
             groups[key].append(one)
     kept = [one for one in counted if one.reason == KEPT]

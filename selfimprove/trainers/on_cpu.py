@@ -10,9 +10,9 @@ from selfimprove.engines.memory import keep_memory
 def spare_cpu() -> Iterator[None]:
     """While it lasts, only positions that are learned go through the output layer, and what torch frees is kept.
 
-    TRL leaves out the other positions on a GPU alone: elsewhere a number of positions that changes with each batch would
-    have kernels compiled anew, which is true of accelerators, and not of a CPU. With a vocabulary of 262,144 tokens and
-    prompts that are six times as long as what is learned, these positions took more time than all the rest.
+    TRL leaves out the other positions on a GPU alone: elsewhere, it says, a number of positions that changes with each
+    batch would have kernels compiled anew. That is so on accelerators, and not on a CPU. With a vocabulary of 262,144
+    tokens and prompts five times as long as what is learned, these positions took more time than all the rest.
     """
     from trl.trainer import utils
 
