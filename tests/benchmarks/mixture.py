@@ -1,11 +1,11 @@
 """Instruction tuning on many clusters of tasks beside one cluster and one template, at equal tokens.
 
-    python tests/benchmarks/mixture.py [--runs runs] [--seeds 0..2] [--tokens 150000] [--set KEY=VALUE]
+    python tests/benchmarks/mixture.py [--runs runs] [--seeds 0..2] [--tokens 200000] [--set KEY=VALUE]
 
-A task is to give one letter of four: which one is said by a word that every template has, and a cluster is a place
-(first, second, last) in a kind of letters (digits, small ones, capitals). Two clusters, whose place and whose kind stand
-in others but never together in training, are held out and asked by all four templates. All runs train a tiny Llama of
-random weights on as many tokens for as many steps.
+A task is to give one letter of four: the prompt says which one by a word, and a cluster is a place (first, second, third,
+last) among one kind of letters. Four clusters are held out and asked by all four templates: each place and each kind of
+letters stands in other clusters, and these pairs of them in none that is trained. All runs train a tiny Llama of random
+weights on as many tokens for as many steps.
 """
 
 import argparse
@@ -45,17 +45,18 @@ rounds: 1
 flow: [mix, sft, evaluate]
 engine: {batch_size: 512, threads: 1}
 stages:
-  sft: {epochs: 5, batch_size: 64, max_length: 64, optimizer: muon, learning_rate: 0.02, warmup_steps: 20}
+  sft: {epochs: 8, batch_size: 64, max_length: 64, optimizer: muon, learning_rate: 0.02, warmup_steps: 20}
   evaluate: {max_tokens: 3, part_size: 1000}
 """
 
 
-def write_data(folder: Path, rows: int) -> None:
+def write_data(folder: Path) -> None:
     """The data sets, and the mixtures `many` and `few`, of which the second trains on one template alone."""
     rng = random.Random(0)
     sets = {}
     for (place, at), (kind, letters) in itertools.product(PLACES.items(), KINDS.items()):
-        texts = ["".join(rng.sample(letters, 4)) for _ in range(rows)]
+        texts = ["".join(one) for one in itertools.product(letters, repeat=4)]
+        rng.shuffle(texts)
         name = f"{place}-{kind}"
         found = [json.dumps({"place": place, "text": one, "answer": one[at]}) for one in texts]
         (folder / f"{name}.jsonl").write_text("\n".join(found))
@@ -79,12 +80,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", default="0..2")
-    parser.add_argument("--tokens", type=int, default=150_000)
+    parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     data = given.runs / "mixture-data"
     data.mkdir(parents=True, exist_ok=True)
-    write_data(data, given.tokens // 40)
+    write_data(data)
     print(
         "| seed | trained on | held-out clusters | trained clusters, new rows |\n| --- | --- | --- | --- |", flush=True
     )
