@@ -4,8 +4,8 @@
 
 A task is to give one letter of four: the prompt says which one by a word, and a cluster is a place (first, second,
 third, last) among one kind of letters. Four clusters are held out and asked by all four templates: each place and each
-kind of letters stands in other clusters, and these pairs of them in none that is trained. All runs train a tiny Llama of
-random weights on as many tokens for as many steps.
+kind of letters stands in other clusters, and these pairs of them in none that is trained. All runs train a tiny Llama
+of random weights on as many tokens for as many steps.
 """
 
 import argparse
