@@ -92,7 +92,7 @@ def _choose_task(task: str, path: str | None, recipe: str) -> list[str]:
     own = read_document(find_policy("recipes", recipe)).data.get("train")
     same = isinstance(own, dict) and own.get("name") == task
     changes = [] if same else [f"train={json.dumps({'name': task})}"]
-    return ["evaluate_on=[]", "open=null", *changes, *([f"train.path={json.dumps(path)}"] if path else [])]
+    return ["evaluate_on=[]", "open=null", "evaluate.controller=0", *changes, *([f"train.path={json.dumps(path)}"] if path else [])]
 
 
 def watch(quiet: bool, folder: "RunFolder | None" = None) -> "AbstractContextManager[Report | None]":
@@ -267,6 +267,7 @@ def evaluate(
     Of a run's checkpoint, problems that it was trained on are left out, and counted; --set evaluate.unseen=false asks
     them too.
     """
+    from selfimprove.errors import RecipeError
     from selfimprove.recipe.policies import policy_names
     from selfimprove.results.judged import check_judged
     from selfimprove.results.status import print_status, to_json
@@ -282,6 +283,11 @@ def evaluate(
     if task in policy_names("suites") or task.endswith((".yaml", ".yml")) or len(models) > 1:
         from selfimprove.cli.suite import evaluate_suite
 
+        if everything:
+            raise RecipeError(
+                "evaluate: --all is for one task and one model; give each model a --name, and compare the runs with "
+                "'selfimprove compare'"
+            )
         evaluate_suite(
             task, models, path=path, recipe=recipe, more=[*more, *(set_ or [])], limit=limit, run=name, runs=runs,
             json_=json_,

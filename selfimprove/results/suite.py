@@ -34,12 +34,12 @@ def suite_recipe(
 ) -> Recipe:
     """The recipe without rounds that asks a model all of a suite's problems; raises SelfImproveError."""
     path = locate_model(model, runs)
-    given = {"rounds": 0, "name": name, "open": None, "evaluate_on": [], "train": {"name": "gsm8k"}, "warmup": None,
-             "model.build": None, "model.path": path, "evaluate.unseen": True}  # fmt: skip
-    asked = [f"{key}={_as_yaml(value)}" for key, value in given.items()]
-    tasks = choose_problems(suite, data=data, limit=limit)
-    loaded = load_recipe(suite.recipe, [*asked, *suite.settings, *changes])
-    return loaded.model_copy(update={"train": tasks[0], "evaluate_on": tasks})
+    tasks = [one.model_dump(mode="json", exclude_unset=True) for one in choose_problems(suite, data=data, limit=limit)]
+    given = {"rounds": 0, "name": name, "open": None, "evaluate_on": tasks, "train": tasks[0], "warmup": None,
+             "model.build": None, "model.path": path, "evaluate.unseen": True,
+             "evaluate.controller": 0}  # fmt: skip
+    return load_recipe(suite.recipe, [*(f"{key}={_as_yaml(value)}" for key, value in given.items()),
+                                      *suite.settings, *changes])  # fmt: skip
 
 
 def _as_yaml(value: object) -> str:

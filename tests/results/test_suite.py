@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from test_prompt_study import call
 
+from selfimprove.cli.prompts import load_ask
 from selfimprove.engines.build import build_model
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Build
+from selfimprove.recipe.policies import policy_names
 from selfimprove.recipe.suite import FILE, choose_problems, load_suite
 from selfimprove.recipe.task_settings import EVERY, BbhTask, MmluTask, SvampTask
 from selfimprove.records import Outcome, Problem
@@ -264,11 +266,25 @@ def test_prompts_count_in_what_a_suite_takes(tmp_path: Path, models: list[str]) 
         (["mmlu", "--model", "a", "--model", "a"], "name each model once with --model"),
         (["none.yaml", "--model", "a"], "none.yaml: no such suite"),
         (["gsm9k", "--model", "a", "--model", "b"], "unknown task 'gsm9k'"),
+        (["mmlu", "--model", "a", "--all"], "--all is for one task and one model"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     code, _, errors = call("evaluate", *arguments, "--runs", str(tmp_path))
     assert code == 2 and message in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", policy_names("suites"))
+def test_each_suite_can_be_asked_as_it_is_shipped(name: str, tmp_path: Path, models: list[str]) -> None:
+    """Its settings are checked with the tasks that it has, and not with another one's."""
+    recipe = suite_recipe(load_suite(name), models[0], name="x", runs=tmp_path, data=str(tmp_path), limit=1, changes=[])
+    assert recipe.evaluate_on[0] == recipe.train and len(recipe.evaluate_on) == len(load_suite(name).tasks)
+
+
+@pytest.mark.parametrize("recipe", policy_names("recipes"))
+def test_each_recipe_says_how_to_ask(recipe: str, models: list[str]) -> None:
+    """What its rounds would need is not asked for where there are none."""
+    assert load_ask("prompts/everyday", models[0], None, recipe, None, 5, "x").rounds == 0
 
 
 def test_suites_are_listed() -> None:
