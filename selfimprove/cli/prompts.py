@@ -92,7 +92,8 @@ def _choose_task(task: str, path: str | None, recipe: str) -> list[str]:
     own = read_document(find_policy("recipes", recipe)).data.get("train")
     same = isinstance(own, dict) and own.get("name") == task
     changes = [] if same else [f"train={json.dumps({'name': task})}"]
-    return ["evaluate_on=[]", "open=null", "evaluate.controller=0", *changes, *([f"train.path={json.dumps(path)}"] if path else [])]
+    where = [f"train.path={json.dumps(path)}"] if path else []
+    return ["evaluate_on=[]", "open=null", "evaluate.controller=0", *changes, *where]
 
 
 def watch(quiet: bool, folder: "RunFolder | None" = None) -> "AbstractContextManager[Report | None]":

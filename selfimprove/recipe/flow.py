@@ -142,7 +142,7 @@ def check_needs(recipe: Recipe) -> Iterator[Mistake]:
     yield from _check_parts(recipe, flow)
     for at, step in enumerate(flow):
         yield from _check_kinds(recipe, flow, at)
-        if step.stage.named and (recipe.rounds or step.stage.when != "later"):  # without rounds it is never run
+        if step.stage.named:
             yield from step.stage.check(recipe, getattr(recipe.stages, step.name))
 
 

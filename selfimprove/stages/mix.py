@@ -205,7 +205,7 @@ def depends(round_: Round[Mix]) -> dict[str, object]:
 
 
 def check(recipe: Recipe, settings: Mix) -> Iterable[Mistake]:
-    if recipe.train.family != "mixture":
+    if recipe.rounds and recipe.train.family != "mixture":
         said = f"'mix' draws from a mixture, and '{recipe.train.name}' is none; such as 'train: {{name: mixture/t0}}'"
         yield Mistake(("train", "name"), said)
 

@@ -350,7 +350,7 @@ def say_ahead(ahead: Ahead[Revise]) -> Iterator[str]:
 def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
     if recipe.constitution is None:
         yield Mistake(("stages", "revise"), "'revise' needs a 'constitution', by path or by name")
-    if settings.lessons and recipe.train.family == "prompts":
+    if settings.lessons and recipe.rounds and recipe.train.family == "prompts":
         yield Mistake(
             ("stages", "revise", "lessons"),
             f"'revise.lessons' needs problems with answers, and '{recipe.train.name}' has none",
