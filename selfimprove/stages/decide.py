@@ -158,7 +158,7 @@ def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
     names = {step.stage.name: step.name for step in flow_of(recipe)}
     check_controller(settings.rules, recipe, names["decide"])
     promote = recipe.find(Promote) if "promote" in names else None
-    if promote and promote.rule != "always" and not recipe.of(Evaluate).controller:
+    if recipe.rounds and promote and promote.rule != "always" and not recipe.of(Evaluate).controller:
         said = (
             "what steers may not go by the held-out problems that are reported: set 'evaluate.controller' to the share "
             "of them that is kept for it, such as 0.5, or 'promote.rule: always'"
