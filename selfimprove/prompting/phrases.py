@@ -121,6 +121,18 @@ def loops(text: str) -> bool:
     return len(words) >= SPREAD * LOOPED_WORDS and len(looped) >= SHARE * len(words)
 
 
+def echoes(prompt: str, text: str) -> bool:
+    """Whether half or more of a text's words stand in runs of words that it takes from the prompt."""
+    asked, words = _words(prompt), _words(text)
+    there = {tuple(asked[at : at + REPEATED_WORDS]) for at in range(len(asked) - REPEATED_WORDS + 1)}
+    taken = {
+        at + more
+        for at in range(len(words) - REPEATED_WORDS + 1) if tuple(words[at : at + REPEATED_WORDS]) in there
+        for more in range(REPEATED_WORDS)
+    }  # fmt: skip
+    return bool(taken) and len(taken) >= SHARE * len(words)
+
+
 def same_text(first: str, second: str) -> bool:
     """Whether two texts differ in nothing but spaces."""
     return first.split() == second.split()

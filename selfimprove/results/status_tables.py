@@ -172,8 +172,17 @@ def revised_table(manifests: list[Manifest]) -> Table:
 
 def open_table(manifests: list[Manifest]) -> Table:
     """What is seen in the answers to held-out open prompts without a model."""
-    counted = ("responses", "cut off", "empty", "repeated", "refusals", "boilerplate", "about itself")
-    names = ("open\nanswers", "cut\noff", "empty", "in\ncircles", "refuse", "boiler-\nplate", "as an\nAI")
+    counted = ("responses", "cut off", "empty", "repeated", "echoes", "refusals", "boilerplate", "about itself")
+    names = (
+        "open\nanswers",
+        "cut\noff",
+        "empty",
+        "in\ncircles",
+        "the\nprompt",
+        "refuse",
+        "boiler-\nplate",
+        "as an\nAI",
+    )
     table = make_table("Answers to open prompts", "round", *names, "words")
     for one in manifests:
         if found := one.metrics.get("open prompts"):

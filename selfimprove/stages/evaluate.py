@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from selfimprove.prompting.phrases import find_boilerplate, loops, refuses, speaks_of_itself
+from selfimprove.prompting.phrases import echoes, find_boilerplate, loops, refuses, speaks_of_itself
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.recipe.task_settings import EVERY, TaskSettings
@@ -168,8 +168,8 @@ def evaluate_revisions(
 
 
 def describe_texts(written: Mapping[str, Sequence[Rationale]]) -> dict[str, float]:
-    """How many responses to open prompts, by prompt, do not end, say nothing, go in circles, refuse, speak of
-    themselves as an AI or are boilerplate."""
+    """How many responses to open prompts, by prompt, do not end, say nothing, go in circles, give back the prompt,
+    refuse, speak of themselves as an AI or are boilerplate."""
     texts = {prompt: [one.text for one in found] for prompt, found in written.items()}
     everything = [one for found in texts.values() for one in found]
     boilerplate = find_boilerplate(texts)
@@ -178,6 +178,7 @@ def describe_texts(written: Mapping[str, Sequence[Rationale]]) -> dict[str, floa
         "cut off": sum(one.finish == "length" for found in written.values() for one in found),
         "empty": sum(not one.strip() for one in everything),
         "repeated": sum(map(loops, everything)),
+        "echoes": sum(echoes(prompt, one) for prompt, found in texts.items() for one in found),
         "refusals": sum(map(refuses, everything)),
         "about itself": sum(map(speaks_of_itself, everything)),
         "boilerplate": sum(one in boilerplate for one in everything),
@@ -250,8 +251,8 @@ def describe_evaluation(metrics: dict[str, Any]) -> list[str]:
     if texts := metrics.get("open prompts"):
         lines.append(
             f"of {texts['responses']} open answers {texts.get('cut off', 0)} are cut off, {texts.get('empty', 0)} "
-            f"empty, {texts.get('repeated', 0)} go in circles, {texts['refusals']} refuse, {texts['boilerplate']} are "
-            "boilerplate, "
+            f"empty, {texts.get('repeated', 0)} go in circles, {texts.get('echoes', 0)} give back the "
+            f"prompt, {texts['refusals']} refuse, {texts['boilerplate']} are boilerplate, "
             f"{texts['about itself']} speak of themselves as an AI, {texts['words']:.0f} words on average"
         )
     if revised := metrics.get("revised"):

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from selfimprove.prompting.phrases import (
+    echoes,
     find_boilerplate,
     find_leak,
     only_refuses,
@@ -223,3 +224,21 @@ def test_long_texts_take_no_long(piece: str, no_collection: None) -> None:
     started = time.process_time()
     refuses(text), speaks_of_itself(text), find_leak(text, LABELS), find_boilerplate({"p": [text]})
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "echoed"),
+    [
+        ("Write a short note that thanks a neighbor for watering the plants.", True),
+        ("Sure! Write a short note that thanks a neighbor, please.", True),
+        ("Dear Ann, thank you for watering the plants.", False),
+        (
+            "You asked me: write a short note that thanks a neighbor. "
+            + "Here it is, with all that I have to say. " * 3,
+            False,
+        ),
+        ("", False),
+    ],
+)
+def test_a_text_that_gives_back_its_prompt(text: str, echoed: bool) -> None:
+    assert echoes("Write a short note that thanks a neighbor for watering the plants.", text) is echoed

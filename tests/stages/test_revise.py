@@ -619,7 +619,7 @@ def test_responses_to_open_prompts_are_described() -> None:
     problem = make_problem("Why?", None, task="prompts/mine")
     written = {prompt: [make_rationale(problem, one) for one in found] for prompt, found in texts.items()}
     assert describe_texts(written) == {
-        "responses": 5, "cut off": 0, "empty": 0, "repeated": 0,
+        "responses": 5, "cut off": 0, "empty": 0, "repeated": 0, "echoes": 0,
         "refusals": 1, "about itself": 1, "boilerplate": 3, "words": (3 * 7 + 5 + 6) / 5,
     }  # fmt: skip
     faulty = [make_rationale(problem, " \n"), make_rationale(problem, "I say it once more. " * 9, finish="length")]
