@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from selfimprove.records.files import seal_folder, sync_folder
 from selfimprove.trainers.adapters import add_adapter, check_shape
 from selfimprove.trainers.checkpoints import newest_checkpoint, save_callback
 from selfimprove.trainers.job import RESULT, Report, TrainingJob, TrainResult
-from selfimprove.trainers.on_cpu import spare_cpu
+from selfimprove.trainers.on_cpu import learned_alone
 from selfimprove.trainers.peaks import read_peak, reset_peak
 from selfimprove.trainers.reports import report_to, reporting
 from selfimprove.trainers.watch import Counter, check_saved, read_curve, watch_callback
@@ -72,7 +71,7 @@ def train_with(
         trainer.add_callback(
             save_callback(job.workspace, None if job.settings.checkpoint_every else job.save_after, job.boundary)
         )
-        with spare_cpu() if next(model.parameters()).device.type == "cpu" else nullcontext():
+        with learned_alone():
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     state = trainer.state
     if state.global_step < state.max_steps:
