@@ -11,7 +11,7 @@ from selfimprove.stages.rules import Choice, Settable, act_by, choose, find_chan
 
 MAX_ANSWER = 300  # characters of what a model may answer
 NOTHING = "it proposes nothing"
-_FORM = re.compile(r"(?P<number>\d{1,3})\.?|change:[ ]?(?P<changes>\S.*)")
+_FORM = re.compile(r"(?P<number>[0-9]{1,3})\.?|change:[ ]?(?P<changes>\S.*)")
 _CHANGE = re.compile(r"(?P<setting>[A-Za-z0-9._-]{1,100})=[A-Za-z0-9._+-]{1,40}")
 _BACK = "back_to"
 
