@@ -1,10 +1,10 @@
 """Trying again from the last right step."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from builders import make_problem, make_rationale
+from forced import Forced
 from small import small_recipe
 
 from selfimprove.engines import ScriptedEngine
@@ -77,34 +77,6 @@ def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from
     decisions = {one.rationale: one for one in run.stage(1, "select").read(Decision)}
     assert sum(decisions[one.id].kept for one in repaired) == 12  # two equal ones a problem
     assert not any(decisions[one].kept for one in samples)
-
-
-class Forced(ScriptedEngine):
-    """Wrong in the second and third column, whatever it samples; right up to the next of them where it is forced to."""
-
-    def __init__(self) -> None:
-        super().__init__(self.go_on)
-
-    def go_on(self, prompt: str, seed: int) -> str:
-        question, _separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
-        operands = parse_addition(question.rpartition("?")[2])
-        assert operands is not None
-        whole = write_rationale(*map(int, operands)).split("\n")
-        at = given.count("\n")
-        forced = whole[at].startswith(given.rpartition("\n")[2]) and not given.endswith("\n") and bool(given)
-        lines = whole[: at + forced or 1]
-        text = "\n".join(whole) if at + forced >= len(whole) - 1 else "\n".join([*lines, "9+9+9=99", "#0"])
-        return text.removeprefix(given) if text.startswith(given) else "\n#0"
-
-    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
-        found = []
-        for prompt, wrong in pairs:
-            question, _, given = prompt.partition("=")
-            operands = parse_addition(question.rpartition("?")[2])
-            assert operands is not None and wrong == "9+9+9=99"
-            line = write_rationale(*map(int, operands)).split("\n")[given.count("\n")]
-            found.append(["9+8", line[:3]][:most])
-        return found
 
 
 def explored(folder: Path, *changes: str) -> tuple[list[Rationale], dict[str, Verdict]]:
