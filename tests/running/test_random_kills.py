@@ -75,8 +75,8 @@ def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None
 @pytest.mark.long
 def test_kills_inside_decisions_probes_forced_steps_and_branches_change_nothing(tmp_path: Path) -> None:
     """Each kill lies in a place that steers a run, or in the round that goes back to an earlier checkpoint."""
-    told = kill_randomly(tmp_path, "steered", 16, "decide", "probe", "repair", "round-03")
-    assert sum(one["result"] == "killed" for one in told) == 16
+    told = kill_randomly(tmp_path, "steered", 10, "decide", "probe", "repair", "round-03")
+    assert sum(one["result"] == "killed" for one in told) == 10
     compare_with_reference(tmp_path, told)
     reference = RunFolder(tmp_path / "reference")
     actions = {one.round: one for at in (2, 3) for one in reference.stage(at, "decide").read(Action)}
