@@ -28,9 +28,9 @@ from selfimprove.records import (
     by_id,
 )
 from selfimprove.settings import Settings, added, unhashed
-from selfimprove.stages.advice import ADVICE_VERSION, Proposer, ask_for_advice
+from selfimprove.stages.advice import ADVICE_VERSION, PROMPT, Proposer, ask_for_advice
 from selfimprove.stages.asking import counted
-from selfimprove.stages.base import Cost, Desk, Key, Look, Round, Stage
+from selfimprove.stages.base import Ahead, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.health import count, measure, measure_apart, measure_budget, measure_collapse
 from selfimprove.stages.offers import take
@@ -175,6 +175,15 @@ def figures(manifest: Manifest) -> dict[str, float | None]:
     return {**found, **{f"decide/{name}": value for name, value in manifest.metrics.get(DECIDED, {}).items()}}
 
 
+def remarks(ahead: Ahead[Decide]) -> Iterator[str]:
+    build = ahead.recipe.model.build
+    if ahead.settings.proposer and ahead.recipe.judge.path is None and build and not set(PROMPT) <= set(build.alphabet):
+        yield (
+            "'decide.proposer' asks the run's first model, whose alphabet cannot write what it is asked: name a model "
+            "that reads English with 'judge.path'"
+        )
+
+
 def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
     names = {step.stage.name: step.name for step in flow_of(recipe)}
     check_controller(settings.rules, recipe, names["decide"])
@@ -201,6 +210,7 @@ DECIDE = Stage(
     asks_too=lambda recipe: (settings := recipe.find(Decide)) is not None and settings.proposer is not None,
     say=say,
     cost=cost,
+    remarks=remarks,
     figures=figures,
     check=check,
 )

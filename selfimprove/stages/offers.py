@@ -66,7 +66,10 @@ def list_offers(
     for rule in (one for one in controller.rules if not one.stop):
         back_to, why_not = find_way_back(rule, round_, measured, past)
         for offer in _of_rule(rule, back_to, settings) if not why_not else ():
-            found.setdefault(frozenset(offer.parts), offer)
+            known = found.get(frozenset(offer.parts))
+            # What it should bring is what a rule says that is not about a run that goes wrong, if there is one.
+            if known is None or (known.rule.guards and not rule.guards):
+                found[frozenset(offer.parts)] = offer
             for part in offer.parts:
                 rests[part] = max(rests[part], rule.cool_down)
     return [replace(one, why_not=_why_rests(one, rests, round_, past)) for one in found.values()]
@@ -179,7 +182,7 @@ def take(
     would = [f"{choice.rule.name}: gives way to what a model proposed"] if choice.rule else []
     action = Action(
         parents=(advice.id,), round=round_, changes=offer.changes, rule=PROPOSED,
-        reason=f"a model proposed it: {verdict} actions of the rules, here of '{offer.rule.name}'",
+        reason=f"a model proposed it, {verdict} that the rules allow (of '{offer.rule.name}')",
         before=offer.before, version=controller.called, considered=(*would, *choice.considered), back_to=offer.back_to,
     )  # fmt: skip
     family = find_family(choice, round_, health) if offer.rule.of == "family" else ""

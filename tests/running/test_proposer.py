@@ -200,6 +200,16 @@ def test_a_proposal_predicts_what_its_rule_expects(tmp_path: Path, monkeypatch: 
     assert isinstance(prediction, Prediction) and prediction.family
 
 
+def test_a_model_that_cannot_read_the_question_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_loop(recipe_in(tmp_path, "rounds=1"), RunFolder(tmp_path / "run"), load=lambda *_: Proposing([]))
+    assert "'decide.proposer' asks the run's first model, whose alphabet cannot write" in capsys.readouterr().err
+    folder = RunFolder(tmp_path / "other")
+    run_loop(recipe_in(tmp_path, "rounds=1", "judge.path=/models/judge"), folder, load=lambda *_: Proposing([]))
+    assert "decide.proposer" not in capsys.readouterr().err
+
+
 ALPHABET = "".join(map(chr, range(32, 127))) + "\n"
 """All that a prompt with figures holds."""
 

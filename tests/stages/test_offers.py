@@ -233,4 +233,6 @@ def test_what_the_shipped_rules_offer_is_what_the_recipe_allows() -> None:
     settings = RecipeSettings(recipe)
     listed = allowed(list_offers(4, STUCK, [], load_controller("default"), settings))
     assert len(listed) > 10 and all(not settings.refuses(one.changes) for one in listed)
-    assert "select.hard_share=1.0" in [one.said for one in listed]
+    by_name = {one.said: one.rule.name for one in listed}
+    assert by_name["select.hard_share=1.0"] == "stuck-by-coincidences"
+    assert by_name["generate.temperature=1.3"] == "all-the-same"  # and not of a collapse, which there is none of
