@@ -24,7 +24,7 @@ def kill_randomly(folder: Path, recipe: str, kills: int, *places: str) -> list[d
     any."""
     command = [sys.executable, str(SUPPORT / "random_kills.py"), str(folder), recipe, str(kills), str(SEED), *places]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, cwd=SUPPORT, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, env=environment, cwd=SUPPORT, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -75,8 +75,8 @@ def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None
 @pytest.mark.long
 def test_kills_inside_decisions_probes_forced_steps_and_branches_change_nothing(tmp_path: Path) -> None:
     """Each kill lies in a place that steers a run, or in the round that goes back to an earlier checkpoint."""
-    told = kill_randomly(tmp_path, "steered", 10, "decide", "probe", "repair", "round-03")
-    assert sum(one["result"] == "killed" for one in told) == 10
+    told = kill_randomly(tmp_path, "steered", 8, "decide", "probe", "repair", "round-03")
+    assert sum(one["result"] == "killed" for one in told) == 8
     compare_with_reference(tmp_path, told)
     reference = RunFolder(tmp_path / "reference")
     actions = {one.round: one for at in (2, 3) for one in reference.stage(at, "decide").read(Action)}

@@ -25,7 +25,7 @@ from selfimprove.running.loop import run_loop
 from selfimprove.store import RunFolder
 from selfimprove.trainers import sft  # noqa: F401
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 600.0  # seconds on the clock, of which a busy machine takes many
 
 
 def start(folder: Path, changes: Sequence[str]) -> int:
