@@ -154,7 +154,7 @@ def test_what_was_proposed_is_shown(run: tuple[RunFolder, list[str]], tmp_path: 
     assert "what a model proposed" in page and "is out of bounds: the rules allow 1.4" in page
     assert "Changes that may be made:" in page and f"/runs/run/records/{advice.id}" in page
     assert advice.weights in page and "<script>Let us" not in page and "&lt;script&gt;Let us" in page
-    assert record.status_code == 200 and "generate.samples=4" in record.text
+    assert record.status_code == 200
 
 
 def test_a_kill_once_the_text_is_written_asks_no_second_time(run: tuple[RunFolder, list[str]], tmp_path: Path) -> None:
