@@ -76,10 +76,11 @@ DECLARATION_MAY_IMPORT = {
 STAGES_MAY_NAME = {"store": {"Manifest"}}
 # A stage may build on another one's functions; which do so is said here.
 STAGES_TOGETHER = {
+    "advice": {"offers", "rules"},
     "asking": {"evaluate", "generate", "score", "verify", "vote"},
     "best": {"as_sampled", "label"},
     "comply": {"compare"},
-    "decide": {"asking", "evaluate", "health", "promote", "rules", "select", "split"},
+    "decide": {"advice", "asking", "evaluate", "health", "offers", "promote", "rules", "select", "split"},
     "dpo": {"prefer", "training"},
     "earlier": {"revise"},
     "evaluate": {"asking", "critique_examples", "generate", "revise", "split", "vote"},
@@ -93,6 +94,7 @@ STAGES_TOGETHER = {
     "kl": {"generate"},
     "label": {"as_sampled"},
     "mix": {"sft"},
+    "offers": {"rules"},
     "pairing": {"as_sampled", "passes"},
     "prefer": {"as_sampled", "compare", "earlier", "pairing", "select"},
     "probe": {"earlier", "generate", "passes", "select", "verify"},

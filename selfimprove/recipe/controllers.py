@@ -27,6 +27,13 @@ Figure = Literal[
     "behind best", "length", "KL", "tokens so far", "budget left", "rounds left", "reward change",
     "gold change", "gold fell", "collapse", "distinct left", "forms left", "rows again", "own text",
 ]  # fmt: skip
+GUARDED = frozenset[Figure]((
+    "gold fell", "gold change", "reward change", "KL", "diversity", "collapse", "refused", "behind best",
+    "budget left", "rounds left",
+))  # fmt: skip
+"""Figures of a run that goes wrong or ends: a rule that looks at one of them goes before what a model proposes."""
+PROPOSED = "proposed"
+"""What decisions call an action that a model proposed."""
 COLLAPSE: tuple[Figure, ...] = ("collapse", "distinct left", "forms left", "rows again", "own text")
 """Figures that compare the texts of a round with those of the first one."""
 
@@ -105,6 +112,15 @@ class Rule(Settings):
     """Rounds after it acted in which it does not act again."""
     expects: Expectation | None = None
     """What this should bring."""
+    guard: bool | None = None
+    """Whether it goes before what a model proposes (`decide.proposer`); by default where it ends the run, goes back, or
+    looks at rewards, collapse, refused promotions or the budget."""
+
+    @property
+    def guards(self) -> bool:
+        if self.guard is not None:
+            return self.guard
+        return self.stop or self.back_to is not None or any(one.figure in GUARDED for one in self.when)
 
 
 class Controller(Settings):
@@ -195,6 +211,10 @@ def _mistakes(controller: Controller) -> Iterator[tuple[tuple[str | int, ...], s
         if rule.name in names:
             yield ("rules", at, "name"), f"two rules are called '{rule.name}'"
         names.append(rule.name)
+        if rule.name == PROPOSED:
+            yield ("rules", at, "name"), f"'{PROPOSED}' is what decisions call what a model proposed; take another name"
+        if rule.guard is False and rule.stop:
+            yield ("rules", at, "guard"), f"the rule '{rule.name}' ends the run: no proposal goes before that"
         if not rule.when:
             yield ("rules", at, "when"), f"the rule '{rule.name}' needs a condition"
         if rule.stop == bool(rule.change or rule.back_to is not None):

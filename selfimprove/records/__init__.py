@@ -45,6 +45,7 @@ from selfimprove.records.problem import (
 )
 from selfimprove.records.steering import (
     Action,
+    Advice,
     Arm,
     Effect,
     Health,
@@ -82,6 +83,7 @@ __all__ = [
     "PAIRS",
     "PEOPLE",
     "Action",
+    "Advice",
     "AnyRecord",
     "Arm",
     "Audit",

@@ -75,6 +75,38 @@ class Action(Record):
         return f"{self.rule}: {'stop' if self.stop else changed}; {self.reason}"
 
 
+class Advice(Record):
+    """What a model proposed that a round changes, and whether that is done; parents: the model's checkpoint, the
+    figures and the texts that it was shown.
+
+    `text` is what it wrote, up to the end of a line. It is done only where it names one of `offered`, which are
+    settings as `--set` takes them.
+    """
+
+    kind: ClassVar[str] = "advice"
+    round: int
+    offered: tuple[str, ...]
+    prompt: str
+    text: str
+    taken: bool
+    verdict: str
+    """What it is taken for, or why it is not."""
+    model: str
+    weights: str
+    """The hash of its tensors."""
+    seed: int
+    temperature: float
+    top_p: float
+    tokens: int
+    logprob: float | None
+    finish: Literal["stop", "length", "too_long"]
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return f"a model proposed {self.text.strip()[:80]!r}: {self.verdict}"
+
+
 class Prediction(Record):
     """What an action is expected to bring; parents: the action, and the figure as it was."""
 

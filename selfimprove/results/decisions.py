@@ -15,7 +15,8 @@ def decisions_table(decided: list[Decided]) -> Table:
         action = one.action
         changes = "\n".join(f"{name} {was} → {now}" for name, was, now in action.differences)
         what = "the run ends" if action.stop else changes
-        cells = (action.rule, what, action.reason, one.came or (one.expected and f"expected: {one.expected}"))
+        why = "\n".join([action.reason, *([one.advice.said] if one.advice else [])])
+        cells = (action.rule, what, why, one.came or (one.expected and f"expected: {one.expected}"))
         table.add_row(str(action.round), *map(Text, cells))
     return table
 
@@ -27,6 +28,7 @@ def decisions_json(decided: list[Decided]) -> list[dict[str, object]]:
             **one.action.model_dump(exclude={"parents"}),
             "id": one.action.id,
             "seen": [{**health.model_dump(exclude={"parents"}), "id": health.id} for health in one.seen],
+            "advice": {**one.advice.model_dump(exclude={"parents"}), "id": one.advice.id} if one.advice else None,
             "expected": one.prediction.model_dump(exclude={"parents"}) if one.prediction else None,
             "effects": [effect.model_dump(exclude={"parents"}) for effect in one.effects],
         }

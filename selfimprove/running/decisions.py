@@ -8,9 +8,9 @@ from selfimprove.recipe import Recipe
 from selfimprove.recipe.controllers import find_setting, load_controller
 from selfimprove.recipe.file import change_recipe
 from selfimprove.recipe.flow import flow_of
-from selfimprove.records import Action, Health
+from selfimprove.records import Action, Advice, Health
 from selfimprove.stages.decide import Decide
-from selfimprove.stages.rules import act
+from selfimprove.stages.offers import take
 from selfimprove.store import RunFolder
 
 
@@ -32,13 +32,14 @@ class RecipeSettings:
 
 
 def replay(folder: RunFolder, round_: int) -> tuple[Action, Action]:
-    """The action of a round as it is recorded, and as the rules take it from the figures that are recorded; raises
-    StoreError where there is none, or where the rules were changed since."""
+    """The action of a round as it is recorded, and as it is taken from the figures, and from what a model proposed, as
+    they are recorded; raises StoreError where there is none, or where the rules were changed since."""
     recipe = folder.recipe()
     names = {step.name for step in flow_of(recipe) if step.stage.settings is Decide}
     stages = [one for one in folder.stages() if one.key[0] <= round_ and one.key[1] in names and one.closed]
     health = [one for stage in stages for one in stage.read(Health)]
     actions = {one.round: one for stage in stages for one in stage.read(Action)}
+    advice = next((one for stage in stages for one in stage.read(Advice) if one.round == round_), None)
     if round_ not in actions:
         raise StoreError(f"{folder.path}: nothing was decided in round {round_}")
     recorded = actions[round_]
@@ -46,4 +47,4 @@ def replay(folder: RunFolder, round_: int) -> tuple[Action, Action]:
     if controller.called != recorded.version:
         raise StoreError(f"{folder.path}: decided by the rules {recorded.version}, which are {controller.called} now")
     past = [one for at, one in actions.items() if at < round_]
-    return recorded, act(round_, health, past, controller, RecipeSettings(recipe))
+    return recorded, take(round_, health, past, controller, RecipeSettings(recipe), advice).action

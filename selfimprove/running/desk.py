@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
-from selfimprove.prompting.prompts import PromptFormat, encode_completion, encode_prompt
+from selfimprove.prompting.prompts import Chat, PromptFormat, encode_completion, encode_prompt
 from selfimprove.recipe import Model
 from selfimprove.recipe.budget import Ledger
 from selfimprove.recipe.flow import flow_of, trains_by_margins, trains_full_prompt
@@ -225,6 +225,10 @@ class StageDesk:
     def judge(self) -> tuple[Checkpoint, Prompter]:
         self._needs("judge")
         return self.session.judge()
+
+    def judge_model(self) -> tuple[Checkpoint, Chat | None]:
+        self._needs("judge")
+        return self.session.judge_model()
 
     def weights(self, checkpoint: Checkpoint) -> str:
         return self.session.weights(checkpoint)

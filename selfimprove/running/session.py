@@ -114,11 +114,11 @@ class Session:
         self, conversations: Sequence[Conversation], by: Callable[[Engine, Checkpoint], Engine] = lambda one, _: one
     ) -> list[str | None]:
         """What the judge's model answers to conversations, greedily; `by` puts an engine in the place of its own."""
-        checkpoint, chat = self._judge()
+        checkpoint, chat = self.judge_model()
         engine = by(self.engine(checkpoint), checkpoint)
         return ask_engine(engine, conversations, chat=chat, max_tokens=self.recipe.judge.max_tokens)
 
-    def _judge(self) -> tuple[Checkpoint, Chat | None]:
+    def judge_model(self) -> tuple[Checkpoint, Chat | None]:
         """The model that judges, and its chat template."""
         settings = self.recipe.judge
         if settings.path is None:
@@ -142,7 +142,7 @@ class Session:
     def judge(self) -> tuple[Checkpoint, Prompter]:
         """The model that compares responses, and what writes its prompts by the constitution."""
         assert self.inputs.constitution is not None
-        checkpoint, chat = self._judge()
+        checkpoint, chat = self.judge_model()
         return checkpoint, Prompter(self.inputs.constitution, chat)
 
     # --- records

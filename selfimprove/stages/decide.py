@@ -9,6 +9,7 @@ from selfimprove.recipe.controllers import COLLAPSE, check_controller, find_sett
 from selfimprove.recipe.flow import flow_of
 from selfimprove.records import (
     Action,
+    Advice,
     Audit,
     Decision,
     Effect,
@@ -26,13 +27,15 @@ from selfimprove.records import (
     Vote,
     by_id,
 )
-from selfimprove.settings import Settings, unhashed
+from selfimprove.settings import Settings, added, unhashed
+from selfimprove.stages.advice import ADVICE_VERSION, PROMPT, Proposer, ask_for_advice
 from selfimprove.stages.asking import counted
-from selfimprove.stages.base import Desk, Key, Round, Stage
+from selfimprove.stages.base import Ahead, Cost, Desk, Key, Look, Round, Stage
 from selfimprove.stages.evaluate import Evaluate
 from selfimprove.stages.health import count, measure, measure_apart, measure_budget, measure_collapse
+from selfimprove.stages.offers import take
 from selfimprove.stages.promote import Promote
-from selfimprove.stages.rules import act, look_back, predict
+from selfimprove.stages.rules import choose, expect, look_back
 from selfimprove.stages.select import Select
 from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest
@@ -46,6 +49,8 @@ class Decide(Settings):
     """Change settings of a round by rules, from what earlier rounds measured; or end the run."""
 
     rules: str = unhashed("default", "a file of rules, or the name of one in policies/controllers (its content counts)")
+    proposer: Proposer | None = added(None)
+    """Have a model propose an action from the list of those that the rules allow; by default no model is asked."""
 
 
 def decide(_: Sequence[object], desk: Desk[Decide]) -> Iterator[Record]:
@@ -57,16 +62,23 @@ def decide(_: Sequence[object], desk: Desk[Decide]) -> Iterator[Record]:
     if desk.round > 1:
         health += (found := list(measure_last(desk, health, past)))
         yield from found
-    action = act(desk.round, health, past, controller, desk)
-    yield action
-    if (prediction := predict(action, controller, health)) is not None:
+    advice = None
+    if desk.settings.proposer:
+        choice = choose(desk.round, health, past, controller, desk)
+        advice = ask_for_advice(desk, desk.settings.proposer, choice, health, past, controller)
+        yield from [advice] if advice else []
+    taken = take(desk.round, health, past, controller, desk, advice)
+    yield taken.action
+    if taken.rule and (prediction := expect(taken.action, taken.rule, taken.family, health)) is not None:
         yield prediction
     effects = look_back(desk.round, predictions, health)
     yield from effects
     last = {one.figure: one.value for one in health if not one.family and one.round == desk.round - 1}
     desk.note(HEALTH, last)
     true = sum(one.came_true == "yes" for one in effects)
-    desk.note(DECIDED, {"acted": int(bool(action.rule)), "looked back": len(effects), "came true": true})
+    proposed = {"proposed": 1, "proposal taken": int(advice.taken)} if advice else {}
+    acted = int(bool(taken.action.rule))
+    desk.note(DECIDED, {"acted": acted, "looked back": len(effects), "came true": true, **proposed})
 
 
 def measure_last(desk: Desk[Decide], before: Sequence[Health], past: Sequence[Action]) -> Iterator[Health]:
@@ -127,17 +139,20 @@ def reads(round_: Round[Decide]) -> list[Key]:
     checkpoint was promoted and, behind that, answers to those that are kept for the controller, and this only where
     those that are reported had no say in it."""
     last = round_.number - 1
+    model = [round_.start] if round_.settings.proposer else []
     if not last:
         return [round_.start]
     written = [key for kind in KINDS for key in round_.earlier_writers(kind, since=last)]
     promoted = round_.last("promote") if round_.other(Evaluate).controller else []
-    return [*written, *promoted, *round_.earlier("decide")]
+    return [*written, *promoted, *round_.earlier("decide"), *model]
 
 
 def depends(round_: Round[Decide]) -> dict[str, object]:
     controller = load_controller(round_.settings.rules)
+    asked = {**round_.shared("judge"), "chat": round_.recipe.prompt.chat, "version of advice": ADVICE_VERSION}
     return {
         **round_.own,
+        **(asked if round_.settings.proposer else {}),
         "rules": controller.hash,
         "steered": {name: find_setting(round_.recipe, name) for name in controller.settings},
         "require": round_.other(Select).require,
@@ -146,12 +161,27 @@ def depends(round_: Round[Decide]) -> dict[str, object]:
 
 def say(desk: Desk[Decide]) -> str:
     (action,) = desk.written(Action)
-    return "; ".join([action.said, *(one.said for one in desk.written(Effect))])
+    refused = (one.said for one in desk.written(Advice) if not one.taken)
+    return "; ".join([action.said, *refused, *(one.said for one in desk.written(Effect))])
+
+
+def cost(look: Look[Decide]) -> Sequence[Cost]:
+    proposer = look.settings.proposer
+    return [Cost(texts=1, longest=proposer.max_tokens, upto=True)] if proposer and look.round > 1 else ()
 
 
 def figures(manifest: Manifest) -> dict[str, float | None]:
     found = {f"health/{name}": value for name, value in manifest.metrics.get(HEALTH, {}).items()}
     return {**found, **{f"decide/{name}": value for name, value in manifest.metrics.get(DECIDED, {}).items()}}
+
+
+def remarks(ahead: Ahead[Decide]) -> Iterator[str]:
+    build = ahead.recipe.model.build
+    if ahead.settings.proposer and ahead.recipe.judge.path is None and build and not set(PROMPT) <= set(build.alphabet):
+        yield (
+            "'decide.proposer' asks the run's first model, whose alphabet cannot write what it is asked: name a model "
+            "that reads English with 'judge.path'"
+        )
 
 
 def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
@@ -171,12 +201,16 @@ DECIDE = Stage(
     version=2,
     settings=Decide,
     writes=Action,
-    also=(Health, Prediction, Effect),
+    also=(Health, Advice, Prediction, Effect),
     reads=reads,
     run=decide,
+    uses=("judge",),
     depends=depends,
     steers=True,
+    asks_too=lambda recipe: (settings := recipe.find(Decide)) is not None and settings.proposer is not None,
     say=say,
+    cost=cost,
+    remarks=remarks,
     figures=figures,
     check=check,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from selfimprove.constitution import Constitution
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Engine
-from selfimprove.prompting.prompts import PromptFormat
+from selfimprove.prompting.prompts import Chat, PromptFormat
 from selfimprove.recipe import Model
 from selfimprove.recipe.budget import Ledger
 from selfimprove.records import Checkpoint, Problem, Record
@@ -215,6 +215,10 @@ class Desk(Protocol[S_co]):
 
     def judge(self) -> tuple[Checkpoint, Prompter]:
         """The model that compares responses, and what writes its prompts."""
+        ...
+
+    def judge_model(self) -> tuple[Checkpoint, Chat | None]:
+        """The recipe's judge as a model that is asked in plain words, and its chat template where it has one."""
         ...
 
     def weights(self, checkpoint: Checkpoint) -> str:

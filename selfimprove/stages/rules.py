@@ -49,6 +49,8 @@ class Choice:
     back_to: int | None
     held: Held
     considered: tuple[str, ...]
+    guard: str = ""
+    """The first rule that guards and whose conditions hold, whether or not another one stands before it."""
 
 
 def choose(
@@ -61,10 +63,13 @@ def choose(
     measured = {(one.round, one.figure, one.family): one for one in health}
     chosen: tuple[Rule, tuple[str, ...], tuple[str, ...], int | None, Held] | None = None
     considered: list[str] = []
+    guard = ""
     for rule in controller.rules:
         held = _hold(rule, round_, measured, past)
-        back_to, why_not = (None, held.why_not) if held.why_not else _back(rule, round_, measured, past)
-        changes, before, why_not = ((), (), why_not) if why_not else _changes(rule, settings)
+        back_to, why_not = (None, held.why_not) if held.why_not else find_way_back(rule, round_, measured, past)
+        changes, before, why_not = ((), (), why_not) if why_not else find_changes(rule, settings)
+        if not why_not and rule.guards:
+            guard = guard or rule.name
         if not why_not and chosen:
             why_not = f"would act too, and stands after {chosen[0].name}"
         if why_not:
@@ -73,14 +78,18 @@ def choose(
             chosen = (rule, changes, before, back_to, held)
     if chosen is None:
         return Choice(None, (), (), None, Held(""), tuple(considered))
-    return Choice(*chosen, tuple(considered))
+    return Choice(*chosen, tuple(considered), guard)
 
 
 def act(
     round_: int, health: Sequence[Health], past: Sequence[Action], controller: Controller, settings: Settable
 ) -> Action:
     """The action of a round; replaying it from what was recorded gives the same one."""
-    choice = choose(round_, health, past, controller, settings)
+    return act_by(choose(round_, health, past, controller, settings), round_, controller)
+
+
+def act_by(choice: Choice, round_: int, controller: Controller) -> Action:
+    """The action that a choice of the rules is."""
     rule, held = choice.rule, choice.held
     if rule is None:
         nothing = "no rule acts: its settings stay" if round_ > 1 else "there is no round to go by yet"
@@ -100,11 +109,18 @@ def act(
 def predict(action: Action, controller: Controller, health: Sequence[Health]) -> Prediction | None:
     """What an action should bring, where its rule says so and the figure was measured before."""
     rule = next((one for one in controller.rules if one.name == action.rule), None)
-    if rule is None or rule.expects is None:
+    if rule is None:
         return None
-    expected, by = rule.expects, {one.id: one for one in health}
-    seen = [by[one] for one in action.parents]
-    family = seen[0].family if rule.of == "family" else ""
+    by = {one.id: one for one in health}
+    family = by[action.parents[0]].family if rule.of == "family" else ""
+    return expect(action, rule, family, health)
+
+
+def expect(action: Action, rule: Rule, family: str, health: Sequence[Health]) -> Prediction | None:
+    """The same of an action that is a rule's, about a family or all problems."""
+    if rule.expects is None:
+        return None
+    expected = rule.expects
     found = [one for one in health if (one.figure, one.family) == (expected.figure, family)]
     if not found:
         return None
@@ -174,7 +190,7 @@ def _look(conditions: Sequence[Condition], round_: int, family: str, measured: M
     return seen, ""
 
 
-def _back(rule: Rule, round_: int, measured: Measured, past: Sequence[Action]) -> tuple[int | None, str]:
+def find_way_back(rule: Rule, round_: int, measured: Measured, past: Sequence[Action]) -> tuple[int | None, str]:
     """The round that a rule goes back to, or why it cannot."""
     if rule.back_to is None:
         return None, ""
@@ -188,7 +204,7 @@ def _back(rule: Rule, round_: int, measured: Measured, past: Sequence[Action]) -
     return target, ""
 
 
-def _changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def find_changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """The settings that a rule changes, as they become and as they are; or why it can change none."""
     now, was, why_not = [], [], ""
     for change in rule.change:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from selfimprove.records import Action, Effect, Health, Prediction
+from selfimprove.records import Action, Advice, Effect, Health, Prediction
 from selfimprove.store.run import RunFolder
 
 
@@ -14,6 +14,8 @@ class Decided:
     seen: list[Health]
     """The figures that it rests on."""
     prediction: Prediction | None = None
+    advice: Advice | None = None
+    """What a model proposed for the round, done or not."""
     effects: list[Effect] = field(default_factory=list)
 
     @property
@@ -42,6 +44,7 @@ def read_decided(folder: RunFolder) -> list[Decided]:
         health |= {one.id: one for one in stage.read(Health)}
         for action in stage.read(Action):
             found.append(Decided(action, [health[one] for one in action.parents if one in health]))
+            found[-1].advice = next(iter(stage.read(Advice)), None)
             for prediction in stage.read(Prediction):
                 if prediction.parents[:1] == (action.id,):
                     found[-1].prediction = prediction

@@ -13,16 +13,18 @@ import pytest
 from places import SUPPORT
 from small import record_ids, weight_hashes
 
+from selfimprove.records import Action, Advice, Probed, Rationale
 from selfimprove.store import RunFolder
 
 SEED = 13
 
 
-def kill_randomly(folder: Path, recipe: str, kills: int) -> list[dict[str, str]]:
-    """What happened to each process of the recipe's runs."""
-    command = [sys.executable, str(SUPPORT / "random_kills.py"), str(folder), recipe, str(kills), str(SEED)]
+def kill_randomly(folder: Path, recipe: str, kills: int, *places: str) -> list[dict[str, str]]:
+    """What happened to each process of the recipe's runs, which are killed in these places of it alone if there are
+    any."""
+    command = [sys.executable, str(SUPPORT / "random_kills.py"), str(folder), recipe, str(kills), str(SEED), *places]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, cwd=SUPPORT, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, env=environment, cwd=SUPPORT, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -42,15 +44,11 @@ def content(run: RunFolder) -> dict[str, Any]:
     }
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("recipe", ["star", "constitution"])
-def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None:
-    told = kill_randomly(tmp_path, recipe, 30)
-    assert sum(one["result"] == "killed" for one in told) == 30
-    reference = RunFolder(tmp_path / "reference")
+def compare_with_reference(folder: Path, told: list[dict[str, str]]) -> None:
+    """Each run that was killed is as the one that was not."""
+    reference = RunFolder(folder / "reference")
     expected = content(reference)
-    assert len(expected["weights"]) >= 2
-    runs = sorted(tmp_path.glob("run-*"))
+    runs = sorted(folder.glob("run-*"))
     assert {one["run"] for one in told if one["result"] == "finished"} == {one.name for one in runs}
     for path in runs:
         run, moments = RunFolder(path), [one["moment"] for one in told if one["run"] == path.name]
@@ -63,3 +61,28 @@ def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None
             # Parts that were made twice count twice; a training that went on counts what it did since.
             least = {name: count if name != "trained" else 1 for name, count in before.tokens.items()}
             assert all(after.tokens.get(name, 0) >= count for name, count in least.items()), moments
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["star", "constitution"])
+def test_thirty_random_kills_change_nothing(recipe: str, tmp_path: Path) -> None:
+    told = kill_randomly(tmp_path, recipe, 30)
+    assert sum(one["result"] == "killed" for one in told) == 30
+    compare_with_reference(tmp_path, told)
+    assert len(content(RunFolder(tmp_path / "reference"))["weights"]) >= 2
+
+
+@pytest.mark.long
+def test_kills_inside_decisions_probes_forced_steps_and_branches_change_nothing(tmp_path: Path) -> None:
+    """Each kill lies in a place that steers a run, or in the round that goes back to an earlier checkpoint."""
+    told = kill_randomly(tmp_path, "steered", 8, "decide", "probe", "repair", "round-03")
+    assert sum(one["result"] == "killed" for one in told) == 8
+    compare_with_reference(tmp_path, told)
+    reference = RunFolder(tmp_path / "reference")
+    actions = {one.round: one for at in (2, 3) for one in reference.stage(at, "decide").read(Action)}
+    assert [one.taken for one in reference.stage(2, "decide").read(Advice)] == [True]
+    assert actions[2].rule == "proposed" and actions[3].back_to == 1
+    for round_ in (1, 2, 3):
+        assert reference.stage(round_, "probe").read(Probed)
+        tried = reference.stage(round_, "repair").read(Rationale)
+        assert {1, 2} <= {one.sample for one in tried}, "no step was forced"

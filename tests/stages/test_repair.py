@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from builders import make_problem, make_rationale
-from small import small_recipe
+from forced import Forced
+from small import record_ids, small_recipe
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import RecipeError
@@ -79,34 +80,6 @@ def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from
     assert not any(decisions[one].kept for one in samples)
 
 
-class Forced(ScriptedEngine):
-    """Wrong in the second and third column, whatever it samples; right up to the next of them where it is forced to."""
-
-    def __init__(self) -> None:
-        super().__init__(self.go_on)
-
-    def go_on(self, prompt: str, seed: int) -> str:
-        question, _separator, given = prompt.rpartition("=") if prompt.endswith("=") else prompt.partition("=")
-        operands = parse_addition(question.rpartition("?")[2])
-        assert operands is not None
-        whole = write_rationale(*map(int, operands)).split("\n")
-        at = given.count("\n")
-        forced = whole[at].startswith(given.rpartition("\n")[2]) and not given.endswith("\n") and bool(given)
-        lines = whole[: at + forced or 1]
-        text = "\n".join(whole) if at + forced >= len(whole) - 1 else "\n".join([*lines, "9+9+9=99", "#0"])
-        return text.removeprefix(given) if text.startswith(given) else "\n#0"
-
-    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
-        found = []
-        for prompt, wrong in pairs:
-            question, _, given = prompt.partition("=")
-            operands = parse_addition(question.rpartition("?")[2])
-            assert operands is not None and wrong == "9+9+9=99"
-            line = write_rationale(*map(int, operands)).split("\n")[given.count("\n")]
-            found.append(["9+8", line[:3]][:most])
-        return found
-
-
 def explored(folder: Path, *changes: str) -> tuple[list[Rationale], dict[str, Verdict]]:
     recipe = small_recipe(folder, "rounds=1", "rationalize=null", "sft.steps=1", "warmup.steps=1", *changes)
     run = RunFolder(folder / "run")
@@ -125,6 +98,46 @@ def test_where_sampling_fails_too_the_likeliest_departures_from_the_wrong_step_a
     numbers = {one.problem: sorted(each.sample for each in written if each.problem == one.problem) for one in written}
     assert {tuple(each) for each in numbers.values()} <= {(0, 1, 2), (0, 1, 2, 3, 4)}
     assert all(one.origin == "revised" for one in written)
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+class Paid(Forced):
+    """Notes what it is asked where it is forced, and ends the run at the n-th such text, or as it is asked where a text
+    could have gone on otherwise."""
+
+    def __init__(self, asked: list[tuple[str, int]], at: int = 10**9) -> None:
+        super().__init__()
+        self.asked, self.at = asked, at
+
+    def go_on(self, prompt: str, seed: int) -> str:
+        if "=" in prompt[:-1] and not prompt.endswith("\n"):
+            if len(self.asked) == self.at:
+                raise Killed
+            self.asked.append((prompt, seed))
+        return super().go_on(prompt, seed)
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        if self.at < 0:
+            raise Killed
+        return super().depart(pairs, most)
+
+
+def test_a_kill_among_forced_steps_changes_nothing_and_asks_for_no_text_twice(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, "rounds=1", "rationalize=null", "sft.steps=1", "warmup.steps=1", "repair.explore=2",
+                          "repair.samples=1", "engine.batch_size=1")  # fmt: skip
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    theirs, ours = list[tuple[str, int]](), list[tuple[str, int]]()
+    run_loop(recipe, whole, load=lambda *_: Paid(theirs))
+    assert len(theirs) > 24
+    for at in (-1, 3, 14, 22):
+        with pytest.raises(Killed):
+            run_loop(recipe, killed, load=lambda *_, at=at: Paid(ours, at))
+        assert not killed.stage(1, "repair").closed and len(ours) == max(at, 0)
+    run_loop(recipe, killed, load=lambda *_: Paid(ours))
+    assert ours == theirs and record_ids(killed) == record_ids(whole)
 
 
 def test_nothing_is_forced_unless_it_is_asked_for_and_engines_that_cannot_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from viewing import BASE, judge, write_run, write_stage
 from selfimprove.constitution import Constitution, Principle, write_constitution
 from selfimprove.records import (
     Action,
+    Advice,
     Arm,
     Audit,
     Compliance,
@@ -165,7 +166,10 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
                            before=0.5, due=1)  # fmt: skip
     effect = Effect(parents=(predicted.id, seen.id), round=2, figure="", family="", before=0.5, after=0.1,
                     came_true="no")  # fmt: skip
-    write_stage(folder, 1, "steer", "action", [seen, action, predicted, effect], poison)
+    advice = Advice(parents=(BASE.id, seen.id), round=1, offered=("",), prompt="", text="", taken=False, verdict="",
+                    model="", weights="", seed=0, temperature=0.0, top_p=1.0, tokens=1, logprob=None,
+                    finish="stop")  # fmt: skip
+    write_stage(folder, 1, "steer", "action", [seen, advice, action, predicted, effect], poison)
     tried = Probed(parents=(problems[0].id, BASE.id), round=1, temperature=1.0, right=(0, None), tokens=(1, 2))
     arm = Arm(round=1, changes=("generate.temperature=1.0",), problems=1, score=0.5, more=0.1, low=0.0, high=0.2,
               right=1, samples=2, tokens=3)  # fmt: skip

@@ -2,8 +2,9 @@
 
 The parent only imports, so that a child starts in no time. Half of the moments are amounts of CPU time that a child has
 used, the other half are operations on files: just before the n-th one that opens, renames or removes a file.
-Usage: python random_kills.py FOLDER RECIPE KILLS SEED   Runs are made in FOLDER/run-NN one after the other, each killed
-and continued until it is finished, and FOLDER/reference is never killed. Each kill is a line of JSON.
+Usage: python random_kills.py FOLDER RECIPE KILLS SEED [PLACE…]   Runs are made in FOLDER/run-NN one after the other,
+each killed and continued until it is finished, and FOLDER/reference is never killed. Each kill is a line of JSON. With
+places, such as `repair` or `round-03`, all moments are operations on files there.
 """
 
 import json
@@ -12,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -22,6 +23,7 @@ import datasets  # noqa: F401
 import trl.trainer.dpo_trainer
 import trl.trainer.sft_trainer  # noqa: F401
 from chain import CHAIN, load_adder
+from forced import STEERED, load_steered
 from small import SMALL, small_recipe
 
 import selfimprove.engines.transformers  # noqa: F401
@@ -32,25 +34,37 @@ from selfimprove.trainers import dpo, sft  # noqa: F401
 RECIPES = {
     "star": (SMALL, None, ["rounds=1", "frontier.problems=8", "evaluate.part_size=3"]),
     "constitution": (CHAIN, load_adder, ["dpo.checkpoint_every=1", "revise.part_size=2", "evaluate.part_size=3"]),
-}
+    "steered": (SMALL, load_steered, [
+        "rounds=3", "decide.rules={rules}", "decide.proposer={traces: 2}",
+        "probe={problems: 6, part_size: 3, scales: [1.3]}",
+        "frontier.problems=8", "repair={samples: 1, explore: 2, part_size: 3}", "rationalize=null", "sft.steps=2",
+        "evaluate.controller=0.5", "evaluate.part_size=100", "verify.part_size=100", "warmup.steps=2",
+    ]),
+}  # fmt: skip
 FILES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
-PATIENCE = 200.0  # seconds on the clock
+PATIENCE = 1200.0  # seconds on the clock, of which a busy machine takes many
 SHARES = (1.0, 0.5, 0.25, 0.1)  # of a whole run, within which a moment lies
 
 
-def start(folder: Path, name: str, watch: Callable[[], None]) -> int:
-    """A child that runs the recipe; `watch` is called in it before each operation on a file of the run."""
+def start(folder: Path, name: str, watch: Callable[[], None], places: Sequence[str] = ()) -> int:
+    """A child that runs the recipe; `watch` is called in it before each operation on a file of the run, or of folders
+    with these names in it."""
     pid = os.fork()
     if pid:
         return pid
-    inside = str(folder)
+    inside, chosen = str(folder), set(places)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event in FILES and arguments and str(arguments[0]).startswith(inside):
+        path = str(arguments[0]) if arguments else ""
+        if event not in FILES or not path.startswith(inside):
+            return
+        if not chosen or chosen.intersection(path.removeprefix(inside).split("/")):
             watch()
 
     sys.addaudithook(hook)
     text, load, changes = RECIPES[name]
+    rules = folder.parent / "mine.yaml"
+    changes = [one.replace("{rules}", str(rules)) for one in changes]
     try:
         run_loop(small_recipe(folder.parent / "recipe", *changes, text=text), RunFolder(folder), load=load)
     except BaseException as error:
@@ -80,7 +94,7 @@ def wait(pid: int, until: float = float("inf")) -> str:
     return "late"
 
 
-def measure(folder: Path, name: str) -> tuple[float, int]:
+def measure(folder: Path, name: str, places: Sequence[str]) -> tuple[float, int]:
     """Make the reference, and give its seconds of CPU time and its number of operations on files."""
     noted, count = folder.parent / "measured", 0
 
@@ -89,7 +103,7 @@ def measure(folder: Path, name: str) -> tuple[float, int]:
         count += 1
         noted.write_text(f"{time.process_time()} {count}")
 
-    result = wait(start(folder, name, watch))
+    result = wait(start(folder, name, watch, places))
     if result != "finished":
         sys.exit(f"the reference {result}")
     seconds, operations = noted.read_text().split()
@@ -109,19 +123,20 @@ def suicide(after: int) -> Callable[[], None]:
     return watch
 
 
-def main(folder: Path, name: str, kills: int, seed: int) -> None:
+def main(folder: Path, name: str, kills: int, seed: int, places: Sequence[str]) -> None:
     rng, done, number = random.Random(seed), 0, 0
-    seconds, operations = measure(folder / "reference", name)
+    (folder / "mine.yaml").write_text(STEERED)
+    seconds, operations = measure(folder / "reference", name, places)
     while True:
         run, share = folder / f"run-{number:02d}", rng.random() * rng.choice(SHARES)
         if done >= kills:
             result, moment = wait(start(run, name, lambda: None)), "never"
-        elif rng.random() < 0.5:
+        elif not places and rng.random() < 0.5:
             moment = f"{share * seconds:.3f} s"
             result = wait(start(run, name, lambda: None), share * seconds)
         else:
             at = 1 + int(share * operations)
-            moment, result = f"operation {at}", wait(start(run, name, suicide(at)))
+            moment, result = f"operation {at}", wait(start(run, name, suicide(at), places))
         print(json.dumps({"run": run.name, "result": result, "moment": moment}), flush=True)
         if result not in ("killed", "finished"):
             sys.exit(1)
@@ -132,4 +147,4 @@ def main(folder: Path, name: str, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]).resolve(), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])
