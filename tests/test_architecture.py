@@ -80,6 +80,7 @@ STAGES_TOGETHER = {
     "best": {"as_sampled", "label"},
     "comply": {"compare"},
     "decide": {"asking", "evaluate", "health", "promote", "rules", "select", "split"},
+    "distill": {"as_sampled", "training"},
     "dpo": {"prefer", "training"},
     "earlier": {"revise"},
     "evaluate": {"asking", "critique_examples", "generate", "revise", "split", "vote"},

@@ -106,6 +106,16 @@ class PairTraining(Training):
     """The highest learning rate of the schedule."""
 
 
+class DistillTraining(Training):
+    """A training run towards the distributions of a model that is shown more (self-distillation)."""
+
+    divergence: Literal["reverse", "forward"] = "reverse"
+    """Of each next token: reverse is KL(trained || shown), which is what the trained model's own samples call for (GKD;
+    Agarwal et al., 2024, section 3); forward is KL(shown || trained), which covers all that the other would say."""
+    learning_rate: PositiveFloat = 1e-5
+    """The highest learning rate of the schedule."""
+
+
 class RewardTraining(Training):
     """A training run of a reward model on preference pairs (Bradley and Terry, 1952; Christiano et al., 2017)."""
 
