@@ -86,7 +86,7 @@ STAGES_TOGETHER = {
     "evaluate": {"asking", "critique_examples", "generate", "revise", "split", "vote"},
     "failed": {"generate"},
     "forms": {"critique"},
-    "frontier": {"passes", "select", "vote"},
+    "frontier": {"isolate", "passes", "select", "vote"},
     "gains": {"compare", "weigh"},
     "hint_check": {"earlier"},
     "health": {"archive", "earlier", "passes", "select"},
