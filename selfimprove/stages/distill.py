@@ -1,7 +1,7 @@
 """Train on the model's own texts towards what the same model says of them with the answer in sight."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -97,14 +97,17 @@ def depends(round_: Round[Distill]) -> dict[str, object]:
 
 
 def say(desk: Desk[Distill]) -> str:
+    return describe_distill(desk.manifest.metrics, desk.settings.fewest) if desk.manifest else ""
+
+
+def describe_distill(metrics: Mapping[str, Any], fewest: int) -> str:
     """How many texts, and how far they were from the teacher at first and at last."""
-    metrics = desk.manifest.metrics if desk.manifest else {}
-    texts = metrics.get("texts", 0)
-    if "curve" not in metrics:
-        few = f", fewer than '{desk.name}.fewest: {desk.settings.fewest}'" if texts else ""
+    texts, curve = metrics.get("texts", 0), metrics.get("curve")
+    if not curve:
+        few = f", fewer than 'fewest: {fewest}'" if texts else ""
         return f"{texts} texts{few}: the checkpoint is kept as it is"
-    first, last = (metrics["curve"][at]["loss"] for at in (0, -1))
-    return f"{texts} texts; KL between the model and itself with the answer in sight: {first:.3g} to {last:.3g} a token"
+    first, last = (curve[at]["loss"] for at in (0, -1))
+    return f"{texts} texts; KL from the model with the answer in sight: {first:.3g} to {last:.3g} nats a token"
 
 
 def figures(manifest: Manifest) -> Mapping[str, float | None]:
