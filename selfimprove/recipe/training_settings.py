@@ -53,7 +53,7 @@ class Training(Settings):
     """Steps in which the learning rate rises from 0."""
     restarts: NonNegativeInt = added(0)
     """How often the cosine begins anew at the full learning rate, in equal parts of the steps after the warm-up (SGDR;
-    Loshchilov and Hutter, 2017). A round's training is a warm restart already, with a new optimizer; these are within."""
+    Loshchilov and Hutter, 2017). Each round is a warm restart already, with a new optimizer; these are within it."""
     clip: NonNegativeFloat = 1.0
     """The largest gradient norm."""
     max_length: PositiveInt = 512
