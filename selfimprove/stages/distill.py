@@ -17,6 +17,7 @@ from selfimprove.store import Manifest
 from selfimprove.store.join import Judged, in_turn
 from selfimprove.trainers.job import DistillJob
 
+DISTILLED = "distilled"  # in the manifest's metrics
 WRITERS = ("generate", "verify")
 OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "token_ids", "sample")
 
@@ -24,7 +25,8 @@ OF_RATIONALE = ("parents", "prompt", "text", "origin", "tokens", "finish", "toke
 class Distill(DistillTraining):
     """Train the model on its own samples towards its own distributions with the answer in its prompt: the same model,
     as the stage starts, is the teacher (on-policy self-distillation, SDFT; a rationalization that needs no right text).
-    It starts from the round's checkpoint as the stages before leave it; the texts are those of `generate`."""
+    It starts from the round's checkpoint as the stages before leave it; the texts are those of `generate`, by the
+    checkpoint that the round starts from: its own at the first step where nothing is trained between."""
 
     prompt: Literal["question", "shown"] = "question"
     """As in `sft`, whose setting counts if there is that stage."""
@@ -51,7 +53,7 @@ def distill(_: Sequence[object], desk: Desk[Distill]) -> Iterator[Record]:
         if found and found[0][0].problem in problems
     )
     rows = list(in_turn(groups, Distillation, limit=settings.limit))
-    desk.note("texts", len(rows))
+    desk.note(DISTILLED, len(rows))
     yield from rows
     yield start if len(rows) < settings.fewest else desk.train(DistillJob, rows, start)
 
@@ -102,7 +104,7 @@ def say(desk: Desk[Distill]) -> str:
 
 def describe_distill(metrics: Mapping[str, Any], fewest: int) -> str:
     """How many texts, and how far they were from the teacher at first and at last."""
-    texts, curve = metrics.get("texts", 0), metrics.get("curve")
+    texts, curve = metrics.get(DISTILLED, 0), metrics.get("curve")
     if not curve:
         few = f", fewer than 'fewest: {fewest}'" if texts else ""
         return f"{texts} texts{few}: the checkpoint is kept as it is"
@@ -111,7 +113,7 @@ def describe_distill(metrics: Mapping[str, Any], fewest: int) -> str:
 
 
 def figures(manifest: Manifest) -> Mapping[str, float | None]:
-    return {"distill/texts": manifest.metrics.get("texts")}
+    return {"distill/texts": manifest.metrics.get(DISTILLED)}
 
 
 def cost(look: Look[Distill]) -> Sequence[Cost]:

@@ -98,7 +98,7 @@ def test_a_rule_switches_it_on_for_a_round(done: RunFolder) -> None:
     manifest = second.manifest()
     assert manifest is not None and manifest.tokens["trained"] > 0
     assert describe_distill(manifest.metrics, 2).startswith("7 texts; KL from the model with the answer in sight: ")
-    assert describe_distill({"texts": 3}, 8) == "3 texts, fewer than 'fewest: 8': the checkpoint is kept as it is"
+    assert describe_distill({"distilled": 3}, 8) == "3 texts, fewer than 'fewest: 8': the checkpoint is kept as it is"
 
 
 def test_the_answer_stands_in_no_prompt_that_is_trained_and_each_row_is_walked_to_its_problem(done: RunFolder) -> None:

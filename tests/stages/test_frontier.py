@@ -257,7 +257,8 @@ def test_a_run_says_which_step_it_isolates_and_other_tasks_refuse_it(tmp_path: P
 
         return ScriptedEngine(write)
 
-    quick = ("repair=null", "rationalize=null", "select.sources=seed", "warmup.steps=1", "sft.steps=1")
+    quick = ("repair=null", "rationalize=null", "select.sources=seed", "select.require=steps", "warmup.steps=1",
+             "sft.steps=1")  # fmt: skip
     recipe = small_recipe(tmp_path, *quick, "frontier.isolate=0.5", "frontier.problems=120", "generate.part_size=120")
     run_loop(recipe, run := RunFolder(tmp_path / "run"), load=wrong_in_the_tens)
     assert not [one for one in run.stage(1, "frontier").read(Frontier) if "isolate" in one.reason]
