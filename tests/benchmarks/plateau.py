@@ -24,9 +24,12 @@ from selfimprove.store import RunFolder
 
 COMMON = (
     "warmup=null", "rationalize=null", "select.sources=samples", "frontier.problems=300", "generate.part_size=300",
-    "sft.steps=60", "promote.rule=always", "train.held_out=12",
+    "sft.steps=60", "promote.rule=always", "train.held_out=12", "repair.limit=100",
 )  # fmt: skip
-PAIRS = ("prefer={cut: step, per_problem: 2}", "dpo={steps: 20, optimizer: muon, learning_rate: 0.001}")
+PAIRS = (
+    "prefer={cut: step, per_problem: 2}",
+    "dpo={steps: 20, batch_size: 16, learning_rate: 0.0003, nll: 5, measure: 0}",
+)
 DISTILL = "distill={{steps: 20, optimizer: muon, learning_rate: 0.003, of: {of}}}"
 WAYS: dict[str, tuple[str, ...]] = {
     "control": (),

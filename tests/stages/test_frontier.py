@@ -267,5 +267,5 @@ def test_a_run_says_which_step_it_isolates_and_other_tasks_refuse_it(tmp_path: P
     problems = run.stage(2, "frontier").read(Problem)
     for group, one in found.items():
         assert len([problem for problem in problems if problem.group == group]) == one.draw
-    with pytest.raises(RecipeError, match="the task 'gsm8k' makes no problems that isolate a step"):
-        load_recipe("star-dpo", ["frontier.isolate=0.5", "train.name=gsm8k"])
+    with pytest.raises(RecipeError, match=r"the task 'asdiv' makes no problems that isolate a step"):
+        load_recipe("word-problems", ["frontier.isolate=0.5"])
