@@ -17,11 +17,19 @@ from selfimprove.recipe.recipe import (
     stage_names,
     why_no_name,
 )
-from selfimprove.recipe.training_settings import Lora, PairTraining, RewardTraining, SupervisedTraining, Training
+from selfimprove.recipe.training_settings import (
+    DistillTraining,
+    Lora,
+    PairTraining,
+    RewardTraining,
+    SupervisedTraining,
+    Training,
+)
 
 __all__ = [
     "Answers",
     "Build",
+    "DistillTraining",
     "Judge",
     "Lora",
     "Model",

@@ -168,6 +168,7 @@ def _check(recipe: Recipe, document: Document) -> None:
     for mistake in check_needs(recipe):
         raise RecipeError(f"{document.where(mistake.at)}: {mistake.message}")
     _check_launch(recipe, document)
+    _check_restarts(recipe, document)
     _check_tasks(recipe, document)
     shown = [task for task in (recipe.train, *recipe.evaluate_on) if task.family not in ("scored", "prompts")]
     bring_their_own = all(task.family == "bbh" for task in shown)
@@ -187,6 +188,14 @@ def _check(recipe: Recipe, document: Document) -> None:
         missing = [field for field in sorted(fields) if "{" + field + "}" not in template]
         if missing:
             raise RecipeError(f"{document.where(('prompt', name))}: 'prompt.{name}' lacks {{{missing[0]}}}")
+
+
+def _check_restarts(recipe: Recipe, document: Document) -> None:
+    for name in type(recipe.stages).model_fields:
+        settings = getattr(recipe.stages, name)
+        if isinstance(settings, Training) and settings.restarts and settings.schedule != "cosine":
+            where = document.where(("stages", name, "restarts"))
+            raise RecipeError(f"{where}: only a cosine begins anew, not 'schedule: {settings.schedule}'")
 
 
 def _check_launch(recipe: Recipe, document: Document) -> None:

@@ -68,6 +68,8 @@ class TaskSettings(Settings):
     """What all tasks share; `family` is the part of the name before a slash."""
 
     family: ClassVar[str]
+    isolates: ClassVar[bool] = False
+    """Whether it makes problems in which only a given step is hard (`tasks.base.Isolating`)."""
     name: str
 
 
@@ -75,6 +77,7 @@ class ArithmeticTask(TaskSettings):
     """Addition with a column-by-column rationale; a group is a shape such as `4+3` (digits of each operand)."""
 
     family = "arithmetic"
+    isolates = True
     name: Literal["arithmetic"] = "arithmetic"
     """The task."""
     max_digits: Annotated[PositiveInt, Field(le=100)] = 5

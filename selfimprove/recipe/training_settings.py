@@ -51,6 +51,9 @@ class Training(Settings):
     """The cosine ends at this share of the learning rate."""
     warmup_steps: NonNegativeInt = 0
     """Steps in which the learning rate rises from 0."""
+    restarts: NonNegativeInt = added(0)
+    """How often the cosine begins anew at the full learning rate, in equal parts of the steps after the warm-up (SGDR;
+    Loshchilov and Hutter, 2017). Each round is a warm restart already, with a new optimizer; these are within it."""
     clip: NonNegativeFloat = 1.0
     """The largest gradient norm."""
     max_length: PositiveInt = 512
@@ -103,6 +106,16 @@ class PairTraining(Training):
     """soft: a pair counts as right with the probability that its judge gave (Constitutional AI, section 4.1), instead
     of `label_smoothing`; for the loss sigmoid."""
     learning_rate: PositiveFloat = 1e-6
+    """The highest learning rate of the schedule."""
+
+
+class DistillTraining(Training):
+    """A training run towards the distributions of a model that is shown more (self-distillation)."""
+
+    divergence: Literal["reverse", "forward"] = "reverse"
+    """Of each next token: reverse is KL(trained || shown), which is what the trained model's own samples call for (GKD;
+    Agarwal et al., 2024, section 3); forward is KL(shown || trained), which covers all that the other would say."""
+    learning_rate: PositiveFloat = 1e-5
     """The highest learning rate of the schedule."""
 
 

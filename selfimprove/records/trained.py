@@ -79,6 +79,23 @@ class Preference(Record):
     rejected_sampled_tokens: int | None = unhashed(None, "their number where they themselves are not known")
 
 
+class Distillation(Record):
+    """A row of self-distillation: a text that the policy sampled after `prompt`, whose next tokens the same model is
+    asked for after `hinted`, where the answer stands (SDFT; Shenfeld et al., 2026); parents: rationale, verdict.
+
+    Only `prompt` is trained. `token_ids` and `sampled_tokens` are as in an Example.
+    """
+
+    kind: ClassVar[str] = "distillation"
+    prompt: str
+    hinted: str
+    completion: str
+    group: str
+    """The group of its problem."""
+    token_ids: TokenIds | None = unhashed(None, "the tokens of the completion as they were sampled")
+    sampled_tokens: int | None = unhashed(None, "the number of sampled tokens where they themselves are not known")
+
+
 class Earned(BaseModel):
     """What one of several rewards gives a text, before its weight; None where it is undecided."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfimprove.recipe.catalog import known_stages
-from selfimprove.records import Example, Preference, Problem, Rationale
+from selfimprove.records import Distillation, Example, Preference, Problem, Rationale
 from selfimprove.records.files import RECIPE, is_regular
 from selfimprove.store import RunFolder, StageFolder
 from selfimprove.store.links import ROUND_NAME
@@ -58,7 +58,7 @@ def _add(found: Seen, run: RunFolder, last: int) -> None:
             questions[problem.id] = question_key(problem.question)
         for text in stage.rows(Rationale).pick("parents"):
             problems[text.id] = text.parents[0]
-        for kind in (Example, Preference):
+        for kind in (Example, Preference, Distillation):
             rows += [parent for row in stage.rows(kind).pick("parents") for parent in row.parents]
     found.drawn |= set(questions.values())
     found.trained |= {questions[one] for row in rows if (one := problems.get(row, row)) in questions}

@@ -8,6 +8,7 @@ from selfimprove.stages.base_model import BASE
 from selfimprove.stages.best import BEST
 from selfimprove.stages.comply import COMPLY
 from selfimprove.stages.decide import DECIDE
+from selfimprove.stages.distill import DISTILL
 from selfimprove.stages.dpo import DPO
 from selfimprove.stages.evaluate import EVALUATE
 from selfimprove.stages.frontier import FRONTIER
@@ -33,7 +34,7 @@ from selfimprove.stages.warmup import WARMUP
 
 BUILT_IN = (
     PROBLEMS, BASE, WARMUP, DECIDE, FRONTIER, PROPOSE, PROBE, GENERATE, VERIFY, REPAIR, RATIONALIZE, REVISE, SELECT,
-    INSTRUCT, MIX, SFT, PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
+    INSTRUCT, MIX, SFT, DISTILL, PREFER, REWARD, RANK, LABEL, BEST, DPO, RL, EVALUATE, COMPLY, PROMOTE,
 )  # fmt: skip
 for _stage in BUILT_IN:
     declare(_stage)

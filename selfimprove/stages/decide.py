@@ -12,6 +12,7 @@ from selfimprove.records import (
     Advice,
     Audit,
     Decision,
+    Distillation,
     Effect,
     Example,
     Frontier,
@@ -41,7 +42,7 @@ from selfimprove.stages.split import controllers
 from selfimprove.store import Manifest
 from selfimprove.store.join import Judged
 
-KINDS = (Problem, Rationale, Verdict, Decision, Example, Preference, Frontier, Rollout, Audit)
+KINDS = (Problem, Rationale, Verdict, Decision, Example, Preference, Distillation, Frontier, Rollout, Audit)
 HEALTH, DECIDED = "health", "decided"  # in the manifest's metrics
 
 
@@ -113,7 +114,8 @@ def measure_round(desk: Desk[Decide], round_: int, before: Sequence[Health]) -> 
     problems = by_id(desk.scan_of(round_, Problem).pick("group", "answer"))
     decisions = desk.scan_of(round_, Decision)
     trained = Counter(desk.scan_of(round_, Example).values("group"))
-    trained.update(desk.scan_of(round_, Preference).values("group"))
+    for kind in (Preference, Distillation):
+        trained.update(desk.scan_of(round_, kind).values("group"))
     judged = Judged(
         desk.scan_of(round_, Rationale),
         desk.scan_of(round_, Verdict),

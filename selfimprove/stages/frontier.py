@@ -8,9 +8,12 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from selfimprove.errors import StoreError
+from selfimprove.recipe import Recipe
+from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import Frontier, Problem, Rationale, Record, Verdict, Vote, by_id, derive_seed
-from selfimprove.settings import Settings, Share, hashed_settings
+from selfimprove.settings import Settings, Share, added, hashed_settings
 from selfimprove.stages.base import Ahead, Desk, Round, Sizes, Stage
+from selfimprove.stages.isolate import Failing, draw_group, read_failing
 from selfimprove.stages.passes import passes
 from selfimprove.stages.select import Select
 from selfimprove.stages.vote import NEEDED, Votes
@@ -34,6 +37,10 @@ class FrontierSettings(Settings):
     """A group with at least this yield is drawn from at `mastered_weight`."""
     mastered_weight: Share = 0.25
     """The weight of a mastered group against an open one."""
+    isolate: Share = added(0.0)
+    """The share of an open group's problems in which only that step is hard at which most of its wrong texts of the
+    last round go wrong first, and in which no wrong reading of it is right by chance; needs a task that can make such
+    problems, as `arithmetic` can."""
 
 
 def draw(_: Sequence[object], desk: Desk[FrontierSettings]) -> Iterator[Record]:
@@ -49,15 +56,30 @@ def draw(_: Sequence[object], desk: Desk[FrontierSettings]) -> Iterator[Record]:
         settings=settings,
         round_=desk.round,
     )
+    failing = read_failing(desk, before) if before and settings.isolate else {}
+    decisions = [say_isolated(one, failing.get(one.group), settings) for one in decisions]
     yield from decisions
     held_out = {problem.question for problem in desk.held_out}
     for decision in decisions:
         seed = derive_seed(desk.seed, "draw", desk.round, decision.group)
-        for problem in task.draw(decision.group, decision.draw, seed):
+        for problem in draw_group(task, decision, isolated(decision, settings), failing.get(decision.group), seed):
             if problem.question in held_out:
                 raise StoreError(f"{desk.title}: the held-out problem {problem.question!r} was drawn for training")
             yield problem
     yield from desk.draw_open()
+
+
+def isolated(decision: Frontier, settings: FrontierSettings) -> int:
+    """How many problems of a group are to isolate its failing step."""
+    return round(decision.draw * settings.isolate) if decision.state == "open" else 0
+
+
+def say_isolated(decision: Frontier, failing: Failing | None, settings: FrontierSettings) -> Frontier:
+    """The decision on a group, with the step that is isolated in its reason."""
+    count = isolated(decision, settings)
+    if not count or failing is None:
+        return decision
+    return decision.model_copy(update={"reason": f"{decision.reason}; up to {count} problems isolate {failing.said}"})
 
 
 def read_yields(desk: Desk[Settings], round_: int) -> dict[str, tuple[int, int]]:
@@ -236,6 +258,12 @@ def remarks(ahead: Ahead[FrontierSettings]) -> Iterator[str]:
         yield f"a round draws {open_:,} open prompts and not {asked.draw:,} ('open.draw'): there are no more"
 
 
+def check(recipe: Recipe, settings: FrontierSettings) -> Iterable[Mistake]:
+    if settings.isolate and not recipe.train.isolates:
+        said = f"the task '{recipe.train.name}' makes no problems that isolate a step, which 'frontier.isolate' needs"
+        yield Mistake(("stages", "frontier", "isolate"), said)
+
+
 FRONTIER = Stage(
     name="frontier",
     version=1,
@@ -250,4 +278,5 @@ FRONTIER = Stage(
     say=say,
     sizes=sizes,
     remarks=remarks,
+    check=check,
 )

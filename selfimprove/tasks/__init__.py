@@ -23,7 +23,7 @@ from selfimprove.recipe.task_settings import (
 )
 from selfimprove.tasks.arithmetic import Arithmetic
 from selfimprove.tasks.asdiv import load_asdiv
-from selfimprove.tasks.base import Task, check_disjoint, draws_at_most, pool_size, question_key
+from selfimprove.tasks.base import Isolating, Task, check_disjoint, draws_at_most, pool_size, question_key
 from selfimprove.tasks.bbh import load_bbh
 from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.dataset import load_dataset
@@ -38,8 +38,8 @@ from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
 __all__ = [
-    "Arithmetic", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "draws_at_most", "load_task",
-    "pool_size", "question_key",
+    "Arithmetic", "Isolating", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "draws_at_most",
+    "load_task", "pool_size", "question_key",
 ]  # fmt: skip
 
 

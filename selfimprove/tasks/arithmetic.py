@@ -23,6 +23,23 @@ def draw_operand(rng: random.Random, digits: int) -> int:
     return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 
+def draw_isolating(rng: random.Random, digits: tuple[int, int], column: int) -> tuple[int, int]:
+    """Operands of so many digits in which one column, from the right, is the only hard one (`Arithmetic.isolate`)."""
+    operands = [[rng.randint(1 if at == count - 1 else 0, 4) for at in range(count)] for count in digits]
+    for one in (mine := [one for one in operands if len(one) > column]):
+        unlike = {0, *one[max(0, column - 1) : column], *one[column + 1 : column + 2]}
+        unlike |= {other[column] for other in mine if other is not one}
+        one[column] = rng.choice([digit for digit in range(1, 10) if digit not in unlike])
+    if not mine:  # the last column: a carry comes up to it, through nines where one operand is longer
+        longer, shorter = sorted(operands, key=len, reverse=True)
+        while (column := column - 1) >= len(shorter):
+            longer[column] = 9
+        longer[column] = rng.randint(1, 9)
+        shorter[column] = rng.randint(10 - longer[column], 9)
+    first, second = (int("".join(map(str, reversed(one)))) for one in operands)
+    return first, second
+
+
 class Arithmetic:
     """Addition problems by shape, such as `4+3`; a shape's level is its digits in total."""
 
@@ -77,6 +94,20 @@ class Arithmetic:
     def _draw(self, group: str, count: int, seed: int, *, hidden: bool) -> list[Problem]:
         pairs = self._pairs(group, random.Random(seed), held_out=False)
         return [self._problem(*pair, hidden=hidden) for _, pair in zip(range(count), pairs, strict=False)]
+
+    def isolate(self, group: str, step: int, count: int, seed: int) -> list[Problem]:
+        """Sums in which one column is hard: all others hold digits up to 4 and carry nothing, and its own digits are
+        unlike each other and those next to them, so that whoever reads another digit is wrong. Of the last column,
+        which holds a carry alone, they are those that have one; the answer's line has none."""
+        m, n = map(int, group.split("+"))
+        if step > max(m, n):
+            return []
+        rng, found = random.Random(derive_seed(seed, "isolate", step)), dict[tuple[int, int], Problem]()
+        for _ in range(50 * count):
+            pair = draw_isolating(rng, (m, n), step)
+            if len(found) < count and not is_held_out(*pair):
+                found.setdefault(pair, self._problem(*pair, hidden=self.settings.hide_answers))
+        return list(found.values())
 
     def seed_rationales(self, count: int, seed: int) -> list[tuple[Problem, str]]:
         """Problems of the seeded shapes in equal parts, with their rationales."""

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from selfimprove.errors import TaskError
 from selfimprove.prompting.prompts import Exemplar
@@ -63,6 +63,17 @@ class Task(Protocol):
 
     def fingerprint(self) -> str:
         """A hash of all problems that can be drawn or are held out."""
+        ...
+
+
+@runtime_checkable
+class Isolating(Protocol):
+    """What a task offers besides whose settings say `isolates`."""
+
+    def isolate(self, group: str, step: int, count: int, seed: int) -> list[Problem]:
+        """Draw at most `count` different training problems of a group in whose rationales one step, by its place from
+        0, is the only hard one, and cannot be right by a wrong rule that is right by chance; none for a step of which
+        there is no such problem."""
         ...
 
 

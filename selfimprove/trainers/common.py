@@ -1,5 +1,7 @@
 """What all training runs through TRL share: the model with its adapter, the arguments, resumption, saving."""
 
+import functools
+import math
 import os
 import shutil
 import time
@@ -62,6 +64,8 @@ def train_with(
     resume = newest_checkpoint(job.workspace)
     with reporting(job.reporting, job.workspace) as reports:
         trainer = make_trainer(model, tokenizer, rows, make_optimizer(model, job.settings))
+        if job.settings.restarts:
+            _restart(trainer, job.settings)
         _check_processes(trainer)
         _resume_adapter(trainer)
         _hush(trainer)
@@ -244,6 +248,28 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         # Where it sees several GPUs, the trainer would take a batch for each of them (torch's DataParallel).
         arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _restart(trainer: Any, settings: Training) -> None:
+    """Give a trainer a cosine that begins anew; transformers' own one ends at 0, whatever `final_share` says."""
+    from torch.optim.lr_scheduler import LambdaLR
+
+    def create(num_training_steps: int, optimizer: Any = None) -> Any:
+        share = functools.partial(share_of_rate, settings=settings, steps=num_training_steps)
+        trainer.lr_scheduler = LambdaLR(optimizer or trainer.optimizer, share)
+        return trainer.lr_scheduler
+
+    trainer.create_scheduler = create
+
+
+def share_of_rate(step: int, settings: Training, steps: int) -> float:
+    """The learning rate of a step as a share of the highest one, where the cosine begins anew (SGDR, section 3)."""
+    if step < settings.warmup_steps:
+        return step / settings.warmup_steps
+    cycles = settings.restarts + 1
+    done = min((step - settings.warmup_steps) / max(1, steps - settings.warmup_steps), 1.0) * cycles
+    place = 1.0 if done == cycles else done % 1
+    return settings.final_share + (1 - settings.final_share) * (1 + math.cos(math.pi * place)) / 2
 
 
 def make_optimizer(model: Any, settings: Training) -> object:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from selfimprove.constitution import Constitution
-from selfimprove.recipe import PairTraining, RewardTraining, SupervisedTraining, Training
+from selfimprove.recipe import DistillTraining, PairTraining, RewardTraining, SupervisedTraining, Training
 from selfimprove.recipe.reinforcement import RlTraining
 from selfimprove.recipe.task_settings import Limits, VerifierSettings
 from selfimprove.trainers.trackers import Destination
@@ -85,6 +85,15 @@ class DpoJob(TrainingJob):
     method: Literal["dpo"] = "dpo"
     settings: PairTraining
     reference: str | None = None
+
+
+class DistillJob(TrainingJob):
+    """One run of self-distillation; the rows have the columns of a Distillation, and the model that it starts from is
+    the teacher as well."""
+
+    trainer: ClassVar[str] = "selfimprove.trainers.distill:train_distill"
+    method: Literal["distill"] = "distill"
+    settings: DistillTraining
 
 
 class RewardJob(TrainingJob):

@@ -128,7 +128,7 @@ MISTAKES = {
     },
     "frontier, 3": "small.yaml:{line}: an entry of the flow is a stage's name, or a name and a stage: {{again: sft}}",
     "frontier, generate, verify, evaluate, promote": "small.yaml:{line}: nothing trains: a round needs the stage 'sft' "
-    "or 'dpo' or 'rl'",
+    "or 'distill' or 'dpo' or 'rl'",
 }
 
 

@@ -209,7 +209,8 @@ ADDED = [
     "stages.evaluate.everything",
     "stages.sft.fewest",
     "stages.sft.preferred_less",
-    *(f"stages.{stage}.{name}" for stage in ("sft", "warmup") for name in ("loss_on", "packing")),
+    *(f"stages.{stage}.{name}" for stage in ("sft", "warmup") for name in ("loss_on", "packing", "restarts")),
+    "stages.frontier.isolate",
 ]
 
 
@@ -247,7 +248,20 @@ def test_settings_that_compute_the_same_hash_the_same(one: Any, other: Any, same
 def test_stages_are_in_the_order_of_a_round() -> None:
     names = stage_names({})
     assert names.index("generate") < names.index("verify") < names.index("rationalize") < names.index("select")
-    found = ["sft", "prefer", "reward", "rank", "label", "best", "dpo", "rl", "evaluate", "comply", "promote"]
+    found = [
+        "sft",
+        "distill",
+        "prefer",
+        "reward",
+        "rank",
+        "label",
+        "best",
+        "dpo",
+        "rl",
+        "evaluate",
+        "comply",
+        "promote",
+    ]
     assert names[-len(found) :] == found
 
 

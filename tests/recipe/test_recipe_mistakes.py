@@ -254,7 +254,7 @@ OVERRIDES = [
     (
         "lr=1",
         "--set lr: unknown key 'lr'; elsewhere there is 'sft.learning_rate', 'warmup.learning_rate', "
-        "'reward.learning_rate'",
+        "'distill.learning_rate'",
     ),
     (
         "prompt.max_tokens=9",

@@ -331,3 +331,19 @@ def test_each_rule_is_either_the_one_that_acts_or_has_a_reason_not_to() -> None:
     for action in history.actions:
         assert [name for name in names if name != action.rule] == list(considered(action))
         assert all(len(one) > len(one.partition(":")[0]) + 5 for one in action.considered)
+
+
+def test_a_rule_may_take_each_way_out_of_a_plateau(tmp_path: Path) -> None:
+    ways = {"repair.explore": 16, "frontier.isolate": 0.5, "prefer.limit": 200, "distill.limit": 200, "sft.restarts": 2,
+            "sft.start": "base"}  # fmt: skip
+    for name, value in ways.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            f"name: mine\nrules:\n  - name: way\n    reason: stuck\n    when: [{{figure: gain, op: '<', value: 0.1}}]\n"
+            f"    change: [{{setting: {name}, set: {value}}}]\n"
+        )
+        check_controller(str(path), steered(), "decide")
+    isolate = RecipeSettings(steered())
+    assert isolate.refuses(["frontier.isolate=0.5"]) == ""
+    assert "only a cosine begins anew" in isolate.refuses(["sft.restarts=2", "sft.schedule=linear"])
+    assert isolate.setting("distill.limit") is None  # not in the recipe: the rule then does not act

@@ -1,11 +1,24 @@
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import make_problem, make_rationale, make_verdict
+from small import small_recipe
 
-from selfimprove.records import Frontier, Outcome, Step, by_id
+from selfimprove.engines import ScriptedEngine
+from selfimprove.errors import RecipeError
+from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.task_settings import ArithmeticTask
+from selfimprove.records import Checkpoint, Frontier, Outcome, Problem, Step, by_id
+from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.stages.frontier import FrontierSettings, frontier, measure_yields
+from selfimprove.stages.isolate import Failing, draw_group, find_failing
+from selfimprove.store import RunFolder
+from selfimprove.tasks.addition import write_rationale
+from selfimprove.tasks.arithmetic import Arithmetic, is_held_out
 
 LEVELS = {"1+1": 2, "1+2": 3, "2+1": 3, "2+2": 4}
 LEADS_TO = {"1+1": (), "1+2": ("1+1",), "2+1": ("1+1",), "2+2": ("1+2", "2+1")}
@@ -186,3 +199,73 @@ def test_yields_count_decided_samples_by_group(require: str, expected: dict[str,
         by_id([one, other, third]), zip([*rationales, guess], verdicts, strict=True), require=require
     )
     assert found_yields == expected
+
+
+def test_the_failing_step_is_where_most_wrong_texts_go_wrong_first() -> None:
+    problems = [make_problem(f"{number}", "1", group=group) for group in ("2+1", "2+2") for number in range(12)]
+    outcomes: list[list[Outcome]] = [["correct", "incorrect", "incorrect"]] * 7 + [["incorrect", "correct"]] * 5
+    judged = []
+    for problem, steps in zip(problems, [*outcomes, *outcomes[:9], [], [], []], strict=True):
+        rationale = make_rationale(problem, "x")
+        found = tuple(Step(start=at, end=at + 1, outcome=one, reason="") for at, one in enumerate(steps))
+        judged.append((rationale, make_verdict(rationale, "incorrect").model_copy(update={"steps": found})))
+    failing = find_failing(by_id(problems), judged)
+    assert failing == {"2+1": Failing(step=1, texts=7, wrong=12)}  # of the other group there are too few
+    assert failing["2+1"].said == "step 2, where 7 of 12 wrong texts go wrong first"
+
+
+@pytest.mark.parametrize("shape", ["5+5", "5+3", "2+5", "1+1", "4+4"])
+def test_an_isolated_column_is_the_only_hard_one(shape: str) -> None:
+    task = Arithmetic(ArithmeticTask(max_digits=5))
+    m, n = map(int, shape.split("+"))
+    for column in range(max(m, n) + 1):
+        drawn = task.isolate(shape, column, 12, seed=3)
+        assert drawn == task.isolate(shape, column, 12, seed=3) and len({one.id for one in drawn}) == len(drawn) > 3
+        for problem in drawn:
+            a, b = map(int, problem.question.strip("=").split("+"))
+            assert (problem.group, problem.answer) == (shape, str(a + b)) and not is_held_out(a, b)
+            lines = [re.findall(r"\d", line) for line in write_rationale(a, b).split("\n")[:-1]]
+            if column == max(m, n):
+                assert lines[column][2] == "1"  # a carry alone
+                continue
+            assert all(sum(map(int, line[:3])) < 10 for at, line in enumerate(lines) if at != column)
+            x, y = lines[column][:2]
+            assert x != y
+            for digit, other in ((x, a), (y, b)):
+                digits = str(other)[::-1]
+                if column < len(digits):
+                    assert digit != "0" and digit not in digits[column + 1 : column + 2]
+                    assert not column or digit != digits[column - 1]
+    assert task.isolate(shape, max(m, n) + 1, 12, seed=3) == []
+
+
+def test_a_share_of_an_open_group_isolates_its_failing_step_and_no_problem_comes_twice() -> None:
+    task = Arithmetic(ArithmeticTask(max_digits=2))
+    decision = decide({"1+1": (50, 50), "1+2": (50, 20)}, seeded=["1+1"])["1+2"]
+    plain = draw_group(task, decision, 0, None, seed=5)
+    mixed = draw_group(task, decision, 9, Failing(1, 30, 30), seed=5)
+    assert len(mixed) == len({one.id for one in mixed}) == len(plain) == decision.draw
+    assert mixed[:9] == task.isolate("1+2", 1, 9, seed=5) and set(mixed[9:]) <= set(plain)
+    assert draw_group(task, decision, 9, Failing(3, 30, 30), seed=5) == plain  # the answer's line has no such problem
+
+
+def test_a_run_says_which_step_it_isolates_and_other_tasks_refuse_it(tmp_path: Path) -> None:
+    def wrong_in_the_tens(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
+        def write(prompt: str, seed: int) -> str:
+            lines = write_rationale(*map(int, prompt.rpartition("?")[2].strip("=").split("+"))).split("\n")
+            return "\n".join([lines[0], "9+9+9=99", *lines[2:]])
+
+        return ScriptedEngine(write)
+
+    quick = ("repair=null", "rationalize=null", "select.sources=seed", "select.require=steps", "warmup.steps=1",
+             "sft.steps=1")  # fmt: skip
+    recipe = small_recipe(tmp_path, *quick, "frontier.isolate=0.5", "frontier.problems=120", "generate.part_size=120")
+    run_loop(recipe, run := RunFolder(tmp_path / "run"), load=wrong_in_the_tens)
+    assert not [one for one in run.stage(1, "frontier").read(Frontier) if "isolate" in one.reason]
+    found = {one.group: one for one in run.stage(2, "frontier").read(Frontier) if "isolate" in one.reason}
+    assert found and all("problems isolate step 2, where" in one.reason for one in found.values())
+    problems = run.stage(2, "frontier").read(Problem)
+    for group, one in found.items():
+        assert len([problem for problem in problems if problem.group == group]) == one.draw
+    with pytest.raises(RecipeError, match=r"the task 'asdiv' makes no problems that isolate a step"):
+        load_recipe("word-problems", ["frontier.isolate=0.5"])

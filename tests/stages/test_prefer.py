@@ -238,7 +238,7 @@ def test_without_pairs_the_sft_checkpoint_goes_on(tmp_path: Path) -> None:
 
 
 def test_without_sft_dpo_starts_from_the_best_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="nothing trains: a round needs the stage 'sft' or 'dpo'"):
+    with pytest.raises(RecipeError, match="nothing trains: a round needs the stage 'sft' or 'distill' or 'dpo'"):
         small_recipe(tmp_path, "sft=null")
     made = run(tmp_path, "sft=null", "rounds=2")
     assert not made.stage(1, "sft").path.exists()

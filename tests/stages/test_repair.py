@@ -11,7 +11,7 @@ from small import record_ids, small_recipe
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import RecipeError
 from selfimprove.recipe.task_settings import VerifierSettings
-from selfimprove.records import Checkpoint, Decision, Rationale, Verdict
+from selfimprove.records import Checkpoint, Decision, Preference, Rationale, Verdict
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.stages.repair import find_beginnings, right_part
@@ -65,7 +65,9 @@ def stumbles_once(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
 
 def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    run_loop(small_recipe(tmp_path, "rounds=1", "rationalize=null", "select.require=steps"), run, load=stumbles_once)
+    pairs = ("prefer={cut: step}", "dpo={steps: 2, batch_size: 4, fewest: 1, measure: 0}")
+    recipe = small_recipe(tmp_path, "rounds=1", "rationalize=null", "select.require=steps", *pairs)
+    run_loop(recipe, run, load=stumbles_once)
     samples = {one.id: one for one in run.stage(1, "generate").read(Rationale)}
     repaired = run.stage(1, "repair").read(Rationale)
     assert len(repaired) == 24
@@ -78,6 +80,16 @@ def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from
     decisions = {one.rationale: one for one in run.stage(1, "select").read(Decision)}
     assert sum(decisions[one.id].kept for one in repaired) == 12  # two equal ones a problem
     assert not any(decisions[one].kept for one in samples)
+    # Each repaired text makes a pair with the sample that it was gone on from: its right step over the wrong one.
+    made = run.stage(1, "prefer").read(Preference)
+    assert len(made) == 12 and {one.rejected for one in made} == {"9+9+9=99"}
+    texts = {one.id: one for one in repaired}
+    for one in made:
+        right, wrong = texts[one.parents[0]], samples[one.parents[1]]
+        begun = one.prompt.removeprefix(right.prompt)
+        assert begun == wrong.text.split("\n")[0] + "\n" and right.text.startswith(begun + one.chosen)
+    (sft,), (trained,) = (run.stage(1, name).read(Checkpoint) for name in ("sft", "dpo"))
+    assert trained.parents == (sft.id, *(one.id for one in made)) and trained.weights != sft.weights
 
 
 def explored(folder: Path, *changes: str) -> tuple[list[Rationale], dict[str, Verdict]]:

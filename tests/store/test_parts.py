@@ -27,6 +27,7 @@ from selfimprove.records import (
     Critique,
     CrossCheck,
     Decision,
+    Distillation,
     Draw,
     Earned,
     Effect,
@@ -263,6 +264,9 @@ RECORDS: list[Record] = [
     Health(parents=("p",), round=1, figure="yield", family="é", value=1 / 3, low=0.0, high=1.0, n=3, counted="samples"),
     Prediction(parents=("a", "h"), round=2, figure="yield", family="", direction="up", least=0.1, before=1 / 3, due=3),
     Effect(parents=("p", "h"), round=4, figure="yield", family="", before=0.1, after=-1e-300, came_true="no"),
+    Distillation(
+        parents=("r", "v"), prompt="é", hinted="1?é", completion="\0", group="", token_ids=(1, 2), sampled_tokens=None
+    ),
     Probed(parents=("p", "c"), round=1, temperature=1.0, right=(0, None, 1), tokens=(1, 2, 3)),
     Probed(parents=("p", "c"), round=1, temperature=0.5, right=(), tokens=()),
     Advice(

@@ -19,6 +19,7 @@ from selfimprove.records import (
     Audit,
     Compliance,
     CrossCheck,
+    Distillation,
     Draw,
     Earned,
     Effect,
@@ -137,6 +138,8 @@ def _write_rest(folder: RunFolder, poison: Poison) -> None:
     earned = Earned(reward=poison.text(), value=1.0)
     written = Rollout(parents=(rationales[0].id,), round=1, step=1, reward=1.0, parts=(earned,), kl=None, advantage=0.5)
     write_stage(folder, 1, "reinforce", "rollout", [written], poison)
+    distilled = Distillation(parents=(rationales[0].id, verdicts[0].id), prompt="", hinted="", completion="", group="")
+    write_stage(folder, 1, "distill", "distillation", [distilled], poison)
     audit = Audit(parents=(BASE.id,), gold="", reward_first=0.0, reward_last=1.0, gold_first=1.0, gold_last=0.0,
                   gold_highest=1.0, step=1, rose=True, fell=True, worse=True)  # fmt: skip
     write_stage(folder, 1, "watch", "audit", [audit], poison)

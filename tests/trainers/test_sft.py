@@ -24,7 +24,7 @@ from selfimprove.records.files import SEAL, seal_folder
 from selfimprove.running.training import steps_of_round
 from selfimprove.tasks.addition import write_rationale
 from selfimprove.trainers.checkpoints import Pace, is_finished, newest_checkpoint
-from selfimprove.trainers.common import count_steps
+from selfimprove.trainers.common import count_steps, share_of_rate
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
 from selfimprove.trainers.optimizers import MuonWithAdamW
@@ -428,6 +428,29 @@ def test_an_adapter_is_trained_with_its_own_tokens_and_template(model: Path, tmp
     assert len(saved) == len(tokenizer) and saved.chat_template == tokenizer.chat_template
     again = TransformersEngine(job.output, base=model, device="cpu", threads=1, chat=True)
     assert again.end == tokenizer.convert_tokens_to_ids("<turn>") != tokenizer.eos_token_id
+
+
+def test_a_cosine_that_begins_anew_falls_to_its_final_share_each_time() -> None:
+    settings = quick(warmup_steps=2, restarts=1, final_share=0.1)
+    found = [share_of_rate(step, settings, 10) for step in range(11)]
+    half = 0.1 + 0.9 / 2
+    assert found[:3] == [0.0, 0.5, 1.0] and found[4] == pytest.approx(half)
+    assert found[6] == 1.0 and found[8] == pytest.approx(half) and found[10] == pytest.approx(0.1)
+    plain = quick(warmup_steps=2, final_share=0.1)
+    assert share_of_rate(6, plain, 10) == pytest.approx(half)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_training_with_restarts_goes_on_with_the_same_weights(optimizer: str, model: Path, tmp_path: Path) -> None:
+    settings = quick(optimizer=optimizer, restarts=2, warmup_steps=0)
+    whole, cut = (make_job(model, tmp_path / name, settings) for name in ("whole", "cut"))
+    curve = train_sft(whole).curve
+    rates = {one.step: one.learning_rate for one in curve}
+    assert rates[1] == rates[3] == rates[5] == pytest.approx(0.01) and rates[2] < rates[3]
+    shutil.rmtree(whole.workspace / "checkpoint-6", ignore_errors=True)
+    shutil.copytree(whole.workspace, cut.workspace)
+    assert train_sft(cut).resumed_from == 4
+    assert hash_weights(cut.output) == hash_weights(whole.output)
 
 
 def test_epochs_count_the_last_short_batch() -> None:
