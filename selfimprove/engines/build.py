@@ -57,7 +57,11 @@ def _make_model(shape: Build, vocabulary: int) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    if shape.rope_layers is None:
+    if shape.rope_layers is None and shape.rope_window is None:
         return LlamaForCausalLM(LlamaConfig(**common))
-    with_rope = [int(layer < shape.rope_layers) for layer in range(shape.layers)]
-    return SmolLM3ForCausalLM(SmolLM3Config(**common, no_rope_layers=with_rope))
+    rope_layers = shape.layers if shape.rope_layers is None else shape.rope_layers
+    with_rope = [layer < rope_layers for layer in range(shape.layers)]
+    if shape.rope_window is not None:
+        seen = ["sliding_attention" if one else "full_attention" for one in with_rope]
+        common |= {"use_sliding_window": True, "sliding_window": shape.rope_window, "layer_types": seen}
+    return SmolLM3ForCausalLM(SmolLM3Config(**common, no_rope_layers=[int(one) for one in with_rope]))

@@ -28,7 +28,7 @@ STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")  # a stage's folder i
 
 
 class Build(Settings):
-    """A Llama, or with `rope_layers` a SmolLM3, of this shape with random weights and a character-level tokenizer, all
+    """A Llama, or with `rope_layers` or `rope_window` a SmolLM3, of this shape with random weights and a character-level tokenizer, all
     plain transformers objects."""
 
     hidden_size: Annotated[PositiveInt, Field(le=65_536)] = 64
@@ -46,6 +46,9 @@ class Build(Settings):
     rope_layers: NonNegativeInt | None = added(None)
     """Only the first n layers have position embeddings, and those after them attend by content alone (NoPE; Kazemnejad
     et al., 2023): the model is a SmolLM3, whose layers have that choice. By default all layers have them."""
+    rope_window: PositiveInt | None = added(None)
+    """The layers with position embeddings see only the last n tokens, so that no place in a text is known by how far
+    it is from another: a SmolLM3 too. By default they see all."""
     max_positions: PositiveInt = 512
     """The longest sequence in tokens."""
     alphabet: str = "0123456789+=#? \n"
