@@ -1,13 +1,13 @@
 """Addition with named places: how it is asked and how its rationale is written, and how each of its lines is checked.
 
 D4C8B2A1+b6a7=     the prompt: 4821+67, each digit after the letter of its place, capitals in the first operand
-A1a708             a line a place, from the right: both digits after their letters, and the two-digit sum, carry included
-B2b608
-C8c.08             a point where the operand has no such place
-D4d.04
+A1a780             a line a place, from the right: both digits after their letters, the digit of the sum, and the carry
+B2b680
+C8c.80             a point where the operand has no such place
+D4d.40
 E.e.00             always one place more, so that a final carry has a line
 
-The answer is read off the ends of the lines, the last line first. Letters are index hints (Zhou et al., 2023, "What
+The answer is read off the lines' digits of the sum, the last line first. Letters are index hints (Zhou et al., 2023, "What
 Algorithms can Transformers Learn?"): a digit is found by the letter before it and not by counting, so that a line looks
 the same in a short sum and in a long one. They follow each other in a circle, and a problem begins anywhere in it, so
 that short problems show all of them.
@@ -96,7 +96,7 @@ def _letter(letters: str, at: int) -> str:
 
 
 def _line(place: Place, total: int) -> str:
-    return f"{place.letter.upper()}{place.first}{place.letter}{place.second}{total:02d}"
+    return f"{place.letter.upper()}{place.first}{place.letter}{place.second}{total % 10}{total // 10}"
 
 
 def extract_sum(text: str) -> str | None:
@@ -105,7 +105,7 @@ def extract_sum(text: str) -> str | None:
     found = [_LINE.fullmatch(line) for line in lines]
     if not found or None in found:
         return None
-    return "".join(one[6] for one in reversed(found) if one).lstrip("0") or "0"
+    return "".join(one[5] for one in reversed(found) if one).lstrip("0") or "0"
 
 
 def check_places(question: str, text: str) -> tuple[Step, ...]:
@@ -132,7 +132,7 @@ def _check_lines(question: str, text: str) -> tuple[Step, ...]:
         steps.append(Step(start=start, end=start + len(line), outcome=outcome, reason=reason or "checked"))
         start += len(line) + 1
         found = _LINE.fullmatch(line)
-        carry = int(found[5]) if found else 0
+        carry = int(found[6]) if found else 0
     if len(lines) > len(places):
         reason = f"the sum has only {len(places)} places"
         steps.append(Step(start=start, end=len(text), outcome="incorrect", reason=reason))
@@ -145,12 +145,12 @@ _check_often = lru_cache(maxsize=10_000)(_check_lines)  # a problem's samples ar
 def _check_line(line: str, place: Place, carry: int) -> str:
     found = _LINE.fullmatch(line)
     if found is None:
-        return "not a line such as A1a708"
+        return "not a line such as A1a780"
     if (found[1], found[3]) != (place.letter.upper(), place.letter):
         return f"the place is {place.letter.upper()}{place.letter}, not {found[1]}{found[3]}"
     if (found[2], found[4]) != (place.first, place.second):
         return f"at this place stand {place.first} and {place.second}, not {found[2]} and {found[4]}"
-    if (total := place.sum(carry)) != int(found[5] + found[6]):
+    if (total := place.sum(carry)) != int(found[6] + found[5]):
         added = "+".join([one for one in (place.first, place.second) if one != ABSENT] + [str(carry)])
-        return f"{added} is {total:02d}, not {found[5]}{found[6]}"
+        return f"{added} is {total}, not {int(found[6] + found[5])}"
     return ""
