@@ -57,10 +57,9 @@ def _make_model(shape: Build, vocabulary: int) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    if shape.rope_layers is None and shape.rope_window is None:
+    if not shape.nope_layers and shape.rope_window is None:
         return LlamaForCausalLM(LlamaConfig(**common))
-    rope_layers = shape.layers if shape.rope_layers is None else shape.rope_layers
-    with_rope = [layer < rope_layers for layer in range(shape.layers)]
+    with_rope = [layer not in shape.nope_layers for layer in range(1, shape.layers + 1)]
     if shape.rope_window is not None:
         seen = ["sliding_attention" if one else "full_attention" for one in with_rope]
         common |= {"use_sliding_window": True, "sliding_window": shape.rope_window, "layer_types": seen}

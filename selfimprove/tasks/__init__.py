@@ -40,8 +40,8 @@ from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
 __all__ = [
-    "Arithmetic", "LongAddition", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "draws_at_most", "load_task",
-    "pool_size", "question_key",
+    "Arithmetic", "LongAddition", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "draws_at_most",
+    "load_task", "pool_size", "question_key",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Addition of long operands, by the digits of the longer one: the seeds are short, and lengths open one after another."""
+"""Addition of long operands, by the digits of the longer one: the seeds are short, and longer ones open by and by."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence

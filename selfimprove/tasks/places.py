@@ -1,16 +1,18 @@
-"""Addition with named places: how it is asked and how its rationale is written, and how each of its lines is checked.
+"""Addition with named places: how it is asked, how its rationale is written, and how each of its places is checked.
 
 D4C8B2A1+b6a7=     the prompt: 4821+67, each digit after the letter of its place, capitals in the first operand
-A1a780             a line a place, from the right: both digits after their letters, the digit of the sum, and the carry
+A1a780             a place, from the right: both digits after their letters, the sum's digit, and the carry
 B2b680
 C8c.80             a point where the operand has no such place
 D4d.40
-E.e.00             always one place more, so that a final carry has a line
+E.e.00             always one place more, so that a final carry has its own
 
-The answer is read off the lines' digits of the sum, the last line first. Letters are index hints (Zhou et al., 2023, "What
-Algorithms can Transformers Learn?"): a digit is found by the letter before it and not by counting, so that a line looks
-the same in a short sum and in a long one. They follow each other in a circle, and a problem begins anywhere in it, so
-that short problems show all of them.
+The places follow each other without a break, so that what a place needs of the one before it stands near. The answer is
+read off the sum's digits, the last place first.
+
+Letters are index hints (Zhou et al., 2023, "What Algorithms can Transformers Learn?"): a digit is found by the letter
+before it and not by counting, so that a place looks the same in a short sum and a long one. They follow each other in
+a circle, and a problem begins anywhere in it, so that short problems show all of them.
 """
 
 import re
@@ -18,14 +20,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from selfimprove.records import Step
+from selfimprove.records import Outcome, Step
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzбгджилпфцчшщэюя"  # Cyrillic ones as far as they look like no Latin one
 CAPITALS = LETTERS.upper()
 MOST_DIGITS = len(LETTERS) - 1  # with the place for a final carry no letter stands twice in a problem
 ABSENT = "."
-LONGEST = (MOST_DIGITS + 1) * 7  # characters of a rationale
-ALPHABET = f"0123456789+={ABSENT}\n{LETTERS}{CAPITALS}"
+WIDTH = 6  # characters of a place
+LONGEST = (MOST_DIGITS + 1) * WIDTH  # characters of a rationale
+ALPHABET = f"0123456789+={ABSENT}{LETTERS}{CAPITALS}"
 """Every character of prompts and rationales."""
 _QUESTION = re.compile(rf"((?:[{CAPITALS}]\d){{1,{MOST_DIGITS}}})\+((?:[{LETTERS}]\d){{1,{MOST_DIGITS}}})=", re.ASCII)
 _LINE = re.compile(rf"([{CAPITALS}])([\d.])([{LETTERS}])([\d.])(\d)(\d)", re.ASCII)
@@ -40,7 +43,7 @@ class Operands(NamedTuple):
 
     @property
     def places(self) -> int:
-        """The lines of a rationale."""
+        """The places of a rationale."""
         return max(len(self.first), len(self.second)) + 1
 
 
@@ -81,7 +84,7 @@ def write_places(operands: Operands) -> str:
         total = place.sum(carry)
         lines.append(_line(place, total))
         carry = total // 10
-    return "\n".join(lines)
+    return "".join(lines)
 
 
 def walk_places(operands: Operands) -> Iterator[Place]:
@@ -89,6 +92,10 @@ def walk_places(operands: Operands) -> Iterator[Place]:
     for at in range(operands.places):
         digits = (digits[-1 - at] if at < len(digits) else ABSENT for digits in operands[:2])
         yield Place(_letter(LETTERS, operands.start + at), *digits)
+
+
+def _cut(text: str) -> list[str]:
+    return [text[at : at + WIDTH] for at in range(0, len(text), WIDTH)]
 
 
 def _letter(letters: str, at: int) -> str:
@@ -100,8 +107,8 @@ def _line(place: Place, total: int) -> str:
 
 
 def extract_sum(text: str) -> str | None:
-    """The number that the ends of the lines give, or None where one of them is no line."""
-    lines = text.split("\n") if len(text) <= LONGEST else []
+    """The number that the sum's digits give, or None where one of them is no place."""
+    lines = _cut(text) if len(text) <= LONGEST else []
     found = [_LINE.fullmatch(line) for line in lines]
     if not found or None in found:
         return None
@@ -109,9 +116,9 @@ def extract_sum(text: str) -> str | None:
 
 
 def check_places(question: str, text: str) -> tuple[Step, ...]:
-    """Check every line against the question and the line before it; an error is blamed on one line only.
+    """Check every place against the question and the place before it; an error is blamed on one place only.
 
-    What stands after the last place is one wrong step.
+    What stands after the last place, and all that follows where something is no place, is one wrong step.
     """
     return (_check_often if len(text) <= LONGEST else _check_lines)(question, text)
 
@@ -121,20 +128,21 @@ def _check_lines(question: str, text: str) -> tuple[Step, ...]:
     if operands is None:
         return ()
     steps: list[Step] = []
-    lines, start, carry = text.split("\n"), 0, 0
+    lines, start, carry = _cut(text[:LONGEST]), 0, 0
     places = list(walk_places(operands))
     for place, line in zip(places, lines, strict=False):
-        reason = _check_line(line, place, carry)
+        found = _LINE.fullmatch(line)
+        if found is None:
+            break
+        reason = _check_place(found, place, carry)
         last = len(steps) == len(lines) - 1
         if last and not reason and (missing := len(places) - len(lines)):
             reason = f"{missing} place{'s are' if missing > 1 else ' is'} missing after this"
-        outcome = "incorrect" if reason else "correct"
+        outcome: Outcome = "incorrect" if reason else "correct"
         steps.append(Step(start=start, end=start + len(line), outcome=outcome, reason=reason or "checked"))
-        start += len(line) + 1
-        found = _LINE.fullmatch(line)
-        carry = int(found[6]) if found else 0
-    if len(lines) > len(places):
-        reason = f"the sum has only {len(places)} places"
+        start, carry = start + len(line), int(found[6])
+    if len(text) > start or not text:
+        reason = "not a place such as A1a780" if len(steps) < len(places) else f"the sum has only {len(places)} places"
         steps.append(Step(start=start, end=len(text), outcome="incorrect", reason=reason))
     return tuple(steps)
 
@@ -142,10 +150,7 @@ def _check_lines(question: str, text: str) -> tuple[Step, ...]:
 _check_often = lru_cache(maxsize=10_000)(_check_lines)  # a problem's samples are often the same
 
 
-def _check_line(line: str, place: Place, carry: int) -> str:
-    found = _LINE.fullmatch(line)
-    if found is None:
-        return "not a line such as A1a780"
+def _check_place(found: re.Match[str], place: Place, carry: int) -> str:
     if (found[1], found[3]) != (place.letter.upper(), place.letter):
         return f"the place is {place.letter.upper()}{place.letter}, not {found[1]}{found[3]}"
     if (found[2], found[4]) != (place.first, place.second):

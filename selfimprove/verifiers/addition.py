@@ -1,8 +1,5 @@
 """Addition: the answer as an exact string (so `09244` is not 9244), and every line of the rationale."""
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Problem, Rationale, Step, Verdict
 from selfimprove.tasks.addition import check_rationale, extract_answer
@@ -15,11 +12,15 @@ class AdditionVerifier:
 
     name = "addition"
     version = 2
-    read: ClassVar[Callable[[str], str | None]] = staticmethod(extract_answer)
-    check: ClassVar[Callable[[str, str], tuple[Step, ...]]] = staticmethod(check_rationale)
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
+
+    def read(self, text: str) -> str | None:
+        return extract_answer(text)
+
+    def check(self, question: str, text: str) -> tuple[Step, ...]:
+        return check_rationale(question, text)
 
     def extract_answer(self, text: str, problem: Problem) -> str | None:
         return self.read(text) if len(text) <= MAX_TEXT else None
@@ -44,5 +45,9 @@ class LongAdditionVerifier(AdditionVerifier):
 
     name = "long-addition"
     version = 1
-    read = staticmethod(extract_sum)
-    check = staticmethod(check_places)
+
+    def read(self, text: str) -> str | None:
+        return extract_sum(text)
+
+    def check(self, question: str, text: str) -> tuple[Step, ...]:
+        return check_places(question, text)

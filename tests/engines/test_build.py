@@ -22,19 +22,19 @@ def sees_order(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("layers", "rope_layers", "kind", "ordered"),
-    [(1, None, "llama", True), (1, 1, "smollm3", True), (1, 0, "smollm3", False), (2, 1, "smollm3", True)],
+    ("layers", "nope_layers", "kind", "ordered"),
+    [(1, (), "llama", True), (1, (1,), "smollm3", False), (2, (2,), "smollm3", True), (2, (1,), "smollm3", True)],
 )
 def test_layers_without_positions_do_not_see_the_order(
-    tmp_path: Path, layers: int, rope_layers: int | None, kind: str, ordered: bool
+    tmp_path: Path, layers: int, nope_layers: tuple[int, ...], kind: str, ordered: bool
 ) -> None:
-    folder = make_llama(tmp_path, layers=layers, rope_layers=rope_layers)
+    folder = make_llama(tmp_path, layers=layers, nope_layers=nope_layers)
     assert AutoConfig.from_pretrained(folder).model_type == kind
     assert sees_order(folder) == ordered
 
 
 def test_a_sketch_has_the_parameters_of_the_model(tmp_path: Path) -> None:
-    shape = Build(hidden_size=32, intermediate_size=64, layers=2, heads=2, rope_layers=1)
+    shape = Build(hidden_size=32, intermediate_size=64, layers=2, heads=2, nope_layers=(2,))
     build_model(shape, tmp_path, seed=1)
     built, sketch = AutoModelForCausalLM.from_pretrained(tmp_path), sketch_model(shape)
     assert isinstance(sketch, torch.nn.Module)
@@ -44,7 +44,7 @@ def test_a_sketch_has_the_parameters_of_the_model(tmp_path: Path) -> None:
 
 
 def test_what_stands_before_the_window_is_not_seen(tmp_path: Path) -> None:
-    folder = make_llama(tmp_path, layers=1, rope_layers=1, rope_window=4)
+    folder = make_llama(tmp_path, layers=1, rope_window=4)
     network, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     with torch.inference_mode():
         same, near, far = (

@@ -39,7 +39,7 @@ def sliding(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 @pytest.fixture(scope="module")
 def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A layer with positions that sees 8 tokens, and one without that sees all."""
-    return make_llama(tmp_path_factory.mktemp("hybrid"), heads=2, rope_layers=1, rope_window=8)
+    return make_llama(tmp_path_factory.mktemp("hybrid"), heads=2, nope_layers=(2,), rope_window=8)
 
 
 def make_engine(folder: Path, batch_size: int = 64) -> TransformersEngine:

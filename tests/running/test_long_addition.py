@@ -1,7 +1,5 @@
 """The recipe `long-addition`: what it plans, and a miniature of it with all its stages and few steps."""
 
-from pathlib import Path
-
 import pytest
 from small import record_ids
 
@@ -13,7 +11,8 @@ from selfimprove.store import RunFolder
 from selfimprove.tasks.places import ALPHABET, MOST_DIGITS, Operands, write_places, write_question
 
 MINIATURE = (
-    "rounds=2", "train.max_digits=6", "train.seed_digits=2", "train.held_out=3", "train.reach=2", "model.build.hidden_size=32",
+    "rounds=2", "train.max_digits=6", "train.seed_digits=2", "train.held_out=3", "train.reach=2",
+    "model.build.hidden_size=32",
     "model.build.intermediate_size=32", "model.build.heads=1", "warmup.examples=40", "warmup.steps=3",
     "frontier.problems=24", "generate.max_tokens=40", "generate.part_size=10", "sft.steps=2",
     "evaluate.part_size=10",

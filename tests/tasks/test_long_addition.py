@@ -1,4 +1,4 @@
-"""Addition with named places: how it is asked, and that each mistake is blamed on the line where it is made."""
+"""Addition with named places: how it is asked, and that each mistake is blamed on the place where it is made."""
 
 import pytest
 from builders import make_problem, make_rationale
@@ -22,7 +22,7 @@ from selfimprove.tasks.places import (
 from selfimprove.verifiers import make_verifier
 
 QUESTION = "C4B8A2+b6a7="
-TEXT = "A2a790\nB8b641\nC4c.50\nD.d.00"
+TEXT = "A2a790B8b641C4c.50D.d.00"
 
 
 def blamed(text: str, question: str = QUESTION) -> list[tuple[int, str]]:
@@ -37,7 +37,7 @@ def test_a_question_and_its_rationale_are_written_with_the_letters_of_the_places
     assert blamed(TEXT) == []
     # The circle of letters closes, and both alphabets go round together.
     assert write_question(Operands("12", "3", start=len(LETTERS) - 1)) == "A1Я2+я3="
-    assert write_places(Operands("9", "1", start=len(LETTERS) - 1)) == "Я9я101\nA.a.10"
+    assert write_places(Operands("9", "1", start=len(LETTERS) - 1)) == "Я9я101A.a.10"
 
 
 @pytest.mark.parametrize(
@@ -64,25 +64,25 @@ def test_every_length_is_written_checked_and_read_back(digits: int) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("A3a701\nB8b651\nC4c.50\nD.d.00", [(0, "at this place stand 2 and 7, not 3 and 7")]),
-        ("A2a790\nB8b651\nC4c.50\nD.d.00", [(1, "8+6+0 is 14, not 15")]),
-        ("A2a790\nB8b641\nC4c.40\nD.d.00", [(2, "4+1 is 5, not 4")]),
-        ("A2a790\nC4c.40\nD.d.00", [(1, "the place is Bb, not Cc"), (2, "the place is Cc, not Dd")]),
-        ("A2a790\nB8b641\nC4c050\nD.d.00", [(2, "at this place stand 4 and ., not 4 and 0")]),
-        ("A2a790\nB8b641\nC4c.50", [(2, "1 place is missing after this")]),
+        ("A3a701B8b651C4c.50D.d.00", [(0, "at this place stand 2 and 7, not 3 and 7")]),
+        ("A2a790B8b651C4c.50D.d.00", [(1, "8+6+0 is 14, not 15")]),
+        ("A2a790B8b641C4c.40D.d.00", [(2, "4+1 is 5, not 4")]),
+        ("A2a790C4c.40D.d.00", [(1, "the place is Bb, not Cc"), (2, "the place is Cc, not Dd")]),
+        ("A2a790B8b641C4c050D.d.00", [(2, "at this place stand 4 and ., not 4 and 0")]),
+        ("A2a790B8b641C4c.50", [(2, "1 place is missing after this")]),
         ("A2a790", [(0, "3 places are missing after this")]),
-        (TEXT + "\nE.e.00", [(4, "the sum has only 4 places")]),
-        (TEXT + "\n" * 60_000, [(4, "the sum has only 4 places")]),
-        ("A2a790\nB8b641\nsoC4c.50\nD.d.00", [(2, "not a line such as A1a780")]),
-        ("", [(0, "not a line such as A1a780")]),
-        ("A²a790\nB8b641\nC4c.50\nD.d.00", [(0, "not a line such as A1a780")]),
+        (TEXT + "E.e.00", [(4, "the sum has only 4 places")]),
+        (TEXT + "E" * 60_000, [(4, "the sum has only 4 places")]),
+        ("A2a790B8b641so\nC4c.50D.d.00", [(2, "not a place such as A1a780")]),
+        ("", [(0, "not a place such as A1a780")]),
+        ("A²a790B8b641C4c.50D.d.00", [(0, "not a place such as A1a780")]),
     ],
 )
-def test_a_mistake_is_blamed_on_its_line(text: str, expected: list[tuple[int, str]]) -> None:
+def test_a_mistake_is_blamed_on_its_place(text: str, expected: list[tuple[int, str]]) -> None:
     assert blamed(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "549", TEXT + "\n", "A2a790\nx", "A2a790\n" * 200 + "B8b641"])
+@pytest.mark.parametrize("text", ["", "549", TEXT + "\n", "A2a790x", "A2a790" * 200 + "B8b641"])
 def test_what_is_no_rationale_has_no_answer(text: str) -> None:
     assert extract_sum(text) is None
 
@@ -91,7 +91,11 @@ def test_the_verifier_compares_the_sum_and_keeps_the_steps() -> None:
     verifier = make_verifier(VerifierSettings(name="long-addition"))
     problem = make_problem(QUESTION, "549")
     wrong = TEXT.replace("B8b641", "B6b841")  # the sum is right all the same
-    for text, outcome, steps in ((TEXT, "correct", 0), (wrong, "correct", 1), (TEXT.replace("c.50", "c.60"), "incorrect", 1)):
+    for text, outcome, steps in (
+        (TEXT, "correct", 0),
+        (wrong, "correct", 1),
+        (TEXT.replace("c.50", "c.60"), "incorrect", 1),
+    ):
         rationale = make_rationale(problem, text, answer=verifier.extract_answer(text, problem))
         verdict = verifier.verify(problem=problem, rationale=rationale)
         assert verdict.outcome == outcome
