@@ -109,9 +109,10 @@ def cost(look: Look[Warmup]) -> Sequence[Cost]:
 
 def check(recipe: Recipe, settings: Warmup) -> Iterable[Mistake]:
     if recipe.train.name not in SEEDED:
+        *first, last = map(repr, SEEDED)
         yield Mistake(
             ("stages", "warmup"),
-            f"only the tasks {' and '.join(map(repr, SEEDED))} have seed rationales; leave 'warmup' out and start from "
+            f"only the tasks {', '.join(first)} and {last} have seed rationales; leave 'warmup' out and start from "
             "a pretrained model",
         )
     elif settings.critiques and recipe.train.name != "arithmetic":
