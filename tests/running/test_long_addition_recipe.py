@@ -14,7 +14,8 @@ MINIATURE = (
     "rounds=2", "train.max_digits=6", "train.seed_digits=2", "train.held_out=3", "train.reach=2",
     "model.build.hidden_size=32",
     "model.build.intermediate_size=32", "model.build.heads=1", "warmup.examples=40", "warmup.steps=3",
-    "frontier.problems=24", "frontier.policy=yields", "frontier.open_at=0.5", "generate.max_tokens=40", "generate.part_size=10", "sft.steps=2",
+    "frontier.problems=24", "frontier.policy=yields", "frontier.open_at=0.5", "generate.max_tokens=40",
+    "generate.part_size=10", "sft.steps=2",
     "evaluate.part_size=10",
 )  # fmt: skip
 
