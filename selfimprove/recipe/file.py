@@ -165,6 +165,10 @@ def _check(recipe: Recipe, document: Document) -> None:
         raise RecipeError(
             f"{document.where(('model',))}: a model needs either 'path' (a folder or a hub name) or 'build'"
         )
+    build = recipe.model.build
+    if build and (beyond := [one for one in build.nope_layers if one > build.layers]):
+        where = document.where(("model", "build", "nope_layers"))
+        raise RecipeError(f"{where}: there is no layer {beyond[0]}; 'layers' is {build.layers}")
     for mistake in check_needs(recipe):
         raise RecipeError(f"{document.where(mistake.at)}: {mistake.message}")
     _check_launch(recipe, document)

@@ -28,7 +28,8 @@ STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")  # a stage's folder i
 
 
 class Build(Settings):
-    """A Llama of this shape with random weights and a character-level tokenizer, both plain transformers objects."""
+    """A model of this shape with random weights and a character-level tokenizer, both plain transformers objects: a
+    Llama, or a SmolLM3 with `nope_layers` or `rope_window`."""
 
     hidden_size: Annotated[PositiveInt, Field(le=65_536)] = 64
     """Width of the residual stream."""
@@ -42,6 +43,12 @@ class Build(Settings):
     """Width of an attention head; at least 32, so that vLLM can serve the model."""
     rope_theta: PositiveFloat = 10000.0
     """Base of the rotary position embeddings."""
+    nope_layers: tuple[PositiveInt, ...] = added(())
+    """These layers, counted from 1, have no position embeddings and attend by content alone (NoPE; Kazemnejad et al.,
+    2023): the model is a SmolLM3, whose layers have that choice. By default all layers have them."""
+    rope_window: PositiveInt | None = added(None)
+    """The layers with position embeddings see only the last n tokens, so that no place in a text is known by how far
+    it is from another: a SmolLM3 too. By default they see all."""
     max_positions: PositiveInt = 512
     """The longest sequence in tokens."""
     alphabet: str = "0123456789+=#? \n"

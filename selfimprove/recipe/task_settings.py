@@ -91,6 +91,24 @@ class ArithmeticTask(TaskSettings):
     held-out problems keep theirs."""
 
 
+class LongAdditionTask(TaskSettings):
+    """Addition of long operands whose digits stand after the letters of their places; a group is the number of digits
+    of the longer operand, such as `7`."""
+
+    family = "long-addition"
+    name: Literal["long-addition"] = "long-addition"
+    """The task."""
+    max_digits: Annotated[PositiveInt, Field(le=40)] = 30
+    """Operands have 1 to this many digits; half of the problems have two of the same length."""
+    seed_digits: PositiveInt = 3
+    """The operands of a seed rationale have at most this many digits."""
+    held_out: PositiveInt = 20
+    """Held-out problems of each length; one pair of operands in ten is held out, whatever the seed."""
+    reach: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
+    """How far ahead lengths open: one of at most this many times the digits of a length opens after that one, and so
+    does in any case the length that follows it."""
+
+
 class RisingTask(TaskSettings):
     """Strings of digits that should rise, after three digits: open-ended texts that the reward `rising` grades, to try
     reward models on."""
@@ -340,7 +358,7 @@ class MixtureTask(PoolTask):
 
 
 VERIFIERS = (
-    "addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge", "rising",
+    "addition", "long-addition", "math", "text", "choice", "math-verify", "reasoning_gym", "judge", "rising",
     "lm-eval/gsm8k", "lm-eval/gsm8k_cot", "lm-eval/gsm8k-flexible", "lm-eval/bbh",
 )  # fmt: skip
 

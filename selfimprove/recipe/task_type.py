@@ -14,6 +14,7 @@ from selfimprove.recipe.task_settings import (
     DatasetTask,
     Gsm8kTask,
     JsonlTask,
+    LongAdditionTask,
     MixtureTask,
     MmluTask,
     PromptsTask,
@@ -38,6 +39,7 @@ def _family(value: object) -> str | None:
 
 Task = Annotated[
     Annotated[ArithmeticTask, Tag("arithmetic")]
+    | Annotated[LongAdditionTask, Tag("long-addition")]
     | Annotated[RisingTask, Tag("rising")]
     | Annotated[Gsm8kTask, Tag("gsm8k")]
     | Annotated[SvampTask, Tag("svamp")]

@@ -11,11 +11,11 @@ from selfimprove.records import Checkpoint, Example, Problem, Record, derive_see
 from selfimprove.settings import Share
 from selfimprove.stages.base import SHOWN, Cost, Desk, Look, Round, Stage
 from selfimprove.stages.training import trained_rows
-from selfimprove.tasks import Arithmetic, Rising
+from selfimprove.tasks import Arithmetic, LongAddition, Rising
 from selfimprove.tasks.addition import write_critique
 from selfimprove.trainers.job import SftJob
 
-SEEDED = ("arithmetic", "rising")
+SEEDED = ("arithmetic", "long-addition", "rising")
 SEEDED_RIGHT = 0.1  # of the seed responses are right; made-up mistakes leave some of the others right too
 
 
@@ -57,7 +57,7 @@ def warm_up(_: Sequence[object], desk: Desk[Warmup]) -> Iterator[Record]:
 
 def _seed_rationales(desk: Desk[Warmup]) -> tuple[list[Problem], list[Example]]:
     task, settings = desk.task, desk.settings
-    assert isinstance(task, Arithmetic | Rising)
+    assert isinstance(task, Arithmetic | LongAddition | Rising)
     problems: list[Problem] = []
     examples: list[Example] = []
     rows = task.seed_rationales(settings.examples, desk.seed)
@@ -109,9 +109,10 @@ def cost(look: Look[Warmup]) -> Sequence[Cost]:
 
 def check(recipe: Recipe, settings: Warmup) -> Iterable[Mistake]:
     if recipe.train.name not in SEEDED:
+        *first, last = map(repr, SEEDED)
         yield Mistake(
             ("stages", "warmup"),
-            f"only the tasks {' and '.join(map(repr, SEEDED))} have seed rationales; leave 'warmup' out and start from "
+            f"only the tasks {', '.join(first)} and {last} have seed rationales; leave 'warmup' out and start from "
             "a pretrained model",
         )
     elif settings.critiques and recipe.train.name != "arithmetic":

@@ -12,6 +12,7 @@ from selfimprove.recipe.task_settings import (
     DatasetTask,
     Gsm8kTask,
     JsonlTask,
+    LongAdditionTask,
     MixtureTask,
     MmluTask,
     PromptsTask,
@@ -29,6 +30,7 @@ from selfimprove.tasks.commonsenseqa import load_commonsenseqa
 from selfimprove.tasks.dataset import load_dataset
 from selfimprove.tasks.gsm8k import load_gsm8k
 from selfimprove.tasks.jsonl import load_jsonl
+from selfimprove.tasks.long_addition import LongAddition
 from selfimprove.tasks.mixture import Mixture, load_mixture_task
 from selfimprove.tasks.mmlu import load_mmlu
 from selfimprove.tasks.prompts import load_prompts
@@ -38,8 +40,8 @@ from selfimprove.tasks.scored import load_scored
 from selfimprove.tasks.svamp import load_svamp
 
 __all__ = [
-    "Arithmetic", "Isolating", "Mixture", "Rising", "Task", "check_disjoint", "declare_task", "draws_at_most",
-    "load_task", "pool_size", "question_key",
+    "Arithmetic", "Isolating", "LongAddition", "Mixture", "Rising", "Task", "check_disjoint", "declare_task",
+    "draws_at_most", "load_task", "pool_size", "question_key",
 ]  # fmt: skip
 
 
@@ -61,6 +63,7 @@ def load_task(settings: TaskSettings) -> Task:
 
 
 declare_task(ArithmeticTask, Arithmetic)
+declare_task(LongAdditionTask, LongAddition)
 declare_task(RisingTask, Rising)
 declare_task(Gsm8kTask, load_gsm8k)
 declare_task(SvampTask, load_svamp)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from selfimprove.recipe.catalog import find, register
 from selfimprove.recipe.task_settings import VerifierSettings
-from selfimprove.verifiers.addition import AdditionVerifier
+from selfimprove.verifiers.addition import AdditionVerifier, LongAdditionVerifier
 from selfimprove.verifiers.base import Verifier
 from selfimprove.verifiers.choice import ChoiceVerifier
 from selfimprove.verifiers.gym import GymVerifier
@@ -32,6 +32,7 @@ def make_verifier(settings: VerifierSettings) -> Verifier:
 
 
 declare_verifier("addition", AdditionVerifier)
+declare_verifier("long-addition", LongAdditionVerifier)
 declare_verifier("math", MathVerifier)
 declare_verifier("text", TextVerifier)
 declare_verifier("choice", ChoiceVerifier)

@@ -36,6 +36,12 @@ def sliding(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     return make_gemma(tmp_path_factory.mktemp("sliding"), model)
 
 
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A layer with positions that sees 8 tokens, and one without that sees all."""
+    return make_llama(tmp_path_factory.mktemp("hybrid"), heads=2, nope_layers=(2,), rope_window=8)
+
+
 def make_engine(folder: Path, batch_size: int = 64) -> TransformersEngine:
     return TransformersEngine(folder, device="cpu", batch_size=batch_size, threads=1)
 
@@ -57,7 +63,7 @@ def reference(engine: TransformersEngine, prompt: str, tokens: int) -> str:
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["plain", "shared prefix"])
-@pytest.mark.parametrize("name", ["model", "sliding"])
+@pytest.mark.parametrize("name", ["model", "sliding", "hybrid"])
 def test_greedy_text_is_that_of_transformers(name: str, prefix: str, request: pytest.FixtureRequest) -> None:
     engine = make_engine(request.getfixturevalue(name))
     engine.parameters = 10**9  # as if it were large, and sharing paid

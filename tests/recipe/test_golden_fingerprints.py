@@ -26,12 +26,12 @@ GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
-    "instruction-tuning", "own-problems", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-correct", "self-instruct",
-    "star-dpo", "word-problems",
+    "instruction-tuning", "long-addition", "own-problems", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-correct",
+    "self-instruct", "star-dpo", "word-problems",
 )  # fmt: skip
 # Another recipe with a stage more, and those that have few stages: what they plan otherwise is seen in a few plans.
 SOME = ("as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise")
-FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "own-problems"), SOME),
+FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "long-addition", "own-problems"), SOME),
        "rlhf-chat": SOME[:3],
        "self-instruct": tuple(one for one in SOME if one != "unhashed settings")}  # fmt: skip
 # These have no `verify`, which has unhashed settings, or nothing that `sft` could train on.

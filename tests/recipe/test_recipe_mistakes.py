@@ -74,8 +74,8 @@ MISTAKES = [
     # Settings that do not fit each other.
     (
         "stages:\n  warmup: {}",
-        "{}:6: only the tasks 'arithmetic' and 'rising' have seed rationales; leave 'warmup' out and start from a "
-        "pretrained model",
+        "{}:6: only the tasks 'arithmetic', 'long-addition' and 'rising' have seed rationales; leave 'warmup' out and "
+        "start from a pretrained model",
     ),
     ("prompt:\n  style: few-shot", "{}:5: style 'few-shot' needs 'exemplars'"),
     ("prompt: {style: few-shot-cot}", "{}:5: style 'few-shot-cot' needs 'exemplars'"),
@@ -173,6 +173,10 @@ WHOLE_FILES = [
     (HEAD.replace("path: some/model", ""), f"{{}}:2: {BUILD_OR_PATH}"),
     (HEAD.replace("path: some/model", "path: some/model, build: {}"), f"{{}}:2: {BUILD_OR_PATH}"),
     (HEAD.replace("path: some/model", "build: {}"), "{}: a model built from nothing needs the stage 'warmup'"),
+    (
+        HEAD.replace("path: some/model", "build: {layers: 2, nope_layers: [1, 3]}"),
+        "{}:2: there is no layer 3; 'layers' is 2",
+    ),
     (
         HEAD.replace("path: some/model", "build: {}") + "stages:\n  sft: {}\n",
         "{}:5: a model built from nothing needs the stage 'warmup'",
