@@ -274,14 +274,14 @@ def test_a_mistake_in_the_command_is_one_line(arguments: list[str], message: str
     assert code == 2 and message in errors and errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", policy_names("suites"))
+@pytest.mark.parametrize("name", sorted(policy_names("suites")))
 def test_each_suite_can_be_asked_as_it_is_shipped(name: str, tmp_path: Path, models: list[str]) -> None:
     """Its settings are checked with the tasks that it has, and not with another one's."""
     recipe = suite_recipe(load_suite(name), models[0], name="x", runs=tmp_path, data=str(tmp_path), limit=1, changes=[])
     assert recipe.evaluate_on[0] == recipe.train and len(recipe.evaluate_on) == len(load_suite(name).tasks)
 
 
-@pytest.mark.parametrize("recipe", policy_names("recipes"))
+@pytest.mark.parametrize("recipe", sorted(policy_names("recipes")))
 def test_each_recipe_says_how_to_ask(recipe: str, models: list[str]) -> None:
     """What its rounds would need is not asked for where there are none."""
     assert load_ask("prompts/everyday", models[0], None, recipe, None, 5, "x").rounds == 0
