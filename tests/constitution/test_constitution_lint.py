@@ -15,8 +15,8 @@ principles:
     text: The response is friendly.
 """
 TASKS = (
-    "arithmetic, asdiv, bbh, commonsenseqa, dataset, gsm8k, jsonl, mixture, mmlu, prompts, reasoning_gym, rising, "
-    "scored, svamp"
+    "arithmetic, asdiv, bbh, commonsenseqa, dataset, gsm8k, jsonl, long-addition, mixture, mmlu, prompts, "
+    "reasoning_gym, rising, scored, svamp"
 )
 EXEMPLAR = "    exemplars:\n      - question: Why?\n        response: {}\n        critique: {}\n        revision: {}\n"
 LONG = "The answer to every question that was ever asked in this house is seven of course."
