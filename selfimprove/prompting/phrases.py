@@ -100,9 +100,13 @@ def find_leak(text: str, labels: Iterable[str]) -> str | None:
 
 def repeats(text: str, request: str) -> bool:
     """Whether a text repeats what it was asked: it holds `REPEATED_WORDS` words in a row of the request."""
-    said, asked = _words(text), _words(request)
+    return bool(_find_repeated(_words(text), _words(request)))
+
+
+def _find_repeated(said: Sequence[str], asked: Sequence[str]) -> list[int]:
+    """Where runs of words begin that are taken from what was asked."""
     runs = {tuple(asked[at : at + REPEATED_WORDS]) for at in range(len(asked) - REPEATED_WORDS + 1)}
-    return any(tuple(said[at : at + REPEATED_WORDS]) in runs for at in range(len(said) - REPEATED_WORDS + 1))
+    return [at for at in range(len(said) - REPEATED_WORDS + 1) if tuple(said[at : at + REPEATED_WORDS]) in runs]
 
 
 def _words(text: str) -> list[str]:
@@ -123,13 +127,8 @@ def loops(text: str) -> bool:
 
 def echoes(prompt: str, text: str) -> bool:
     """Whether half or more of a text's words stand in runs of words that it takes from the prompt."""
-    asked, words = _words(prompt), _words(text)
-    there = {tuple(asked[at : at + REPEATED_WORDS]) for at in range(len(asked) - REPEATED_WORDS + 1)}
-    taken = {
-        at + more
-        for at in range(len(words) - REPEATED_WORDS + 1) if tuple(words[at : at + REPEATED_WORDS]) in there
-        for more in range(REPEATED_WORDS)
-    }  # fmt: skip
+    words = _words(text)
+    taken = {at + more for at in _find_repeated(words, _words(prompt)) for more in range(REPEATED_WORDS)}
     return bool(taken) and len(taken) >= SHARE * len(words)
 
 

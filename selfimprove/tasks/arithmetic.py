@@ -1,7 +1,7 @@
 """Addition of operands of any lengths: training problems are drawn without end, held-out pairs can never be drawn."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from selfimprove.prompting.prompts import Exemplar
@@ -11,6 +11,7 @@ from selfimprove.tasks.addition import parse_addition, write_flawed, write_ratio
 from selfimprove.tasks.standard import Standard
 
 HELD_OUT_SHARE = 10  # one pair of operands in this many is held out
+MISSES = 2000  # draws in a row that bring nothing new: there is nothing left
 
 
 def is_held_out(a: int, b: int) -> bool:
@@ -38,6 +39,20 @@ def draw_isolating(rng: random.Random, digits: tuple[int, int], column: int) -> 
         shorter[column] = rng.randint(10 - longer[column], 9)
     first, second = (int("".join(map(str, reversed(one)))) for one in operands)
     return first, second
+
+
+def distinct_pairs(draw: Callable[[], tuple[int, int]], *, held_out: bool) -> Iterator[tuple[int, int]]:
+    """Drawn pairs of one side without repeats, until so many draws in a row bring nothing new that none may be left."""
+    seen: set[tuple[int, int]] = set()
+    misses = 0
+    while misses < MISSES:
+        pair = draw()
+        if pair in seen or is_held_out(*pair) != held_out:
+            misses += 1
+            continue
+        misses = 0
+        seen.add(pair)
+        yield pair
 
 
 class Arithmetic:
@@ -68,16 +83,7 @@ class Arithmetic:
     def _pairs(self, group: str, rng: random.Random, *, held_out: bool) -> Iterator[tuple[int, int]]:
         """Pairs of a shape without repeats, until it is likely that there are no more."""
         m, n = map(int, group.split("+"))
-        seen: set[tuple[int, int]] = set()
-        misses = 0
-        while misses < 2000:
-            pair = (draw_operand(rng, m), draw_operand(rng, n))
-            if pair in seen or is_held_out(*pair) != held_out:
-                misses += 1
-                continue
-            misses = 0
-            seen.add(pair)
-            yield pair
+        return distinct_pairs(lambda: (draw_operand(rng, m), draw_operand(rng, n)), held_out=held_out)
 
     def held_out(self) -> Sequence[Problem]:
         """The same problems for every seed, so that runs can be compared."""

@@ -8,12 +8,11 @@ from types import MappingProxyType
 from selfimprove.prompting.prompts import Exemplar
 from selfimprove.recipe.task_settings import LongAdditionTask, VerifierSettings
 from selfimprove.records import Problem, derive_seed, digest
-from selfimprove.tasks.arithmetic import HELD_OUT_SHARE, draw_operand, is_held_out
+from selfimprove.tasks.arithmetic import HELD_OUT_SHARE, distinct_pairs, draw_operand
 from selfimprove.tasks.places import LETTERS, Operands, read_question, write_places, write_question
 from selfimprove.tasks.standard import Standard
 
 UNEQUAL = 0.5  # of the problems have one operand that is shorter, by any number of digits
-MISSES = 2000  # draws in a row that bring nothing new: there is nothing left
 
 
 class LongAddition:
@@ -43,18 +42,13 @@ class LongAddition:
 
     def _pairs(self, digits: int, rng: random.Random, *, held_out: bool) -> Iterator[tuple[int, int]]:
         """Pairs without repeats, until it is likely that there are no more."""
-        seen: set[tuple[int, int]] = set()
-        misses = 0
-        while misses < MISSES:
+
+        def draw() -> tuple[int, int]:
             other = rng.randint(1, digits) if rng.random() < UNEQUAL else digits
             pair = draw_operand(rng, digits), draw_operand(rng, other)
-            pair = pair[::-1] if rng.random() < 0.5 else pair
-            if pair in seen or is_held_out(*pair) != held_out:
-                misses += 1
-                continue
-            misses = 0
-            seen.add(pair)
-            yield pair
+            return pair[::-1] if rng.random() < 0.5 else pair
+
+        return distinct_pairs(draw, held_out=held_out)
 
     def held_out(self) -> Sequence[Problem]:
         """The same problems for every seed, so that runs can be compared."""
