@@ -218,7 +218,7 @@ SMALL = (
     "warmup={examples: 40, steps: 8, batch_size: 8, learning_rate: 0.01}",
     "frontier.problems=12",
     "generate={samples: 4, temperature: 1.0, max_tokens: 10}",
-    "reward={steps: 6, max_length: 64, learning_rate: 0.001}",
+    "reward={steps: 6, max_length: 64, learning_rate: 0.001, fewest: 4}",
     "rl={steps: 8, batch_size: 8, samples: 4, max_tokens: 10, learning_rate: 0.003, rewards: {model: 1, rising: 0}}",
 )
 
