@@ -1,8 +1,59 @@
 """Muon for the hidden matrices with AdamW for everything else, as one optimizer that trainers can save and resume."""
 
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
+
+Shape = tuple[int, int]
+
+
+class Muon(torch.optim.Muon):
+    """torch.optim.Muon, which on a CPU orthogonalises in single precision, and all matrices of a shape at once.
+
+    torch does it in bfloat16, which most CPUs have no instructions for: on small matrices that took 40% of training.
+    What it keeps is the same, so that training begun with the one goes on with the other.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        if any(one.device.type != "cpu" for group in self.param_groups for one in group["params"]):
+            return cast("float | None", super().step(closure))  # type: ignore[no-untyped-call]
+        for group in self.param_groups:
+            rate, newton_schulz = group["lr"], (group["ns_coefficients"], group["ns_steps"], group["eps"])
+            for (rows, columns), updates in self._updates(group).items():
+                directions = orthogonalise(torch.stack(list(updates.values())), *newton_schulz)
+                for one, direction in zip(updates, directions, strict=True):
+                    one.mul_(1 - rate * group["weight_decay"])
+                    one.add_(direction, alpha=-rate * max(1.0, rows / columns) ** 0.5)
+        return None
+
+    def _updates(self, group: Mapping[str, Any]) -> dict[Shape, dict[torch.nn.Parameter, torch.Tensor]]:
+        """The averaged gradients of a group's matrices, by shape."""
+        updates: dict[Shape, dict[torch.nn.Parameter, torch.Tensor]] = defaultdict(dict)
+        for one in group["params"]:
+            if one.grad is not None:
+                if "momentum_buffer" not in self.state[one]:
+                    self.state[one]["momentum_buffer"] = torch.zeros_like(one.grad)
+                mean = self.state[one]["momentum_buffer"].lerp_(one.grad, 1 - group["momentum"])
+                update = one.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
+                updates[one.shape[0], one.shape[1]][one] = update.float()
+        return updates
+
+
+def orthogonalise(
+    matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
+) -> torch.Tensor:
+    """Matrices, (n, rows, columns), with singular values near 1, by Newton-Schulz iterations (Jordan et al., 2024)."""
+    a, b, c = coefficients
+    tall = matrices.size(-2) > matrices.size(-1)
+    found = matrices.mT if tall else matrices
+    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found.mT if tall else found
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -31,9 +82,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 (hidden if is_hidden else rest).append(parameter)
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if hidden:
-            self.parts["muon"] = torch.optim.Muon(
-                hidden, lr=learning_rate, weight_decay=weight_decay, momentum=momentum
-            )
+            self.parts["muon"] = Muon(hidden, lr=learning_rate, weight_decay=weight_decay, momentum=momentum)
         if rest:
             self.parts["adamw"] = torch.optim.AdamW(
                 rest, lr=learning_rate * adamw_share, betas=(0.9, 0.95), weight_decay=0.0

@@ -27,7 +27,6 @@ from selfimprove.trainers.checkpoints import Pace, is_finished, newest_checkpoin
 from selfimprove.trainers.common import count_steps, share_of_rate
 from selfimprove.trainers.job import CURVE, Curve, SftJob, TrainResult
 from selfimprove.trainers.launch import launch_training
-from selfimprove.trainers.optimizers import MuonWithAdamW
 from selfimprove.trainers.sft import tokenize_examples as tokenize_rows
 from selfimprove.trainers.sft import train_sft
 
@@ -460,17 +459,6 @@ def test_epochs_count_the_last_short_batch() -> None:
     assert count_steps(SupervisedTraining(batch_size=64, epochs=0.1), 10) == 1
     assert [steps_of_round(40, 1.2, round_) for round_ in (0, 1, 2, 3)] == [40, 40, 48, 58]
     assert steps_of_round(40, 0.5, 9) == 1  # 0 would stand for whole epochs
-
-
-def test_muon_takes_hidden_matrices_and_adamw_the_rest(model: Path) -> None:
-    network = AutoModelForCausalLM.from_pretrained(model)
-    optimizer = MuonWithAdamW(network, learning_rate=0.02, adamw_share=0.15, weight_decay=0.01, momentum=0.95)
-    muon, adamw = optimizer.parts["muon"].param_groups[0], optimizer.parts["adamw"].param_groups[0]
-    assert all(one.ndim == 2 for one in muon["params"])
-    assert len(muon["params"]) == 7  # q k v o gate up down
-    assert len(adamw["params"]) == 4  # embedding and three norms
-    assert (muon["lr"], adamw["lr"]) == (0.02, pytest.approx(0.003))
-    assert optimizer.param_groups == [muon, adamw]
 
 
 @pytest.mark.long
