@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -60,8 +61,10 @@ class Ledger:
         return f"budget of {self.budget}: {show(self.spent)} spent, {show(self.left)} left ({self.share_left:.0%})"
 
     def rounds_left(self, last: int) -> float:
-        """How many rounds as dear as a given one there is room for; as many as there may be where that cost nothing."""
-        cost = self.by_round.get(last, 0.0)
+        """How many rounds there is room for that cost as much as the median of a given one and the two before it, so
+        that one dear round does not end a run; as many as there may be where they cost nothing."""
+        costs = [cost for round_, cost in self.by_round.items() if max(0, last - 3) < round_ <= last]
+        cost = median(costs) if costs else 0.0
         return self.left / cost if cost else float(1000)
 
 

@@ -1,5 +1,6 @@
 """The health of a round: figures of what was written for training problems, with intervals, of all and by family."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,15 +116,51 @@ def measure(
     earlier = {(one.round, one.figure, one.family): one for one in before}
     # A family that was not drawn in this round is as it was when it was.
     yields = {one.family: one for one in before if one.figure == "yield" and one.family != ALL}
+    shares: list[Health] = []
     for family in sorted(tallies):
         for one in _of_family(round_, family, tallies[family], earlier, trains):
             yield one
+            shares += [one] if one.figure in CHANGES else []
             if one.figure == "yield" and family != ALL:
                 yields[family] = one
+    yield from _changes(round_, shares, earlier)
     if yields:
         least = min(yields.values(), key=lambda one: (one.value, one.family))
         yield _value(round_, "lowest yield", least.value, "families", n=len(yields), low=least.low, high=least.high)
     yield from _of_records(round_, promotions, audits, frontier, kl)
+
+
+def _changes(round_: int, shares: Sequence[Health], earlier: Mapping[tuple[int, str, str], Health]) -> Iterator[Health]:
+    """How shares moved since earlier rounds, in each family and in all of them.
+
+    Of all it is the mean over the families that both rounds drew, weighted as in this one: harder families open as the
+    model gets better, and a share of all problems would fall by that alone. Its interval is by the families' own ones
+    (MOVER; Zou & Donner, 2008).
+    """
+    for figure, named in CHANGES.items():
+        now = [one for one in shares if one.figure == figure]
+        families = [one for one in now if one.family != ALL]
+        for back, name in named.items():
+            moved = []
+            for one in families or now:
+                if was := earlier.get((round_ - back, figure, one.family)):
+                    low, high = difference(one.value, (one.low, one.high), was.value, (was.low, was.high))
+                    by = one.value - was.value
+                    moved.append(_value(round_, name, by, one.counted, n=one.n, family=one.family, low=low, high=high))
+            if families:
+                yield from moved
+            if moved:
+                yield _together(moved)
+
+
+def _together(moved: Sequence[Health]) -> Health:
+    """The mean of what families moved by, weighted by what was counted of each."""
+    n = sum(one.n for one in moved)
+    value = sum(one.n / n * one.value for one in moved)
+    low = math.hypot(*(one.n / n * (one.value - one.low) for one in moved))
+    high = math.hypot(*(one.n / n * (one.high - one.value) for one in moved))
+    one = moved[0]
+    return _value(one.round, one.figure, value, one.counted, n=n, low=value - low, high=value + high)
 
 
 def measure_budget(round_: int, ledger: Ledger | None) -> Iterator[Health]:
@@ -181,13 +218,7 @@ def _of_family(
     now: list[Health] = []
     now += share("yield", sum(one.passed for one in asked), sum(one.decided for one in asked), "decided samples")
     now += share("pass@k", sum(one.passed > 0 for one in several), len(several), PROBLEMS)
-    for one in now:
-        yield one
-        for back, name in CHANGES[one.figure].items():
-            if was := earlier.get((round_ - back, one.figure, family)):
-                low, high = difference(one.value, (one.low, one.high), was.value, (was.low, was.high))
-                moved = one.value - was.value
-                yield _value(round_, name, moved, one.counted, n=one.n, family=family, low=low, high=high)
+    yield from now
     yield from share("unique", sum(len(one.texts) for one in asked), tally.samples, "samples")
     yield from share("same", sum(one.passed in (0, one.decided) for one in several), len(several), PROBLEMS)
     failed = [one for one in several if not one.passed]
