@@ -10,7 +10,7 @@ from small import record_ids, small_recipe
 
 from selfimprove.engines import ScriptedEngine
 from selfimprove.errors import RecipeError
-from selfimprove.recipe.budget import Budget, parse_budget
+from selfimprove.recipe.budget import Budget, Ledger, parse_budget
 from selfimprove.recipe.file import load_recipe
 from selfimprove.records import Action, Health
 from selfimprove.results.overview import list_runs
@@ -157,3 +157,13 @@ def test_a_child_that_was_waited_for_counts_as_cpu_time() -> None:
     clock = Clock()
     subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
     assert clock.lap()["cpu"] > 0.02
+
+
+def test_one_dear_round_does_not_say_that_there_is_no_room_for_another() -> None:
+    budget = parse_budget("5m")
+    costs = {0: 30.0, 1: 24.0, 2: 25.0, 3: 24.0, 4: 60.0}
+    ledger = Ledger(budget, costs)
+    assert ledger.left == pytest.approx(137)
+    assert ledger.rounds_left(4) == pytest.approx(137 / 25)  # of 25, 24 and 60
+    assert ledger.rounds_left(1) == pytest.approx(137 / 24)  # the start is no round
+    assert ledger.rounds_left(0) == 1000

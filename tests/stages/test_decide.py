@@ -140,8 +140,8 @@ def test_a_stuck_family_is_noticed_within_two_rounds_and_the_rule_that_holds_it_
 
 
 def test_harder_families_that_open_are_no_fall_of_what_is_solved() -> None:
-    """As seen of a run that learned: each round drew more of harder problems, of all its problems fewer were solved, and
-    the controller halved the learning rate."""
+    """As seen of a run that learned: each round drew more of the harder problems, fewer of all problems were solved,
+    and the controller halved the learning rate."""
     problems = {1: {"1+1": 90, "5+5": 10}, 2: {"1+1": 50, "5+5": 50}, 3: {"1+1": 20, "5+5": 80}}
 
     def plan(round_: int, _: list[Action]) -> Plan:
