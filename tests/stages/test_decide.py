@@ -139,6 +139,27 @@ def test_a_stuck_family_is_noticed_within_two_rounds_and_the_rule_that_holds_it_
     assert (effect.family, effect.figure, effect.came_true) == ("5+4", "yield", "yes") and "as predicted" in effect.said
 
 
+def test_a_family_of_which_nothing_is_right_is_explored_in_the_next_round() -> None:
+    """Seen of two runs: such a family waited for three rounds before it counted as stuck, and gained nothing."""
+
+    def plan(round_: int, actions: list[Action]) -> Plan:
+        explored = any("repair.explore=16" in one.changes for one in actions[:-1])
+        return Plan({**climbing(round_), "4+5": 0.3 * explored}, problems={"4+5": 60})
+
+    history = History().play(4, plan, random.Random(5))
+    assert history.rules == ["", "nothing-right", "", ""]
+    action = history.actions[1]
+    assert (
+        action.changes == ("repair.explore=16", "repair.limit=120") and "yield of 4+5 0 (0 to 0.0158)" in action.reason
+    )
+    (effect,) = look_back(4, [one for one in history.predictions if one.round == 2], history.health)
+    assert (effect.family, effect.came_true) == ("4+5", "yes")
+    few = History().play(
+        3, lambda round_, _: Plan({**climbing(round_), "4+5": 0.0}, problems={"4+5": 20}), random.Random(5)
+    )
+    assert few.rules == ["", "", ""]  # of 80 samples it is not known
+
+
 def test_harder_families_that_open_are_no_fall_of_what_is_solved() -> None:
     """As seen of a run that learned: each round drew more of the harder problems, fewer of all problems were solved,
     and the controller halved the learning rate."""
