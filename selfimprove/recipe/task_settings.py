@@ -98,7 +98,7 @@ class LongAdditionTask(TaskSettings):
     family = "long-addition"
     name: Literal["long-addition"] = "long-addition"
     """The task."""
-    max_digits: Annotated[PositiveInt, Field(le=40)] = 30
+    max_digits: Annotated[PositiveInt, Field(le=100)] = 30
     """Operands have 1 to this many digits; half of the problems have two of the same length."""
     seed_digits: PositiveInt = 3
     """The operands of a seed rationale have at most this many digits."""

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from selfimprove.records import Outcome, Step
 
-LETTERS = "abcdefghijklmnopqrstuvwxyzбгджилпфцчшщэюя"  # Cyrillic ones as far as they look like no Latin one
+# Latin, Cyrillic as far as it looks like no Latin one, Greek and Armenian, so that 100 digits have each their own.
+LETTERS = "abcdefghijklmnopqrstuvwxyzбгджилпфцчшщэюяαβγδεζηθκλμνξπρστυφχψωաբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ"
 CAPITALS = LETTERS.upper()
 MOST_DIGITS = len(LETTERS) - 1  # with the place for a final carry no letter stands twice in a problem
 ABSENT = "."

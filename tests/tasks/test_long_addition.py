@@ -36,8 +36,8 @@ def test_a_question_and_its_rationale_are_written_with_the_letters_of_the_places
     assert extract_sum(TEXT) == "549"
     assert blamed(TEXT) == []
     # The circle of letters closes, and both alphabets go round together.
-    assert write_question(Operands("12", "3", start=len(LETTERS) - 1)) == "A1Я2+я3="
-    assert write_places(Operands("9", "1", start=len(LETTERS) - 1)) == "Я9я101A.a.10"
+    assert write_question(Operands("12", "3", start=len(LETTERS) - 1)) == "A1Ֆ2+ֆ3="
+    assert write_places(Operands("9", "1", start=len(LETTERS) - 1)) == "Ֆ9ֆ101A.a.10"
 
 
 @pytest.mark.parametrize(
