@@ -61,8 +61,10 @@ class Ledger:
         return f"budget of {self.budget}: {show(self.spent)} spent, {show(self.left)} left ({self.share_left:.0%})"
 
     def rounds_left(self, last: int) -> float:
-        """How many rounds there is room for that cost as much as the median of a given one and the two before it, so
-        that one dear round does not end a run; as many as there may be where they cost nothing."""
+        """How many more rounds the budget pays for, at the median cost of a given one and the two before it.
+
+        One expensive round then does not end a run. Where they cost nothing it is 1000.
+        """
         costs = [cost for round_, cost in self.by_round.items() if max(0, last - 3) < round_ <= last]
         cost = median(costs) if costs else 0.0
         return self.left / cost if cost else float(1000)

@@ -75,6 +75,8 @@ class Change(Settings):
     """Not lower than this."""
     at_most: float | None = None
     """Not higher than this."""
+    needed: bool = False
+    """The rule rests where this one changes nothing; by default it acts if any of its changes does something."""
 
 
 class Expectation(Settings):

@@ -36,7 +36,8 @@ class Training(Settings):
     accumulate: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: torch.optim.Muon for the hidden matrices, AdamW for embeddings, norms and biases."""
+    """muon: Muon (Jordan et al., 2024) for the hidden matrices, AdamW for embeddings, norms and biases; on a CPU Muon
+    works in single precision."""
     learning_rate: PositiveFloat = 1e-4
     """The highest learning rate of the schedule."""
     adamw_share: PositiveFloat = 0.15

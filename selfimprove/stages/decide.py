@@ -200,7 +200,7 @@ def check(recipe: Recipe, settings: Decide) -> Iterable[Mistake]:
 
 DECIDE = Stage(
     name="decide",
-    version=2,
+    version=3,
     settings=Decide,
     writes=Action,
     also=(Health, Advice, Prediction, Effect),

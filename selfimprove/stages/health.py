@@ -134,8 +134,8 @@ def _changes(round_: int, shares: Sequence[Health], earlier: Mapping[tuple[int, 
     """How shares moved since earlier rounds, in each family and in all of them.
 
     Of all it is the mean over the families that both rounds drew, weighted as in this one: harder families open as the
-    model gets better, and a share of all problems would fall by that alone. Its interval is by the families' own ones
-    (MOVER; Zou & Donner, 2008).
+    model gets better, and a share of all problems would fall by that alone. Problems of no family count where there is
+    no family at all. The interval is by the families' own ones (MOVER; Zou and Donner, 2008).
     """
     for figure, named in CHANGES.items():
         now = [one for one in shares if one.figure == figure]

@@ -209,12 +209,12 @@ def find_changes(rule: Rule, settings: Settable) -> tuple[tuple[str, ...], tuple
     now, was, why_not = [], [], ""
     for change in rule.change:
         current = settings.setting(change.setting)
-        if current is None:
-            why_not = why_not or f"'{change.setting}' is not set in this recipe"
-            continue
-        value = _changed(change, current)
+        value = None if current is None else _changed(change, current)
         if value == current:
-            why_not = why_not or f"'{change.setting}' is {_text(current)} already"
+            said = "not set in this recipe" if current is None else f"{_text(current)} already"
+            why_not = why_not or f"'{change.setting}' is {said}"
+            if change.needed:
+                return (), (), f"'{change.setting}' is {said}"
             continue
         now.append(f"{change.setting}={_text(value)}")
         was.append(f"{change.setting}={_text(current)}")

@@ -148,7 +148,7 @@ def _check_lines(question: str, text: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-_check_often = lru_cache(maxsize=10_000)(_check_lines)  # a problem's samples are often the same
+_check_often = lru_cache(maxsize=1_000)(_check_lines)  # a problem's samples are often the same
 
 
 def _check_place(found: re.Match[str], place: Place, carry: int) -> str:

@@ -1,16 +1,16 @@
 """Muon for the hidden matrices with AdamW for everything else, as one optimizer that trainers can save and resume."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 
-Shape = tuple[int, int]
+MOST_NUMBERS = 2**22  # of matrices that are worked on at once: nothing is gained by it with large ones
 
 
 class Muon(torch.optim.Muon):
-    """torch.optim.Muon, which on a CPU orthogonalises in single precision, and all matrices of a shape at once.
+    """torch.optim.Muon, which on a CPU orthogonalises in single precision, several matrices of a shape at once.
 
     torch does it in bfloat16, which most CPUs have no instructions for: on small matrices that took 40% of training.
     What it keeps is the same, so that training begun with the one goes on with the other.
@@ -18,28 +18,36 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        if any(one.device.type != "cpu" for group in self.param_groups for one in group["params"]):
+        elsewhere = any(one.device.type != "cpu" for group in self.param_groups for one in group["params"])
+        if elsewhere or closure or any(group["adjust_lr_fn"] for group in self.param_groups):
             return cast("float | None", super().step(closure))  # type: ignore[no-untyped-call]
         for group in self.param_groups:
-            rate, newton_schulz = group["lr"], (group["ns_coefficients"], group["ns_steps"], group["eps"])
-            for (rows, columns), updates in self._updates(group).items():
-                directions = orthogonalise(torch.stack(list(updates.values())), *newton_schulz)
-                for one, direction in zip(updates, directions, strict=True):
+            rate, newton_schulz = float(group["lr"]), (group["ns_coefficients"], group["ns_steps"], group["eps"])
+            for some in batch_by_shape([one for one in group["params"] if one.grad is not None]):
+                rows, columns = some[0].shape
+                updates = torch.stack([self._update(one, group).float() for one in some])
+                for one, direction in zip(some, orthogonalise(updates, *newton_schulz), strict=True):
                     one.mul_(1 - rate * group["weight_decay"])
                     one.add_(direction, alpha=-rate * max(1.0, rows / columns) ** 0.5)
         return None
 
-    def _updates(self, group: Mapping[str, Any]) -> dict[Shape, dict[torch.nn.Parameter, torch.Tensor]]:
-        """The averaged gradients of a group's matrices, by shape."""
-        updates: dict[Shape, dict[torch.nn.Parameter, torch.Tensor]] = defaultdict(dict)
-        for one in group["params"]:
-            if one.grad is not None:
-                if "momentum_buffer" not in self.state[one]:
-                    self.state[one]["momentum_buffer"] = torch.zeros_like(one.grad)
-                mean = self.state[one]["momentum_buffer"].lerp_(one.grad, 1 - group["momentum"])
-                update = one.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-                updates[one.shape[0], one.shape[1]][one] = update.float()
-        return updates
+    def _update(self, one: torch.nn.Parameter, group: Mapping[str, Any]) -> torch.Tensor:
+        """The averaged gradient of a matrix."""
+        assert one.grad is not None
+        if "momentum_buffer" not in self.state[one]:
+            self.state[one]["momentum_buffer"] = torch.zeros_like(one.grad)
+        mean: torch.Tensor = self.state[one]["momentum_buffer"].lerp_(one.grad, 1 - group["momentum"])
+        return one.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
+
+
+def batch_by_shape(matrices: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
+    """Matrices of the same shape together, as many as are small enough for it."""
+    same: dict[torch.Size, list[torch.nn.Parameter]] = defaultdict(list)
+    for one in matrices:
+        same[one.shape].append(one)
+    for found in same.values():
+        at_once = max(1, MOST_NUMBERS // found[0].numel())
+        yield from (found[at : at + at_once] for at in range(0, len(found), at_once))
 
 
 def orthogonalise(

@@ -44,7 +44,7 @@ class LongAdditionVerifier(AdditionVerifier):
     """The same for addition with named places."""
 
     name = "long-addition"
-    version = 1
+    version = 2
 
     def read(self, text: str) -> str | None:
         return extract_sum(text)

@@ -34,6 +34,7 @@ DISTILL = "distill={{steps: 20, optimizer: muon, learning_rate: 0.003, of: {of}}
 WAYS: dict[str, tuple[str, ...]] = {
     "control": (),
     "80 SFT steps": ("sft.steps=80",),
+    "forced departures": ("repair.explore=16",),
     "Step-DPO pairs": PAIRS,
     "self-distillation, failed texts": (DISTILL.format(of="failed"),),
     "self-distillation, all texts": (DISTILL.format(of="all"),),

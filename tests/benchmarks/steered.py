@@ -27,7 +27,7 @@ CONTROLLER = "controller"
 ARMS = {
     "fixed: as the recipe is": (),
     "fixed: select.hard_share 1": ("select.hard_share=1.0",),
-    "fixed: repair.explore 16": ("repair.explore=16",),
+    "fixed: repair.explore 16": ("repair.explore=16", "repair.limit=120"),
 }
 VARIANTS = {CONTROLLER: (), **{name: ("decide=null", *changes) for name, changes in ARMS.items()}}
 ROUNDS = 60  # more than any budget has room for
@@ -81,6 +81,8 @@ def run_all(options: argparse.Namespace) -> None:
         for process in [one for one in running if one.poll() is not None]:
             running.remove(process)
             if process.returncode:
+                for other in running:
+                    other.terminate()
                 raise SystemExit(f"{process.args}: ended with code {process.returncode}")
 
 
@@ -98,7 +100,7 @@ def answer(folder: Path, round_: int) -> dict[str, float]:
     run = RunFolder(folder)
     recipe = run.recipe()
     session = Session(recipe, run)
-    task = recipe.train[0]
+    task = recipe.train
     assert isinstance(task, ArithmeticTask)
     steered = Arithmetic(task).held_out()
     ids = controllers(steered, recipe.stages.evaluate.controller)
@@ -126,7 +128,7 @@ def read_run(folder: Path) -> Found:
 
     run = RunFolder(folder)
     status: dict[str, Any] = to_json(run)
-    rounds = max(int(one) for one in status["promotions"])
+    rounds = max(one["round"] for one in status["stages"] if one["stage"] == "promote")
     actions: dict[str, list[int]] = defaultdict(list)
     for round_ in range(1, rounds + 1):
         if (decided := run.stage(round_, "decide")).closed:

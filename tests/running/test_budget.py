@@ -159,7 +159,7 @@ def test_a_child_that_was_waited_for_counts_as_cpu_time() -> None:
     assert clock.lap()["cpu"] > 0.02
 
 
-def test_one_dear_round_does_not_say_that_there_is_no_room_for_another() -> None:
+def test_one_expensive_round_does_not_say_that_there_is_no_room_for_another() -> None:
     budget = parse_budget("5m")
     costs = {0: 30.0, 1: 24.0, 2: 25.0, 3: 24.0, 4: 60.0}
     ledger = Ledger(budget, costs)

@@ -32,8 +32,9 @@ def test_the_longest_rationales_fit_everywhere() -> None:
     prompt, text = len(write_question(longest)) + 1, len(write_places(longest)) + 1  # a token a character, and the ends
     assert text <= generate.max_tokens
     assert prompt + generate.max_tokens <= build.max_positions
-    for training in (shipped.stages.warmup, shipped.stages.sft):
-        assert prompt + text <= training.max_length
+    assert prompt + text <= shipped.stages.sft.max_length
+    seed = Operands("9" * shipped.train.seed_digits, "9" * shipped.train.seed_digits, 0)
+    assert len(write_question(seed)) + len(write_places(seed)) + 2 <= shipped.stages.warmup.max_length
     assert shipped.train.seed_digits == 3  # nothing longer is ever shown
     assert shipped.stages.select.require == "steps"
 

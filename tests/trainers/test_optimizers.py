@@ -1,5 +1,6 @@
 """Muon with AdamW: which weights each takes, and that Muon on a CPU is the same in single precision."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from selfimprove.engines.build import build_model
 from selfimprove.recipe import Build
+from selfimprove.trainers import optimizers
 from selfimprove.trainers.optimizers import Muon, MuonWithAdamW
 
 
@@ -38,28 +40,55 @@ class PrecisionsOfProducts(TorchDispatchMode):
         return out
 
 
-def test_muon_on_a_cpu_is_that_of_torch_in_single_precision() -> None:
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(24, 24), (24, 24), (48, 24), (24, 48)]
-    start = [torch.randn(shape, generator=generator) for shape in shapes]
-    kept = {}
+SHAPES = [(24, 24), (24, 24), (24, 24), (48, 24), (24, 48), (48, 24)]
+
+
+def make_matrices() -> list[torch.nn.Parameter]:
+    draws = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, generator=draws)) for shape in SHAPES]
+
+
+def step(optimizer: torch.optim.Optimizer, matrices: list[torch.nn.Parameter], *, seed: int) -> None:
+    """One step on random gradients, of which the second matrix has none."""
+    draws = torch.Generator().manual_seed(seed)
+    for one in matrices:
+        one.grad = torch.randn(one.shape, generator=draws)
+    matrices[1].grad = None
+    optimizer.step()
+
+
+def make_muon(of: type[torch.optim.Muon], matrices: list[torch.nn.Parameter]) -> torch.optim.Muon:
+    return of(matrices, lr=0.02, weight_decay=0.1, momentum=0.9)
+
+
+@pytest.mark.parametrize("at_once", [1, 24 * 24 * 2, 2**22])
+def test_muon_on_a_cpu_is_that_of_torch_in_single_precision(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(optimizers, "MOST_NUMBERS", at_once)
+    found, precisions = {}, {}
     for of in (torch.optim.Muon, Muon):
-        matrices = [torch.nn.Parameter(one.clone()) for one in start]
-        optimizer = of(matrices, lr=0.02, weight_decay=0.1, momentum=0.9)
-        draws = torch.Generator().manual_seed(1)
+        matrices = make_matrices()
+        optimizer = make_muon(of, matrices)
         with PrecisionsOfProducts() as products:
-            for _ in range(3):
-                for one in matrices:
-                    one.grad = torch.randn(one.shape, generator=draws)
-                matrices[1].grad = None  # such a one stays as it is
-                optimizer.step()
-        kept[of] = [one.detach() for one in matrices], optimizer.state_dict(), products.found
-    (theirs, their_state, half), (ours, our_state, single) = kept[torch.optim.Muon], kept[Muon]
-    assert half == {torch.bfloat16} and single == {torch.float32}
-    for first, one, other in zip(start, theirs, ours, strict=True):
-        moved = (one - first).norm()
-        assert (one - other).norm() <= 0.02 * moved  # what bfloat16 rounds away
-    assert torch.equal(ours[1], start[1]) and not torch.equal(ours[0], start[0])
-    assert {name: sorted(one) for name, one in our_state["state"].items()} == {
-        name: sorted(one) for name, one in their_state["state"].items()
-    }
+            for seed in (1, 2, 3):
+                step(optimizer, matrices, seed=seed)
+        found[of], precisions[of] = [one.detach() for one in matrices], products.found
+    assert precisions == {torch.optim.Muon: {torch.bfloat16}, Muon: {torch.float32}}
+    for start, theirs, ours in zip(make_matrices(), found[torch.optim.Muon], found[Muon], strict=True):
+        assert (theirs - ours).norm() <= 0.02 * (theirs - start).norm()  # what bfloat16 rounds away
+    assert torch.equal(found[Muon][1], make_matrices()[1]) and not torch.equal(found[Muon][0], make_matrices()[0])
+
+
+def test_training_goes_on_from_what_torchs_muon_kept() -> None:
+    """As of a checkpoint that was saved before this class was."""
+    through, ends = make_matrices(), {}
+    first = make_muon(torch.optim.Muon, through)
+    step(first, through, seed=1)
+    for of in (torch.optim.Muon, Muon):
+        matrices = [torch.nn.Parameter(one.detach().clone()) for one in through]
+        optimizer = make_muon(of, matrices)
+        optimizer.load_state_dict(deepcopy(first.state_dict()))
+        step(optimizer, matrices, seed=2)
+        ends[of] = [one.detach() for one in matrices]
+    assert torch.equal(ends[Muon][1], through[1])
+    for start, theirs, ours in zip(through, ends[torch.optim.Muon], ends[Muon], strict=True):
+        assert (theirs - ours).norm() <= 0.02 * (theirs - start).norm()
