@@ -190,17 +190,19 @@ def report(options: argparse.Namespace) -> None:
     if not found.get(CONTROLLER) or not arms:
         return
     best = max(arms, key=lambda name: mean(one.accuracy for one in arms[name].values()))
-    print(f"\nThe best arm in hindsight: {best}.")
+    if len(arms) > 1:
+        print(f"\nThe best arm in hindsight: {best}.")
     rows = []
     for figure, of in (("all shapes", lambda one: one.accuracy), ("n+n digits", lambda one: one.paper),
                        ("worst shape", lambda one: one.shapes[one.worst])):  # fmt: skip
         seeds = [seed for seed in options.seeds if all(seed in runs for runs in (found[CONTROLLER], *arms.values()))]
         mine = [of(found[CONTROLLER][seed]) for seed in seeds]
-        for name, others in (
+        besides = (
             ("the recipe's fixed settings", [of(next(iter(arms.values()))[seed]) for seed in seeds]),
             ("a random arm", [mean(of(runs[seed]) for runs in arms.values()) for seed in seeds]),
             ("the best arm in hindsight", [of(arms[best][seed]) for seed in seeds]),
-        ):
+        )
+        for name, others in besides if len(arms) > 1 else besides[:1]:
             rows.append([figure, name, interval([one - other for one, other in zip(mine, others, strict=True)])])
     print_table(["figure", "the controller less", "points"], rows)
     kept = {name: {seed: one._asdict() for seed, one in runs.items()} for name, runs in found.items()}
