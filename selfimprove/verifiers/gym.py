@@ -28,18 +28,19 @@ _CELL, _QUEEN = r"\d{1,4}", r"(?:'[Q_]'|\"[Q_]\")"
 _LETTERS = r"(?:'[A-Z]{1,50}'|\"[A-Z]{1,50}\")"
 _SORTED = r"(?:'-?\d{1,15}(?:\.\d{1,15})?'|\"-?\d{1,15}(?:\.\d{1,15})?\"|-?\d{1,15}(?:\.\d{1,15})?)"
 _SPACE = r"(?<! )[ ]"
-_FLAT = rf"(?:\d{{1,6}}+(?!\d)|[-+()]|\*(?!\*)|/(?!/)|{_SPACE})++"
+# Atomic groups and not possessive ones, which match nothing here in Python 3.11.2, Debian's own.
+_FLAT = rf"(?>(?:\d{{1,6}}+(?!\d)|[-+()]|\*(?!\*)|/(?!/)|{_SPACE})+)"
 _NO_TOWER = r"(?! ?\*\*| ?\d)"
 _POLYNOMIAL = (
-    rf"(?:\d{{1,15}}+(?!\d)|[a-z](?![a-zA-Z( ])|[a-z] (?!\()|[-+()]|\*(?!\*)|(?<!\))(?<!\) )\*\* ?\d{{1,2}}{_NO_TOWER}"
-    rf"|{_SPACE})++"
+    rf"(?>(?:\d{{1,15}}+(?!\d)|[a-z](?![a-zA-Z( ])|[a-z] (?!\()|[-+()]|\*(?!\*)"
+    rf"|(?<!\))(?<!\) )\*\* ?\d{{1,2}}{_NO_TOWER}|{_SPACE})+)"
 )
 _INTEGRAL = (
-    rf"(?:\d{{1,12}}+(?!\d)|(?:sin|cos|tan|exp|log|ln|sqrt|asin|acos|atan)(?=\()|(?:[xXC]|pi)(?![a-zA-Z(])"
+    rf"(?>(?:\d{{1,12}}+(?!\d)|(?:sin|cos|tan|exp|log|ln|sqrt|asin|acos|atan)(?=\()|(?:[xXC]|pi)(?![a-zA-Z(])"
     rf"|E(?: ?\*\* ?(?=[(xX])|(?![a-zA-Z(]))|[-+()]|/(?!/)|\*(?!\*)"
-    rf"|\*\* ?(?:\d{{1,2}}|\( ?-?\d{{1,2}}(?: ?/ ?\d{{1,2}})? ?\)){_NO_TOWER}|{_SPACE})++"
+    rf"|\*\* ?(?:\d{{1,2}}|\( ?-?\d{{1,2}}(?: ?/ ?\d{{1,2}})? ?\)){_NO_TOWER}|{_SPACE})+)"
 )
-_LOGIC = rf"(?:[A-Z](?! ?[A-Z(¬])|[∧∨→↔¬]|\((?! ?\))|\)(?! ?[A-Z(¬])|{_SPACE})++"
+_LOGIC = rf"(?>(?:[A-Z](?! ?[A-Z(¬])|[∧∨→↔¬]|\((?! ?\))|\)(?! ?[A-Z(¬])|{_SPACE})+)"
 GUARDS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.ASCII)
     for name, pattern in {
@@ -58,8 +59,8 @@ GUARDS: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 _FRAMED = (
-    re.compile(r"<answer>((?:(?!</?answer>).){0,20000}+)</answer>", re.DOTALL | re.IGNORECASE),
-    re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]{0,200}\}){1,5000}+)\}"),
+    re.compile(r"<answer>((?>(?:(?!</?answer>).){0,20000}))</answer>", re.DOTALL | re.IGNORECASE),
+    re.compile(r"\\boxed\{((?>(?:[^{}]|\{[^{}]{0,200}\}){1,5000}))\}"),
 )
 _ANNOUNCED = (
     re.compile(r"####[ \t]?"),
