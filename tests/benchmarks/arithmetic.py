@@ -14,9 +14,13 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfimprove.records import Problem
 
 VARIANTS = {
     "STaR": (),
@@ -41,33 +45,47 @@ def run_all(options: argparse.Namespace) -> None:
             for change in (f"seed={seed}", *changes, *options.set):
                 command += ["--set", change]
             waiting.append(command)
+    run_processes(waiting, options.parallel)
+
+
+def run_processes(commands: Sequence[Sequence[str]], parallel: int) -> None:
+    """Run commands, so many at a time, with one thread each; the first one that fails ends them all."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    running: list[subprocess.Popen[bytes]] = []
+    waiting, running = list(commands), list[subprocess.Popen[bytes]]()
     while waiting or running:
-        while waiting and len(running) < options.parallel:
+        while waiting and len(running) < parallel:
             running.append(subprocess.Popen(waiting.pop(0), env=environment, stdout=subprocess.DEVNULL))
         time.sleep(0.5)
         for process in [one for one in running if one.poll() is not None]:
             running.remove(process)
             if process.returncode:
+                for other in running:
+                    other.terminate()
                 raise SystemExit(f"{process.args}: ended with code {process.returncode}")
 
 
 def final_accuracy(folder: Path) -> dict[str, float]:
     """Greedy accuracy of a run's best checkpoint by shape, on more held-out problems than the run itself used."""
+    from selfimprove.recipe.task_settings import ArithmeticTask
+    from selfimprove.store import RunFolder
+    from selfimprove.tasks import Arithmetic
+
+    problems = Arithmetic(ArithmeticTask(held_out=FINAL_PROBLEMS)).held_out()
+    return answer_by_shape(folder, RunFolder(folder).recipe().rounds, problems)
+
+
+def answer_by_shape(folder: Path, round_: int, problems: "Sequence[Problem]") -> dict[str, float]:
+    """Greedy accuracy by shape of the checkpoint that a run kept after a round."""
     from selfimprove.engines import Request
     from selfimprove.recipe import Sampling
-    from selfimprove.recipe.task_settings import ArithmeticTask
     from selfimprove.running.engine_slot import load_with_recipe
     from selfimprove.running.session import Session
     from selfimprove.store import RunFolder
-    from selfimprove.tasks import Arithmetic
 
     run = RunFolder(folder)
     recipe = run.recipe()
     session = Session(recipe, run)
-    engine = load_with_recipe(session.kept_after(recipe.rounds), session)
-    problems = Arithmetic(ArithmeticTask(held_out=FINAL_PROBLEMS)).held_out()
+    engine = load_with_recipe(session.kept_after(round_), session)
     sampling = Sampling(temperature=0.0, max_tokens=recipe.stages.generate.max_tokens)
     right: dict[str, list[bool]] = defaultdict(list)
     for completion in engine.generate([Request(session.prompts.render(one), 0) for one in problems], sampling):

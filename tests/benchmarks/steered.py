@@ -11,13 +11,13 @@ held-out problems of each shape, none of which promotes or steers. `--report` ru
 import argparse
 import json
 import os
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
+
+from arithmetic import FINAL_PROBLEMS, answer_by_shape, diagonal, percent, print_table, run_processes
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -31,7 +31,6 @@ ARMS = {
 }
 VARIANTS = {CONTROLLER: (), **{name: ("decide=null", *changes) for name, changes in ARMS.items()}}
 ROUNDS = 60  # more than any budget has room for
-FINAL_PROBLEMS = 100
 AIM = 0.95  # of each shape
 
 
@@ -52,7 +51,7 @@ class Found(NamedTuple):
     @property
     def paper(self) -> float:
         """Both operands with n digits, n = 1 to 5, as in the STaR paper."""
-        return mean(self.shapes[f"{n}+{n}"] for n in range(1, 6))
+        return diagonal(self.shapes)
 
     @property
     def worst(self) -> str:
@@ -73,33 +72,17 @@ def run_all(options: argparse.Namespace) -> None:
             for change in (f"seed={seed}", f"rounds={ROUNDS}", *VARIANTS[variant]):
                 command += ["--set", change]
             waiting.append(command)
-    running: list[subprocess.Popen[bytes]] = []
-    while waiting or running:
-        while waiting and len(running) < options.parallel:
-            running.append(subprocess.Popen(waiting.pop(0), stdout=subprocess.DEVNULL))
-        time.sleep(0.5)
-        for process in [one for one in running if one.poll() is not None]:
-            running.remove(process)
-            if process.returncode:
-                for other in running:
-                    other.terminate()
-                raise SystemExit(f"{process.args}: ended with code {process.returncode}")
+    run_processes(waiting, options.parallel)
 
 
 def answer(folder: Path, round_: int) -> dict[str, float]:
-    """Greedy accuracy by shape of the checkpoint that was kept after a round, on problems that steered nothing."""
-    from selfimprove.engines import Request
-    from selfimprove.recipe import Sampling
+    """Accuracy by shape of the checkpoint that was kept after a round, on problems that steered nothing."""
     from selfimprove.recipe.task_settings import ArithmeticTask
-    from selfimprove.running.engine_slot import load_with_recipe
-    from selfimprove.running.session import Session
     from selfimprove.stages.split import controllers
     from selfimprove.store import RunFolder
     from selfimprove.tasks import Arithmetic
 
-    run = RunFolder(folder)
-    recipe = run.recipe()
-    session = Session(recipe, run)
+    recipe = RunFolder(folder).recipe()
     task = recipe.train
     assert isinstance(task, ArithmeticTask)
     steered = Arithmetic(task).held_out()
@@ -109,15 +92,7 @@ def answer(folder: Path, round_: int) -> dict[str, float]:
     for problem in Arithmetic(task.model_copy(update={"held_out": FINAL_PROBLEMS + len(looked_at)})).held_out():
         if problem.question not in looked_at and len(by_shape[problem.group]) < FINAL_PROBLEMS:
             by_shape[problem.group].append(problem)
-    problems = [one for some in by_shape.values() for one in some]
-    engine = load_with_recipe(session.kept_after(round_), session)
-    sampling = Sampling(temperature=0.0, max_tokens=recipe.stages.generate.max_tokens)
-    right: dict[str, list[bool]] = defaultdict(list)
-    for completion in engine.generate([Request(session.prompts.render(one), 0) for one in problems], sampling):
-        problem = problems[completion.index]
-        right[problem.group].append(session.judging.extract_answer(problem, completion.text) == problem.answer)
-    engine.close()
-    return {shape: mean(found) for shape, found in right.items()}
+    return answer_by_shape(folder, round_, [one for some in by_shape.values() for one in some])
 
 
 def read_run(folder: Path) -> Found:
@@ -137,10 +112,6 @@ def read_run(folder: Path) -> Found:
     return Found(answer(folder, rounds), rounds, status["budget"]["spent"], dict(actions), why_ended(run) or "")
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def interval(values: list[float]) -> str:
     """A mean with Student's 95% interval, in percent."""
     from selfimprove.records.stats import mean_interval
@@ -149,13 +120,6 @@ def interval(values: list[float]) -> str:
         return percent(mean(values))
     low, high = found
     return f"{percent(mean(values))} ({percent(low)} to {percent(high)})"
-
-
-def print_table(head: list[str], rows: list[list[str]]) -> None:
-    print("\n| " + " | ".join(head) + " |")
-    print("|" + "|".join(" --- " for _ in head) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -175,7 +139,7 @@ def report(options: argparse.Namespace) -> None:
                          f"{percent(one.shapes[one.worst])} ({one.worst})", str(one.rounds), f"{one.cpu:.0f}",
                          acted])  # fmt: skip
     head = ["", "seed", "all shapes", "n+n digits", "worst shape", "rounds", "CPU s", "rules that acted (rounds)"]
-    print_table(head, rows)
+    print_table("Accuracy (%) of the last promoted checkpoint, by seed", head, rows)
     arms = {name: runs for name, runs in found.items() if name != CONTROLLER and runs}
 
     def row(name: str, runs: list[Found]) -> list[str]:
@@ -186,7 +150,7 @@ def report(options: argparse.Namespace) -> None:
 
     rows = [row(name, list(runs.values())) for name, runs in found.items() if runs]
     head = ["", "all shapes", "worst seed", "n+n digits", "worst shape", "of the worst seed", "every shape ≥ 95%"]
-    print_table(head, rows)
+    print_table("The same over all seeds, with 95% intervals", head, rows)
     if not found.get(CONTROLLER) or not arms:
         return
     best = max(arms, key=lambda name: mean(one.accuracy for one in arms[name].values()))
@@ -204,7 +168,7 @@ def report(options: argparse.Namespace) -> None:
         )
         for name, others in besides if len(arms) > 1 else besides[:1]:
             rows.append([figure, name, interval([one - other for one, other in zip(mine, others, strict=True)])])
-    print_table(["figure", "the controller less", "points"], rows)
+    print_table("What the controller is worth, paired by seed", ["figure", "the controller less", "points"], rows)
     kept = {name: {seed: one._asdict() for seed, one in runs.items()} for name, runs in found.items()}
     (options.runs / "steered.json").write_text(json.dumps(kept, indent=1))
 
