@@ -1,7 +1,7 @@
 """What was asked of models outlives a kill: a part under way does not ask again for what it has been given."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from selfimprove.engines import Completion, Departing, Engine, Request, Score
@@ -54,7 +54,7 @@ class JournaledEngine:
             if asked:
                 for completion in self._engine.generate([requests[at] for at in asked], sampling, stop):
                     at = asked[completion.index]
-                    self._journal.add(names[at], asdict(completion))
+                    self._journal.add(names[at], dict(vars(completion)))  # asdict copies each token
                     yield replace(completion, index=at)
 
     def _cut(self, requests: Sequence[Request]) -> Iterator[Sequence[int]]:
@@ -81,7 +81,7 @@ class JournaledEngine:
                 self._clock.count(scored=sum(one.tokens for one in scores))
             else:
                 scores = self._engine.score(block, end=end)
-                self._journal.add(name, {"scores": [asdict(one) for one in scores]})
+                self._journal.add(name, {"scores": [dict(vars(one)) for one in scores]})
             found += scores
         return found
 

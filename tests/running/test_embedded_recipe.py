@@ -35,9 +35,8 @@ def test_the_model_teaches_itself_sums_longer_than_any_it_was_shown() -> None:
     assert mean(final.values()) >= 0.90
     assert min(final.values()) >= 0.70
     outside, wall = outside_model(read_manifests(run))
-    # Training takes 0.6 of the time that it took when this was 5% on a quiet machine, and what is around it as long as
-    # before: 10.6% was seen beside another job, on a slow machine.
-    assert outside / wall < 0.15
+    # 10% while training took 1.7 times as long: what is around it takes no longer than then, and is 14% of today's time.
+    assert outside / wall < 0.13
 
 
 @pytest.mark.long
