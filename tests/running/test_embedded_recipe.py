@@ -35,7 +35,7 @@ def test_the_model_teaches_itself_sums_longer_than_any_it_was_shown() -> None:
     assert mean(final.values()) >= 0.90
     assert min(final.values()) >= 0.70
     outside, wall = outside_model(read_manifests(run))
-    # 10% while training took 1.7 times as long: what is around it takes no longer than then, and is 14% of today's time.
+    # It was 10% while training took 1.7 times as long: as many seconds are 14% of today's time.
     assert outside / wall < 0.13
 
 
