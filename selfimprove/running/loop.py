@@ -126,7 +126,7 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
     numbers = range(len(job.parts))
     missing = [number for number in numbers if not disk.whole(stage.main, number)]
     there = set(numbers) - set(missing)
-    done = sum(map(job.units, there))
+    done = finished = sum(map(job.units, there))
     made: dict[int, Sequence[Record]] = {}
 
     def advance(units: int) -> None:
@@ -138,6 +138,8 @@ def run_stage(stage: PlannedStage, disk: StageFolder, session: Session, runner: 
         for number in there:
             follow(number, None)
         for part in runner.make(job, missing, advance):
+            finished += job.units(part.number)
+            done = max(done, finished)  # a part may write fewer records than it has room for
             if part.records is not None and sum(map(len, made.values())) + len(part.records) <= KEPT:
                 made[part.number] = part.records
             follow(part.number, part.records)

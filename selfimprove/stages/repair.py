@@ -1,5 +1,6 @@
 """Let the model try again from its last right step."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ class Repair(Retry):
     write on greedily from each; needs the engine transformers. 0: nothing is forced."""
     depth: PositiveInt = added(2)
     """Wrong steps in a row that `explore` may put right in one text."""
+    keep_left: bool = added(False)
+    """Of a wrong equation keep what stands before its last equals sign: what to compute may be well chosen where the
+    result is wrong. Of several beginnings of a problem the most frequent one is taken, and not the longest."""
 
 
 def right_part(text: str, verdict: Verdict) -> str:
@@ -36,20 +40,29 @@ def right_part(text: str, verdict: Verdict) -> str:
     return _cut(text, verdict)[0]
 
 
-def _cut(text: str, verdict: Verdict) -> tuple[str, str]:
+def _cut(text: str, verdict: Verdict, keep_left: bool = False) -> tuple[str, str]:
     """The same, and that step."""
     wrong = min((one for one in verdict.steps if one.outcome == "incorrect"), key=lambda one: one.start, default=None)
-    return (text[: wrong.start], text[wrong.start : wrong.end]) if wrong else ("", "")
+    if not wrong:
+        return "", ""
+    left = text.rfind("=", wrong.start, wrong.end) + 1 if keep_left else 0
+    at = left or wrong.start
+    return text[:at], text[at : wrong.end]
 
 
-def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]]) -> dict[str, Beginning]:
-    """For each problem the longest right part of its samples."""
-    best: dict[str, Beginning] = {}
+def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]], *, keep_left: bool = False) -> dict[str, Beginning]:
+    """For each problem the longest right part of its samples, or with left sides of equations the most frequent one."""
+    found: dict[str, dict[str, Beginning]] = defaultdict(dict)
+    counts: Counter[tuple[str, str]] = Counter()
     for rationale, verdict in judged:
-        part, wrong = _cut(rationale.text, verdict)
-        if part and len(part) > len(best[rationale.problem].text if rationale.problem in best else ""):
-            best[rationale.problem] = Beginning(rationale.id, part, wrong)
-    return best
+        part, wrong = _cut(rationale.text, verdict, keep_left)
+        if part:
+            found[rationale.problem].setdefault(part, Beginning(rationale.id, part, wrong))
+            counts[rationale.problem, part] += keep_left
+    return {
+        problem: max(parts.values(), key=lambda one: (counts[problem, one.text], len(one.text)))
+        for problem, parts in found.items()
+    }
 
 
 def repair(
@@ -85,7 +98,8 @@ def beginnings_of(desk: Desk[Repair]) -> dict[str, Beginning]:
     """Of the problems that are tried again."""
     failed = {one.id for one in desk.once(find_failed)}
     judged = Judged(desk.scan(Rationale), desk.scan(Verdict), of_rationale=["parents", "text"], of_verdict=["steps"])
-    return find_beginnings(pair for pair in judged if pair[0].problem in failed)
+    mine = (pair for pair in judged if pair[0].problem in failed)
+    return find_beginnings(mine, keep_left=desk.settings.keep_left)
 
 
 def parts(desk: Desk[Repair]) -> list[Sequence[Any]]:
@@ -132,7 +146,8 @@ def explore(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]
             judged += [(texts[one.rationale], one) for one in records if isinstance(one, Verdict)]
         judged.sort(key=lambda pair: (pair[0].problem, pair[0].sample))  # not as they happened to finish
         solved = {one.problem for one, verdict in judged if verdict.outcome == "correct"}
-        further = {name: one for name, one in find_beginnings(judged).items() if len(one.text) > len(begun[name].text)}
+        found = find_beginnings(judged, keep_left=settings.keep_left)
+        further = {name: one for name, one in found.items() if len(one.text) > len(begun[name].text)}
         problems = [one for one in problems if one.id in further and one.id not in solved]
         begun |= further
 
@@ -176,7 +191,7 @@ REPAIR = Stage(
     uses=SHOWN,
     depends=depends,
     asks="policy",
-    per_item=lambda desk: desk.settings.samples,
+    per_item=lambda desk: desk.settings.samples + desk.settings.explore * desk.settings.depth,  # at most
     say=say,
     cost=cost_of,
     check=check,

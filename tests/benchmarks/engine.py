@@ -1,11 +1,13 @@
 """CPU seconds and memory of the engine beside a plain static-cache loop, `generate` and another checkout, A B A B.
 
     python tests/benchmarks/engine.py
-    python tests/benchmarks/engine.py --model FOLDER --beside CHECKOUT
+    python tests/benchmarks/engine.py --model FOLDER --beside CHECKOUT --vllm --adapter FOLDER
 
 Without a model it is the embedded tiny one, in tokens a CPU second. The plain loop is greedy, knows no end token, no
 seeds, no log-probabilities and no stop strings. A chat model answers word problems after 8 exemplars, each side in a
-process of its own, whose peak is counted from when the model is loaded; `--beside` adds the engine of a checkout.
+process of its own, whose peak and seconds are counted from when the model is loaded (vLLM takes its cache before that).
+`--beside` adds the engine of a checkout, and `--vllm` that of vLLM where it is installed. `--adapter` puts a LoRA
+adapter on the model, which vLLM is given as it is and merged.
 """
 
 import argparse
@@ -24,12 +26,13 @@ from typing import Any
 import torch
 from transformers.cache_utils import StaticCache
 
-from selfimprove.engines import Request
+from selfimprove.engines import Request, Weights
 from selfimprove.engines.build import build_model
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.recipe import Build, Sampling
 
 BATCH, NEW_TOKENS, ROUNDS = 256, 60, 5
+VLLM, MERGED = "vLLM", "vLLM, adapter merged"
 
 
 @torch.inference_mode()
@@ -109,9 +112,22 @@ def write_prompts(tokenizer: Any, count: int) -> list[str]:
     return prompts
 
 
-def answer(side: str, model: str, problems: int, tokens: int) -> dict[str, Any]:
+def load(side: str, model: str, adapter: str | None) -> Any:
+    """The engine of a side, which `generate` takes its model from."""
+    path, base = (adapter, model) if adapter and side != MERGED else (model, None)
+    if side not in (VLLM, MERGED):
+        return TransformersEngine(path, base=base, batch_size=64, threads=1, device="cpu", chat=True)
+    from selfimprove.engines.vllm import VllmEngine
+    from selfimprove.recipe import Model
+    from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
+
+    settings = EngineSettings(name="vllm", threads=1, vllm=VllmSettings(cache="1G"))
+    return VllmEngine(Weights(path, base=base, chat=True), settings=settings, model=Model(device="cpu"))
+
+
+def answer(side: str, model: str, adapter: str | None, problems: int, tokens: int) -> dict[str, Any]:
     """What one side takes for greedy answers, in this process."""
-    engine = TransformersEngine(model, batch_size=64, threads=1, device="cpu", chat=True)
+    engine = load(side, model, adapter)
     prompts = write_prompts(engine.tokenizer, problems)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
     loaded, before = read_status("VmRSS"), resource.getrusage(resource.RUSAGE_SELF)
@@ -144,16 +160,37 @@ def read_status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
+def merge(model: str, adapter: str) -> Path:
+    """The model with its adapter, in a folder."""
+    from selfimprove.engines.shareable import write_whole
+
+    folder = Path(tempfile.mkdtemp())
+    write_whole(adapter, model, "float32", folder)
+    return folder
+
+
 def compare(given: argparse.Namespace) -> None:
     """The sides in turn, and a table."""
     here = Path(__file__).parents[2]
     sides = {"engine": here, "generate": here} | ({"engine beside": given.beside.resolve()} if given.beside else {})
+    if given.vllm:
+        sides[VLLM] = here
+    models = dict.fromkeys(sides, given.model)
+    if given.vllm and given.adapter:
+        sides[MERGED], models[MERGED] = here, str(merge(given.model, given.adapter))
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side, checkout in sides.items():
-            command = [sys.executable, __file__, "--side", side, "--model", given.model]
+            command = [sys.executable, __file__, "--side", side, "--model", models[side]]
             command += ["--problems", str(given.problems), "--tokens", str(given.tokens)]
-            place = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+            command += ["--adapter", given.adapter] if given.adapter else []
+            # vLLM in this process, whose seconds would else be those of another one
+            place = {
+                **os.environ,
+                "PYTHONPATH": str(checkout),
+                "OMP_NUM_THREADS": "1",
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            }
             done = subprocess.run(command, env=place, stdout=subprocess.PIPE, text=True, check=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     texts = found["engine"][0]["texts"]
@@ -173,13 +210,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="the folder of a chat model")
     parser.add_argument("--beside", type=Path, help="a checkout whose engine is measured too")
+    parser.add_argument("--vllm", action="store_true", help="measure vLLM's engine too")
+    parser.add_argument("--adapter", help="the folder of a LoRA adapter of the model")
     parser.add_argument("--problems", type=int, default=30)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(answer(given.side, given.model, given.problems, given.tokens)))
+        print(json.dumps(answer(given.side, given.model, given.adapter, given.problems, given.tokens)))
     elif given.model:
         compare(given)
     else:

@@ -1,5 +1,6 @@
 """Trying again from the last right step."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from selfimprove.errors import RecipeError
 from selfimprove.recipe.task_settings import VerifierSettings
 from selfimprove.records import Checkpoint, Decision, Preference, Rationale, Verdict
 from selfimprove.running.loop import run_loop
+from selfimprove.running.plan import PlannedStage
+from selfimprove.running.report import Report, Silent
 from selfimprove.running.session import Session
 from selfimprove.stages.repair import find_beginnings, right_part
 from selfimprove.store import RunFolder
@@ -45,6 +48,54 @@ def test_the_longest_right_part_of_a_problem_is_taken() -> None:
     found = find_beginnings(judged)
     assert found[PROBLEM.id].text == "\n".join(lines[:2]) + "\n"
     assert found[PROBLEM.id].rationale == judged[1][0].id
+
+
+def test_of_wrong_equations_the_left_side_that_most_samples_have_can_be_kept() -> None:
+    problem = make_problem("Tom had 16 balloons. He gave 4 away. How many does he still have?", "12")
+    verifier = make_verifier(VerifierSettings(name="math"))
+
+    def check(text: str) -> tuple[Rationale, Verdict]:
+        rationale = make_rationale(problem, text, answer=verifier.extract_answer(text, problem))
+        return rationale, verifier.verify(problem=problem, rationale=rationale)
+
+    texts = ["16 balloons + 4 balloons = 21 balloons. The answer is 21.", "16 - 4 = 9. The answer is 9.",
+             "16 - 4 = 11. The answer is 11.", "He gave 4 away. The answer is 4."]  # fmt: skip
+    judged = [check(text) for text in texts]
+    assert find_beginnings(judged) == {}  # the first step is the wrong one
+    (found,) = find_beginnings(judged, keep_left=True).values()
+    assert (found.rationale, found.text, found.wrong.strip(" .")) == (judged[1][0].id, "16 - 4 =", "9")
+    (found,) = find_beginnings([check("16 - 4 = 12. 12 - 4 = 8. 8 + 1 = 7. The answer is 7.")], keep_left=True).values()
+    assert found.text == "16 - 4 = 12. 12 - 4 = 8. 8 + 1 ="
+
+
+def miscounts(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
+    """Knows what to add up in each column, and comes to a wrong result unless that is all that it is asked for."""
+
+    def write(prompt: str, seed: int) -> str:
+        question, _, given = prompt.partition("=")
+        operands = parse_addition(question.rpartition("?")[2])
+        assert operands is not None
+        whole = write_rationale(*map(int, operands))
+        if given:
+            return whole.removeprefix(given)
+        first, *others = whole.split("\n")
+        return "\n".join([first.rpartition("=")[0] + "=99", *others[:-1], "#0"])
+
+    return ScriptedEngine(write)
+
+
+@pytest.mark.parametrize("keep_left", [False, True])
+def test_what_follows_a_kept_left_side_is_sampled_anew(tmp_path: Path, keep_left: bool) -> None:
+    run = RunFolder(tmp_path / "run")
+    recipe = small_recipe(tmp_path, "rounds=1", "rationalize=null", "sft={steps: 1, fewest: 1}", "warmup.steps=1",
+                          f"repair.keep_left={keep_left}")  # fmt: skip
+    run_loop(recipe, run, load=miscounts)
+    repaired = run.stage(1, "repair").read(Rationale)
+    assert bool(repaired) == keep_left
+    assert {one.outcome for one in run.stage(1, "repair").read(Verdict)} == ({"correct"} if keep_left else set())
+    samples = {one.id: one for one in run.stage(1, "generate").read(Rationale)}
+    for one in repaired:
+        assert one.text.startswith(samples[one.parents[2]].text.partition("=")[0] + "=")
 
 
 def stumbles_once(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
@@ -92,10 +143,24 @@ def test_a_repaired_rationale_is_trained_whole_and_names_the_sample_it_came_from
     assert trained.parents == (sft.id, *(one.id for one in made)) and trained.weights != sft.weights
 
 
-def explored(folder: Path, *changes: str) -> tuple[list[Rationale], dict[str, Verdict]]:
+class Counted(Silent):
+    """Keeps what is said of progress, by stage."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.stage = ""
+
+    def begin(self, stage: PlannedStage) -> None:
+        self.stage = stage.name
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.said[self.stage].append((done, total))
+
+
+def explored(folder: Path, *changes: str, report: Report | None = None) -> tuple[list[Rationale], dict[str, Verdict]]:
     recipe = small_recipe(folder, "rounds=1", "rationalize=null", "sft.steps=1", "warmup.steps=1", *changes)
     run = RunFolder(folder / "run")
-    run_loop(recipe, run, load=lambda *_: Forced())
+    run_loop(recipe, run, load=lambda *_: Forced(), report=report or Silent())
     stage = run.stage(1, "repair")
     return stage.read(Rationale), {one.rationale: one for one in stage.read(Verdict)}
 
@@ -110,6 +175,17 @@ def test_where_sampling_fails_too_the_likeliest_departures_from_the_wrong_step_a
     numbers = {one.problem: sorted(each.sample for each in written if each.problem == one.problem) for one in written}
     assert {tuple(each) for each in numbers.values()} <= {(0, 1, 2), (0, 1, 2, 3, 4)}
     assert all(one.origin == "revised" for one in written)
+
+
+def test_progress_never_passes_what_there_is_to_do(tmp_path: Path) -> None:
+    counted = Counted()
+    written, _ = explored(tmp_path, "repair.explore=2", "repair.samples=1", "repair.part_size=4", report=counted)
+    said = counted.said["repair"]
+    assert len(said) == len(written) and all(done <= total for done, total in said)
+    problems = len({one.problem for one in written})
+    assert {total for _, total in said} == {problems * (1 + 2 * 2)}
+    # Each part begins where the one before has its end, even if it had less to write than there was room for.
+    assert max(done for done, _ in said) > (problems - 4) * 5
 
 
 class Killed(Exception):
