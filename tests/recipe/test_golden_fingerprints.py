@@ -27,15 +27,16 @@ REFUSED = "refused"
 RECIPES = (
     "arithmetic", "arithmetic-steered", "as-asked", "ask", "best-of-n", "concise", "constitutional",
     "instruction-tuning", "long-addition", "own-problems", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-correct",
-    "self-instruct", "star-dpo", "word-problems",
+    "self-instruct", "star-dpo", "word-problems", "word-problems-chat",
 )  # fmt: skip
 # Another recipe with a stage more, and those that have few stages: what they plan otherwise is seen in a few plans.
 SOME = ("as shipped", "unhashed settings", "seed", "sft of defaults", "sft of defaults, started otherwise")
 FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "long-addition", "own-problems"), SOME),
        "rlhf-chat": SOME[:3],
-       "self-instruct": tuple(one for one in SOME if one != "unhashed settings")}  # fmt: skip
-# These have no `verify`, which has unhashed settings, or nothing that `sft` could train on.
-REFUSE = ("instruction-tuning", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-instruct")
+       **dict.fromkeys(("self-instruct", "word-problems-chat"),
+                       tuple(one for one in SOME if one != "unhashed settings"))}  # fmt: skip
+# These have no `verify`, which has unhashed settings, or nothing that `sft` could train on, or need transformers.
+REFUSE = ("instruction-tuning", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-instruct", "word-problems-chat")
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}
 
