@@ -1,7 +1,6 @@
 """Where a text could have gone on otherwise: the likeliest other tokens at each of its tokens."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,9 +9,8 @@ from selfimprove.prompting.tokenizer import Tokenizer
 MAX_TOKENS = 128  # of a text that is departed from
 
 
-@torch.inference_mode()
 def find_departures(
-    model: Any,
+    follow: Callable[[int, list[int]], torch.Tensor],
     tokenizer: Tokenizer,
     asked: Sequence[tuple[list[int], list[int]]],
     ends: Sequence[int],
@@ -23,20 +21,21 @@ def find_departures(
     the likeliest first by the log-probability of all their tokens; special tokens, such as one that ends it, are left
     out, and there are none where prompt and text have no `room`.
 
-    One sequence at a time, as its own length: what comes out depends on nothing that is asked with it.
+    `follow` gives the logits [tokens, vocabulary] of each of a text's tokens after the prompt of that number. One
+    sequence at a time, as its own length: what comes out depends on nothing that is asked with it, up to the rounding
+    of a beginning that prompts share.
     """
     found: list[list[str]] = []
-    for prompt, whole in asked:
+    for number, (prompt, whole) in enumerate(asked):
         text = whole[:MAX_TOKENS]
         if not prompt or not text or len(prompt) + len(text) > room:
             found.append([])
             continue
-        ids = torch.tensor([[*prompt, *text]], device=model.device)
-        logits = model(input_ids=ids[:, :-1], logits_to_keep=len(text), use_cache=False).logits[0].float()
-        logprobs = logits.log_softmax(-1)  # [tokens, vocabulary]
-        own = logprobs.gather(1, ids[0, -len(text) :, None])[:, 0]
+        logprobs = follow(number, text).float().log_softmax(-1)  # [tokens, vocabulary]
+        chosen = torch.tensor(text, device=logprobs.device)[:, None]
+        own = logprobs.gather(1, chosen)[:, 0]
         before = own.cumsum(0) - own
-        logprobs.scatter_(1, ids[0, -len(text) :, None], -torch.inf)
+        logprobs.scatter_(1, chosen, -torch.inf)
         logprobs[:, sorted({*ends, *tokenizer.all_special_ids})] = -torch.inf
         values, tokens = logprobs.topk(min(most, logprobs.shape[1]), dim=-1)
         ranked = sorted(

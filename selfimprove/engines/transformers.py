@@ -356,12 +356,35 @@ class TransformersEngine:
         chosen = following.gather(2, table[..., None])[..., 0] - following.logsumexp(2)
         return [Score(float(chosen[row, : len(ids)].double().sum()), len(ids)) for row, ids in enumerate(texts)]
 
+    @torch.inference_mode()
     def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
         """Where texts could have gone on otherwise (`engines.Departing`)."""
-        prompts = [encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs]
+        prompts = {prompt: encode_prompt(self.tokenizer, prompt, chat=self.chat) for prompt, _ in pairs}
         texts = [encode_completion(self.tokenizer, text, self.end)[:-1] for _, text in pairs]
-        asked = list(zip(prompts, texts, strict=True))
-        return find_departures(self.model, self.tokenizer, asked, self.ends, most, self.max_positions)
+        whole = {prompt: ids for prompt, ids in prompts.items() if ids}
+        with keep_memory():
+            beginnings = self._find_beginnings([prompt for prompt, _ in pairs if prompt in whole], whole, steps=1)
+            # Those that share a beginning stay together, so that it is computed once.
+            order = sorted(range(len(pairs)), key=lambda at: beginnings.number(pairs[at][0]))
+            found = find_departures(
+                lambda number, text: self._follow(pairs[order[number]][0], text, beginnings),
+                self.tokenizer, [(prompts[pairs[at][0]], texts[at]) for at in order], self.ends, most,
+                self.max_positions,
+            )  # fmt: skip
+        ways = dict(zip(order, found, strict=True))
+        return [ways[at] for at in range(len(pairs))]
+
+    def _follow(self, prompt: str, text: list[int], beginnings: Beginnings) -> torch.Tensor:
+        """The logits [tokens, vocabulary] of each token of a text after a prompt, as a batch of its own."""
+        ids = torch.tensor([[*beginnings.rest(prompt), *text[:-1]]], device=self.device)
+        shared: dict[str, Any] = {"use_cache": False}
+        if start := beginnings.length(prompt):
+            positions = torch.arange(start, start + ids.shape[1], device=self.device)[None]
+            told = self._tell(beginnings.spans([beginnings.number(prompt)]), positions)
+            cache = new_cache(self.layers, ids.shape[1])
+            shared = {"position_ids": positions, "past_key_values": cache, "use_cache": True, **told}
+        logits: torch.Tensor = self.model(input_ids=ids, logits_to_keep=len(text), **shared).logits[0]
+        return logits
 
     def close(self) -> None:
         """Free the model's memory."""

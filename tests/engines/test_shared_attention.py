@@ -117,6 +117,19 @@ def test_samples_of_one_prompt_do_not_depend_on_what_they_share(engine: Transfor
     assert len({one.text for one in together}) > 10
 
 
+def test_departures_do_not_depend_on_what_prompts_share(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(prompt, "33#4"[: 1 + at % 4]) for at, prompt in enumerate(PROMPTS[::2] + PROMPTS[1::2])]
+    alone = [engine.depart([pair], 4)[0] for pair in pairs]
+    computed = list[int]()
+    compute = engine._compute_beginning
+    monkeypatch.setattr(engine, "_compute_beginning", lambda ids: computed.append(len(ids)) or compute(ids))
+    assert engine.depart(pairs, 4) == alone
+    assert len(computed) == len(SHOTS) and min(computed) > 32  # each set of exemplars once
+    assert [len(one) for one in alone] == [4] * len(pairs) and len({*map(tuple, alone)}) > 2
+
+
 def test_a_model_with_attention_of_its_own_is_asked_as_before_and_says_so(llama: Path, tmp_path: Path) -> None:
     config = FalconConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True, new_decoder_architecture=False,
