@@ -13,6 +13,8 @@ LEAST_CALL = 32.0  # what a group costs at the least, in tokens computed for a p
 LAYER_CALL, LAYER_STEP = 3e-4, 1e-4  # seconds a layer of the group's own call, and of its part in each step, on a CPU
 PARAMETER = 4e-11  # seconds a parameter and token: two operations at 50 billion a second
 HELD = 0.125  # what it costs a sample to hold and read a token, where computing it costs its prompt 1
+MOST_LAST = 8  # last tokens that may differ while what stands before them is computed once
+SAVED = 0.5  # of the tokens, at the least: for little the other order of sums is not worth it
 DEEPEST = 8  # beginnings within beginnings; those of templates, exemplars and prompts are three
 
 
@@ -68,6 +70,33 @@ def _split(prompts: Sequence[list[int]], order: Sequence[int], at: int) -> list[
 
 def _count_common(one: list[int], other: list[int]) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def count_last(prompts: Sequence[list[int]], groups: Sequence[int], call: float) -> int:
+    """How many last tokens of each prompt are best computed apart, after what several of a group have before them; 0
+    where at least half of all tokens would be computed all the same, another call costing as much as `call` tokens."""
+    if not prompts:
+        return 0
+    whole = len(prompts) * max(map(len, prompts))
+
+    def cost(last: int) -> float:
+        stems = {(group, tuple(one[:-last])) for group, one in zip(groups, prompts, strict=True)}
+        return call + len(stems) * max(len(stem) for _, stem in stems) + last * len(prompts)
+
+    best = min(range(1, min(MOST_LAST + 1, *map(len, prompts))), key=cost, default=0)
+    return best if best and cost(best) <= SAVED * whole else 0
+
+
+def group_stems(prompts: Sequence[list[int]], samples: Sequence[int], call: float) -> list[Group]:
+    """The same groups for prompts that differ in their last tokens alone, which are no reason for a group."""
+    if not (last := count_last(prompts, [0] * len(prompts), call)):
+        return group_prompts(prompts, samples, call)
+    stems: dict[tuple[int, ...], list[int]] = {}
+    for at, prompt in enumerate(prompts):
+        stems.setdefault(tuple(prompt[:-last]), []).append(at)
+    members = list(stems.values())
+    groups = group_prompts([list(stem) for stem in stems], [sum(samples[at] for at in one) for one in members], call)
+    return [Group(one.length, tuple(at for stem in one.members for at in members[stem])) for one in groups]
 
 
 class Beginnings:

@@ -18,7 +18,7 @@ from selfimprove.engines.attention import Sharing, Span, use_shared_attention
 from selfimprove.engines.base import Completion, Request, Score, find_fitting
 from selfimprove.engines.cache import new_cache, select_rows
 from selfimprove.engines.departures import find_departures
-from selfimprove.engines.grouping import Beginnings, count_call, group_prompts
+from selfimprove.engines.grouping import Beginnings, count_call, count_last, group_stems
 from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
@@ -135,7 +135,7 @@ class TransformersEngine:
         samples = Counter(asked)
         unique = {prompt: prompts[prompt] for prompt in samples}
         call = count_call(self.layers, self.parameters, steps)
-        groups = group_prompts(list(unique.values()), list(samples.values()), call)
+        groups = group_stems(list(unique.values()), list(samples.values()), call)
         if (groups or self._shared_at_once) and self._shares is None:
             reason = use_shared_attention(self.model)
             self._shares = reason is None
@@ -155,9 +155,42 @@ class TransformersEngine:
     def _prefill(
         self, prompts: Sequence[str], beginnings: Beginnings, capacity: int
     ) -> tuple[Any, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Compute what different prompts do not share, padded on the left; gives cache, next logits, mask [prompts,
-        width], lengths."""
+        """Compute what different prompts do not share; gives cache, next logits, mask [prompts, width], lengths.
+
+        Where many differ in their last tokens alone, such as steps that a text is forced to, what stands before these
+        is computed once.
+        """
         tails = [beginnings.rest(prompt) for prompt in prompts]
+        groups = [beginnings.number(prompt) for prompt in prompts]
+        last = count_last(tails, groups, count_call(self.layers, self.parameters, steps=0))
+        if not last:
+            return self._compute_tails(tails, prompts, beginnings, capacity)
+        stems: dict[tuple[int, tuple[int, ...]], int] = {}
+        keys = [(group, tuple(tail[:-last])) for group, tail in zip(groups, tails, strict=True)]
+        repeat = torch.tensor([stems.setdefault(key, len(stems)) for key in keys], device=self.device)
+        first = dict(zip(reversed(keys), reversed(prompts), strict=True))  # one of those that begin so
+        cache, _, mask, lengths = self._compute_tails(
+            [list(stem) for _, stem in stems], [first[key] for key in stems], beginnings, capacity
+        )
+        positions = lengths[repeat][:, None] + torch.arange(last, device=self.device)
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_ones((len(stems), last))], dim=1)[repeat]
+        cache = select_rows(cache, repeat, capacity)
+        logits = self.model(
+            input_ids=torch.tensor([tail[-last:] for tail in tails], device=self.device),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **self._tell(beginnings.spans(groups), positions),
+        ).logits[:, -1]
+        return cache, logits, mask, lengths[repeat] + last
+
+    def _compute_tails(
+        self, tails: Sequence[list[int]], prompts: Sequence[str], beginnings: Beginnings, capacity: int
+    ) -> tuple[Any, torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Compute tokens, padded on the left, that follow what the prompts share."""
         width = max(map(len, tails))
         ids = torch.full((len(tails), width), self.tokenizer.pad_token_id or 0)
         mask = torch.ones((len(tails), width), dtype=torch.long)

@@ -80,7 +80,9 @@ class Asking:
         """Texts, and after each the second prompt with what the model writes then (Kojima et al., 2022, section 3)."""
         first = [one for one in written if isinstance(one, Rationale)]
         yield from first
-        begins = {one.problem: Beginning(one.id, f"{one.text} {extract}") for one in first if one.finish != "too_long"}
+        begins = {
+            one.problem: [Beginning(one.id, f"{one.text} {extract}")] for one in first if one.finish != "too_long"
+        }
 
         def read(problem: Problem, text: str, prompt: str) -> str | None:
             return writer.extract_answer(problem, _after(extract, text), "")

@@ -44,28 +44,27 @@ def generate(
     samples: int,
     origin: Origin = "sampled",
     purpose: str = "generate",
-    beginnings: Mapping[str, Beginning] | None = None,
+    beginnings: Mapping[str, Sequence[Beginning]] | None = None,
     first: int = 0,
 ) -> Iterator[Rationale]:
     """Write `samples` rationales a problem and yield each as it finishes (STaR, section 3.1).
 
     A sample's random stream depends on the run's seed, the round, the purpose, the problem and the sample's number.
-    With `beginnings`, by problem, the model only writes what follows them, and tokens and log-probability are of that.
-    `first` is the first sample's number.
+    With `beginnings`, by problem, the model only writes what follows them, and tokens and log-probability are of that:
+    `samples` for each beginning, in their order. `first` is the first sample's number.
     """
-    begins = beginnings or {}
-    asked: list[tuple[Problem, int, Request]] = []
+    asked: list[tuple[Problem, int, Beginning | None, Request]] = []
     for problem in problems:
         prompt = render(problem)
-        given = writer.begin(begins[problem.id].text) if problem.id in begins else ""
-        for sample in range(first, first + samples):
+        begins: Sequence[Beginning | None] = (beginnings or {}).get(problem.id) or [None]
+        for at in range(len(begins) * samples):
+            begin, sample = begins[at // samples], first + at
             seed = derive_seed(writer.seed, writer.round, purpose, problem.id, sample)
-            asked.append((problem, sample, Request(prompt + given, seed)))
+            asked.append((problem, sample, begin, Request(prompt + (writer.begin(begin.text) if begin else ""), seed)))
     if not asked:
         return
-    for completion in writer.engine.generate([request for _, _, request in asked], sampling, writer.stop):
-        problem, sample, request = asked[completion.index]
-        begin = begins.get(problem.id)
+    for completion in writer.engine.generate([request for *_, request in asked], sampling, writer.stop):
+        problem, sample, begin, request = asked[completion.index]
         given = writer.begin(begin.text) if begin else ""
         text = given + replace_surrogates(completion.text)
         prompt = request.prompt.removesuffix(given) if given else request.prompt

@@ -68,7 +68,7 @@ def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]], *, keep_left: b
 def repair(
     problems: Sequence[Problem],
     *,
-    beginnings: Mapping[str, Beginning],
+    beginnings: Mapping[str, Sequence[Beginning]],
     writer: Writer,
     render: Callable[[Problem], str],
     sampling: Sampling,
@@ -131,19 +131,22 @@ def explore(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]
     for depth in range(settings.depth):
         asked = [(render(one) + writer.begin(begun[one.id].text), begun[one.id].wrong) for one in problems]
         ways = dict(zip((one.id for one in problems), engine.depart(asked, settings.explore), strict=True))
-        judged: list[tuple[Rationale, Verdict]] = []
-        for rank in range(settings.explore):
-            mine = [one for one in problems if len(ways[one.id]) > rank]
-            forced = {one.id: Beginning(begun[one.id].rationale, begun[one.id].text + ways[one.id][rank])
-                      for one in mine}  # fmt: skip
-            written = repair(
-                mine, beginnings=forced, writer=writer, render=render, sampling=greedy, samples=1, purpose=desk.name,
-                first=settings.samples + depth * settings.explore + rank,
-            )  # fmt: skip
-            records = list(judge_written(mine, written, desk))
-            yield from records
-            texts = {one.id: one for one in records if isinstance(one, Rationale)}
-            judged += [(texts[one.rationale], one) for one in records if isinstance(one, Verdict)]
+        forced = {
+            one.id: [Beginning(begun[one.id].rationale, begun[one.id].text + way) for way in ways[one.id]]
+            for one in problems if ways[one.id]
+        }  # fmt: skip
+        mine = [one for one in problems if one.id in forced]
+        written = repair(
+            mine, beginnings=forced, writer=writer, render=render, sampling=greedy, samples=1, purpose=desk.name,
+            first=settings.samples + depth * settings.explore,
+        )  # fmt: skip
+        texts, judged = dict[str, Rationale](), list[tuple[Rationale, Verdict]]()
+        for record in judge_written(mine, written, desk):
+            yield record
+            if isinstance(record, Rationale):
+                texts[record.id] = record
+            elif isinstance(record, Verdict):
+                judged.append((texts[record.rationale], record))
         judged.sort(key=lambda pair: (pair[0].problem, pair[0].sample))  # not as they happened to finish
         solved = {one.problem for one, verdict in judged if verdict.outcome == "correct"}
         found = find_beginnings(judged, keep_left=settings.keep_left)
@@ -156,7 +159,7 @@ def sample(problems: Sequence[Problem], desk: Desk[Repair]) -> Iterator[Record]:
     """What the model samples after its last right steps, and the verdicts."""
     rationales = repair(
         problems,
-        beginnings=desk.once(beginnings_of),
+        beginnings={name: [one] for name, one in desk.once(beginnings_of).items()},
         writer=desk.writer(desk.incumbent),
         render=desk.prompts.render,
         sampling=desk.other(Generate).model_copy(update={"temperature": desk.settings.temperature}),

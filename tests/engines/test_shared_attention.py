@@ -22,7 +22,7 @@ from transformers import (
 
 from selfimprove.engines import Request
 from selfimprove.engines.attention import _attend_part
-from selfimprove.engines.grouping import Group, count_call, group_prompts
+from selfimprove.engines.grouping import Group, count_call, count_last, group_prompts
 from selfimprove.engines.memory import Batches, count_row_bytes, free_bytes
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.errors import EngineError
@@ -128,6 +128,42 @@ def test_departures_do_not_depend_on_what_prompts_share(
     assert engine.depart(pairs, 4) == alone
     assert len(computed) == len(SHOTS) and min(computed) > 32  # each set of exemplars once
     assert [len(one) for one in alone] == [4] * len(pairs) and len({*map(tuple, alone)}) > 2
+
+
+def test_what_stands_before_other_last_tokens_is_computed_once(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [f"{prompt}{n}\n{n}{n}+{n}={forced}" for n, prompt in enumerate(PROMPTS) for forced in "0123456"]
+    alone = [next(engine.generate([Request(prompt, 0)], GREEDY)) for prompt in prompts]
+    scored = [engine.score([(prompt, "3#")])[0].logprob for prompt in prompts]
+    computed = list[int]()
+    compute = engine._compute_tails
+    monkeypatch.setattr(
+        engine, "_compute_tails", lambda some, *more: computed.append(len(some)) or compute(some, *more)
+    )
+    found = sorted(engine.generate([Request(prompt, 0) for prompt in prompts], GREEDY), key=lambda one: one.index)
+    assert computed and sum(computed) <= len(prompts) / 2
+    assert [one.text for one in found] == [one.text for one in alone]
+    assert [one.logprob for one in found] == pytest.approx([one.logprob for one in alone], abs=2e-3)
+    assert [one.logprob for one in engine.score([(one, "3#") for one in prompts])] == pytest.approx(scored, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "groups", "call", "expected"),
+    [
+        ([[*range(9), at] for at in range(6)], [0] * 6, 9.0, 1),
+        ([[*range(9), at] for at in range(6)], [0] * 6, 30.0, 0),  # another call is too dear
+        ([[*range(9), at] for at in range(6)], [0, 0, 0, 1, 1, 1], 0.0, 1),
+        ([[*range(9), at] for at in range(6)], [*range(6)], 0.0, 0),  # what they follow differs
+        ([[*range(9), at, at] for at in range(6)], [0] * 6, 0.0, 2),
+        ([[at, *range(9)] for at in range(6)], [0] * 6, 0.0, 0),
+        ([[1], [2]], [0, 0], 0.0, 0),
+    ],
+)
+def test_last_tokens_are_computed_apart_where_that_saves_half(
+    prompts: list[list[int]], groups: list[int], call: float, expected: int
+) -> None:
+    assert count_last(prompts, groups, call) == expected
 
 
 def test_a_model_with_attention_of_its_own_is_asked_as_before_and_says_so(llama: Path, tmp_path: Path) -> None:

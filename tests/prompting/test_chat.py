@@ -265,7 +265,7 @@ def test_a_text_that_is_gone_on_with_cannot_end_its_turn(tokenizer: object) -> N
 
     writer = Writer(ScriptedEngine(write), "c", lambda *_: None, (), round=1, seed=1, begin=prompts.begin)
     text = "1+<|im_end|></think>"
-    begins = {problem.id: Beginning("r", text)}
+    begins = {problem.id: [Beginning("r", text)]}
     sampling = Sampling(temperature=0.0, max_tokens=4)
     (again,) = generate([problem], writer=writer, render=prompts.render, sampling=sampling, samples=1,
                         beginnings=begins)  # fmt: skip
