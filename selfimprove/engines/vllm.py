@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from selfimprove.engines.base import Completion, Request, Score, Weights, find_f
 from selfimprove.engines.checkpoints import full_folder, read_adapter, read_ends, read_shape, same_tokenizer
 from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
 from selfimprove.engines.models import read_longest, read_tokenizer
+from selfimprove.engines.shareable import write_whole
 from selfimprove.engines.token_costs import weigh_tokens
 from selfimprove.engines.vllm_start import reason
 from selfimprove.errors import EngineError
@@ -44,8 +46,10 @@ class VllmEngine:
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model) -> None:
         self.settings, self.model, self._weigh = settings, model, settings.token_logprobs
         self.weights = weights
-        self.folder = full_folder(weights)
-        self.adapter = read_adapter(weights)
+        self.merges = vllm_start.on_cpu()  # where vLLM's kernels take twice the time with an adapter
+        self._merged: TemporaryDirectory[str] | None = None
+        self.folder = self._merge(weights) if self.merges and weights.base else full_folder(weights)
+        self.adapter = None if self.merges else read_adapter(weights)
         self._load_tokenizer(weights)
         longest = read_longest(self.folder)
         self.llm: Any = vllm_start.start(
@@ -61,7 +65,7 @@ class VllmEngine:
         self._names, self._adapters = count(), count(1)
         self._finished: dict[str, Any] = {}
         self._lora: Any = None
-        if weights.base:
+        if self.adapter:
             try:
                 self._load_adapter(weights)
             except EngineError:
@@ -264,16 +268,18 @@ class VllmEngine:
 
     def swap(self, weights: Weights) -> bool:
         """Serve other weights of the same shape, or another adapter of the same base; False where that takes a new
-        engine."""
+        engine. On a CPU adapters are merged, and are weights as others are."""
         if self.broken:
             return False
-        folder, adapter = full_folder(weights), read_adapter(weights)
+        folder, adapter = full_folder(weights), None if self.merges else read_adapter(weights)
         if adapter and (folder != self.folder or not self.adapter or not self.adapter.holds(adapter)):
             return False
         if read_shape(folder) != read_shape(self.folder):
             return False
         if not same_tokenizer(find_tokenizer(weights.path, weights.base), self.tokenizer_folder):
             return False
+        if self.merges and weights.base:
+            folder = self._merge(weights)
         known = self.weights.hash if self.weights.base is None else ""
         new = folder != self.folder or (weights.base is None and known not in ("", weights.hash))
         if new and self.adapter:
@@ -282,12 +288,19 @@ class VllmEngine:
             self._load(folder)
         self._wake(folder)
         self._load_tokenizer(weights)
-        if weights.base:
+        if adapter:
             self._load_adapter(weights)
         else:
             self._lora = None
         self.weights = weights
         return True
+
+    def _merge(self, weights: Weights) -> Path:
+        """A folder with an adapter's base and the adapter in one, which lasts until the next one; raises ModelError."""
+        merged = TemporaryDirectory(prefix="selfimprove-")
+        write_whole(weights.path, weights.base, self.model.dtype, Path(merged.name))
+        self._merged = merged
+        return Path(merged.name)
 
     def _load(self, folder: Path) -> None:
         """Put a folder's weights in the place of those served; raises EngineError."""
@@ -328,3 +341,5 @@ class VllmEngine:
         with suppress(AttributeError):
             vllm_start.stop(self.llm)
             del self.llm
+        if self._merged:
+            self._merged.cleanup()

@@ -51,6 +51,14 @@ def import_vllm() -> None:
         raise EngineError(f"engine 'vllm': vLLM cannot be imported ({reason(error)})") from None
 
 
+def on_cpu() -> bool:
+    """Whether the installed vLLM computes on a CPU; raises EngineError where there is none."""
+    import_vllm()
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
 def start(
     folder: Path,
     tokenizer: Path,
@@ -64,11 +72,9 @@ def start(
 
     `longest` is the model's own limit of tokens, `adapter` the shape of the LoRA adapters to come.
     """
-    import_vllm()
+    cpu = on_cpu()
     from vllm import LLM, SamplingParams
-    from vllm.platforms import current_platform
 
-    cpu = current_platform.is_cpu()
     _check_device(model.device, cpu)
     arguments = choose_arguments(
         folder, tokenizer, model=model, settings=settings, longest=longest, cpu=cpu, adapter=adapter

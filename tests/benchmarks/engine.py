@@ -1,13 +1,14 @@
 """CPU seconds and memory of the engine beside a plain static-cache loop, `generate` and another checkout, A B A B.
 
     python tests/benchmarks/engine.py
-    python tests/benchmarks/engine.py --model FOLDER --beside CHECKOUT --vllm --adapter FOLDER
+    python tests/benchmarks/engine.py --model FOLDER --beside CHECKOUT
+    python tests/benchmarks/engine.py --model FOLDER --adapter FOLDER --sides engine vLLM "vLLM, adapter merged"
 
 Without a model it is the embedded tiny one, in tokens a CPU second. The plain loop is greedy, knows no end token, no
 seeds, no log-probabilities and no stop strings. A chat model answers word problems after 8 exemplars, each side in a
 process of its own, whose peak and seconds are counted from when the model is loaded (vLLM takes its cache before that).
-`--beside` adds the engine of a checkout, and `--vllm` that of vLLM where it is installed. `--adapter` puts a LoRA
-adapter on the model, which vLLM is given as it is and merged.
+`--beside` adds the engine of a checkout, and `--sides` names those to measure, vLLM where it is installed. `--adapter`
+puts a LoRA adapter on the model, which vLLM is given as it is or merged.
 """
 
 import argparse
@@ -172,12 +173,10 @@ def merge(model: str, adapter: str) -> Path:
 def compare(given: argparse.Namespace) -> None:
     """The sides in turn, and a table."""
     here = Path(__file__).parents[2]
-    sides = {"engine": here, "generate": here} | ({"engine beside": given.beside.resolve()} if given.beside else {})
-    if given.vllm:
-        sides[VLLM] = here
+    sides = dict.fromkeys(given.sides, here) | ({"engine beside": given.beside.resolve()} if given.beside else {})
     models = dict.fromkeys(sides, given.model)
-    if given.vllm and given.adapter:
-        sides[MERGED], models[MERGED] = here, str(merge(given.model, given.adapter))
+    if MERGED in sides:
+        models[MERGED] = str(merge(given.model, given.adapter))
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side, checkout in sides.items():
@@ -193,9 +192,9 @@ def compare(given: argparse.Namespace) -> None:
             }
             done = subprocess.run(command, env=place, stdout=subprocess.PIPE, text=True, check=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
-    texts = found["engine"][0]["texts"]
+    texts = found[given.sides[0]][0]["texts"]
     print(f"{given.problems} answers of at most {given.tokens} tokens to prompts of at most ", end="")
-    print(f"{found['engine'][0]['prompt']} tokens; least and most of {given.rounds} rounds\n")
+    print(f"{found[given.sides[0]][0]['prompt']} tokens; least and most of {given.rounds} rounds\n")
     print("| side | user s | system s | peak MB over the model | equal texts |\n| --- | ---: | ---: | ---: | ---: |")
     for side, rounds in found.items():
         columns = [
@@ -210,13 +209,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="the folder of a chat model")
     parser.add_argument("--beside", type=Path, help="a checkout whose engine is measured too")
-    parser.add_argument("--vllm", action="store_true", help="measure vLLM's engine too")
+    parser.add_argument(
+        "--sides", nargs="+", default=["engine", "generate"], choices=["engine", "generate", VLLM, MERGED]
+    )
     parser.add_argument("--adapter", help="the folder of a LoRA adapter of the model")
     parser.add_argument("--problems", type=int, default=30)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if MERGED in given.sides and not given.adapter:
+        parser.error(f"'{MERGED}' needs --adapter")
     if given.side:
         print(json.dumps(answer(given.side, given.model, given.adapter, given.problems, given.tokens)))
     elif given.model:

@@ -134,18 +134,32 @@ def test_greedy_text_and_scores_are_those_of_transformers(
 
 
 def test_a_swap_that_fits_takes_no_new_start(serve: Serving, models: dict[str, Weights]) -> None:
-    serve.close()  # of adapters' making, it may be, and that takes no other base
     engine = serve(models["first"])
     assert isinstance(engine, Swapping)
     assert [engine.swap(models[name]) for name in ("second", "first", "first")] == [True] * 3
-    assert [engine.swap(models[name]) for name in ("untied", "sliding", "lora")] == [False] * 3
+    assert [engine.swap(models[name]) for name in ("untied", "sliding")] == [False] * 2
     assert_equal(  # what was refused changed nothing
         write(engine, [Request(one, 0) for one in PROMPTS], GREEDY),
         write(plain(models["first"]), [Request(one, 0) for one in PROMPTS], GREEDY),
     )
-    engine = serve(models["lora"])
-    assert [engine.swap(models[name]) for name in ("other lora", "first", "lora")] == [True] * 3
-    assert not engine.swap(models["second"])
+
+
+def test_on_a_cpu_adapters_are_merged_and_served_in_turn_with_whole_weights(
+    serve: Serving, models: dict[str, Weights]
+) -> None:
+    serve.close()
+    engine, folders = serve(models["lora"]), list[Path]()
+    for name in ("lora", "other lora", "first", "lora", "second", "other lora"):
+        assert engine.swap(models[name]) and engine.adapter is None
+        assert check_canary(engine, models[name], "float32", None).proved
+        assert_equal(
+            write(engine, [Request(one, 0) for one in PROMPTS], GREEDY),
+            write(plain(models[name]), [Request(one, 0) for one in PROMPTS], GREEDY),
+        )
+        folders += [engine.folder] if models[name].base else []
+    assert len({*folders}) == 4 and [one.exists() for one in dict.fromkeys(folders)] == [False] * 3 + [True]
+    serve.close()
+    assert not folders[-1].exists()
 
 
 def test_another_tokenizer_or_limit_takes_a_new_engine(
