@@ -17,7 +17,7 @@ from selfimprove.engines.model_folders import find_tokenizer, resolve_folder
 from selfimprove.engines.models import read_longest, read_tokenizer
 from selfimprove.engines.shareable import write_whole
 from selfimprove.engines.token_costs import weigh_tokens
-from selfimprove.engines.vllm_start import reason
+from selfimprove.engines.vllm_start import on_cpu, reason
 from selfimprove.errors import EngineError
 from selfimprove.prompting.chat import find_end
 from selfimprove.prompting.prompts import (
@@ -46,7 +46,7 @@ class VllmEngine:
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model) -> None:
         self.settings, self.model, self._weigh = settings, model, settings.token_logprobs
         self.weights = weights
-        self.merges = vllm_start.on_cpu()  # where vLLM's kernels take twice the time with an adapter
+        self.merges = on_cpu()  # where vLLM's kernels take twice the time with an adapter
         self._merged: TemporaryDirectory[str] | None = None
         self.folder = self._merge(weights) if self.merges and weights.base else full_folder(weights)
         self.adapter = None if self.merges else read_adapter(weights)

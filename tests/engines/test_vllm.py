@@ -162,6 +162,24 @@ def test_on_a_cpu_adapters_are_merged_and_served_in_turn_with_whole_weights(
     assert not folders[-1].exists()
 
 
+def test_elsewhere_adapters_are_swapped_on_one_base(
+    serve: Serving, models: dict[str, Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfimprove.engines.vllm.on_cpu", lambda: False)
+    serve.close()
+    engine = serve(models["first"])
+    assert not engine.swap(models["lora"])  # it was started without adapters
+    engine = serve(models["lora"])
+    for name in ("other lora", "first", "lora"):
+        assert engine.swap(models[name]) and engine.adapter
+        assert_equal(
+            write(engine, [Request(one, 0) for one in PROMPTS], GREEDY),
+            write(plain(models[name]), [Request(one, 0) for one in PROMPTS], GREEDY),
+        )
+    assert not engine.swap(models["second"])
+    serve.close()
+
+
 def test_another_tokenizer_or_limit_takes_a_new_engine(
     serve: Serving, models: dict[str, Weights], tmp_path: Path
 ) -> None:
