@@ -46,7 +46,7 @@ class VllmEngine:
     def __init__(self, weights: Weights, *, settings: EngineSettings, model: Model) -> None:
         self.settings, self.model, self._weigh = settings, model, settings.token_logprobs
         self.weights = weights
-        self.merges = on_cpu()  # where vLLM's kernels take twice the time with an adapter
+        self.merges = on_cpu()  # where vLLM's kernels take three times as long with an adapter
         self._merged: TemporaryDirectory[str] | None = None
         self.folder = self._merge(weights) if self.merges and weights.base else full_folder(weights)
         self.adapter = None if self.merges else read_adapter(weights)
@@ -299,6 +299,8 @@ class VllmEngine:
         """A folder with an adapter's base and the adapter in one, which lasts until the next one; raises ModelError."""
         merged = TemporaryDirectory(prefix="selfimprove-")
         write_whole(weights.path, weights.base, self.model.dtype, Path(merged.name))
+        if self._merged:
+            self._merged.cleanup()
         self._merged = merged
         return Path(merged.name)
 
