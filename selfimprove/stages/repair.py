@@ -32,7 +32,7 @@ class Repair(Retry):
     """Wrong steps in a row that `explore` may put right in one text."""
     keep_left: bool = added(False)
     """Of a wrong equation keep what stands before its last equals sign: what to compute may be well chosen where the
-    result is wrong. Of several beginnings of a problem the most frequent one is taken, and not the longest."""
+    result is wrong. Of the samples of a problem the most frequent beginning is taken, and not the longest."""
 
 
 def right_part(text: str, verdict: Verdict) -> str:
@@ -50,15 +50,17 @@ def _cut(text: str, verdict: Verdict, keep_left: bool = False) -> tuple[str, str
     return text[:at], text[at : wrong.end]
 
 
-def find_beginnings(judged: Iterable[tuple[Rationale, Verdict]], *, keep_left: bool = False) -> dict[str, Beginning]:
-    """For each problem the longest right part of its samples, or with left sides of equations the most frequent one."""
+def find_beginnings(
+    judged: Iterable[tuple[Rationale, Verdict]], *, keep_left: bool = False, voted: bool = False
+) -> dict[str, Beginning]:
+    """For each problem the longest right part of its samples, or where they are `voted` on the most frequent one."""
     found: dict[str, dict[str, Beginning]] = defaultdict(dict)
     counts: Counter[tuple[str, str]] = Counter()
     for rationale, verdict in judged:
         part, wrong = _cut(rationale.text, verdict, keep_left)
         if part:
             found[rationale.problem].setdefault(part, Beginning(rationale.id, part, wrong))
-            counts[rationale.problem, part] += keep_left
+            counts[rationale.problem, part] += voted
     return {
         problem: max(parts.values(), key=lambda one: (counts[problem, one.text], len(one.text)))
         for problem, parts in found.items()
@@ -99,7 +101,7 @@ def beginnings_of(desk: Desk[Repair]) -> dict[str, Beginning]:
     failed = {one.id for one in desk.once(find_failed)}
     judged = Judged(desk.scan(Rationale), desk.scan(Verdict), of_rationale=["parents", "text"], of_verdict=["steps"])
     mine = (pair for pair in judged if pair[0].problem in failed)
-    return find_beginnings(mine, keep_left=desk.settings.keep_left)
+    return find_beginnings(mine, keep_left=desk.settings.keep_left, voted=desk.settings.keep_left)
 
 
 def parts(desk: Desk[Repair]) -> list[Sequence[Any]]:

@@ -62,10 +62,52 @@ def test_of_wrong_equations_the_left_side_that_most_samples_have_can_be_kept() -
              "16 - 4 = 11. The answer is 11.", "He gave 4 away. The answer is 4."]  # fmt: skip
     judged = [check(text) for text in texts]
     assert find_beginnings(judged) == {}  # the first step is the wrong one
-    (found,) = find_beginnings(judged, keep_left=True).values()
+    (found,) = find_beginnings(judged, keep_left=True, voted=True).values()
     assert (found.rationale, found.text, found.wrong.strip(" .")) == (judged[1][0].id, "16 - 4 =", "9")
     (found,) = find_beginnings([check("16 - 4 = 12. 12 - 4 = 8. 8 + 1 = 7. The answer is 7.")], keep_left=True).values()
     assert found.text == "16 - 4 = 12. 12 - 4 = 8. 8 + 1 ="
+
+
+class Miscounts(ScriptedEngine):
+    """Knows what to add up in each column, and comes to a wrong result unless it is forced to the right one."""
+
+    def __init__(self) -> None:
+        super().__init__(self.go_on)
+
+    def go_on(self, prompt: str, seed: int) -> str:
+        whole, given = self.read(prompt)
+        if not whole.startswith(given) or given.endswith("="):
+            return "99\n#0"
+        ahead = whole.removeprefix(given)
+        left, equals, _ = ahead.partition("=")
+        return f"{left}=99\n#0" if equals else ahead
+
+    def depart(self, pairs: Sequence[tuple[str, str]], most: int) -> list[list[str]]:
+        found = []
+        for prompt, wrong in pairs:
+            whole, given = self.read(prompt)
+            assert given.endswith("=") and wrong == "99"
+            found.append(["98", whole.removeprefix(given).partition("\n")[0]][:most])
+        return found
+
+    @staticmethod
+    def read(prompt: str) -> tuple[str, str]:
+        question, _, given = prompt.partition("=")
+        operands = parse_addition(question.rpartition("?")[2])
+        assert operands is not None
+        return write_rationale(*map(int, operands)), given
+
+
+def test_from_a_kept_left_side_forced_results_lead_to_the_next_equation(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, "rounds=1", "rationalize=null", "sft={steps: 1, fewest: 1}", "warmup.steps=1",
+                          "repair={keep_left: true, samples: 1, explore: 2, depth: 3}")  # fmt: skip
+    run = RunFolder(tmp_path / "run")
+    run_loop(recipe, run, load=lambda *_: Miscounts())
+    written = {one.id: one for one in run.stage(1, "repair").read(Rationale)}
+    right = [written[one.rationale] for one in run.stage(1, "repair").read(Verdict) if one.outcome == "correct"]
+    assert {one.problem for one in right} == {one.problem for one in written.values()}
+    # The first wrong result was put right by what has the numbers 1 and 2, the next one from there by 3 and 4.
+    assert {one.sample for one in right} - {1, 2} and all(one.sample > 0 for one in right)
 
 
 def miscounts(checkpoint: Checkpoint, session: Session) -> ScriptedEngine:
