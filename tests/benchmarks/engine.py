@@ -29,6 +29,7 @@ from transformers.cache_utils import StaticCache
 
 from selfimprove.engines import Request, Weights
 from selfimprove.engines.build import build_model
+from selfimprove.engines.shareable import write_whole
 from selfimprove.engines.transformers import TransformersEngine
 from selfimprove.recipe import Build, Sampling
 
@@ -161,23 +162,14 @@ def read_status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def merge(model: str, adapter: str) -> Path:
-    """The model with its adapter, in a folder."""
-    from selfimprove.engines.shareable import write_whole
-
-    folder = Path(tempfile.mkdtemp())
-    write_whole(adapter, model, "float32", folder)
-    return folder
-
-
-def compare(given: argparse.Namespace) -> None:
-    """The sides in turn, and a table."""
+def compare(given: argparse.Namespace, merged: Path) -> None:
+    """The sides in turn, and a table; the model with its adapter goes into the folder `merged`."""
     here = Path(__file__).parents[2]
     sides = dict.fromkeys(given.sides, here) | ({"engine beside": given.beside.resolve()} if given.beside else {})
-    models = dict.fromkeys(sides, given.model)
-    if MERGED in sides:
-        models[MERGED] = str(merge(given.model, given.adapter))
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    if MERGED in sides:
+        write_whole(given.adapter, given.model, "float32", merged)
+    models = dict.fromkeys(sides, given.model) | {MERGED: str(merged)}
     for _ in range(given.rounds):
         for side, checkout in sides.items():
             command = [sys.executable, __file__, "--side", side, "--model", models[side]]
@@ -223,7 +215,8 @@ def main() -> None:
     if given.side:
         print(json.dumps(answer(given.side, given.model, given.adapter, given.problems, given.tokens)))
     elif given.model:
-        compare(given)
+        with tempfile.TemporaryDirectory() as folder:
+            compare(given, Path(folder))
     else:
         found = measure()
         for name, speed in found.items():
