@@ -106,8 +106,8 @@ def test_from_a_kept_left_side_forced_results_lead_to_the_next_equation(tmp_path
     written = {one.id: one for one in run.stage(1, "repair").read(Rationale)}
     right = [written[one.rationale] for one in run.stage(1, "repair").read(Verdict) if one.outcome == "correct"]
     assert {one.problem for one in right} == {one.problem for one in written.values()}
-    # The right way is the third each time: of sums of two columns by the sample 6, of three by 9. Most of the texts on the
-    # way there have the left side that they were forced from, which is no reason to stay at it.
+    # The right way is the third each time: of sums of two columns by the sample 6, of three by 9. Most of the texts on
+    # the way there have the left side that they were forced from, which is no reason to stay at it.
     assert {one.sample for one in right} == {6, 9}
 
 
