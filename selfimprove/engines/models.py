@@ -51,6 +51,8 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
     """Load a causal language model and its tokenizer, an adapter merged into its base; raises ModelError."""
     import torch
 
+    from selfimprove.engines.products import use_onednn
+
     folder = resolve_folder(str(model))
     adapter = (folder / ADAPTER).is_file()
     loaded = _load_weights(find_whole(model, base) if adapter else folder, dtype)
@@ -62,6 +64,7 @@ def load_model(model: str | Path, *, base: str | Path | None, dtype: str, device
     mend(loaded, tokenizer, folder)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    use_onednn(loaded)
     with _reading(folder):  # a device that is full, or is not there
         return loaded.to(device), tokenizer
 
@@ -104,6 +107,8 @@ def load_classifier(folder: Path, *, dtype: str, device: str) -> tuple[Any, Any]
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from selfimprove.engines.products import use_onednn
+
     config = read_config(folder)
     check_weights(folder, read_json(folder / CONFIG))
     with _reading(folder):
@@ -119,6 +124,7 @@ def load_classifier(folder: Path, *, dtype: str, device: str) -> tuple[Any, Any]
         raise ModelError(f"{folder}: the weights lack '{missing[0]}', which a classifier has")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    use_onednn(loaded)
     with _reading(folder):
         return loaded.to(device), read_tokenizer(folder)
 

@@ -200,6 +200,8 @@ def count_steps(settings: Training, rows: int) -> int:
 
 def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     """TRL's arguments of a kind (SFTConfig, DPOConfig) for a job; `own` are those of the method."""
+    import torch
+
     settings = job.settings
     steps = job.steps or count_steps(settings, rows)
     # The name changed between two versions of TRL that are both in use.
@@ -226,7 +228,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         "max_length": None,
         "seed": job.seed % 2**32,
         "data_seed": job.seed % 2**32,
-        "use_cpu": job.device == "cpu",
+        "use_cpu": job.device == "cpu" or not torch.accelerator.is_available(),
         "bf16": job.dtype == "bfloat16",
         "fp16": job.dtype == "float16",
         "logging_steps": max(1, steps // 20),
