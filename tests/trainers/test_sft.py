@@ -67,6 +67,19 @@ def read_curve(job: SftJob) -> Curve:
     return Curve.model_validate_json((job.workspace / CURVE).read_text())
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_half_precision_trains_on_a_machine_without_a_gpu(
+    model: Path, tmp_path: Path, device: str, lora: Lora | None
+) -> None:
+    if device == "auto" and torch.accelerator.is_available():
+        pytest.skip("it would train on the GPU")
+    job = make_job(model, tmp_path, quick(lora=lora)).model_copy(update={"dtype": "bfloat16", "device": device})
+    result = train_sft(job)
+    assert result.steps == 6
+    assert all(math.isfinite(one.loss) for one in read_curve(job).curve if one.loss is not None)
+
+
 def test_the_curve_so_far_is_on_disk_while_it_trains(model: Path, tmp_path: Path) -> None:
     job, seen = make_job(model, tmp_path, quick()), list[list[int]]()
 

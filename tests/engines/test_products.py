@@ -1,0 +1,130 @@
+"""Linear layers that oneDNN multiplies give what torch's own give, forward and backward."""
+
+import copy
+
+import pytest
+import torch
+
+from selfimprove.engines import products
+from selfimprove.engines.build import build_model
+from selfimprove.engines.models import load_model
+from selfimprove.recipe import Build
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+
+
+@pytest.fixture
+def faster(monkeypatch):
+    """As on a CPU where oneDNN is faster, and for layers of any size."""
+    monkeypatch.setattr(products, "gains", lambda: True)
+    monkeypatch.setattr(products, "SMALLEST", 1)
+
+
+def make_layers(*, bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
+    torch.manual_seed(0)
+    own = torch.nn.Linear(48, 80, bias=bias)
+    other = copy.deepcopy(own)
+    products.use_onednn(other)
+    assert type(other) is products.OneDnnLinear
+    return own, other
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 48), (3, 5, 48), (2, 1, 4, 48), (48,), (1, 48)])
+def test_values_and_gradients_are_those_of_torch(faster, bias, shape):
+    rows = torch.randn(shape)
+    weights = torch.randn((*shape[:-1], 80))
+    found = []
+    for layer in make_layers(bias=bias):
+        asked = rows.clone().requires_grad_()
+        out = layer(asked)
+        (out * weights).sum().backward()
+        with torch.inference_mode():
+            assert torch.allclose(layer(rows), out, atol=1e-5)
+        found.append([out, asked.grad, *(one.grad for one in layer.parameters())])
+    for own, other in zip(*found, strict=True):
+        assert own.shape == other.shape
+        assert torch.allclose(own, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_layer_gives_a_gradient_to_what_is_below_it_alone(faster):
+    own, other = make_layers(bias=True)
+    given = []
+    for layer in (own, other):
+        layer.requires_grad_(False)
+        asked = torch.ones(3, 48, requires_grad=True)
+        layer(asked).square().sum().backward()
+        given.append(asked.grad)
+        assert all(one.grad is None for one in layer.parameters())
+    assert torch.allclose(*given, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [torch.zeros(0, 48), torch.zeros(2, 0, 48)])
+def test_no_rows_are_none(faster, rows):
+    _, other = make_layers(bias=True)
+    assert other(rows).shape == (*rows.shape[:-1], 80)
+
+
+def test_other_precisions_are_torchs_own(faster):
+    own, other = make_layers(bias=False)
+    rows = torch.randn(4, 48)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert other(rows).dtype == torch.bfloat16
+        assert torch.equal(own(rows), other(rows))
+    assert torch.equal(own.bfloat16()(rows.bfloat16()), other.bfloat16()(rows.bfloat16()))
+
+
+def test_a_loaded_model_keeps_its_names_and_logits(faster, monkeypatch, tmp_path):
+    build_model(Build(), tmp_path, 0)
+    found = []
+    for able in (False, True):
+        monkeypatch.setattr(products, "gains", lambda able=able: able)
+        model, _ = load_model(tmp_path, base=None, dtype="float32", device="cpu")
+        assert any(type(one) is products.OneDnnLinear for one in model.modules()) is able
+        with torch.inference_mode():
+            logits = model(torch.arange(6)[None]).logits
+        found.append((list(model.state_dict()), logits))
+    assert found[0][0] == found[1][0]
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_goes_on_such_layers_and_into_them(faster, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    build_model(Build(), tmp_path, 0)
+    model, _ = load_model(tmp_path, base=None, dtype="float32", device="cpu")
+    model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    ids = torch.arange(6)[None]
+    before = model(ids).logits
+    before.square().sum().backward()
+    trained = [one.grad for one in model.parameters() if one.requires_grad]
+    assert trained and all(one is not None and one.abs().sum() > 0 for one in trained)
+    merged = model.merge_and_unload()
+    assert any(type(one) is products.OneDnnLinear for one in merged.modules())
+    assert torch.allclose(merged(ids).logits, before, rtol=1e-3, atol=1e-3)
+
+
+def test_small_layers_and_slow_machines_keep_torchs_own(monkeypatch):
+    layer = torch.nn.Linear(8, 8)
+    monkeypatch.setattr(products, "gains", lambda: True)
+    products.use_onednn(layer)
+    assert type(layer) is torch.nn.Linear
+    large = torch.nn.Linear(512, 512)
+    monkeypatch.setattr(products, "gains", lambda: False)
+    products.use_onednn(large)
+    assert type(large) is torch.nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"avx512_f": True, "cpu_name": "AMD EPYC 9755"}, True),
+        ({"avx512_f": False, "cpu_name": "AMD EPYC 7763"}, False),
+        ({"avx512_f": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8480+"}, False),
+        ({"cpu_name": "Apple M4"}, False),
+        ({}, False),
+    ],
+)
+def test_who_gains(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert products.gains.__wrapped__() is expected
