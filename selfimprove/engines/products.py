@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
-SMALLEST = 1 << 16  # elements of a weight; below it calling costs more than is gained
+WIDE = 512  # inputs or outputs of a layer; below that calling costs what is gained
 
 
 @cache
@@ -60,9 +60,9 @@ class OneDnnLinear(torch.nn.Linear):
 
 
 def use_onednn(model: torch.nn.Module) -> None:
-    """Have the large linear layers of a model multiply by oneDNN, where that is faster; weights and names stay."""
+    """Have the wide linear layers of a model multiply by oneDNN, where that is faster; weights and names stay."""
     if not gains():
         return
     for module in model.modules():
-        if type(module) is torch.nn.Linear and module.weight.numel() >= SMALLEST:
+        if type(module) is torch.nn.Linear and max(module.weight.shape) >= WIDE:
             module.__class__ = OneDnnLinear

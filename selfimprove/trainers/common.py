@@ -57,6 +57,8 @@ def train_with(
     """
     started = time.perf_counter()
     _import_libraries(job.threads)
+    from selfimprove.engines.products import use_onednn
+
     imported = time.perf_counter()
     model, tokenizer = (load or _load)(job)
     rows = tokenize(tokenizer)
@@ -67,6 +69,7 @@ def train_with(
         if job.settings.restarts:
             _restart(trainer, job.settings)
         _check_processes(trainer)
+        use_onednn(trainer.model)  # an adapter's layers too
         _resume_adapter(trainer)
         _hush(trainer)
         reports.guard(trainer)

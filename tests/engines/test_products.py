@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 def faster(monkeypatch):
     """As on a CPU where oneDNN is faster, and for layers of any size."""
     monkeypatch.setattr(products, "gains", lambda: True)
-    monkeypatch.setattr(products, "SMALLEST", 1)
+    monkeypatch.setattr(products, "WIDE", 1)
 
 
 def make_layers(*, bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
