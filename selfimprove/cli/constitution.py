@@ -131,7 +131,7 @@ def try_(
     best_of: Annotated[int, typer.Option(min=2, max=16, help="Critiques of the form that tries several.")] = 3,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest response, and the longest revision.")] = 128,
     form: Annotated[
-        list[str] | None, typer.Option(help="Try only these: principle, direct, checklist, one-turn, best-of-N.")
+        list[str] | None, typer.Option(help="Try only these: principle, direct, checklist, one-turn, anew, best-of-N.")
     ] = None,
     judge: Annotated[str | None, typer.Option(help="A model that compares responses, or self: the same one.")] = None,
     examples: Annotated[int, typer.Option(min=0, help="Prompts whose responses are shown.")] = 10,

@@ -56,6 +56,14 @@ class Prompter:
         ]
         return self._assemble([*shown, parts(question, response, critique)])
 
+    def anew(self, principle: Principle, question: str) -> str:
+        """The prompt once more with a principle below it, and no response; exemplars are shown where there is no chat
+        template."""
+        shown = [] if self.chat else self.constitution.shown(principle)
+        pairs = [*((one.question, one.revision) for one in shown), (question, "")]
+        text = " ".join(principle.text.split())
+        return self._assemble([self._begin(f"{asked.strip()}\n\n{text}", answer) for asked, answer in pairs])
+
     def checklist(self, principles: Sequence[Principle], question: str, response: str) -> str:
         """The prompt to hold a response against several principles at once; exemplars, which show one each, are left
         out."""

@@ -44,6 +44,7 @@ def forms_of(best_of: int) -> dict[str, dict[str, object]]:
         "direct": {"form": "none"},
         "checklist": {"form": "checklist"},
         "one-turn": {"form": "one-turn"},
+        "anew": {"form": "anew"},
         f"best-of-{best_of}": {"form": "principle", "best_of": best_of},
     }
 

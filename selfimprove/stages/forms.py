@@ -1,7 +1,8 @@
-"""The forms of a critique: by one principle, as a checklist of all of them, or in one turn with the revision."""
+"""The forms of a critique: by one principle, as a checklist of all of them, in one turn with the revision, or by checks
+alone, after which the prompt is asked anew."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,11 +11,11 @@ from selfimprove.constitution.checks import comply
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion
 from selfimprove.recipe import Sampling
-from selfimprove.records import Critique, Verdict, replace_surrogates
+from selfimprove.records import Critique, Outcome, Verdict, replace_surrogates
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, Link, ask, criticise, make_critique
 
-CritiqueForm = Literal["principle", "checklist", "one-turn", "none"]
+CritiqueForm = Literal["principle", "checklist", "one-turn", "anew", "none"]
 MOST_QUOTE = 300  # characters; what is longer is no quotation but the response once more
 _ENTRY = re.compile(r"^\W{0,6}(\d{1,2})\W{1,6}(yes|no)\b(.*)", re.IGNORECASE)
 _QUOTE = re.compile(rf"[\"“„«]([^\"“”„«»\n]{{2,{MOST_QUOTE}}})[\"”“»]")
@@ -33,13 +34,14 @@ class Turn:
 @dataclass(frozen=True)
 class Said:
     """What a critique leads to: the principle that the revision is asked by, and the critique as it is shown there; or
-    the turn that holds the revision too."""
+    the turn that holds the revision too. `anew`: the revision is asked for without the response."""
 
     link: Link
     critique: Critique | None
     principle: Principle
     shown: str | None
     turn: Turn | None = None
+    anew: bool = False
 
     @property
     def found(self) -> bool:
@@ -60,6 +62,8 @@ def say_of(
     purpose: str,
 ) -> list[Said]:
     """What is said of responses, in order, in the form that is asked for; `principles` are all that hold for each."""
+    if form == "anew":
+        return look_again(links, principles, verdicts, writer=writer, prompter=prompter)
     if critique is None or form == "none":
         return [Said(one, None, one.principle, None) for one in links]
     if form == "checklist":
@@ -88,10 +92,7 @@ def check_off(
 ) -> list[Said]:
     """Hold each response against all its principles at once. What has a check is checked, and the model is asked of the
     others; of what it says only that counts which quotes the response."""
-    measured = [
-        {one.id: comply(one.check, link.response.text, verdict) for one in held if one.check}
-        for link, held, verdict in zip(links, principles, verdicts, strict=True)
-    ]
+    measured = measure(links, principles, verdicts)
     open_ = [
         [one for one in held if found.get(one.id, ("undecided", ""))[0] == "undecided"]
         for held, found in zip(principles, measured, strict=True)
@@ -106,11 +107,11 @@ def check_off(
         seed, completion = completions.get(at, (0, Completion(at, "", 0, 0.0, "stop")))
         text = replace_surrogates(completion.text).rstrip()
         quotes = read_checklist(text, open_[at], link.response.text)
-        broken = {one.id: measured[at][one.id][1] for one in held if measured[at].get(one.id, ("",))[0] == "incorrect"}
+        broken = reasons(measured[at])
         broken |= {name: f'"{quote}"' for name, quote in quotes.items()}
         wrong = [one for one in held if one.id in broken]
         shown = "\n".join(f"{' '.join(one.text.split())} Against it: {broken[one.id]}" for one in wrong)
-        checked = "\n".join(f"{one.title or one.id}: {broken[one.id]}" for one in wrong if one.id not in quotes)
+        checked = describe([one for one in wrong if one.id not in quotes], broken)
         link = replace(link, principle=wrong[0]) if wrong else link
         record = make_critique(
             link, prompts.get(at, ""), "\n".join(filter(None, [text, checked])), seed, completion, writer, prompter,
@@ -118,6 +119,26 @@ def check_off(
         )  # fmt: skip
         said.append(Said(link, record, join_principles(wrong, prompter) or link.principle, shown))
     return said
+
+
+def measure(
+    links: Sequence[Link], principles: Sequence[Sequence[Principle]], verdicts: Sequence[Verdict]
+) -> list[dict[str, tuple[Outcome, str]]]:
+    """What the checks say of each response, by principle."""
+    return [
+        {one.id: comply(one.check, link.response.text, verdict) for one in held if one.check}
+        for link, held, verdict in zip(links, principles, verdicts, strict=True)
+    ]
+
+
+def reasons(measured: Mapping[str, tuple[Outcome, str]]) -> dict[str, str]:
+    """Why checks fail, by principle."""
+    return {name: reason for name, (outcome, reason) in measured.items() if outcome == "incorrect"}
+
+
+def describe(wrong: Iterable[Principle], broken: Mapping[str, str]) -> str:
+    """What checks find, a line each."""
+    return "\n".join(f"{one.title or one.id}: {broken[one.id]}" for one in wrong)
 
 
 def read_checklist(text: str, principles: Sequence[Principle], response: str) -> Mapping[str, str]:
@@ -148,6 +169,32 @@ def join_principles(broken: Sequence[Principle], prompter: Prompter) -> Principl
         revision="\n".join(requests) if own else None,
         exemplars=broken[0].exemplars,
     )
+
+
+# --- anew ------------------------------------------------------------------------------------------------------
+
+
+def look_again(
+    links: Sequence[Link],
+    principles: Sequence[Sequence[Principle]],
+    verdicts: Sequence[Verdict],
+    *,
+    writer: Writer,
+    prompter: Prompter,
+) -> list[Said]:
+    """Which principles a response goes against by their checks, without a word of the model; a principle without a
+    check is among them where it was drawn. By these the prompt is asked anew, and training on the answer to the bare
+    prompt is context distillation (Askell et al., 2021, section 2.2)."""
+    said = []
+    for at, (link, held, found) in enumerate(zip(links, principles, measure(links, principles, verdicts), strict=True)):
+        broken = reasons(found)
+        wrong = [one for one in held if one.id in broken]
+        asked = [*wrong, *([] if link.principle.check else [link.principle])]
+        link = replace(link, principle=asked[0]) if asked else link
+        record = make_critique(link, "", describe(wrong, broken), 0, Completion(at, "", 0, 0.0, "stop"), writer,
+                               prompter, 0.0, bool(asked))  # fmt: skip
+        said.append(Said(link, record, join_principles(asked, prompter) or link.principle, None, anew=True))
+    return said
 
 
 # --- one turn --------------------------------------------------------------------------------------------------

@@ -75,8 +75,10 @@ class Revise(Sampling):
     form: CritiqueForm = added("principle")
     """principle: a critique by one principle, in free text; checklist: one by all principles at once, of which what has
     a check is checked and of the model's words only those count that quote the response; one-turn: a critique by one
-    principle and the revision in one text; none: the revision at once (section 3.5), as where `critique` is left out.
-    `selfimprove constitution try` compares them."""
+    principle and the revision in one text; anew: the prompt once more, below it the principles that the response goes
+    against by their checks, and the drawn one if it has none, for models that cannot rewrite what they are shown; none:
+    the revision at once (section 3.5), as where `critique` is left out. `selfimprove constitution try` compares
+    them."""
     best_of: PositiveInt = added(1)
     """Write n critiques of each response with a revision after each, and keep the revision that gains most."""
     gain: Literal["checks", "judge"] = added("checks")
@@ -190,11 +192,15 @@ def _draw(chain: Chain, step: int, seed: int, settings: Revise) -> Principle:
 
 
 def _settle_fine(chains: Sequence[Chain], said: Sequence[Said], settings: Revise) -> None:
-    """Note where no critique of a response finds anything: a checklist is of all principles."""
+    """Note where no critique of a response finds anything: a checklist is of all principles, checks are of those that
+    have one."""
     found = {id(chain) for chain, one in zip(chains, said, strict=True) if one.found}
     for chain, one in zip(chains, said, strict=True):
         if id(chain) not in found:
-            settled = chain.principles if settings.form == "checklist" else (one.link.principle,)
+            settled = {
+                "checklist": chain.principles,
+                "anew": [principle for principle in chain.principles if principle.check],
+            }.get(settings.form, [one.link.principle])
             chain.settled.update(principle.id for principle in settled)
 
 
@@ -202,7 +208,10 @@ def _write(said: Sequence[Said], writer: Writer, prompter: Prompter, settings: R
     """The revised responses of a step, in order; those that came with their critique are not asked for again."""
     left = [one for one in said if one.turn is None]
     prompts = [
-        prompter.revision(one.principle, one.link.problem.question, one.link.response.text, one.shown) for one in left
+        prompter.anew(one.principle, one.link.problem.question)
+        if one.anew
+        else prompter.revision(one.principle, one.link.problem.question, one.link.response.text, one.shown)
+        for one in left
     ]
     answers = ask([one.link for one in left], prompts, writer=writer, sampling=settings, purpose=purpose)
     asked = {

@@ -122,7 +122,7 @@ def test_settings_of_revise_are_those_of_every_form(place: Path) -> None:
         changes=["revise.relevance=0.5", "generate.samples=5", "stages.revise.revisions=2"],
     )  # fmt: skip
     mine = [getattr(recipe.stages, one) for one in forms]
-    assert [one.form for one in mine] == ["principle", "none", "checklist", "one-turn", "principle"]
+    assert [one.form for one in mine] == ["principle", "none", "checklist", "one-turn", "anew", "principle"]
     assert {(one.relevance, one.revisions) for one in mine} == {(0.5, 2)} and mine[-1].best_of == 3
     with pytest.raises(RecipeError, match="--form lists: no such form"):
         make_trial_recipe("m", "short", "everyday", name="mine", only=["lists"])
