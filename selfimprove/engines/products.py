@@ -19,9 +19,8 @@ WIDE = 512  # inputs or outputs of a layer; below that calling costs what is gai
 def gains() -> bool:
     """Whether this machine's CPU multiplies faster by oneDNN."""
     able = torch.cpu.get_capabilities()
-    return (
-        bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "") and torch.backends.mkldnn.is_available()
-    )
+    wide = bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
+    return wide and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def multiply(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

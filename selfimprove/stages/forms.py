@@ -11,7 +11,7 @@ from selfimprove.constitution.checks import comply
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Completion
 from selfimprove.recipe import Sampling
-from selfimprove.records import Critique, Outcome, Verdict, replace_surrogates
+from selfimprove.records import Critique, Outcome, Rationale, Verdict, replace_surrogates
 from selfimprove.stages.base import Writer
 from selfimprove.stages.critique import CritiqueSettings, Link, ask, criticise, make_critique
 
@@ -75,6 +75,49 @@ def say_of(
         return say_and_revise(links, writer=writer, prompter=prompter, sampling=sampling, purpose=f"{purpose} turn")
     said = criticise(links, writer=writer, prompter=prompter, sampling=critique, purpose=f"{purpose} critique")
     return [Said(link, one, link.principle, one.text) for link, one in zip(links, said, strict=True)]
+
+
+def write_revisions(
+    said: Sequence[Said], writer: Writer, prompter: Prompter, settings: Sampling, purpose: str
+) -> list[Rationale]:
+    """The revised responses of a step, in order; those that came with their critique are not asked for again."""
+    left = [one for one in said if one.turn is None]
+    prompts = [
+        prompter.anew(one.principle, one.link.problem.question)
+        if one.anew
+        else prompter.revision(one.principle, one.link.problem.question, one.link.response.text, one.shown)
+        for one in left
+    ]
+    answers = ask([one.link for one in left], prompts, writer=writer, sampling=settings, purpose=purpose)
+    asked = {
+        id(one): Turn(prompt, seed, completion, replace_surrogates(completion.text).rstrip())
+        for one, prompt, (seed, completion) in zip(left, prompts, answers, strict=True)
+    }
+    return [_make_revised(one, one.turn or asked[id(one)], writer, settings) for one in said]
+
+
+def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Sampling) -> Rationale:
+    link, completion = said.link, turn.completion
+    critique = [said.critique.id] if said.critique else []
+    whole = turn.revision == completion.text
+    return Rationale(
+        parents=(link.problem.id, writer.checkpoint, link.response.id, *critique),
+        prompt=turn.prompt,
+        text=turn.revision,
+        answer=writer.extract_answer(link.problem, turn.revision, turn.prompt),
+        origin="revised",
+        round=writer.round,
+        sample=link.response.sample,
+        seed=turn.seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        tokens=completion.tokens,
+        logprob=completion.logprob,
+        finish=completion.finish,
+        token_ids=completion.token_ids if whole else None,
+        token_lengths=completion.token_lengths if whole else None,
+        token_costs=completion.token_costs if whole else None,
+    )
 
 
 # --- a checklist -----------------------------------------------------------------------------------------------

@@ -23,13 +23,12 @@ from selfimprove.records import (
     Revision,
     Verdict,
     derive_seed,
-    replace_surrogates,
 )
 from selfimprove.settings import Settings, added, hashed_settings
 from selfimprove.stages.base import SHOWN, Ahead, Cost, Desk, Key, Look, Round, Stage, Writer, chunks
-from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link, ask
+from selfimprove.stages.critique import CRITIQUE_VERSION, CritiqueSettings, Link
 from selfimprove.stages.failed import SAMPLES
-from selfimprove.stages.forms import CritiqueForm, Said, Turn, say_of
+from selfimprove.stages.forms import CritiqueForm, Said, say_of, write_revisions
 from selfimprove.stages.gains import Prefer, judge_gains, take_best
 from selfimprove.stages.generate import Generate, say_cut_off
 from selfimprove.stages.relevance import measure_relevance
@@ -93,6 +92,9 @@ class Revise(Sampling):
     near 0. By default it is not measured."""
     train: Literal["last", "all"] = "last"
     """Train on the last kept revision of a chain on an open prompt, or on all of them."""
+    fine: bool = added(False)
+    """Train on responses to open prompts, too, that end and in which no critique found anything: with `form: anew`
+    those that go against no check."""
     lessons: bool = False
     """Also train on critiques and revisions that the verifier confirms, so that the model gets better at writing them;
     needs problems with answers."""
@@ -145,7 +147,7 @@ def revise(
         yield from (one.critique for one in said if one.critique)
         _settle_fine(at_work, said, settings)
         going = [(chain, one) for chain, one in zip(at_work, said, strict=True) if one.found]
-        written = _write([one for _, one in going], writer, prompter, settings, purpose)
+        written = write_revisions([one for _, one in going], writer, prompter, settings, purpose)
         yield from written
         judged = list(judge((chain.problem, one) for (chain, _), one in zip(going, written, strict=True)))
         yield from judged
@@ -202,47 +204,6 @@ def _settle_fine(chains: Sequence[Chain], said: Sequence[Said], settings: Revise
                 "anew": [principle for principle in chain.principles if principle.check],
             }.get(settings.form, [one.link.principle])
             chain.settled.update(principle.id for principle in settled)
-
-
-def _write(said: Sequence[Said], writer: Writer, prompter: Prompter, settings: Revise, purpose: str) -> list[Rationale]:
-    """The revised responses of a step, in order; those that came with their critique are not asked for again."""
-    left = [one for one in said if one.turn is None]
-    prompts = [
-        prompter.anew(one.principle, one.link.problem.question)
-        if one.anew
-        else prompter.revision(one.principle, one.link.problem.question, one.link.response.text, one.shown)
-        for one in left
-    ]
-    answers = ask([one.link for one in left], prompts, writer=writer, sampling=settings, purpose=purpose)
-    asked = {
-        id(one): Turn(prompt, seed, completion, replace_surrogates(completion.text).rstrip())
-        for one, prompt, (seed, completion) in zip(left, prompts, answers, strict=True)
-    }
-    return [_make_revised(one, one.turn or asked[id(one)], writer, settings) for one in said]
-
-
-def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Revise) -> Rationale:
-    link, completion = said.link, turn.completion
-    critique = [said.critique.id] if said.critique else []
-    whole = turn.revision == completion.text
-    return Rationale(
-        parents=(link.problem.id, writer.checkpoint, link.response.id, *critique),
-        prompt=turn.prompt,
-        text=turn.revision,
-        answer=writer.extract_answer(link.problem, turn.revision, turn.prompt),
-        origin="revised",
-        round=writer.round,
-        sample=link.response.sample,
-        seed=turn.seed,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        tokens=completion.tokens,
-        logprob=completion.logprob,
-        finish=completion.finish,
-        token_ids=completion.token_ids if whole else None,
-        token_lengths=completion.token_lengths if whole else None,
-        token_costs=completion.token_costs if whole else None,
-    )
 
 
 def chain(

@@ -238,10 +238,19 @@ def look_over(desk: Desk[Select]) -> WholeRound:
             written.problems if revisions else {},
             revisions,
             revise is not None and revise.train == "all",
+            find_fine(desk.read(Critique)) if revise and revise.fine else frozenset(),
         ),
         find_suspicious(*count_by_group(desk), settings) if settings.hard_below else frozenset(),
         read_votes(desk),
     )
+
+
+def find_fine(critiques: Iterable[Critique]) -> set[str]:
+    """The responses in which no critique found anything."""
+    found = {True: set[str](), False: set[str]()}
+    for one in critiques:
+        found[one.found].add(one.response)
+    return found[False] - found[True]
 
 
 def read_seen(desk: Desk[Select], lot: Lot) -> set[bytes]:

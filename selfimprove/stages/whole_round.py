@@ -21,9 +21,10 @@ class OpenTexts:
         problems: Mapping[str, Problem],
         revisions: Mapping[str, Revision],
         all_revisions: bool,
+        fine: Set[str] = frozenset(),
     ) -> None:
-        """Of `rationales` those count that `revisions` names."""
-        self.revisions = revisions
+        """Of `rationales` those count that `revisions` names; `fine` are responses that are trained unrevised."""
+        self.revisions, self.fine = revisions, fine
         self.superseded = set() if all_revisions else {one.response for one in revisions.values() if one.kept}
         texts: dict[str, list[str]] = defaultdict(list)
         for one in rationales if revisions else ():
@@ -32,6 +33,8 @@ class OpenTexts:
         self.boilerplate = find_boilerplate(texts)
 
     def __call__(self, rationale: Rationale) -> str:
+        if rationale.id in self.fine:
+            return "" if rationale.finish == "stop" else "cut off at the length limit"
         if rationale.id not in self.revisions:
             return "a response to an open prompt that is not a revision"
         if rationale.text in self.boilerplate:

@@ -1,4 +1,4 @@
-"""Does a constitution change a model, and is it the revisions that do it? Two recipes on a chat model, with their controls.
+"""Does a constitution change a model, and do the revisions do it? Two recipes on a chat model, with their controls.
 
     python tests/benchmarks/constitution.py --model FOLDER [--recipes concise as-asked] [--seeds 0..2] [--runs runs]
         [--set KEY=VALUE]
@@ -50,7 +50,7 @@ def run_arm(given: argparse.Namespace, name: str, seed: int, arm: str) -> RunFol
     if arm != "start" and not place(arm).exists():
         shutil.copytree(place(GOES_ON_WITH.get(arm, "start")), place(arm))
     changes = [f"seed={seed}", f"model.path={given.model}", f"name={place(arm).name}", *ARMS[arm], *given.set]
-    run_loop(load_recipe(find_policy("recipes", name), changes), RunFolder(place(arm)))
+    run_loop(load_recipe(find_policy("recipes", name), changes), RunFolder(place(arm)), redo=("all",))
     return RunFolder(place(arm))
 
 

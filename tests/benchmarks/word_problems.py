@@ -1,4 +1,4 @@
-"""A chat model teaches itself word problems, and as many steps on the equations that people wrote: what does the loop add?
+"""A chat model teaches itself word problems, beside as many steps on the equations that people wrote.
 
     python tests/benchmarks/word_problems.py --model FOLDER --data FOLDER [--recipe word-problems-chat] [--seeds 0..2]
         [--rounds 4] [--runs runs] [--set KEY=VALUE]

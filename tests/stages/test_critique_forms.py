@@ -246,9 +246,9 @@ def test_a_constitution_is_a_reward() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["critique=null"], "'form: checklist' needs the settings 'critique'"),
-        (["revise.best_of=3", "critique.temperature=0", "revise.temperature=0"], "needs a temperature above 0"),
-        (["revise.gain=judge"], "set 'best_of'"),
+        (["revise.form=checklist"], "'form: checklist' needs the settings 'critique'"),
+        (["revise.best_of=3", "revise.temperature=0"], "needs a temperature above 0"),
+        (["revise.gain=judge", "revise.best_of=1"], "set 'best_of'"),
     ],
 )
 def test_mistakes_about_forms(changes: list[str], said: str) -> None:
