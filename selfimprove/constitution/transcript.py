@@ -62,7 +62,8 @@ class Prompter:
         shown = [] if self.chat else self.constitution.shown(principle)
         pairs = [*((one.question, one.revision) for one in shown), (question, "")]
         text = " ".join(principle.text.split())
-        return self._assemble([self._begin(f"{asked.strip()}\n\n{text}", answer) for asked, answer in pairs])
+        written = self._assemble([self._begin(f"{asked.strip()}\n\n{text}", answer) for asked, answer in pairs])
+        return written if self.chat else written.rstrip(" ")
 
     def checklist(self, principles: Sequence[Principle], question: str, response: str) -> str:
         """The prompt to hold a response against several principles at once; exemplars, which show one each, are left

@@ -23,6 +23,7 @@ from selfimprove.stages.gains import OUTDONE, Prefer
 from selfimprove.stages.rank import _by_constitution
 from selfimprove.stages.relevance import information, measure_relevance
 from selfimprove.stages.revise import Revise, revise
+from selfimprove.stages.select import find_fine
 from selfimprove.stages.weigh import OFF_TOPIC, Weighed
 
 TEA = make_problem("How do I make tea?", None, task="prompts/mine", group="kitchen")
@@ -133,6 +134,42 @@ def test_a_checklist_without_open_questions_costs_nothing() -> None:
     )
     (critique,) = records
     assert isinstance(critique, Critique) and not critique.found and critique.tokens == 0 and not engine.prompts
+
+
+# --- anew ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("templated", [True, False])
+def test_anew_asks_the_prompt_again_by_what_checks_say_of_the_response(templated: bool) -> None:
+    shown = CritiqueExemplar(question="Q?", response="R.", critique="C.", revision="S.")
+    constitution = make_constitution(BRIEF, ENDS, exemplars=[shown])
+    records, engine = run(constitution, lambda *_: "Boil it.", templated=templated, form="anew")
+    texts = "At most five words. It ends with a full stop."
+    assert engine.prompts == [
+        f"<u>How do I make tea?\n\n{texts}<a>"
+        if templated
+        else f"Human: Q?\n\n{texts}\n\nAssistant: S.\n\nHuman: How do I make tea?\n\n{texts}\n\nAssistant:"
+    ]
+    (critique,), (revised,), (revision,) = of(records, Critique), of(records, Rationale), of(records, Revision)
+    assert (critique.found, critique.prompt, critique.tokens, critique.principle) == (True, "", 0, "brief")
+    assert critique.text.startswith("brief: 8 words, expected at most 5\nends: ")
+    assert (revised.text, revised.parents[2:]) == ("Boil it.", (RUDE.id, critique.id))
+    assert (revision.kept, revision.before, revision.after) == (True, "incorrect", "correct")
+
+
+def test_anew_leaves_what_goes_against_nothing() -> None:
+    fine = make_rationale(TEA, "Boil it.")
+    records, engine = run(make_constitution(BRIEF, ENDS), lambda *_: "", responses=[fine], form="anew", revisions=3)
+    (critique,) = records
+    assert isinstance(critique, Critique) and not critique.found and not engine.prompts
+    assert find_fine([critique]) == {fine.id}
+    assert not find_fine([critique, critique.model_copy(update={"found": True})])
+
+
+def test_anew_asks_by_a_principle_without_a_check_where_it_is_drawn() -> None:
+    fine = make_rationale(TEA, "Boil it.")
+    _, engine = run(make_constitution(KIND), lambda *_: "Boil it, dear.", responses=[fine], templated=True, form="anew")
+    assert engine.prompts == ["<u>How do I make tea?\n\nIt is kind.<a>"]
 
 
 # --- one turn --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from selfimprove.prompting.prompts import Exemplar, PromptFormat
 from selfimprove.recipe import Prompting
 from selfimprove.records import Decision, Example, Outcome, Problem, Rationale, Revision, Verdict, by_id
 from selfimprove.stages.select import HintCheck, Select, select
+from selfimprove.stages.whole_round import OpenTexts
 
 PROMPTS = PromptFormat(Prompting(question="{question}", hint="{answer}?{question}"))
 FEW_SHOT = PromptFormat(
@@ -299,6 +300,14 @@ def test_of_a_chain_on_an_open_prompt_the_last_kept_text_is_trained_or_all(
     assert examples[-1].parents == (again.id, written[2][1].id)
     assert (examples[-1].prompt, examples[-1].completion) == (OPEN[0].question, "Please go now.")
     assert (examples[-1].origin, examples[-1].group) == ("revised", "risky")
+
+
+def test_a_response_that_is_fine_is_trained_as_it_is_where_it_ends() -> None:
+    whole, cut = make_rationale(OPEN[0], "Go."), make_rationale(OPEN[1], "Go and", finish="length")
+    why_not = OpenTexts([], by_id(OPEN), {}, False, fine={whole.id, cut.id})
+    assert [why_not(one) for one in (whole, cut, make_rationale(OPEN[2], "Go."))] == [
+        "", "cut off at the length limit", NOT_REVISED,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
