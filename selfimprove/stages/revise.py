@@ -308,8 +308,10 @@ def say_ahead(ahead: Ahead[Revise]) -> Iterator[str]:
     recipe, constitution = ahead.recipe, ahead.given.constitution
     assert constitution
     (steps, _), prompter = chain_steps(Look(ahead.settings, recipe, ahead.sizes, 1)), Prompter(constitution)
-    kinds = f"{steps:,} {f'critiques and {steps:,}' if recipe.find(CritiqueSettings) else 'direct'} revisions"
-    read = [len(prompter.critique(one, "", "")) for one in constitution.applying("critique", recipe.train.name)]
+    asked = recipe.find(CritiqueSettings) and ahead.settings.form not in ("anew", "none")
+    kinds = f"{steps:,} {f'critiques and {steps:,}' if asked else 'direct'} revisions"
+    held = constitution.applying("critique", recipe.train.name) if asked else ()
+    read = [len(prompter.critique(one, "", "")) for one in held]
     more = f"; beside question and response a prompt for a critique has {max(read):,} characters" if read else ""
     yield f"the constitution asks for at most {kinds} a round{more}"
     short = ", but where a principle has a check of the greatest length and 'revise.cut_off' is brevity"
