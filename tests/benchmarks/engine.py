@@ -114,22 +114,22 @@ def write_prompts(tokenizer: Any, count: int) -> list[str]:
     return prompts
 
 
-def load(side: str, model: str, adapter: str | None) -> Any:
+def load(side: str, model: str, adapter: str | None, dtype: str) -> Any:
     """The engine of a side, which `generate` takes its model from."""
     path, base = (adapter, model) if adapter and side != MERGED else (model, None)
     if side not in (VLLM, MERGED):
-        return TransformersEngine(path, base=base, batch_size=64, threads=1, device="cpu", chat=True)
+        return TransformersEngine(path, base=base, dtype=dtype, batch_size=64, threads=1, device="cpu", chat=True)
     from selfimprove.engines.vllm import VllmEngine
     from selfimprove.recipe import Model
     from selfimprove.recipe.engine_settings import EngineSettings, VllmSettings
 
     settings = EngineSettings(name="vllm", threads=1, vllm=VllmSettings(cache="1G"))
-    return VllmEngine(Weights(path, base=base, chat=True), settings=settings, model=Model(device="cpu"))
+    return VllmEngine(Weights(path, base=base, chat=True), settings=settings, model=Model(device="cpu", dtype=dtype))
 
 
-def answer(side: str, model: str, adapter: str | None, problems: int, tokens: int) -> dict[str, Any]:
+def answer(side: str, model: str, adapter: str | None, dtype: str, problems: int, tokens: int) -> dict[str, Any]:
     """What one side takes for greedy answers, in this process."""
-    engine = load(side, model, adapter)
+    engine = load(side, model, adapter, dtype)
     prompts = write_prompts(engine.tokenizer, problems)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
     loaded, before = read_status("VmRSS"), resource.getrusage(resource.RUSAGE_SELF)
@@ -168,12 +168,12 @@ def compare(given: argparse.Namespace, merged: Path) -> None:
     sides = dict.fromkeys(given.sides, here) | ({"engine beside": given.beside.resolve()} if given.beside else {})
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     if MERGED in sides:
-        write_whole(given.adapter, given.model, "float32", merged)
+        write_whole(given.adapter, given.model, given.dtype, merged)
     models = dict.fromkeys(sides, given.model) | {MERGED: str(merged)}
     for _ in range(given.rounds):
         for side, checkout in sides.items():
             command = [sys.executable, __file__, "--side", side, "--model", models[side]]
-            command += ["--problems", str(given.problems), "--tokens", str(given.tokens)]
+            command += ["--problems", str(given.problems), "--tokens", str(given.tokens), "--dtype", given.dtype]
             command += ["--adapter", given.adapter] if given.adapter else []
             # vLLM in this process, whose seconds would else be those of another one
             place = {
@@ -205,6 +205,7 @@ def main() -> None:
         "--sides", nargs="+", default=["engine", "generate"], choices=["engine", "generate", VLLM, MERGED]
     )
     parser.add_argument("--adapter", help="the folder of a LoRA adapter of the model")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--problems", type=int, default=30)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
@@ -213,7 +214,7 @@ def main() -> None:
     if MERGED in given.sides and not given.adapter:
         parser.error(f"'{MERGED}' needs --adapter")
     if given.side:
-        print(json.dumps(answer(given.side, given.model, given.adapter, given.problems, given.tokens)))
+        print(json.dumps(answer(given.side, given.model, given.adapter, given.dtype, given.problems, given.tokens)))
     elif given.model:
         with tempfile.TemporaryDirectory() as folder:
             compare(given, Path(folder))
