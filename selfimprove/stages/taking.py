@@ -119,6 +119,7 @@ def take(desk: Desk[Any]) -> Taken:
             "replaced": len(choice.replaced),
             "shortened": len(choice.shortened),
             "not revised": choice.left_out,
+            **({"cut_off": settings.cut_off} if settings.cut_off == "always" else {}),
         }
         desk.note(LEFT_OUT, {**counts, "max_tokens": desk.other(Generate).max_tokens})
     return Taken(
@@ -133,9 +134,10 @@ def describe_left_out(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     cut_off = sum(found[name] for name in ("replaced", "shortened", "not revised"))
+    how = "like any other" if found.get("cut_off") == "always" else "to be brief"
     rest = [
         f"for {found['replaced']} another sample is taken" if found["replaced"] else "",
-        f"{found['shortened']} are revised to be brief" if found["shortened"] else "",
+        f"{found['shortened']} are revised {how}" if found["shortened"] else "",
         f"{found['not revised']} are neither criticised nor revised nor trained" if found["not revised"] else "",
     ]
     what_next = f": raise 'generate.max_tokens' ({found['max_tokens']})" if found["not revised"] else ""

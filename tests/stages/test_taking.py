@@ -98,4 +98,5 @@ def test_what_was_left_out_is_said_with_what_to_do() -> None:
         "criticised nor revised nor trained: raise 'generate.max_tokens' (160)"
     )
     assert describe_left_out({**counts, "not revised": 0}).endswith("5 are revised to be brief")
+    assert describe_left_out({**counts, "cut_off": "always"}).count("5 are revised like any other") == 1
     assert describe_left_out(None) == ""
