@@ -10,6 +10,7 @@ from record_session import Session, commands_of, play, record, shorten
 from tiny_models import make_llama
 
 TUTORIAL = REPOSITORY / "selfimprove" / "cli" / "README.md"
+CONSTITUTIONS = REPOSITORY / "policies" / "constitutions" / "README.md"
 
 
 @pytest.mark.long
@@ -25,6 +26,17 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     assert "line 31 and line 32" in run.output and "line 33" in run.output  # what is wrong with the file is said
     assert "shop" in said["selfimprove status"].output and "no-hints" in said["selfimprove status"].output
     assert (session.here / "for-others" / "model" / "README.md").is_file()
+
+
+@pytest.mark.long
+def test_every_command_of_the_session_with_a_constitution_works(tmp_path: Path) -> None:
+    """Of a model without training nothing may be kept: then its run ends where it would train, and says so."""
+    links = {"smollm2": make_llama(tmp_path / "model", alphabet=string.printable, max_positions=2048)}
+    session = Session(tmp_path / "session", install_wheel(tmp_path / "wheel"), links)
+    tried, run, status, chat = (one for _, all_said in play(CONSTITUTIONS.read_text(), session) for one in all_said)
+    assert tried.code == status.code == chat.code == 0 and "anew" in tried.output and "brief" in status.output
+    assert run.code == 0 or (run.code == 2 and "was kept" in run.output)
+    assert not any("Traceback" in one.output for one in (tried, run, status, chat))
 
 
 def test_a_session_is_written_into_its_document(tmp_path: Path) -> None:
