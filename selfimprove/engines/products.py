@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch.autograd.function import once_differentiable
 
-WIDE = 512  # inputs or outputs of a layer; below that calling costs what is gained
+WIDE, THIN = 512, 16  # the longer and the shorter side of a weight; below them calling costs what is gained
 
 
 @cache
@@ -48,11 +48,11 @@ class _Product(torch.autograd.Function):
 
 
 class OneDnnLinear(torch.nn.Linear):
-    """torch's linear layer, multiplied by oneDNN where it is in single precision on a CPU."""
+    """torch's linear layer, multiplied by oneDNN where several rows are in single precision on a CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # the argument's name is torch's
         if (
-            not input.numel() or input.dtype != torch.float32 or self.weight.dtype != torch.float32
+            input.numel() <= input.shape[-1] or input.dtype != torch.float32 or self.weight.dtype != torch.float32
             or input.device.type != "cpu" or torch.is_autocast_enabled("cpu")
         ):  # fmt: skip
             return super().forward(input)
@@ -67,5 +67,5 @@ def use_onednn(model: torch.nn.Module) -> None:
     if not gains():
         return
     for module in model.modules():
-        if type(module) is torch.nn.Linear and max(module.weight.shape) >= WIDE:
+        if type(module) is torch.nn.Linear and max(module.weight.shape) >= WIDE and min(module.weight.shape) >= THIN:
             module.__class__ = OneDnnLinear

@@ -52,7 +52,7 @@ class Said:
 def say_of(
     links: Sequence[Link],
     principles: Sequence[Sequence[Principle]],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Verdict | None],
     *,
     writer: Writer,
     prompter: Prompter,
@@ -61,7 +61,8 @@ def say_of(
     form: CritiqueForm,
     purpose: str,
 ) -> list[Said]:
-    """What is said of responses, in order, in the form that is asked for; `principles` are all that hold for each."""
+    """What is said of responses, in order, in the form that is asked for; `principles` are all that hold for each, and
+    `verdicts` what checks may know of it."""
     if form == "anew":
         return look_again(links, principles, verdicts, writer=writer, prompter=prompter)
     if critique is None or form == "none":
@@ -126,7 +127,7 @@ def _make_revised(said: Said, turn: Turn, writer: Writer, settings: Sampling) ->
 def check_off(
     links: Sequence[Link],
     principles: Sequence[Sequence[Principle]],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Verdict | None],
     *,
     writer: Writer,
     prompter: Prompter,
@@ -165,7 +166,7 @@ def check_off(
 
 
 def measure(
-    links: Sequence[Link], principles: Sequence[Sequence[Principle]], verdicts: Sequence[Verdict]
+    links: Sequence[Link], principles: Sequence[Sequence[Principle]], verdicts: Sequence[Verdict | None]
 ) -> list[dict[str, tuple[Outcome, str]]]:
     """What the checks say of each response, by principle."""
     return [
@@ -220,7 +221,7 @@ def join_principles(broken: Sequence[Principle], prompter: Prompter) -> Principl
 def look_again(
     links: Sequence[Link],
     principles: Sequence[Sequence[Principle]],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Verdict | None],
     *,
     writer: Writer,
     prompter: Prompter,
@@ -232,10 +233,13 @@ def look_again(
     for at, (link, held, found) in enumerate(zip(links, principles, measure(links, principles, verdicts), strict=True)):
         broken = reasons(found)
         wrong = [one for one in held if one.id in broken]
-        asked = [*wrong, *([] if link.principle.check else [link.principle])]
+        drawn = [] if link.principle.check else [link.principle]
+        text = "\n".join([describe(wrong, broken), *(f"asked by: {one.title or one.id}" for one in drawn)]).strip()
+        asked = [*wrong, *drawn]
         link = replace(link, principle=asked[0]) if asked else link
-        record = make_critique(link, "", describe(wrong, broken), 0, Completion(at, "", 0, 0.0, "stop"), writer,
-                               prompter, 0.0, bool(asked))  # fmt: skip
+        record = make_critique(
+            link, "", text, 0, Completion(at, "", 0, 0.0, "stop"), writer, prompter, 0.0, bool(asked)
+        )
         said.append(Said(link, record, join_principles(asked, prompter) or link.principle, None, anew=True))
     return said
 

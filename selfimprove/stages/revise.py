@@ -93,8 +93,8 @@ class Revise(Sampling):
     train: Literal["last", "all"] = "last"
     """Train on the last kept revision of a chain on an open prompt, or on all of them."""
     fine: bool = added(False)
-    """Train on responses to open prompts, too, that end and in which no critique found anything: with `form: anew`
-    those that go against no check."""
+    """Train on whole responses to open prompts, too, in which no critique found anything: with `form: anew` those that
+    go against no check, where no principle without a check was drawn."""
     lessons: bool = False
     """Also train on critiques and revisions that the verifier confirms, so that the model gets better at writing them;
     needs problems with answers."""
@@ -136,7 +136,7 @@ def revise(
         said = say_of(
             links,
             [one.principles for one in at_work],
-            [one.verdict for one in at_work],
+            [None if blind else one.verdict for one in at_work],
             writer=writer,
             prompter=prompter,
             critique=critique,
@@ -144,7 +144,7 @@ def revise(
             form=settings.form,
             purpose=purpose,
         )
-        yield from (one.critique for one in said if one.critique)
+        yield from {one.critique.id: one.critique for one in said if one.critique}.values()  # checks say the same twice
         _settle_fine(at_work, said, settings)
         going = [(chain, one) for chain, one in zip(at_work, said, strict=True) if one.found]
         written = write_revisions([one for _, one in going], writer, prompter, settings, purpose)
@@ -152,7 +152,7 @@ def revise(
         judged = list(judge((chain.problem, one) for (chain, _), one in zip(going, written, strict=True)))
         yield from judged
         weighed = [
-            Weighed(chain, one.link, one.critique, revised, verdict)
+            Weighed(chain, one.link, one.critique, revised, verdict, shown=one.principle.text if one.anew else "")
             for (chain, one), revised, verdict in zip(going, written, judged, strict=True)
         ]
         if settings.relevance is not None and render:
@@ -253,7 +253,7 @@ def say(desk: Desk[Revise]) -> str:
     critiques, revisions = desk.written(Critique), desk.written(Revision)
     found = sum(one.found for one in critiques)
     kept = sum(one.kept for one in revisions)
-    blank = sum(not one.text.strip() for one in critiques)
+    blank = sum(not one.text.strip() for one in critiques if one.prompt)
     empty = f" ({blank} are blank)" if blank else ""
     said = f"{found} of {len(critiques)} critiques found something{empty}; " if critiques else ""
     marks = Counter(mark for one in revisions for mark in one.marks)
@@ -330,6 +330,10 @@ def check(recipe: Recipe, settings: Revise) -> Iterable[Mistake]:
     critique = recipe.find(CritiqueSettings)
     if settings.form in ("checklist", "one-turn") and critique is None:
         yield Mistake(("stages", "revise", "form"), f"'form: {settings.form}' needs the settings 'critique'")
+    if settings.fine and settings.form != "anew" and (critique is None or settings.form == "none"):
+        yield Mistake(("stages", "revise", "fine"), "'fine: true' goes by critiques, and none are written")
+    if settings.lessons and settings.form == "anew":
+        yield Mistake(("stages", "revise", "lessons"), "'form: anew' writes no critiques that could be lessons")
     if settings.best_of > 1 and not settings.temperature and not (critique and critique.temperature):
         yield Mistake(
             ("stages", "revise", "best_of"), "the best of several needs a temperature above 0: all would be the same"

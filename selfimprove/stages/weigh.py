@@ -46,6 +46,8 @@ class Weighed:
     revised: Rationale
     verdict: Verdict
     relevance: float | None = None
+    shown: str = ""
+    """Principles as they stood in the prompt, where it held more than the requests of the link's principle."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Scales:
             after, _ = comply(check, one.revised.text, one.verdict)
         prompter = self.prompter
         asked = [prompter.constitution.request(one.link.principle, kind) for kind in ("critique", "revision")]
+        asked += [one.shown] if one.shown else []
         marks = find_marks(one.link.response.text, one.revised.text, prompter.labels, prompter.shown_texts, asked)
         off = one.relevance is not None and self.relevance is not None and one.relevance < self.relevance
         reason = self._why_not(one, marks, off)

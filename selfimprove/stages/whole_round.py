@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from selfimprove.constitution.adherence import is_whole
 from selfimprove.prompting.phrases import find_boilerplate
 from selfimprove.records import Problem, Rationale, Revision, Verdict
 from selfimprove.stages.vote import Votes
@@ -33,9 +34,9 @@ class OpenTexts:
         self.boilerplate = find_boilerplate(texts)
 
     def __call__(self, rationale: Rationale) -> str:
-        if rationale.id in self.fine:
-            return "" if rationale.finish == "stop" else "cut off at the length limit"
         if rationale.id not in self.revisions:
+            if rationale.id in self.fine:
+                return "" if is_whole(rationale) else "cut off at the length limit, empty, or in circles"
             return "a response to an open prompt that is not a revision"
         if rationale.text in self.boilerplate:
             return "boilerplate: most of it stands in the revisions for other prompts too"

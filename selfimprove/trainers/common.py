@@ -205,7 +205,11 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
     """TRL's arguments of a kind (SFTConfig, DPOConfig) for a job; `own` are those of the method."""
     import torch
 
-    settings = job.settings
+    settings, cpu = job.settings, job.device == "cpu" or not torch.accelerator.is_available()
+    if cpu and job.dtype == "float16":
+        raise TrainingError(
+            f"{job.output}: no training in float16 without a GPU; set model.dtype to bfloat16 or float32"
+        )
     steps = job.steps or count_steps(settings, rows)
     # The name changed between two versions of TRL that are both in use.
     checkpointing = next(
@@ -231,7 +235,7 @@ def make_arguments(kind: Any, job: TrainingJob, rows: int, **own: Any) -> Any:
         "max_length": None,
         "seed": job.seed % 2**32,
         "data_seed": job.seed % 2**32,
-        "use_cpu": job.device == "cpu" or not torch.accelerator.is_available(),
+        "use_cpu": cpu,
         "bf16": job.dtype == "bfloat16",
         "fp16": job.dtype == "float16",
         "logging_steps": max(1, steps // 20),

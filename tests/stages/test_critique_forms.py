@@ -9,7 +9,7 @@ import pytest
 from builders import CHECKPOINT, make_comparison, make_constitution, make_problem, make_rationale, make_verdict
 
 from selfimprove.constitution import Constitution, Principle
-from selfimprove.constitution.model import CritiqueExemplar, LengthCheck, PatternCheck
+from selfimprove.constitution.model import CritiqueExemplar, LengthCheck, PatternCheck, VerifierCheck
 from selfimprove.constitution.transcript import Prompter
 from selfimprove.engines import Score, ScriptedEngine
 from selfimprove.errors import RecipeError
@@ -166,10 +166,38 @@ def test_anew_leaves_what_goes_against_nothing() -> None:
     assert not find_fine([critique, critique.model_copy(update={"found": True})])
 
 
+def test_of_several_anew_the_checks_speak_once_and_no_principle_is_repeated() -> None:
+    texts = iter(["It ends with a full stop.", "Boil it."])
+    records, engine = run(make_constitution(BRIEF, ENDS), lambda *_: next(texts), form="anew", best_of=2)
+    assert len(of(records, Critique)) == 1 and len(engine.prompts) == 2
+    assert [(one.kept, one.reason) for one in of(records, Revision)] == [
+        (False, "it repeats the prompt's own words"),
+        (True, "kept"),
+    ]
+
+
+def test_a_measurement_by_anew_knows_no_verdict() -> None:
+    right = Principle(id="right", text="It is right.", check=VerifierCheck(require="answer"))
+    wrong = make_rationale(TEA, "Salt it.")
+    chains = {}
+    for blind in (False, True):
+        engine = Likely(lambda *_: "Boil it.")
+        records = revise(
+            [wrong], problems=by_id([TEA]), verdicts={wrong.id: make_verdict(wrong, "incorrect")}, judge=no_verdict,
+            writer=Writer(engine, CHECKPOINT, lambda *_: None, (), round=1, seed=3),
+            prompter=Prompter(make_constitution(right), chat), critique=None, settings=Revise(form="anew"), blind=blind,
+        )  # fmt: skip
+        chains[blind] = (list(records), engine.prompts)
+    assert len(chains[False][1]) == 1 and not chains[True][1]
+
+
 def test_anew_asks_by_a_principle_without_a_check_where_it_is_drawn() -> None:
     fine = make_rationale(TEA, "Boil it.")
-    _, engine = run(make_constitution(KIND), lambda *_: "Boil it, dear.", responses=[fine], templated=True, form="anew")
+    records, engine = run(
+        make_constitution(KIND), lambda *_: "Boil it, dear.", responses=[fine], templated=True, form="anew"
+    )
     assert engine.prompts == ["<u>How do I make tea?\n\nIt is kind.<a>"]
+    assert [one.text for one in of(records, Critique)] == ["asked by: kind"]
 
 
 # --- one turn --------------------------------------------------------------------------------------------------
@@ -286,6 +314,8 @@ def test_a_constitution_is_a_reward() -> None:
         (["revise.form=checklist"], "'form: checklist' needs the settings 'critique'"),
         (["revise.best_of=3", "revise.temperature=0"], "needs a temperature above 0"),
         (["revise.gain=judge", "revise.best_of=1"], "set 'best_of'"),
+        (["revise.form=none"], "'fine: true' goes by critiques"),
+        (["revise.form=principle"], "'fine: true' goes by critiques"),
     ],
 )
 def test_mistakes_about_forms(changes: list[str], said: str) -> None:

@@ -302,12 +302,20 @@ def test_of_a_chain_on_an_open_prompt_the_last_kept_text_is_trained_or_all(
     assert (examples[-1].origin, examples[-1].group) == ("revised", "risky")
 
 
-def test_a_response_that_is_fine_is_trained_as_it_is_where_it_ends() -> None:
-    whole, cut = make_rationale(OPEN[0], "Go."), make_rationale(OPEN[1], "Go and", finish="length")
-    why_not = OpenTexts([], by_id(OPEN), {}, False, fine={whole.id, cut.id})
-    assert [why_not(one) for one in (whole, cut, make_rationale(OPEN[2], "Go."))] == [
-        "", "cut off at the length limit", NOT_REVISED,
-    ]  # fmt: skip
+def test_a_response_that_is_fine_is_trained_as_it_is_where_it_is_whole() -> None:
+    whole, blank = make_rationale(OPEN[0], "Go."), make_rationale(OPEN[0], " ")
+    cut, loop = make_rationale(OPEN[1], "Go and", finish="length"), make_rationale(OPEN[1], "Go and go on. " * 20)
+    texts = [whole, blank, cut, loop, make_rationale(OPEN[2], "Go.")]
+    why_not = OpenTexts([], by_id(OPEN), {}, False, fine={one.id for one in texts[:4]})
+    part = "cut off at the length limit, empty, or in circles"
+    assert [why_not(one) for one in texts] == ["", part, part, part, NOT_REVISED]
+
+
+def test_a_revision_in_which_nothing_more_is_found_may_still_be_boilerplate() -> None:
+    made = [make_revised(make_rationale(one, "Go."), "It is best to ask an expert about it.") for one in OPEN[:3]]
+    texts = [one for one, _ in made]
+    why_not = OpenTexts(texts, by_id(OPEN), {one.rationale: one for _, one in made}, False, {one.id for one in texts})
+    assert {why_not(one) for one in texts} == {BOILERPLATE}
 
 
 @pytest.mark.parametrize(

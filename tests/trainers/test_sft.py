@@ -80,6 +80,12 @@ def test_half_precision_trains_on_a_machine_without_a_gpu(
     assert all(math.isfinite(one.loss) for one in read_curve(job).curve if one.loss is not None)
 
 
+def test_training_in_float16_needs_a_gpu(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, quick()).model_copy(update={"dtype": "float16"})
+    with pytest.raises(TrainingError, match="no training in float16 without a GPU"):
+        train_sft(job)
+
+
 def test_the_curve_so_far_is_on_disk_while_it_trains(model: Path, tmp_path: Path) -> None:
     job, seen = make_job(model, tmp_path, quick()), list[list[int]]()
 
