@@ -5,16 +5,19 @@
 
 `--data` is the folder of ASDiv.xml. For each seed: the recipe, and beside it SFT from the same model, with the settings
 and as many steps as in the last round, on the equation of each training problem ("7 + 2 = 9. The answer is 9."), which
-the loop never sees. Both are evaluated on the same held-out problems, and the last round counts, promoted or not. A
-command that was stopped goes on where it was.
+the loop never sees. Both are evaluated on the same held-out problems, which are those of all seeds, and the last round
+counts, promoted or not. Tests are of single seeds; an interval of all seeds is Student's over the problems, each with
+its mean over the seeds. A command that was stopped goes on where it was.
 """
 
 import argparse
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from xml.etree import ElementTree
 
 import pyarrow as pa
@@ -24,14 +27,14 @@ from selfimprove.engines.shareable import write_whole
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.file import load_recipe
 from selfimprove.recipe.policies import find_policy
-from selfimprove.records import Example, Problem, Rationale, Verdict, derive_seed
-from selfimprove.records.stats import describe_share, mcnemar
+from selfimprove.records import Problem, Rationale, Verdict, derive_seed
+from selfimprove.records.stats import describe_share, mcnemar, mean_interval
 from selfimprove.running.loop import run_loop
 from selfimprove.running.session import Session
 from selfimprove.running.sweep import read_seeds
 from selfimprove.store import RunFolder
 from selfimprove.tasks.base import PoolTask
-from selfimprove.trainers.common import count_steps
+from selfimprove.trainers.checkpoints import is_finished
 from selfimprove.trainers.job import SftJob
 from selfimprove.trainers.sft import train_sft
 
@@ -55,6 +58,7 @@ def right_answers(session: Session, round_: int) -> dict[str, bool]:
 
 def train_on_equations(recipe: Recipe, session: Session, data: Path, folder: Path, steps: int) -> tuple[Path, int]:
     """A model trained on equations alone, as a whole one, and on how many."""
+    whole = folder / "whole"
     task = session.inputs.task
     assert isinstance(task, PoolTask)
     problems = {one.question: one for one in task.train()}
@@ -64,18 +68,22 @@ def train_on_equations(recipe: Recipe, session: Session, data: Path, folder: Pat
         "prompt": [session.prompts.render_question(problem) for problem, _ in rows],
         "completion": [text for _, text in rows],
     }
+    if whole.exists():
+        return whole, len(rows)
     pq.write_table(pa.table(table), folder / "examples.parquet")
     settings = recipe.stages.sft
     assert settings is not None
     job = SftJob(
         model=str(recipe.model.path), examples=folder / "examples.parquet", output=folder / "checkpoint",
         settings=settings, steps=steps, seed=derive_seed(recipe.seed, "equations"), threads=recipe.engine.threads,
-        device=recipe.model.device,
+        device=recipe.model.device, dtype=recipe.model.dtype,
     )  # fmt: skip
-    whole = folder / "whole"
-    if not whole.exists():
+    if not is_finished(job.output):
         train_sft(job)
-        write_whole(job.output, job.model if settings.lora else None, recipe.model.dtype, whole)
+    partial = folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    write_whole(job.output, job.model if settings.lora else None, recipe.model.dtype, partial)
+    partial.rename(whole)
     return whole, len(rows)
 
 
@@ -98,11 +106,11 @@ def run_seed(given: argparse.Namespace, seed: int) -> list[dict[str, bool]]:
     run_loop(recipe, run)
     session, spent = Session(recipe, run), time.process_time() - started
     rounds = [right_answers(session, at) for at in range(recipe.rounds + 1)]
-    assert recipe.stages.sft is not None
-    rows = len(session.read((recipe.rounds, "select"), Example))
-    steps = recipe.stages.sft.steps or count_steps(recipe.stages.sft, rows)
+    trained = run.stage(recipe.rounds, "sft").manifest()
+    assert trained
+    rows, steps = int(str(trained.metrics["rows"])), int(str(trained.metrics["steps"]))
     started = time.process_time()
-    control = run.path.with_name(f"{run.path.name}-equations")
+    control = run.path.with_name(f"{run.path.name}-equations-{steps}")
     model, equations = train_on_equations(recipe, session, given.data, control / "model", steps)
     alone = load_recipe(find_policy("recipes", given.recipe), [*own, "rounds=0", f"model.path={model}"])
     run_loop(alone, RunFolder(control / "run"))
@@ -126,13 +134,22 @@ def print_head(rounds: int) -> None:
 
 
 def sum_up(found: Sequence[Sequence[Mapping[str, bool]]]) -> None:
-    """All seeds' answers together."""
-    start, last, gold = ({f"{at} {name}": right for at, one in enumerate(found) for name, right in one[which].items()}
-                         for which in range(3))  # fmt: skip
-    print(
-        f"\nall seeds: {share(start)} at the start, {share(last)} by the loop ({compare(last, start)}), {share(gold)} "
+    """Means over the seeds, with intervals over the problems."""
+    start, last, gold = (
+        {name: fmean(one[which][name] for one in found) for name in found[0][which]} for which in range(3)
     )
-    print(f"by equations (the loop beside them: {compare(last, gold)})")
+
+    def say(values: Sequence[float], low: float) -> str:
+        interval = mean_interval(values, (low, 1.0))
+        return f"{fmean(values):+.1%}" + (f" ({interval[0]:+.1%} to {interval[1]:+.1%})" if interval else "")
+
+    print(
+        f"\nmeans of {len(found)} seeds: start {say([*start.values()], 0.0)}, loop {say([*last.values()], 0.0)}, ",
+        end="",
+    )
+    print(f"equations {say([*gold.values()], 0.0)}; ", end="")
+    print(f"loop less start {say([last[one] - start[one] for one in start], -1.0)}, ", end="")
+    print(f"loop less equations {say([last[one] - gold[one] for one in start], -1.0)}")
 
 
 def main() -> None:
