@@ -4,93 +4,137 @@
         [--set KEY=VALUE]
 
 For each seed: the recipe up to SFT, the same run gone on with to DPO, SFT on the model's own first answers with as many
-steps, and SFT on rejection sampling alone, with about as many tokens. What a row says of all seeds together is of all
-their answers; the mean of the checks is a mean over the seeds, with the least and the most. A judge (the first model)
-says of `comply.limit` prompts which answer follows all principles better, in both orders. A command that was stopped
-goes on where it was.
+steps as the first SFT, and SFT on rejection sampling alone. The held-out prompts of all seeds are the same: a share is
+over the prompts, each with its mean over the seeds, with Wilson's 95% interval, and below it its difference from the
+start over the prompts that both decide, with Student's. An answer that was cut off is left out of a principle of which
+it decides nothing. A judge (the first model) says of `comply.limit` prompts which answer follows a principle better, in
+both orders. Tokens are those written for training, CPU seconds those of an arm without what it goes on with. A command
+that was stopped goes on where it was.
 """
 
 import argparse
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
-from typing import Any
+from statistics import fmean
 
-from selfimprove.constitution.adherence import FIGURES, START, WHOLE
+from selfimprove.constitution.adherence import WHOLE, check_answers, is_whole
 from selfimprove.recipe.file import load_recipe
 from selfimprove.recipe.policies import find_policy
-from selfimprove.records.stats import WinRate, describe_share
+from selfimprove.records import Comparison, Critique, Rationale, Verdict, by_id
+from selfimprove.records.stats import describe_share, mean_interval
 from selfimprove.running.loop import run_loop
+from selfimprove.running.session import Session
 from selfimprove.running.sweep import read_seeds
 from selfimprove.store import RunFolder
 
+TIE = 0.02
 NO_REVISIONS = (
     "revise=null", "prefer=null", "dpo=null", "rank.reward=constitution", "best.keep=1",
     "flow=[frontier, generate, verify, rank, best, sft, evaluate, comply, promote]",
 )  # fmt: skip
+START, CHECKS = "start", "mean of the checks"
 ARMS: Mapping[str, Sequence[str]] = {
-    "start": ("rounds=0",),
+    START: ("rounds=0",),
     "revised, SFT": ("prefer=null", "dpo=null"),
     "revised, SFT, DPO": (),
     "own answers, SFT": (*NO_REVISIONS, "generate.samples=1"),
-    "rejection sampling, SFT": (*NO_REVISIONS, "generate.samples=3", "best.above=1"),
+    "rejection sampling, SFT": (*NO_REVISIONS, "best.above=1"),
 }
+SAMPLES = {"concise": 3, "as-asked": 5}
+"""Samples of a prompt for rejection sampling, which cost about what responses and revisions do."""
 GOES_ON_WITH = {"revised, SFT, DPO": "revised, SFT"}
 """Of which arm's stages another one is a continuation; all go on with the evaluation of the start."""
 
 
-def run_arm(given: argparse.Namespace, name: str, seed: int, arm: str) -> RunFolder:
+@dataclass
+class Arm:
+    """What was measured of an arm, by figure and prompt a list over the seeds: 1, 0, or a share."""
+
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def means(self, name: str) -> dict[str, float]:
+        """By prompt."""
+        return {prompt: fmean(values) for prompt, values in self.figures.get(name, {}).items()}
+
+    def describe(self, name: str) -> str:
+        if name == CHECKS:
+            values = self.figures[name][""]
+            return f"{fmean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
+        found = [*self.means(name).values()]
+        return describe_share(sum(found), len(found)) + f" of {len(found)}" if found else ""
+
+    def less(self, other: "Arm", name: str) -> str:
+        mine, theirs = self.means(name), other.means(name)
+        gains = [value - theirs[prompt] for prompt, value in mine.items() if prompt in theirs]
+        interval = mean_interval(gains, (-1.0, 1.0))
+        return f"{fmean(gains):+.1%} ({interval[0]:+.1%} to {interval[1]:+.1%})" if interval else ""
+
+
+def run_arm(given: argparse.Namespace, name: str, seed: int, arm: str) -> Session:
     """The run of an arm, a copy of one that it goes on with where it is not there."""
 
     def place(arm: str) -> Path:
         return Path(given.runs / f"{name}-{seed}-{arm.replace(', ', '-').replace(' ', '-')}")
 
-    if arm != "start" and not place(arm).exists():
-        shutil.copytree(place(GOES_ON_WITH.get(arm, "start")), place(arm))
-    changes = [f"seed={seed}", f"model.path={given.model}", f"name={place(arm).name}", *ARMS[arm], *given.set]
-    run_loop(load_recipe(find_policy("recipes", name), changes), RunFolder(place(arm)), redo=("all",))
-    return RunFolder(place(arm))
+    if arm != START and not place(arm).exists():
+        partial = place(arm).with_name(f"partial-{place(arm).name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(place(GOES_ON_WITH.get(arm, START)), partial)
+        partial.rename(place(arm))
+    samples = [f"generate.samples={SAMPLES.get(name, 4)}"] if "rejection" in arm else []
+    changes = [f"seed={seed}", f"model.path={given.model}", f"name={place(arm).name}", *ARMS[arm], *samples, *given.set]
+    recipe = load_recipe(find_policy("recipes", name), changes)
+    run_loop(recipe, RunFolder(place(arm)), redo=("all",))
+    return Session(recipe, RunFolder(place(arm)))
 
 
-def figures_of(run: RunFolder, round_: int) -> dict[str, Any]:
-    manifest = run.stage(round_, "comply").manifest()
-    assert manifest
-    found: dict[str, Any] = manifest.metrics[FIGURES]  # type: ignore[assignment]
-    return found
+def figures_of(session: Session, round_: int) -> Iterator[tuple[str, str, float]]:
+    """Figure, prompt and value of a checkpoint's held-out answers."""
+    problems = by_id(session.inputs.held_out)
+    answers = {one.problem: one for one in session.read((round_, "evaluate"), Rationale) if one.origin == "sampled"}
+    verdicts = {one.rationale: one for one in session.read((round_, "evaluate"), Verdict)}
+    assert session.prompter
+    of = {one.id: name for name, one in answers.items()}
+    shares = defaultdict(list)
+    for name, one in answers.items():
+        yield WHOLE, name, float(is_whole(one))
+    for one in check_answers(answers, problems, verdicts, session.prompter.constitution):
+        if one.outcome != "undecided":
+            yield one.principle, of[one.response], float(one.outcome == "correct")
+            shares[one.principle].append(one.outcome == "correct")
+    yield CHECKS, "", fmean(map(fmean, shares.values()))
+    for each in session.read((round_, "comply"), Comparison) if round_ else ():
+        margin = 2 * each.preferred - 1
+        yield f"{each.principle}, preferred", of[each.parents[0]], 0.5 if abs(margin) < TIE else float(margin > 0)
 
 
-def mean_of_checks(figures: Mapping[str, Any]) -> float:
-    return mean(one["count"] / one["n"] for name, one in figures["checked"].items() if name != WHOLE)
+def tokens_of(session: Session) -> int:
+    kinds: Iterable[tuple[str, type[Rationale] | type[Critique]]] = (
+        ("generate", Rationale), ("revise", Rationale), ("revise", Critique)
+    )  # fmt: skip
+    return sum(
+        one.tokens for stage, kind in kinds if (1, stage) in session.plan for one in session.read((1, stage), kind)
+    )
 
 
-def describe(name: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """One figure of an arm, of all seeds together."""
-    shares = [one["checked"][name] for one in found if name in one["checked"]]
-    return describe_share(sum(one["count"] for one in shares), sum(one["n"] for one in shares)) if shares else ""
-
-
-def judged(found: Sequence[Mapping[str, Any]]) -> str:
-    """How often a judge prefers an arm's answers to those of the start, by all principles together."""
-    sides = [beside["judged"] for one in found if (beside := one["beside"].get(START))]
-    rates = [next(iter(reversed(one.values()))) for one in sides if one]
-    if not rates:
-        return ""
-    won, ties, lost = (sum(one[name] for one in rates) for name in ("won", "ties", "lost"))
-    whole = WinRate(won, ties, lost, (0.0, 0.0, 0.0))
-    low, high = whole.interval
-    return f"{whole.rate:.1%} ({low:.1%} to {high:.1%}) of {whole.n}, {ties} ties, p = {whole.p_value:.2g}"
-
-
-def print_table(name: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    names = list(dict.fromkeys(key for mine in found.values() for one in mine for key in one["checked"]))
-    print(f"\n| {name} | {' | '.join([*names, 'mean of the checks', 'preferred to the start'])} |")
-    print(f"|{' --- |' * (len(names) + 3)}")
-    for arm, mine in found.items():
-        means = [mean_of_checks(one) for one in mine]
-        middle = f"{mean(means):.1%}" + (f" ({min(means):.1%} to {max(means):.1%})" if min(means) < max(means) else "")
-        print(f"| {arm} | {' | '.join([*(describe(one, mine) for one in names), middle, judged(mine)])} |")
+def print_table(name: str, found: Mapping[str, Arm]) -> None:
+    names = list(dict.fromkeys(key for arm in found.values() for key in arm.figures))
+    print(f"\n| {name} | {' | '.join(found)} |\n|{' --- |' * (len(found) + 1)}")
+    for one in names:
+        print(f"| {one} | {' | '.join(arm.describe(one) for arm in found.values())} |")
+        if one in found[START].figures and one != CHECKS:
+            others = [arm.less(found[START], one) for name, arm in found.items() if name != START]
+            print(f"| less the start |  | {' | '.join(others)} |")
+    for one in ("tokens", "seconds"):
+        values = [[*getattr(arm, one)] for arm in found.values()]
+        said = [f"{min(mine):,.0f} to {max(mine):,.0f}" if mine else "" for mine in values]
+        print(f"| {'CPU seconds' if one == 'seconds' else one} | {' | '.join(said)} |")
 
 
 def main() -> None:
@@ -102,13 +146,18 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     for name in given.recipes:
-        found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+        found = {arm: Arm() for arm in ARMS}
         for seed in read_seeds(given.seeds):
-            for arm in ARMS:
+            for arm, measured in found.items():
                 started = time.process_time()
-                run = run_arm(given, name, seed, arm)
-                print(f"{run.path.name}: {time.process_time() - started:.0f} CPU s", flush=True)
-                found[arm].append(figures_of(run, 0 if arm == "start" else 1))
+                session = run_arm(given, name, seed, arm)
+                spent = time.process_time() - started
+                print(f"{session.folder.path.name}: {spent:.0f} CPU s", flush=True)
+                measured.seconds.append(spent)
+                if arm != START:
+                    measured.tokens.append(tokens_of(session))
+                for figure, prompt, value in figures_of(session, int(arm != START)):
+                    measured.figures[figure][prompt].append(value)
         print_table(name, found)
 
 
