@@ -306,7 +306,7 @@ def evaluate(
     loaded = load(folder.path.name)
     if name is None and is_of_another_model(folder, loaded):
         asked = models[0] if models else str(loaded.model.path)
-        folder = RunFolder(runs / plain_name(default, asked[-40:].strip("./")))  # a path differs at its end
+        folder = RunFolder(runs / plain_name(default, asked[-40:].strip("./-")))  # a path differs at its end
         loaded = load(folder.path.name)
     with watch(json_, folder) as report:
         run_loop(loaded, folder, report=report)

@@ -267,8 +267,11 @@ def test_the_commands_work_with_a_real_model(model: Path, problems: Path, tmp_pa
     assert code == 0 and json.loads(output)["votes"][0]["samples"] == 3
 
 
-def test_another_model_is_evaluated_in_a_folder_of_its_own(model: Path, problems: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(model, tmp_path / "other")
+@pytest.mark.parametrize("called", ["other", f"a-{'b' * 39}"])  # the second is cut before its hyphen
+def test_another_model_is_evaluated_in_a_folder_of_its_own(
+    model: Path, problems: Path, tmp_path: Path, called: str
+) -> None:
+    other = shutil.copytree(model, tmp_path / called)
     runs = tmp_path / "runs"
     for one in (model, other, model, other):  # the second time each goes on
         code, _, errors = call(
@@ -279,7 +282,7 @@ def test_another_model_is_evaluated_in_a_folder_of_its_own(model: Path, problems
     asked = {path.parent.name: RunFolder(path.parent).recipe().model.path for path in runs.glob("*/recipe.yaml")}
     assert len(asked) == 2 and asked["evaluate-jsonl"] == str(model)
     (second,) = asked.keys() - {"evaluate-jsonl"}
-    assert asked[second] == str(other) and second.endswith("-other") and "--" not in second
+    assert asked[second] == str(other) and second.endswith(called[-39:]) and "--" not in second
 
 
 @pytest.mark.parametrize(
