@@ -1,7 +1,7 @@
 """Does a constitution change a model, and do the revisions do it? Two recipes on a chat model, with their controls.
 
     python tests/benchmarks/constitution.py --model FOLDER [--recipes concise as-asked] [--seeds 0..2] [--runs runs]
-        [--set KEY=VALUE]
+        [--arms ARM ...] [--set KEY=VALUE]
 
 For each seed: the recipe up to SFT, the same run gone on with to DPO, SFT on the model's own first answers with as many
 steps as the first SFT, and SFT on rejection sampling alone. The held-out prompts of all seeds are the same: a share is
@@ -142,11 +142,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the folder of a chat model")
     parser.add_argument("--recipes", nargs="+", default=["concise", "as-asked"])
     parser.add_argument("--seeds", default="0..2")
+    parser.add_argument("--arms", nargs="+", default=[*ARMS], choices=[*ARMS], help="with what they go on with")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     for name in given.recipes:
-        found = {arm: Arm() for arm in ARMS}
+        found = {arm: Arm() for arm in ARMS if arm in given.arms}
         for seed in read_seeds(given.seeds):
             for arm, measured in found.items():
                 started = time.process_time()
