@@ -41,7 +41,7 @@ from selfimprove.trainers.sft import train_sft
 EQUATION = re.compile(r"([\d.+\-*/()]+)=([\d.]+)(?:\D.*)?")
 
 
-def write_equations(path: Path, problems: Mapping[str, Problem]) -> Iterator[tuple[Problem, str]]:
+def read_equations(path: Path, problems: Mapping[str, Problem]) -> Iterator[tuple[Problem, str]]:
     """Training problems with a worked line from ASDiv's formula, where its result is the answer."""
     for node in ElementTree.parse(path / "ASDiv.xml").getroot().iter("Problem"):
         problem = problems.get(f"{node.findtext('Body', '').strip()} {node.findtext('Question', '').strip()}")
@@ -62,7 +62,7 @@ def train_on_equations(recipe: Recipe, session: Session, data: Path, folder: Pat
     task = session.inputs.task
     assert isinstance(task, PoolTask)
     problems = {one.question: one for one in task.train()}
-    rows = list(write_equations(data, problems))
+    rows = list(read_equations(data, problems))
     folder.mkdir(parents=True, exist_ok=True)
     table = {
         "prompt": [session.prompts.render_question(problem) for problem, _ in rows],
