@@ -12,6 +12,8 @@ from selfimprove.records.stats import WinRate, count_wins, mcnemar, wilson
 
 FIGURES = "constitution"
 """Under this name a manifest holds what was measured."""
+TRIAL = "trial of the judge"
+"""Under this one, in it, how often the judge took an answer and not one to another prompt."""
 BEFORE, START = "before", "round 0"
 """Beside which checkpoints' answers a round's are put."""
 WHOLE = "whole answers"
@@ -64,9 +66,11 @@ class Beside:
     round: int
     checked: Mapping[str, Paired]
     judged: Mapping[str, WinRate]
+    believed: bool = True
+    """Whether the judge did better than chance where the right answer is known."""
 
     def worse(self, alpha: float) -> list[str]:
-        """What got worse by its test, each in words."""
+        """What got worse by its test, each in words; what a judge that is not believed says does not count."""
         checked = [
             f"{name}: {one.won} won, {one.lost} lost of {one.n} (McNemar p = {one.p_value:.2g})"
             for name, one in self.checked.items()
@@ -75,7 +79,7 @@ class Beside:
         return checked + [
             f"{name}: preferred in {one.rate:.1%} of {one.n} (sign test p = {one.p_value:.2g})"
             for name, one in self.judged.items()
-            if one.lost > one.won and one.p_value < alpha
+            if self.believed and one.lost > one.won and one.p_value < alpha
         ]
 
     def to_json(self) -> dict[str, object]:
@@ -184,8 +188,10 @@ def put_beside(
     *,
     judged: Sequence[str],
     tie: float,
+    believed: bool = True,
 ) -> Beside:
-    """The paired figures of two checkpoints; `judged` are the prompts of which a judge was asked."""
+    """The paired figures of two checkpoints; `judged` are the prompts of which a judge was asked, and `believed` says
+    whether what it prefers counts."""
     checked = {WHOLE: _pair_whole(now, other)}
     for principle in constitution.principles:
         both = [
@@ -198,7 +204,8 @@ def put_beside(
         if decided:
             won, lost = decided.count(("correct", "incorrect")), decided.count(("incorrect", "correct"))
             checked[principle.id] = Paired(won, lost, len(decided))
-    return Beside(other.round, checked, _count_judged(now, other, problems, constitution, comparisons, judged, tie))
+    wins = _count_judged(now, other, problems, constitution, comparisons, judged, tie)
+    return Beside(other.round, checked, wins, believed)
 
 
 def _pair_whole(now: Answers, other: Answers) -> Paired:
@@ -283,6 +290,10 @@ def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
         share = f"{one['count'] / one['n']:.1%} of {one['n']}{undecided}" if one["n"] else ""
         interval = f"{one['low']:.1%} to {one['high']:.1%}" if one["n"] else ""
         rows.append(Row(name, share, interval, pair(before, name), pair(start, name)))
+    if trial := metrics.get(TRIAL):
+        chance = "" if trial["low"] > 0.5 else ", no better than chance"
+        share = f"{trial['rate']:.1%} of {trial['n']}{chance}"
+        rows.append(Row(f"{TRIAL}: right", share, f"{trial['low']:.1%} to {trial['high']:.1%}"))
     for name in dict.fromkeys([*before.get("judged", {}), *start.get("judged", {})]):
         equal = start.get("judged", {}).get(name, {}).get("at equal length")
         rows.append(

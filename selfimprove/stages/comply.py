@@ -10,6 +10,7 @@ from selfimprove.constitution.adherence import (
     BEFORE,
     FIGURES,
     START,
+    TRIAL,
     Answers,
     Beside,
     check_answers,
@@ -19,8 +20,10 @@ from selfimprove.constitution.adherence import (
     outcomes,
     pairs_of,
     put_beside,
+    show_win_rate,
     to_judge,
 )
+from selfimprove.constitution.trial import count_trial, mismatched, passes, trial_principle
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import (
@@ -33,6 +36,7 @@ from selfimprove.records import (
     Verdict,
     derive_seed,
 )
+from selfimprove.records.stats import WinRate
 from selfimprove.settings import Settings, Share
 from selfimprove.stages.base import Ahead, Cost, Desk, Key, Look, Round, Stage, chunks
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, Match, compare
@@ -50,6 +54,10 @@ class Comply(Settings):
     """A judge compares the answers to at most n prompts, chosen by a hash; by default to all."""
     tie: Share = 0.02
     """A comparison with a smaller margin than this is a tie."""
+    trial: PositiveInt | None = 24
+    """Try the judge: show it the answers to at most n prompts, each beside the answer to another prompt. Where it does
+    not take the right one more often than chance, by the 95% interval, that is said and its preferences decide nothing.
+    null: do not try it."""
     thought: bool = False
     """Ask the judge for a chain of thought first."""
     max_tokens: PositiveInt = 128
@@ -112,7 +120,15 @@ def matches_of(desk: Desk[Comply]) -> list[Match]:
             for principle in to_judge(desk.constitution, found.problems[name]) if need_judge(one, before) else ():
                 match = Match(found.problems[name], one, before, principle)
                 matches[one.id, before.id, principle.id] = match
-    return list(matches.values())
+    tried = trial_principle(desk.constitution)
+    trials = [Match(found.problems[name], one, other, tried) for name, one, other in trial_pairs(desk, found)]
+    return [*trials, *matches.values()] if matches else []
+
+
+def trial_pairs(desk: Desk[Settings], found: Measured) -> list[tuple[str, Rationale, Rationale]]:
+    """Answers of this round, each with one to another prompt."""
+    limit = desk.other(Comply).trial
+    return list(mismatched(found.now, found.judged, limit)) if limit else []
 
 
 def parts(desk: Desk[Comply]) -> list[Sequence[Match]]:
@@ -144,6 +160,7 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
     if found.now.texts:
         shares = count_shares(found.now, desk.constitution)
         places = [(one.forward + one.backward) / 2 for one in comparisons]
+        trial = try_judge(desk, found, comparisons)
         desk.note(
             FIGURES,
             {
@@ -151,6 +168,7 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
                 "principles": {one.id: one.title or one.id for one in desk.constitution.principles},
                 "checked": {name: one.to_json() for name, one in shares.items()},
                 "beside": {name: one.to_json() for name, one in beside.items()},
+                TRIAL: show_win_rate(trial) if trial else None,
                 "for the first place": sum(places) / len(places) if places else None,
             },
         )
@@ -158,12 +176,21 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
 
 def beside_of(desk: Desk[Settings], found: Measured, comparisons: Sequence[Comparison]) -> dict[str, Beside]:
     """The figures of the round's answers beside each of the others."""
-    tie = desk.other(Comply).tie
+    tie, believed = desk.other(Comply).tie, passes(try_judge(desk, found, comparisons))
     return {
-        name: put_beside(found.now, other, found.problems, desk.constitution, comparisons, judged=found.judged, tie=tie)
+        name: put_beside(
+            found.now, other, found.problems, desk.constitution, comparisons,
+            judged=found.judged, tie=tie, believed=believed,
+        )
         for name, other in found.others.items()
         if other.texts
-    }
+    }  # fmt: skip
+
+
+def try_judge(desk: Desk[Settings], found: Measured, comparisons: Sequence[Comparison]) -> WinRate | None:
+    """How often the judge took an answer and not one to another prompt."""
+    pairs = trial_pairs(desk, found)
+    return count_trial(pairs, comparisons, trial_principle(desk.constitution), desk.other(Comply).tie)
 
 
 def say(desk: Desk[Comply]) -> str:
@@ -180,6 +207,8 @@ def figures(manifest: Manifest) -> dict[str, float | None]:
         if one["n"]:
             key = f"constitution/{name.replace(' ', '_')}"
             values |= {key: one["count"] / one["n"], f"{key}_low": one["low"], f"{key}_high": one["high"]}
+    if found and (trial := found.get(TRIAL)):
+        values |= {"judge_trial": trial["rate"], "judge_trial_low": trial["low"], "judge_trial_high": trial["high"]}
     for against, beside in found["beside"].items() if found else ():
         for name, one in beside["judged"].items():
             key = f"win_rate/{name}_against_{against.replace(' ', '_')}"
@@ -216,7 +245,7 @@ def cost(look: Look[Comply]) -> Sequence[Cost]:
     if not look.round or settings.by is None or not settings.thought:
         return ()
     prompts = min(look.sizes.held_out, settings.limit or look.sizes.held_out)
-    return [Cost(texts=4 * prompts, longest=settings.max_tokens, upto=True)]
+    return [Cost(texts=4 * prompts + 2 * min(prompts, settings.trial or 0), longest=settings.max_tokens, upto=True)]
 
 
 def say_ahead(ahead: Ahead[Comply]) -> Iterator[str]:
@@ -226,9 +255,12 @@ def say_ahead(ahead: Ahead[Comply]) -> Iterator[str]:
         return
     asked = [len(to_judge(constitution, one)) for one in ahead.given.held_out if one.is_open]
     pairs = sum(sorted(asked, reverse=True)[: ahead.settings.limit])
+    tried = min(len(asked), ahead.settings.limit or len(asked), ahead.settings.trial or 0)
+    first = f", and {tried:,} more in each round to try it" if tried > 1 else ""
     more = f", and {2 * pairs:,} in later ones, beside round 0 too" if recipe.rounds > 1 else ""
     yield (
-        f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both orders"
+        f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both "
+        f"orders{first}"
     )
 
 

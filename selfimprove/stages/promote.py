@@ -26,7 +26,7 @@ class Promote(Settings):
     """not-worse: roll back only if the test says worse, or where an audit of RL says that the reward rose while what it
     stands for fell below where it began; better: keep only if the test says better; always: no test;
     constitution: roll back where held-out answers follow a principle less than before, or fewer of them are whole, by
-    the paired tests of `comply`, or where not-worse would."""
+    the paired tests of `comply`, or where not-worse would; what a judge says counts if it passed its trial there."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """The significance level of the test."""
     tasks: tuple[str, ...] = ()
@@ -83,6 +83,8 @@ def by_principles(beside: Beside | None, alpha: float, counts: str) -> tuple[boo
         return False, f"rolled back, the constitution is followed less: {'; '.join(worse)}{counts}"
     checked = [f"{name} {one.won} won, {one.lost} lost of {one.n}" for name, one in beside.checked.items()]
     judged = [f"{name} preferred in {one.rate:.1%} of {one.n}" for name, one in beside.judged.items()]
+    if judged and not beside.believed:
+        judged = ["the judge takes answers to other prompts too often, and what it prefers does not count"]
     return True, f"kept, no principle is followed less: {'; '.join([*checked, *judged])}{counts}"
 
 

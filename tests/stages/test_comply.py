@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -13,7 +14,8 @@ from chain import Adder
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
-from selfimprove.constitution.adherence import FIGURES, read_rows
+from selfimprove.constitution.adherence import FIGURES, TRIAL, read_rows
+from selfimprove.constitution.trial import ASKED
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Sampling
@@ -53,7 +55,11 @@ principles:
 
 
 class Writer(Adder):
-    """Writes long answers in round 0, short ones in round 1, and even longer ones in round 2."""
+    """Writes long answers in round 0, short ones in round 1, and even longer ones in round 2, with the prompt's number
+    in each word."""
+
+    reads = True
+    """Whether it looks for that number as a judge."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -62,7 +68,8 @@ class Writer(Adder):
     def write_open(self, prompt: str, seed: int) -> str:
         if prompt.endswith("Revision:"):
             return " Yes."
-        return " " + " ".join(f"{seed % 97}w{at}" for at in range(self.words))
+        number = prompt.rpartition("number ")[2].partition("\n")[0]
+        return " " + " ".join(f"{number}n{seed % 97}w{at}" for at in range(self.words))
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, stop: Sequence[str] = ()
@@ -76,7 +83,8 @@ class Writer(Adder):
             yield replace(one, finish="length") if cut else one
 
     def score(self, pairs: Any, *, end: bool = False) -> list[Score]:
-        """Prefers the shorter answer, wherever it stands, and the first place a little."""
+        """Prefers the shorter answer, wherever it stands, and the first place a little; of answers to two prompts it
+        knows the right one."""
         return [self._judge(prompt, option) for prompt, option in pairs]
 
     def _judge(self, prompt: str, option: str) -> Score:
@@ -84,11 +92,24 @@ class Writer(Adder):
         if not texts:
             return Score(-1.0, 1)  # the canary
         place = "(B)" in option
+        if ASKED in prompt and self.reads:
+            number = prompt.rpartition("Tell me about the number ")[2].partition("\n")[0]
+            return Score(-float(not texts[-1][place].startswith(f"{number}n")), 1)
         return Score(-float(len(texts[-1][place])) - 0.1 * place, 1)
+
+
+class Unread(Writer):
+    """The same, which as a judge sees nothing but lengths."""
+
+    reads = False
 
 
 def load(checkpoint: Checkpoint, _: Session) -> Engine:
     return Writer(checkpoint.path)
+
+
+def load_unread(checkpoint: Checkpoint, _: Session) -> Engine:
+    return Unread(checkpoint.path)
 
 
 def measured_recipe(folder: Path, *overrides: str) -> Any:
@@ -127,7 +148,8 @@ def test_every_round_is_measured_alone_and_beside_the_rounds_before(run: RunFold
     assert found[0]["beside"] == {} and not run.stage(0, "comply").read(Comparison)
     first = found[1]["beside"]
     assert first["before"] == first["round 0"]  # one and the same checkpoint, judged once
-    assert len(run.stage(1, "comply").read(Comparison)) == 2 * PROMPTS  # kind, and all principles together
+    judged = Counter(one.principle for one in run.stage(1, "comply").read(Comparison))
+    assert judged == {"kind": PROMPTS, "overall": PROMPTS, "right-prompt": PROMPTS}
     assert (first["before"]["checked"]["brief"]["won"], first["before"]["checked"]["brief"]["lost"]) == (PROMPTS, 0)
     assert first["before"]["judged"].keys() == {"kind", "overall"}
     assert first["before"]["judged"]["kind"]["rate"] == 1.0  # this judge likes what is short
@@ -157,6 +179,31 @@ def test_a_round_that_follows_a_principle_less_is_rolled_back(run: RunFolder) ->
         "rolled back, the constitution is followed less: brief: 0 won, 9 lost of 9 (McNemar p = 0.0039); "
         "kind: preferred in 0.0% of 9 (sign test p = 0.0039); overall: preferred in 0.0% of 9 (sign test p = 0.0039)"
     )
+
+
+def test_what_a_judge_says_counts_where_it_knows_an_answer_from_one_to_another_prompt(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    trial = figures(run, 1)[TRIAL]
+    assert (trial["won"], trial["n"]) == (PROMPTS, PROMPTS) and trial["low"] > 0.5
+    assert round_figures(run, 1)["judge_trial"] == 1.0
+    folder = RunFolder(tmp_path / "run")
+    recipe = measured_recipe(tmp_path)
+    (tmp_path / "brief.yaml").write_text(BRIEF.replace("at_most: 4", "at_most: 40"))  # only the judge sees a difference
+    run_loop(recipe, folder, load=load_unread)
+    trial = figures(folder, 2)[TRIAL]
+    assert trial["rate"] < 0.9 and trial["low"] <= 0.5
+    worse = figures(folder, 2)["beside"]["before"]["judged"]["kind"]
+    assert worse["rate"] == 0.0 and worse["p"] < 0.05
+    kept = folder.stage(2, "promote").read(Promotion)[0]
+    assert kept.promoted and "takes answers to other prompts too often, and what it prefers does not" in kept.reason
+    text = shown(print_status, folder)
+    assert "trial of the judge: right" in text and "no better than chance" in text
+    assert "no better than chance" not in shown(print_status, run)
+    untried = RunFolder(tmp_path / "untried")
+    run_loop(change_recipe(recipe, ("comply.trial=null",)), untried, load=load_unread)
+    assert figures(untried, 2)[TRIAL] is None and "trial of the judge" not in shown(print_status, untried)
+    assert not untried.stage(2, "promote").read(Promotion)[0].promoted
 
 
 def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -> None:
@@ -189,7 +236,8 @@ def test_what_was_cut_off_is_said_before_and_after(run: RunFolder, tmp_path: Pat
     before = shown(print_plan, measured_recipe(tmp_path), RunFolder(tmp_path / "run"))
     assert "(nothing was measured yet)" in before
     # 9 prompts by one principle without a check, and by both together
-    assert "at most 18 pairs of held-out answers in round 1, and 36 in later ones, beside round 0 too" in before
+    pairs = "at most 18 pairs of held-out answers in round 1, and 36 in later ones, beside round 0 too, in both orders"
+    assert f"{pairs}, and 9 more in each round to try it" in before
 
 
 def test_trackers_are_told(run: RunFolder) -> None:

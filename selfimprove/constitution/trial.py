@@ -1,0 +1,50 @@
+"""Whether a judge can be believed: shown an answer and one to another prompt, it should take the first."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from selfimprove.constitution.adherence import Answers, need_judge
+from selfimprove.constitution.model import Constitution, Principle
+from selfimprove.records import Comparison, Rationale
+from selfimprove.records.stats import WinRate, count_wins
+
+ASKED = "The answer is about what was asked here and not about something else."
+"""What the judge is asked by: anybody who reads can say which of the two follows it."""
+
+
+def trial_principle(constitution: Constitution) -> Principle:
+    """The principle of the trial; none of the constitution has its name."""
+    taken = {one.id for one in constitution.principles}
+    name = next(name for at in range(len(taken) + 1) if (name := f"right-prompt{at or ''}") not in taken)
+    return Principle(id=name, text=ASKED)
+
+
+def mismatched(answers: Answers, judged: Sequence[str], limit: int) -> Iterator[tuple[str, Rationale, Rationale]]:
+    """At most `limit` prompts, each with its answer and the answer to the next one."""
+    names = [name for name in judged if name in answers.texts]
+    for name, other in list(zip(names, [*names[1:], *names[:1]], strict=True))[:limit]:
+        if need_judge(answers.texts[name], answers.texts[other]):
+            yield name, answers.texts[name], answers.texts[other]
+
+
+def count_trial(
+    pairs: Iterable[tuple[str, Rationale, Rationale]],
+    comparisons: Iterable[Comparison],
+    principle: Principle,
+    tie: float,
+) -> WinRate | None:
+    """How often the judge took the answer to the prompt; None where it was not tried."""
+    said: Mapping[tuple[str, str], float] = {
+        (one.parents[0], one.parents[1]): 2 * one.preferred - 1 for one in comparisons if one.principle == principle.id
+    }
+    margins = [
+        (said[mine.id, other.id], len(mine.text.strip()) - len(other.text.strip()))
+        for _, mine, other in pairs
+        if (mine.id, other.id) in said
+    ]
+    scores = [0.5 if abs(margin) < max(tie, 1e-9) else float(margin > 0) for margin, _ in margins]
+    return count_wins(scores, [float(difference) for _, difference in margins]) if scores else None
+
+
+def passes(trial: WinRate | None) -> bool:
+    """Whether the judge does better than chance, by the 95% interval; one that was not tried is believed."""
+    return trial is None or trial.interval[0] > 0.5
