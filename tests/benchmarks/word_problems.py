@@ -1,17 +1,17 @@
 """A chat model teaches itself word problems, beside as many steps on the equations that people wrote.
 
     python tests/benchmarks/word_problems.py --model FOLDER --data FOLDER [--recipe word-problems-chat] [--seeds 0..2]
-        [--rounds 4] [--runs runs] [--set KEY=VALUE]
+        [--rounds 4] [--runs runs] [--set KEY=VALUE] [--equations STEPS ...]
 
 `--data` is the folder of ASDiv.xml. For each seed: the recipe, and beside it SFT from the same model, with the settings
 and as many steps as in the last round, on the equation of each training problem ("7 + 2 = 9. The answer is 9."), which
 the loop never sees. Both are evaluated on the same held-out problems, which are those of all seeds, and the last round
 counts, promoted or not. Tests are of single seeds; an interval of all seeds is Student's over the problems, each with
-its mean over the seeds. A command that was stopped goes on where it was.
+its mean over the seeds. A command that was stopped goes on where it was. `--equations` leaves out the loop and trains
+on equations alone, for so many steps each: what more of them, or other settings of `sft`, would bring.
 """
 
 import argparse
-import json
 import re
 import shutil
 import time
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from selfimprove.engines.shareable import write_whole
 from selfimprove.recipe import Recipe
-from selfimprove.recipe.file import load_recipe
+from selfimprove.recipe.file import change_recipe, load_recipe
 from selfimprove.recipe.policies import find_policy
 from selfimprove.records import Problem, Rationale, Verdict, derive_seed
 from selfimprove.records.stats import describe_share, mcnemar, mean_interval
@@ -97,6 +97,25 @@ def share(found: Mapping[str, bool]) -> str:
     return describe_share(sum(found.values()), len(found))
 
 
+def run_control(given: argparse.Namespace, recipe: Recipe, session: Session, steps: int) -> tuple[dict[str, bool], int]:
+    """Which held-out problems are right after so many steps on equations, and how many equations there are."""
+    control = given.runs / f"{session.folder.path.name}-equations-{steps}"
+    model, equations = train_on_equations(recipe, session, given.data, control / "model", steps)
+    alone = change_recipe(recipe, ("rounds=0", f"model.path={model}"))
+    run_loop(alone, RunFolder(control / "run"))
+    return right_answers(Session(alone, RunFolder(control / "run")), 0), equations
+
+
+def run_equations(given: argparse.Namespace, seed: int) -> None:
+    """What equations alone bring, by steps."""
+    own = [f"seed={seed}", f"model.path={given.model}", f"train.path={given.data}", *given.set]
+    recipe = load_recipe(find_policy("recipes", given.recipe), own)
+    session = Session(recipe, RunFolder(given.runs / f"{given.recipe}-{seed}"))
+    for steps in given.equations:
+        gold, equations = run_control(given, recipe, session, steps)
+        print(f"seed {seed}, {steps} steps on {equations} equations: {share(gold)}", flush=True)
+
+
 def run_seed(given: argparse.Namespace, seed: int) -> list[dict[str, bool]]:
     """The start, the loop and the control: which held-out problems are right."""
     own = [f"seed={seed}", f"model.path={given.model}", f"train.path={given.data}", *given.set]
@@ -110,18 +129,13 @@ def run_seed(given: argparse.Namespace, seed: int) -> list[dict[str, bool]]:
     assert trained
     rows, steps = int(str(trained.metrics["rows"])), int(str(trained.metrics["steps"]))
     started = time.process_time()
-    control = run.path.with_name(f"{run.path.name}-equations-{steps}")
-    model, equations = train_on_equations(recipe, session, given.data, control / "model", steps)
-    alone = load_recipe(find_policy("recipes", given.recipe), [*own, "rounds=0", f"model.path={model}"])
-    run_loop(alone, RunFolder(control / "run"))
-    gold = right_answers(Session(alone, RunFolder(control / "run")), 0)
+    gold, equations = run_control(given, recipe, session, steps)
     print(
         f"| {seed} | {' | '.join(map(share, rounds))} | {compare(rounds[-1], rounds[0])} | {rows} | {steps} | "
         f"{spent:.0f} | {share(gold)} of {equations} equations | {compare(rounds[-1], gold)} | "
         f"{time.process_time() - started:.0f} |",
         flush=True,
     )
-    (control / "right.json").write_text(json.dumps([rounds[0], rounds[-1], gold]))
     return [rounds[0], rounds[-1], gold]
 
 
@@ -161,7 +175,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--equations", type=int, nargs="+", metavar="STEPS")
     given = parser.parse_args()
+    if given.equations:
+        for seed in read_seeds(given.seeds):
+            run_equations(given, seed)
+        return
     print_head(given.rounds)
     sum_up([run_seed(given, seed) for seed in read_seeds(given.seeds)])
 
