@@ -1,6 +1,7 @@
 """How many rows fit the memory that is free, and an allocator that keeps what it will need again."""
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -117,3 +118,15 @@ def keep_memory() -> Iterator[None]:
         library.mallopt(M_MMAP_MAX, DEFAULT_MMAPS)
         library.mallopt(M_TRIM_THRESHOLD, DEFAULT_TRIM)
         library.malloc_trim(0)
+
+
+def drop_pages(tensor: torch.Tensor) -> None:
+    """Let the kernel take back the memory of a contiguous tensor on the CPU that nobody reads any more.
+
+    Weights are parts of a mapped file, and stay in memory as long as one of its tensors is used.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    stop = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if library is not None and hasattr(library, "madvise") and stop > start:
+        library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)

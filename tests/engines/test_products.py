@@ -1,14 +1,16 @@
 """Linear layers that oneDNN multiplies give what torch's own give, forward and backward."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
-from selfimprove.engines import products
+from selfimprove.engines import Request, products
 from selfimprove.engines.build import build_model
 from selfimprove.engines.models import load_model
-from selfimprove.recipe import Build
+from selfimprove.engines.transformers import TransformersEngine
+from selfimprove.recipe import Build, Sampling
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -115,6 +117,63 @@ def test_small_layers_and_slow_machines_keep_torchs_own(monkeypatch):
     assert type(large) is torch.nn.Linear
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 48), (2, 1, 4, 48), (48,), (1, 48), (0, 48)])
+def test_packed_layers_give_what_the_others_give(faster, monkeypatch, bias, shape):
+    monkeypatch.setattr(products, "packs", lambda: True)
+    own, other = make_layers(bias=bias)
+    parameters = sum(one.numel() for one in other.parameters())
+    products.pack_weights(other)
+    assert type(other) is products.PackedLinear
+    assert other.weight.isnan().all() and sum(one.numel() for one in other.parameters()) == parameters
+    rows = torch.randn(shape)
+    with torch.inference_mode():
+        assert torch.allclose(other(rows), own(rows), atol=1e-5)
+
+
+def test_what_is_packed_is_held_once(faster, monkeypatch):
+    monkeypatch.setattr(products, "packs", lambda: True)
+    before = read_anonymous()
+    layers = torch.nn.Sequential(*(torch.nn.Linear(2048, 2048, bias=False) for _ in range(8)))
+    plain = read_anonymous() - before
+    with torch.inference_mode():
+        rows = torch.randn(2, 2048)
+        expected = layers(rows)
+        products.pack_weights(layers)
+        assert torch.allclose(layers(rows), expected, atol=1e-5)
+    assert read_anonymous() - before < 1.2 * plain
+
+
+def read_anonymous() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def test_shared_weights_and_other_precisions_are_not_packed(faster, monkeypatch):
+    monkeypatch.setattr(products, "packs", lambda: True)
+    model = torch.nn.ModuleDict({"in": torch.nn.Embedding(80, 48), "out": torch.nn.Linear(48, 80, bias=False)})
+    model["out"].weight = model["in"].weight
+    half = torch.nn.Linear(48, 80).bfloat16()
+    for one in (model, half):
+        products.pack_weights(one)
+    assert type(model["out"]) is type(half) is torch.nn.Linear
+    assert not model["out"].weight.isnan().any()
+
+
+def test_an_engine_writes_and_scores_the_same_with_packed_weights(faster, monkeypatch, tmp_path):
+    build_model(Build(), tmp_path, 0)
+    found = []
+    for able in (False, True):
+        monkeypatch.setattr(products, "packs", lambda able=able: able)
+        engine = TransformersEngine(tmp_path, device="cpu", threads=1)
+        assert any(type(one) is products.PackedLinear for one in engine.model.modules()) is able
+        asked = [Request(f"{one}+{one}=", 0) for one in range(10, 19)]
+        texts = [one.text for one in engine.generate(asked, Sampling(temperature=0.0, max_tokens=8))]
+        found.append((texts, [one.logprob for one in engine.score([("1+2=", "3"), ("10+2=", "1234")])]))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("able", "expected"),
     [
@@ -127,4 +186,7 @@ def test_small_layers_and_slow_machines_keep_torchs_own(monkeypatch):
 )
 def test_who_gains(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    products.packs.cache_clear()
     assert products.gains.__wrapped__() is expected
+    assert products.packs.__wrapped__() is bool(able.get("avx512_f"))
+    products.packs.cache_clear()
