@@ -20,6 +20,7 @@ from transformers.utils import logging
 from selfimprove.engines.cache import new_cache
 
 NAME = "shared_prefix"
+TOGETHER = 256  # tokens whose queries are computed at a time, on the places up to the last of them
 MAX_SCORES = 1 << 25  # held at once where no kernel computes them in blocks
 ALTERING = ("s_aux", "position_bias", "head_mask", "cache")  # arguments of other kinds of attention
 TOLERANCE = 1e-3  # of the largest logit; half precision rounds at each step
@@ -46,7 +47,7 @@ class Sharing:
 
     spans: Sequence[Span] = ()
     positions: torch.Tensor | None = None
-    biases: dict[int, torch.Tensor] = field(default_factory=dict)  # equal in many layers
+    biases: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # equal in many layers
 
 
 def attend(
@@ -77,9 +78,8 @@ def attend(
     rows, heads, tokens, size = query.shape
     groups = heads // key.shape[1]
     scale = size**-0.5 if scaling is None else scaling
-    asked = query.reshape(rows, key.shape[1], groups * tokens, size)
-    own = None if attention_mask is None and tokens == 1 else _make_bias(sharing, attention_mask, query, key)
-    out, total = _attend_part(asked, key, value, own, scale, softcap)
+    out, total = _attend_own(query, key, value, attention_mask, sharing, scale, softcap)
+    asked = query.reshape(rows, key.shape[1], groups * tokens, size) if sharing.spans else query
     for span in sharing.spans:
         some = slice(span.start, span.stop)
         joined = _attend_prefix(module, asked[some], span, sharing, groups, scale, sliding_window, softcap)
@@ -88,6 +88,34 @@ def attend(
             out[some] = torch.lerp(out[some], joined[0], share)
     out = out.view(rows, key.shape[1], groups, tokens, value.shape[-1]).permute(0, 3, 1, 2, 4)
     return out.reshape(rows, tokens, heads, value.shape[-1]), None
+
+
+def _attend_own(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    sharing: Sharing,
+    scale: float,
+    softcap: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The queries of all rows on their own keys: where nothing is padded, not on those that none of a part can see."""
+    rows, heads, tokens, size = query.shape
+    fewer, after = key.shape[1], key.shape[2] - tokens
+    step = TOGETHER if mask is None else tokens
+    parts = []
+    for start in range(0, tokens, step):
+        some = query[:, :, start : start + step]
+        seen = after + start + some.shape[2]
+        part = key[:, :, :seen], value[:, :, :seen]
+        bias = None if mask is None and tokens == 1 else _make_bias(sharing, mask, some, part[0])
+        asked = some.reshape(rows, fewer, heads // fewer * some.shape[2], size)
+        parts.append(_attend_part(asked, *part, bias, scale, softcap))
+    if len(parts) == 1:
+        return parts[0]
+    outs = [out.view(rows, fewer, heads // fewer, -1, value.shape[-1]) for out, _ in parts]
+    totals = [total.reshape(rows, fewer, heads // fewer, -1) for _, total in parts]
+    return torch.cat(outs, dim=3).flatten(2, 3), torch.cat(totals, dim=3).flatten(2, 3)
 
 
 def _attend_prefix(
@@ -132,7 +160,7 @@ def _make_bias(sharing: Sharing, mask: torch.Tensor | None, query: torch.Tensor,
 
     Without a mask the tokens are the last of the places, and each sees those before it.
     """
-    made = 0 if mask is None else mask.data_ptr()
+    made = (0 if mask is None else mask.data_ptr(), key.shape[2])
     if made not in sharing.biases:
         if mask is None:
             tokens, places = query.shape[2], key.shape[2]

@@ -20,8 +20,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from selfimprove.engines import Request
-from selfimprove.engines.attention import _attend_part
+from selfimprove.engines import Request, attention
+from selfimprove.engines.attention import Sharing, _attend_part
 from selfimprove.engines.grouping import Group, count_call, count_last, group_prompts
 from selfimprove.engines.memory import Batches, count_row_bytes, free_bytes
 from selfimprove.engines.transformers import TransformersEngine
@@ -193,6 +193,27 @@ def test_the_way_without_a_kernel_gives_the_same_parts(half: torch.dtype) -> Non
         tolerance = 1e-5 if half == torch.float32 else 3e-2
         assert torch.allclose(out.float(), plain.float(), atol=tolerance)
         assert torch.allclose(total, sums, atol=max(tolerance, 2e-3))
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_long_prompt_is_computed_in_parts(
+    monkeypatch: pytest.MonkeyPatch, softcap: float | None, before: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 11, 6, 8, generator=generator).transpose(1, 2)
+    key, value = (torch.randn(2, 2, 11 + before, 8, generator=generator) for _ in range(2))
+    found = []
+    for together in (100, 4):
+        monkeypatch.setattr(attention, "TOGETHER", together)
+        out, _ = attention.attend(torch.nn.Module(), query, key, value, None, softcap=softcap, sharing=Sharing())
+        found.append(out)
+    assert torch.allclose(*found, atol=1e-5)
+    scores = query @ key.repeat_interleave(3, 1).transpose(2, 3) * 8**-0.5
+    scores = scores if softcap is None else (scores / softcap).tanh() * softcap
+    hidden = torch.ones(scores.shape, dtype=torch.bool).triu(before + 1)
+    plain = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ value.repeat_interleave(3, 1)
+    assert torch.allclose(found[1], plain.transpose(1, 2), atol=1e-5)
 
 
 def test_a_call_costs_a_tiny_model_more_tokens_than_a_large_one() -> None:
