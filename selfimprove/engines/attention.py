@@ -204,7 +204,9 @@ def _attend_part(
 def use_shared_attention(model: Any) -> str | None:
     """Have a model compute its attention by `attend`, and try it; gives why it cannot, with the model as it was.
 
-    Eight tokens after a shared beginning must have the logits that the model's own definition ("eager") gives them.
+    Tokens after a shared beginning must have the logits that the model's own definition ("eager") gives them. In half
+    precision they may have those of its "sdpa" instead: where "eager" rounds more than that does, the two can differ by
+    more than the tolerance, as in Gemma 3 270M.
     """
     own = model.config._attn_implementation
     text = model.config.get_text_config()
@@ -236,8 +238,11 @@ def _try_attention(model: Any) -> str | None:
     ids = torch.randint(0, text.vocab_size, (2, 2 * half), generator=generator)
     ids[:, :half] = ids[0, :half]
     ids = ids.to(model.device)
-    model.set_attn_implementation("eager")
-    expected = model(input_ids=ids, use_cache=False).logits[:, half:].float()
+    exact = model.dtype == torch.float32
+    definitions = []
+    for name in ("eager",) if exact else ("eager", "sdpa"):
+        model.set_attn_implementation(name)
+        definitions.append(model(input_ids=ids, use_cache=False).logits[:, half:].float())
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         return "its attention is its own"
@@ -252,6 +257,9 @@ def _try_attention(model: Any) -> str | None:
         use_cache=True,
         sharing=Sharing([Span(0, 2, half, prefix)], positions),
     ).logits.float()
-    tolerance = TOLERANCE if model.dtype == torch.float32 else HALF_TOLERANCE
-    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
-    return None if difference <= tolerance else f"its logits differ by {difference:.2g} of the largest"
+    difference = min(float((found - one).abs().max() / one.abs().max().clamp(min=1e-6)) for one in definitions)
+    return (
+        None
+        if difference <= (TOLERANCE if exact else HALF_TOLERANCE)
+        else f"its logits differ by {difference:.2g} of the largest"
+    )

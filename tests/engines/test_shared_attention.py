@@ -195,6 +195,34 @@ def test_the_way_without_a_kernel_gives_the_same_parts(half: torch.dtype) -> Non
         assert torch.allclose(total, sums, atol=max(tolerance, 2e-3))
 
 
+def test_in_half_precision_what_eager_rounds_away_is_no_reason_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        config = LlamaConfig(**PLAIN | {"num_hidden_layers": 4}, vocab_size=64, initializer_range=1.0)
+        model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16).eval()
+        ids = torch.randint(0, 64, (2, 12), generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            own = model(input_ids=ids).logits.float()
+            model.set_attn_implementation("eager")
+            other = model(input_ids=ids).logits.float()
+            model.set_attn_implementation("sdpa")
+            if (own - other).abs().max() / other.abs().max() > attention.HALF_TOLERANCE:
+                assert attention.use_shared_attention(model) is None
+                tried += 1
+    assert tried
+    attend = attention.attend
+
+    def attend_wrongly(*given: Any, **more: Any) -> Any:
+        out, weights = attend(*given, **more)
+        return out * 1.5, weights
+
+    monkeypatch.setattr(attention, "attend", attend_wrongly)
+    model.set_attn_implementation("sdpa")
+    with torch.inference_mode():
+        assert "its logits differ by" in str(attention.use_shared_attention(model))
+
+
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("before", [0, 3])
 def test_a_long_prompt_is_computed_in_parts(
