@@ -5,8 +5,8 @@
     python tests/benchmarks/engine.py --model FOLDER --adapter FOLDER --sides engine vLLM "vLLM, adapter merged"
 
 Without a model it is the embedded tiny one, in tokens a CPU second. The plain loop is greedy, knows no end token, no
-seeds, no log-probabilities and no stop strings. A chat model answers word problems after 8 exemplars, each side in a
-process of its own, whose peak and seconds are counted from when the model is loaded (vLLM takes its cache before that).
+seeds, no log-probabilities and no stop strings. A pretrained model answers word problems after 8 exemplars, each side
+in a process of its own, whose peak and seconds are counted from when the model is loaded (vLLM takes its cache before).
 `--beside` adds the engine of a checkout, and `--sides` names those to measure, vLLM where it is installed. `--adapter`
 puts a LoRA adapter on the model, which vLLM is given as it is or merged.
 """
@@ -87,7 +87,7 @@ def measure() -> dict[str, float]:
 
 
 def write_prompts(tokenizer: Any, count: int) -> list[str]:
-    """Word problems, each after the same eight with their answers, by the model's chat template."""
+    """Word problems, each after the same eight with their answers, by the model's chat template where it has one."""
     rng = random.Random(0)
 
     def problem() -> tuple[str, str]:
@@ -110,6 +110,10 @@ def write_prompts(tokenizer: Any, count: int) -> list[str]:
     prompts = []
     for _ in range(count):
         turns = [*shown, {"role": "user", "content": problem()[0]}]
+        if not tokenizer.chat_template:
+            said = (f"{'Q' if one['role'] == 'user' else 'A'}: {one['content']}\n" for one in turns)
+            prompts.append("".join([tokenizer.bos_token or "", *said, "A:"]))
+            continue
         prompts.append(str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)))
     return prompts
 
