@@ -179,7 +179,8 @@ def cost_of(look: Look[Repair]) -> Sequence[Cost]:
 
 def check(recipe: Recipe, settings: Repair) -> Iterable[Mistake]:
     if settings.explore and recipe.engine.name != "transformers":
-        said = f"'repair.explore' needs the engine 'transformers'; '{recipe.engine.name}' cannot be made to depart"
+        name = recipe.engine.name
+        said = f"'repair.explore' needs the engine 'transformers'; '{name}' cannot be made to depart: leave it out"
         yield Mistake(("stages", "repair", "explore"), said)
 
 
