@@ -227,7 +227,7 @@ def _count_judged(
     differences: dict[str, list[float]] = {}
     for name, one, before in pairs_of(now, other, judged):
         for principle in to_judge(constitution, problems[name]):
-            score = _score(one, before, preferred.get((one.id, before.id, principle.id)), tie)
+            score = score_pair(one, before, preferred.get((one.id, before.id, principle.id)), tie)
             if score is not None:
                 scores.setdefault(principle.id, []).append(score)
                 differences.setdefault(principle.id, []).append(len(one.text.strip()) - len(before.text.strip()))
@@ -244,7 +244,7 @@ def to_judge(constitution: Constitution, problem: Problem) -> list[Principle]:
     ]
 
 
-def _score(one: Rationale, other: Rationale, preferred: float | None, tie: float) -> float | None:
+def score_pair(one: Rationale, other: Rationale, preferred: float | None, tie: float) -> float | None:
     """1, 0.5 or 0 by a judge's probability; None where it should have been asked and was not."""
     if not need_judge(one, other):
         return 0.5 if same_text(one.text, other.text) else float(bool(one.text.strip()))

@@ -1,8 +1,8 @@
 """Whether a judge can be believed: shown an answer and one to another prompt, it should take the first."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from selfimprove.constitution.adherence import Answers, need_judge
+from selfimprove.constitution.adherence import Answers, need_judge, score_pair
 from selfimprove.constitution.model import Constitution, Principle
 from selfimprove.records import Comparison, Rationale
 from selfimprove.records.stats import WinRate, count_wins
@@ -33,16 +33,14 @@ def count_trial(
     tie: float,
 ) -> WinRate | None:
     """How often the judge took the answer to the prompt; None where it was not tried."""
-    said: Mapping[tuple[str, str], float] = {
-        (one.parents[0], one.parents[1]): 2 * one.preferred - 1 for one in comparisons if one.principle == principle.id
-    }
-    margins = [
-        (said[mine.id, other.id], len(mine.text.strip()) - len(other.text.strip()))
-        for _, mine, other in pairs
-        if (mine.id, other.id) in said
-    ]
-    scores = [0.5 if abs(margin) < max(tie, 1e-9) else float(margin > 0) for margin, _ in margins]
-    return count_wins(scores, [float(difference) for _, difference in margins]) if scores else None
+    said = {(one.parents[0], one.parents[1]): one.preferred for one in comparisons if one.principle == principle.id}
+    scores, differences = [], []
+    for _, mine, other in pairs:
+        score = score_pair(mine, other, said.get((mine.id, other.id)), tie)
+        if score is not None:
+            scores.append(score)
+            differences.append(float(len(mine.text.strip()) - len(other.text.strip())))
+    return count_wins(scores, differences) if scores else None
 
 
 def passes(trial: WinRate | None) -> bool:

@@ -55,9 +55,9 @@ class Comply(Settings):
     tie: Share = 0.02
     """A comparison with a smaller margin than this is a tie."""
     trial: PositiveInt | None = 24
-    """Try the judge: show it the answers to at most n prompts, each beside the answer to another prompt. Where it does
-    not take the right one more often than chance, by the 95% interval, that is said and its preferences decide nothing.
-    null: do not try it."""
+    """Try the judge: show it round 0's answers to at most n prompts, each beside its answer to another prompt. Where it
+    does not take the right one more often than chance, by the 95% interval, that is said and its preferences decide
+    nothing. null: do not try it."""
     thought: bool = False
     """Ask the judge for a chain of thought first."""
     max_tokens: PositiveInt = 128
@@ -126,9 +126,9 @@ def matches_of(desk: Desk[Comply]) -> list[Match]:
 
 
 def trial_pairs(desk: Desk[Settings], found: Measured) -> list[tuple[str, Rationale, Rationale]]:
-    """Answers of this round, each with one to another prompt."""
-    limit = desk.other(Comply).trial
-    return list(mismatched(found.now, found.judged, limit)) if limit else []
+    """Answers of round 0, which no training has made worse, each with one to another prompt."""
+    limit, start = desk.other(Comply).trial, found.others.get(START)
+    return list(mismatched(start, found.judged, limit)) if limit and start else []
 
 
 def parts(desk: Desk[Comply]) -> list[Sequence[Match]]:

@@ -186,6 +186,12 @@ def test_what_a_judge_says_counts_where_it_knows_an_answer_from_one_to_another_p
 ) -> None:
     trial = figures(run, 1)[TRIAL]
     assert (trial["won"], trial["n"]) == (PROMPTS, PROMPTS) and trial["low"] > 0.5
+    tried = [
+        [one.parents for one in run.stage(round_, "comply").read(Comparison) if one.principle == "right-prompt"]
+        for round_ in (1, 2)
+    ]
+    first = {one.id for one in run.stage(0, "evaluate").read(Rationale)}
+    assert tried[0] == tried[1] and {name for one in tried[0] for name in one[:2]} <= first  # no training spoils them
     assert round_figures(run, 1)["judge_trial"] == 1.0
     folder = RunFolder(tmp_path / "run")
     recipe = measured_recipe(tmp_path)
