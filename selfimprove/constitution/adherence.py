@@ -13,7 +13,7 @@ from selfimprove.records.stats import WinRate, count_wins, mcnemar, wilson
 FIGURES = "constitution"
 """Under this name a manifest holds what was measured."""
 TRIAL = "trial of the judge"
-"""Under this one, in it, how often the judge took an answer and not one to another prompt."""
+"""Under this one, in it, how often the judge took an answer and not one to another prompt; and the name of its row."""
 BEFORE, START = "before", "round 0"
 """Beside which checkpoints' answers a round's are put."""
 WHOLE = "whole answers"
@@ -70,7 +70,7 @@ class Beside:
     """Whether the judge did better than chance where the right answer is known."""
 
     def worse(self, alpha: float) -> list[str]:
-        """What got worse by its test, each in words; what a judge that is not believed says does not count."""
+        """What got worse by its test, each in words; the preferences of a judge that failed its trial do not count."""
         checked = [
             f"{name}: {one.won} won, {one.lost} lost of {one.n} (McNemar p = {one.p_value:.2g})"
             for name, one in self.checked.items()
@@ -291,9 +291,9 @@ def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
         interval = f"{one['low']:.1%} to {one['high']:.1%}" if one["n"] else ""
         rows.append(Row(name, share, interval, pair(before, name), pair(start, name)))
     if trial := metrics.get(TRIAL):
-        chance = "" if trial["low"] > 0.5 else ", no better than chance"
+        chance = "" if trial["believed"] else ", not shown to be better than chance"
         share = f"{trial['rate']:.1%} of {trial['n']}{chance}"
-        rows.append(Row(f"{TRIAL}: right", share, f"{trial['low']:.1%} to {trial['high']:.1%}"))
+        rows.append(Row(TRIAL, share, f"{trial['low']:.1%} to {trial['high']:.1%}"))
     for name in dict.fromkeys([*before.get("judged", {}), *start.get("judged", {})]):
         equal = start.get("judged", {}).get(name, {}).get("at equal length")
         rows.append(

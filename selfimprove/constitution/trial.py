@@ -1,6 +1,6 @@
 """Whether a judge can be believed: shown an answer and one to another prompt, it should take the first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from selfimprove.constitution.adherence import Answers, need_judge, score_pair
 from selfimprove.constitution.model import Constitution, Principle
@@ -8,7 +8,9 @@ from selfimprove.records import Comparison, Rationale
 from selfimprove.records.stats import WinRate, count_wins
 
 ASKED = "The answer is about what was asked here and not about something else."
-"""What the judge is asked by: anybody who reads can say which of the two follows it."""
+"""What the judge is asked by: who reads can mostly say which of the two follows it."""
+LEAST = 4
+"""Pairs that a trial takes: of fewer not even a perfect judge does better than chance by the interval."""
 
 
 def trial_principle(constitution: Constitution) -> Principle:
@@ -18,12 +20,15 @@ def trial_principle(constitution: Constitution) -> Principle:
     return Principle(id=name, text=ASKED)
 
 
-def mismatched(answers: Answers, judged: Sequence[str], limit: int) -> Iterator[tuple[str, Rationale, Rationale]]:
-    """At most `limit` prompts, each with its answer and the answer to the next one."""
+def mismatched(answers: Answers, judged: Sequence[str], limit: int) -> list[tuple[str, Rationale, Rationale]]:
+    """At most `limit` prompts, each with its answer and the answer to the next one; none where they are too few."""
     names = [name for name in judged if name in answers.texts]
-    for name, other in list(zip(names, [*names[1:], *names[:1]], strict=True))[:limit]:
-        if need_judge(answers.texts[name], answers.texts[other]):
-            yield name, answers.texts[name], answers.texts[other]
+    pairs = [
+        (name, answers.texts[name], answers.texts[other])
+        for name, other in list(zip(names, [*names[1:], *names[:1]], strict=True))[:limit]
+    ]
+    found = [one for one in pairs if need_judge(*one[1:])]
+    return found if len(found) >= LEAST else []
 
 
 def count_trial(

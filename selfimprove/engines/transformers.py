@@ -21,7 +21,7 @@ from selfimprove.engines.grouping import Beginnings
 from selfimprove.engines.memory import Batches, keep_memory
 from selfimprove.engines.model_folders import find_whole
 from selfimprove.engines.models import keeps_state, load_model, read_config
-from selfimprove.engines.products import pack_weights
+from selfimprove.engines.products import gives_numbers, pack_weights, unpack_weights
 from selfimprove.engines.prompt_pass import PromptPass
 from selfimprove.engines.rows import Rows, choose
 from selfimprove.engines.token_costs import weigh_tokens
@@ -70,7 +70,8 @@ class TransformersEngine(PromptPass):
             raise EngineError(f"{model}: {STATEFUL}")
         loaded, tokenizer = load_model(model, base=base, dtype=dtype, device=device)
         loaded.eval()
-        pack_weights(loaded)
+        if pack_weights(loaded) and not gives_numbers(loaded):
+            unpack_weights(loaded)
         self._take(loaded, tokenizer, batch_size, chat)
 
     def _take(self, model: Any, tokenizer: Tokenizer, batch_size: int | Literal["auto"], chat: bool) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from selfimprove.constitution.adherence import (
     BEFORE,
@@ -23,7 +23,7 @@ from selfimprove.constitution.adherence import (
     show_win_rate,
     to_judge,
 )
-from selfimprove.constitution.trial import count_trial, mismatched, passes, trial_principle
+from selfimprove.constitution.trial import LEAST, count_trial, mismatched, passes, trial_principle
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.catalog import Mistake
 from selfimprove.records import (
@@ -42,6 +42,8 @@ from selfimprove.stages.base import Ahead, Cost, Desk, Key, Look, Round, Stage, 
 from selfimprove.stages.compare import COMPARE_VERSION, Feedback, Match, compare
 from selfimprove.store import Manifest
 
+TRIAL_FIGURES = (("", "rate"), ("_low", "low"), ("_high", "high"))
+
 
 class Comply(Settings):
     """Measure held-out answers to open prompts by the constitution: by its checks, and by a judge beside the answers of
@@ -54,10 +56,10 @@ class Comply(Settings):
     """A judge compares the answers to at most n prompts, chosen by a hash; by default to all."""
     tie: Share = 0.02
     """A comparison with a smaller margin than this is a tie."""
-    trial: PositiveInt | None = 24
-    """Try the judge: show it round 0's answers to at most n prompts, each beside its answer to another prompt. Where it
-    does not take the right one more often than chance, by the 95% interval, that is said and its preferences decide
-    nothing. null: do not try it."""
+    trial: Annotated[int, Field(ge=LEAST)] | None = 24
+    """Try the judge: show it round 0's answers to at most n prompts, each beside its answer to another prompt, the same
+    in each round. Where it does not take the right one more often than chance, by the 95% interval (17 of 24), that is
+    said and its preferences decide nothing. null: do not try it."""
     thought: bool = False
     """Ask the judge for a chain of thought first."""
     max_tokens: PositiveInt = 128
@@ -128,7 +130,7 @@ def matches_of(desk: Desk[Comply]) -> list[Match]:
 def trial_pairs(desk: Desk[Settings], found: Measured) -> list[tuple[str, Rationale, Rationale]]:
     """Answers of round 0, which no training has made worse, each with one to another prompt."""
     limit, start = desk.other(Comply).trial, found.others.get(START)
-    return list(mismatched(start, found.judged, limit)) if limit and start else []
+    return mismatched(start, found.judged, limit) if limit and start else []
 
 
 def parts(desk: Desk[Comply]) -> list[Sequence[Match]]:
@@ -159,7 +161,8 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
     beside = beside_of(desk, found, comparisons)
     if found.now.texts:
         shares = count_shares(found.now, desk.constitution)
-        places = [(one.forward + one.backward) / 2 for one in comparisons]
+        tried = trial_principle(desk.constitution).id
+        places = [(one.forward + one.backward) / 2 for one in comparisons if one.principle != tried]
         trial = try_judge(desk, found, comparisons)
         desk.note(
             FIGURES,
@@ -168,7 +171,7 @@ def measure(part: Sequence[Match], desk: Desk[Comply]) -> Iterator[Record]:
                 "principles": {one.id: one.title or one.id for one in desk.constitution.principles},
                 "checked": {name: one.to_json() for name, one in shares.items()},
                 "beside": {name: one.to_json() for name, one in beside.items()},
-                TRIAL: show_win_rate(trial) if trial else None,
+                TRIAL: {**show_win_rate(trial), "believed": passes(trial)} if trial else None,
                 "for the first place": sum(places) / len(places) if places else None,
             },
         )
@@ -208,7 +211,7 @@ def figures(manifest: Manifest) -> dict[str, float | None]:
             key = f"constitution/{name.replace(' ', '_')}"
             values |= {key: one["count"] / one["n"], f"{key}_low": one["low"], f"{key}_high": one["high"]}
     if found and (trial := found.get(TRIAL)):
-        values |= {"judge_trial": trial["rate"], "judge_trial_low": trial["low"], "judge_trial_high": trial["high"]}
+        values |= {f"win_rate/trial{end}": trial[name] for end, name in TRIAL_FIGURES}
     for against, beside in found["beside"].items() if found else ():
         for name, one in beside["judged"].items():
             key = f"win_rate/{name}_against_{against.replace(' ', '_')}"
@@ -233,8 +236,9 @@ def reads(round_: Round[Comply]) -> Iterable[Key]:
 
 def depends(round_: Round[Comply]) -> dict[str, object]:
     asked = round_.settings.by is not None
+    own = {name: value for name, value in round_.own.items() if asked or name != "trial"}
     return {
-        **round_.own,
+        **own,
         **round_.shared("constitution", *(("judge",) if asked else ())),
         **({"version of compare": COMPARE_VERSION} if asked else {}),
     }
@@ -255,8 +259,8 @@ def say_ahead(ahead: Ahead[Comply]) -> Iterator[str]:
         return
     asked = [len(to_judge(constitution, one)) for one in ahead.given.held_out if one.is_open]
     pairs = sum(sorted(asked, reverse=True)[: ahead.settings.limit])
-    tried = min(len(asked), ahead.settings.limit or len(asked), ahead.settings.trial or 0)
-    first = f", and {tried:,} more in each round to try it" if tried > 1 else ""
+    tried = min(len(asked), ahead.settings.limit or len(asked), ahead.settings.trial or 0) if pairs else 0
+    first = f", and {tried:,} more in each round to try it" if tried >= LEAST else ""
     more = f", and {2 * pairs:,} in later ones, beside round 0 too" if recipe.rounds > 1 else ""
     yield (
         f"`comply` has the judge compare at most {pairs:,} pairs of held-out answers in round 1{more}, in both "

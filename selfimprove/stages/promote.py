@@ -84,7 +84,7 @@ def by_principles(beside: Beside | None, alpha: float, counts: str) -> tuple[boo
     checked = [f"{name} {one.won} won, {one.lost} lost of {one.n}" for name, one in beside.checked.items()]
     judged = [f"{name} preferred in {one.rate:.1%} of {one.n}" for name, one in beside.judged.items()]
     if judged and not beside.believed:
-        judged = ["the judge takes answers to other prompts too often, and what it prefers does not count"]
+        judged = ["the judge did not pass its trial, and what it prefers does not count"]
     return True, f"kept, no principle is followed less: {'; '.join([*checked, *judged])}{counts}"
 
 

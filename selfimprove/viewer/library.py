@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selfimprove.constitution import Constitution, load_constitution
-from selfimprove.constitution.adherence import FIGURES, Row, read_rows
+from selfimprove.constitution.adherence import FIGURES, TRIAL, Row, read_rows
 from selfimprove.errors import SelfImproveError, StoreError
 from selfimprove.recipe import Recipe
 from selfimprove.recipe.flow import last_of_round
@@ -93,11 +93,12 @@ class Figures:
 
     @property
     def headline(self) -> list[tuple[str, str, str]]:
-        """What is checked by the constitution: how much of it is followed now, and was in the first round."""
+        """What is checked by the constitution: how much of it is followed now, and was in the first round; the trial of
+        the judge is no principle."""
         first, last = (
             {row.principle: row.share for row in self.measured[at][1]} if self.measured else {} for at in (0, -1)
         )
-        return [(name, share, first.get(name, "")) for name, share in last.items() if share][:5]
+        return [(name, share, first.get(name, "")) for name, share in last.items() if share and name != TRIAL][:5]
 
     @property
     def others(self) -> dict[str, list[Accuracy]]:

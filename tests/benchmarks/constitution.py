@@ -100,7 +100,8 @@ def figures_of(session: Session, round_: int) -> Iterator[tuple[str, str, float]
     answers = {one.problem: one for one in session.read((round_, "evaluate"), Rationale) if one.origin == "sampled"}
     verdicts = {one.rationale: one for one in session.read((round_, "evaluate"), Verdict)}
     assert session.prompter
-    of = {one.id: name for name, one in answers.items()}
+    first = session.read((0, "evaluate"), Rationale)  # on which the judge is tried
+    of = {one.id: one.problem for one in (*first, *answers.values())}
     shares = defaultdict(list)
     for name, one in answers.items():
         yield WHOLE, name, float(is_whole(one))

@@ -1,4 +1,4 @@
-"""A chat model teaches itself word problems, beside as many steps on the equations that people wrote.
+"""A small model teaches itself word problems, beside as many steps on the equations that people wrote.
 
     python tests/benchmarks/word_problems.py --model FOLDER --data FOLDER [--recipe word-problems-chat] [--seeds 0..2]
         [--rounds 4] [--runs runs] [--set KEY=VALUE] [--equations STEPS ...]
@@ -16,6 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 from xml.etree import ElementTree
@@ -99,7 +100,10 @@ def share(found: Mapping[str, bool]) -> str:
 
 def run_control(given: argparse.Namespace, recipe: Recipe, session: Session, steps: int) -> tuple[dict[str, bool], int]:
     """Which held-out problems are right after so many steps on equations, and how many equations there are."""
-    control = given.runs / f"{session.folder.path.name}-equations-{steps}"
+    settings = recipe.stages.sft
+    assert settings is not None
+    made_by = sha256(f"{recipe.model.path} {settings.model_dump_json()}".encode()).hexdigest()[:8]
+    control = given.runs / f"{session.folder.path.name}-equations-{steps}-{made_by}"
     model, equations = train_on_equations(recipe, session, given.data, control / "model", steps)
     alone = change_recipe(recipe, ("rounds=0", f"model.path={model}"))
     run_loop(alone, RunFolder(control / "run"))

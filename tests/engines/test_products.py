@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from selfimprove.engines import Request, products
 from selfimprove.engines.build import build_model
@@ -133,20 +135,41 @@ def test_packed_layers_give_what_the_others_give(faster, monkeypatch, bias, shap
 
 def test_what_is_packed_is_held_once(faster, monkeypatch):
     monkeypatch.setattr(products, "packs", lambda: True)
-    before = read_anonymous()
+    before = read_memory("RssAnon")
     layers = torch.nn.Sequential(*(torch.nn.Linear(2048, 2048, bias=False) for _ in range(8)))
-    plain = read_anonymous() - before
+    plain = read_memory("RssAnon") - before
     with torch.inference_mode():
         rows = torch.randn(2, 2048)
         expected = layers(rows)
         products.pack_weights(layers)
         assert torch.allclose(layers(rows), expected, atol=1e-5)
-    assert read_anonymous() - before < 1.2 * plain
+    assert read_memory("RssAnon") - before < 1.2 * plain
 
 
-def read_anonymous() -> int:
+def test_the_file_that_weights_come_from_does_not_stay_in_memory(faster, monkeypatch, tmp_path):
+    """As long as one of its tensors is used, a file's other pages would stay."""
+    monkeypatch.setattr(products, "packs", lambda: True)
+    torch.manual_seed(0)
+    save_file({name: torch.randn(2048, 2048) for name in "abcdefgh"}, tmp_path / "weights.safetensors")
+    held = load_file(tmp_path / "weights.safetensors")
+    layers = torch.nn.Sequential(*(torch.nn.Linear(2048, 2048, bias=False) for _ in range(7)))
+    for layer, name in zip(layers, "abcdefg", strict=True):
+        layer.weight = torch.nn.Parameter(held.pop(name), requires_grad=False)
+    expected = held["h"].clone()
+    with torch.inference_mode():
+        layers(torch.randn(2, 2048))
+    before = read_memory("RssFile", "RssShmem")
+    products.pack_weights(layers)
+    assert before - read_memory("RssFile", "RssShmem") > 5 * 2048 * 2048 * 4 / 1024
+    assert torch.equal(held["h"], expected)  # its neighbour in the file
+
+
+def read_memory(*kinds: str) -> int:
+    """KB of this process by the kernel's count."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the kernel does not count memory here")
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+    return sum(int(line.split()[1]) for line in lines if line.partition(":")[0] in kinds)
 
 
 def test_shared_weights_and_other_precisions_are_not_packed(faster, monkeypatch):
@@ -174,6 +197,23 @@ def test_an_engine_writes_and_scores_the_same_with_packed_weights(faster, monkey
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
 
 
+def test_a_model_whose_code_reads_a_weight_itself_is_not_packed(faster, monkeypatch, tmp_path):
+    build_model(Build(), tmp_path, 0)
+    asked, sampling = [Request(f"{one}+{one}=", 0) for one in range(10, 14)], Sampling(temperature=0.0, max_tokens=8)
+    monkeypatch.setattr(products, "packs", lambda: False)
+    expected = [one.text for one in TransformersEngine(tmp_path, device="cpu", threads=1).generate(asked, sampling)]
+    monkeypatch.setattr(products, "packs", lambda: True)
+
+    def read_itself(module, hidden):
+        wide = module.act_fn(torch.nn.functional.linear(hidden, module.gate_proj.weight)) * module.up_proj(hidden)
+        return module.down_proj(wide)
+
+    monkeypatch.setattr(LlamaMLP, "forward", read_itself)
+    engine = TransformersEngine(tmp_path, device="cpu", threads=1)
+    assert not any(type(one) is products.PackedLinear for one in engine.model.modules())
+    assert [one.text for one in engine.generate(asked, sampling)] == expected
+
+
 @pytest.mark.parametrize(
     ("able", "expected"),
     [
@@ -186,7 +226,6 @@ def test_an_engine_writes_and_scores_the_same_with_packed_weights(faster, monkey
 )
 def test_who_gains(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    products.packs.cache_clear()
+    monkeypatch.setattr(products, "packs", products.packs.__wrapped__)
     assert products.gains.__wrapped__() is expected
-    assert products.packs.__wrapped__() is bool(able.get("avx512_f"))
-    products.packs.cache_clear()
+    assert products.packs() is bool(able.get("avx512_f"))

@@ -37,7 +37,8 @@ FEW = {**dict.fromkeys(("arithmetic-steered", "instruction-tuning", "long-additi
                        tuple(one for one in SOME if one != "unhashed settings"))}  # fmt: skip
 # These have no `verify`, which has unhashed settings, or nothing that `sft` could train on, or need transformers.
 REFUSE = (
-    "instruction-tuning", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-instruct", "word-problems", "word-problems-chat",
+    "instruction-tuning", "rlhf", "rlhf-chat", "rlhf-dpo", "rlvr", "self-instruct", "word-problems",
+    "word-problems-chat",
 )  # fmt: skip
 # The hashes that stand for all problems and exemplars, and for the constitution's content.
 VARIANTS = {"data A": ("A", ""), "data B, constitution C": ("B", "C")}

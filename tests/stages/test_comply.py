@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import make_comparison, make_constitution, make_problem, make_rationale
 from chain import Adder
 from rich.console import Console
 from small import SMALL, record_ids, small_recipe
 
-from selfimprove.constitution.adherence import FIGURES, TRIAL, read_rows
-from selfimprove.constitution.trial import ASKED
+from selfimprove.constitution.adherence import FIGURES, TRIAL, Answers, read_rows
+from selfimprove.constitution.trial import ASKED, count_trial, mismatched, passes, trial_principle
 from selfimprove.engines import Completion, Engine, Request, Score
 from selfimprove.errors import RecipeError
 from selfimprove.recipe import Sampling
@@ -192,7 +193,7 @@ def test_what_a_judge_says_counts_where_it_knows_an_answer_from_one_to_another_p
     ]
     first = {one.id for one in run.stage(0, "evaluate").read(Rationale)}
     assert tried[0] == tried[1] and {name for one in tried[0] for name in one[:2]} <= first  # no training spoils them
-    assert round_figures(run, 1)["judge_trial"] == 1.0
+    assert round_figures(run, 1)["win_rate/trial"] == 1.0
     folder = RunFolder(tmp_path / "run")
     recipe = measured_recipe(tmp_path)
     (tmp_path / "brief.yaml").write_text(BRIEF.replace("at_most: 4", "at_most: 40"))  # only the judge sees a difference
@@ -202,14 +203,39 @@ def test_what_a_judge_says_counts_where_it_knows_an_answer_from_one_to_another_p
     worse = figures(folder, 2)["beside"]["before"]["judged"]["kind"]
     assert worse["rate"] == 0.0 and worse["p"] < 0.05
     kept = folder.stage(2, "promote").read(Promotion)[0]
-    assert kept.promoted and "takes answers to other prompts too often, and what it prefers does not" in kept.reason
+    assert kept.promoted and "the judge did not pass its trial, and what it prefers does not count" in kept.reason
     text = shown(print_status, folder)
-    assert "trial of the judge: right" in text and "no better than chance" in text
-    assert "no better than chance" not in shown(print_status, run)
+    assert "trial of the judge" in text and "not shown to be better than chance" in text
+    assert "not shown to be better than chance" not in shown(print_status, run)
     untried = RunFolder(tmp_path / "untried")
     run_loop(change_recipe(recipe, ("comply.trial=null",)), untried, load=load_unread)
     assert figures(untried, 2)[TRIAL] is None and "trial of the judge" not in shown(print_status, untried)
     assert not untried.stage(2, "promote").read(Promotion)[0].promoted
+
+
+@pytest.mark.parametrize("pairs", range(6))
+def test_a_trial_takes_as_many_pairs_as_a_judge_could_pass_by(pairs: int) -> None:
+    problems = [make_problem(f"{at}?", None, task="prompts/mine") for at in range(pairs)]
+    texts = {one.id: make_rationale(one, f"about {at}") for at, one in enumerate(problems)}
+    found = mismatched(Answers("checkpoint", 0, texts), list(texts), 24)
+    assert len(found) == (pairs if pairs > 3 else 0)
+    principle = trial_principle(make_constitution())
+    right = [
+        make_comparison(mine, other, principle=principle.id, forward=0.9, backward=0.1) for _, mine, other in found
+    ]
+    trial = count_trial(found, right, principle, 0.02)
+    assert passes(trial) and (trial is None) == (not found)
+
+
+def test_where_nobody_is_asked_a_trial_counts_for_nothing(tmp_path: Path) -> None:
+    found = []
+    for asked in ("judge", "null"):
+        for trial in ("24", "null"):
+            recipe = measured_recipe(tmp_path, f"comply={{by: {asked}, trial: {trial}}}")
+            session = Session(recipe, RunFolder(tmp_path / "run"))
+            found.append(session.plan[1, "comply"].fingerprint)
+            session.close()
+    assert found[0] != found[1] and found[2] == found[3]
 
 
 def test_where_no_problem_has_an_answer_no_accuracy_is_printed(run: RunFolder) -> None:
@@ -271,6 +297,7 @@ def test_the_page_of_the_run_begins_with_it(run: RunFolder) -> None:
     with client.TestClient(create_app(run.path), base_url="http://127.0.0.1:8000") as get:
         page, listed = get.get("/runs/run").text, get.get("/").text
         data = get.get("/api/runs/run").json()
+    assert TRIAL in page and not re.search(rf"{TRIAL}[^.]{{0,80}} is followed", page) and TRIAL not in listed
     assert page.index("Held-out answers by the constitution") < page.index("Promotions and roll-backs")
     assert "Does it follow its principles?" in page and "is followed, from " in page and "9:0, p = 0.0039" in page
     for shown_page in (page, listed):
