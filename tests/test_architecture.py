@@ -62,7 +62,7 @@ STAGES_MAY_IMPORT = (
     | {"stages.base", "store", "store.join", "store.light", "store.order", "store.rows"}
     | {"trainers.job", "trainers.rewarding"}
     | {f"{unit}{base}" for unit in ("engines", "verifiers") for base in ("", ".base")}
-    | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript")}
+    | {f"constitution{part}" for part in ("", ".adherence", ".checks", ".model", ".transcript", ".trial")}
 )
 # What a stage is made of. All of it is imported from `stages.base`, and it knows what a desk shows.
 DECLARATION = {"stages.base", "stages.cost", "stages.desk", "stages.round"}
