@@ -259,8 +259,5 @@ def _try_attention(model: Any) -> str | None:
     ).logits.float()
     finite = [one for one in definitions if one.isfinite().all()] or definitions  # float16 may overflow in one alone
     difference = min(float((found - one).abs().max() / one.abs().max().clamp(min=1e-6)) for one in finite)
-    return (
-        None
-        if difference <= (TOLERANCE if exact else HALF_TOLERANCE)
-        else f"its logits differ by {difference:.2g} of the largest"
-    )
+    tolerance = TOLERANCE if exact else HALF_TOLERANCE
+    return None if difference <= tolerance else f"its logits differ by {difference:.2g} of the largest"
