@@ -291,7 +291,7 @@ def rows_of(metrics: Mapping[str, Any]) -> list[Row]:
         interval = f"{one['low']:.1%} to {one['high']:.1%}" if one["n"] else ""
         rows.append(Row(name, share, interval, pair(before, name), pair(start, name)))
     if trial := metrics.get(TRIAL):
-        chance = "" if trial["believed"] else ", not shown to be better than chance"
+        chance = "" if trial["believed"] else ", may be chance"
         share = f"{trial['rate']:.1%} of {trial['n']}{chance}"
         rows.append(Row(TRIAL, share, f"{trial['low']:.1%} to {trial['high']:.1%}"))
     for name in dict.fromkeys([*before.get("judged", {}), *start.get("judged", {})]):
